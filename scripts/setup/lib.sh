@@ -1,0 +1,52 @@
+# Shared by the scripts: where the cache is, and how to enter the reference root. Source it.
+set -euo pipefail
+
+TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
+CACHE=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/lio-rs
+# Everything the root depends on goes into its key; a change makes a new root.
+ROOT_KEY=$(cat "$TOP"/scripts/setup/{packages,kernel,root,requirements.txt} | sha256sum | cut -c1-12)
+ROOT=$CACHE/root-$ROOT_KEY
+BUILD_TREE=/opt/lio/build   # the kernel build tree with Rust metadata, inside the root
+
+die() { echo "lio-rs: $*" >&2; exit 1; }
+say() { echo "lio-rs: $*" >&2; }
+
+need_machine() {
+	[ "$(id -u)" = 0 ] || die "this needs root: it makes a Debian 13 root file system and chroots into it"
+	[ "$(uname -m)" = x86_64 ] || die "only x86-64 machines are supported, this one is $(uname -m)"
+	local id=unknown version=0
+	[ -r /etc/os-release ] && { id=$(. /etc/os-release; echo "$ID"); version=$(. /etc/os-release; echo "${VERSION_ID:-0}"); }
+	case "$id:$version" in
+	debian:12*|debian:13*) ;;
+	*) die "set-up knows Debian 12 and 13 only, this machine says '$id $version'" ;;
+	esac
+}
+
+# in_root [--dir DIR]... -- CMD...: runs CMD in the root, in mount and PID namespaces of its own, with the
+# checkout and each DIR at the same path, and in the checkout's folder if there is no other.
+in_root() {
+	local dirs=("$TOP")
+	while [ "${1-}" != -- ]; do dirs+=("$2"); shift 2; done
+	shift
+	unshare --mount --pid --fork --kill-child -- bash -c '
+		set -e
+		root=$1; top=$2; n=$3; shift 3
+		mount --bind "$root" "$root"
+		mount -t proc proc "$root/proc"
+		mount -t sysfs sysfs "$root/sys"
+		mount --rbind /dev "$root/dev"
+		mount -t tmpfs tmpfs "$root/tmp"
+		mount -t tmpfs -o mode=755 tmpfs "$root/run"
+		for ((i = 0; i < n; i++)); do
+			mkdir -p "$root$1"
+			mount --bind "$1" "$root$1"
+			shift
+		done
+		cp /etc/resolv.conf "$root/run/resolv.conf" 2>/dev/null || true
+		cd /
+		exec chroot "$root" env -i HOME=/root LANG=C.UTF-8 TERM="${TERM-dumb}" CI="${CI-}" \
+			PATH=/opt/lio/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+			CARGO_TARGET_DIR=/opt/lio/cargo \
+			bash -c '\''cd "$0" && exec "$@"'\'' "$top" "$@"
+	' in_root "$ROOT" "$TOP" "${#dirs[@]}" "${dirs[@]}" "$@"
+}

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The engine.
+use kernel::prelude::*;
+
+module! {
+    type: Engine,
+    name: "target_core_mod",
+    authors: ["The lio-rs authors"],
+    description: "SCSI target engine",
+    license: "GPL",
+}
+
+struct Engine;
+impl kernel::Module for Engine {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        lio_configfs::two();
+        pr_info!("loaded {}\n", lio_scsi::one());
+        Ok(Engine)
+    }
+}
