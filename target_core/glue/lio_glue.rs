@@ -2,5 +2,14 @@
 
 //! The engine's glue: the only place of the engine that holds `unsafe`. Its public API is safe.
 
-mod sys;
+pub mod clock;
+pub mod defer;
+pub mod gate;
 pub mod module;
+pub mod percpu;
+pub mod rcu_box;
+pub mod rcu_map;
+mod sys;
+pub mod tags;
+pub mod wait;
+pub mod workqueue;

@@ -17,4 +17,7 @@
 #[allow(unused_imports)]
 use kernel::{bindings::*, ffi};
 
-include!(concat!(env!("LIO_OUT"), "/target_core/glue/shims_generated.rs"));
+include!(concat!(
+    env!("LIO_OUT"),
+    "/target_core/glue/shims_generated.rs"
+));

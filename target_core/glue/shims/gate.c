@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A gate: a percpu_ref whose entries are tickets. Two parties keep the memory: the owner's handle, and the
+ * tickets taken together (until the gate is closed and the last one is back). The later one frees it.
+ */
+#include <linux/export.h>
+#include <linux/jiffies.h>
+#include "../shims.h"
+#include "defer.h"
+
+static void lio_gate_free_work(struct work_struct *work)
+{
+	struct lio_gate *gate = container_of(work, struct lio_gate, work);
+
+	gate->free(gate);
+	atomic_dec(&lio_defer_pending);
+}
+
+/* The last ticket is back, in whatever context gave it back. */
+static void lio_gate_emptied(struct percpu_ref *ref)
+{
+	struct lio_gate *gate = container_of(ref, struct lio_gate, ref);
+
+	smp_store_release(&gate->closed, true);
+	wake_up_all(&gate->wait);
+	if (atomic_dec_and_test(&gate->parties)) {
+		atomic_inc(&lio_defer_pending);
+		queue_work(lio_defer_wq, &gate->work);
+	}
+}
+
+int lio_gate_init(struct lio_gate *gate, void (*free)(struct lio_gate *gate))
+{
+	if (!lio_defer_wq)
+		return -ENODEV;
+	init_waitqueue_head(&gate->wait);
+	mutex_init(&gate->lock);
+	INIT_WORK(&gate->work, lio_gate_free_work);
+	atomic_set(&gate->parties, 2);
+	gate->closing = false;
+	gate->closed = false;
+	gate->free = free;
+	return percpu_ref_init(&gate->ref, lio_gate_emptied, PERCPU_REF_ALLOW_REINIT, GFP_KERNEL);
+}
+EXPORT_SYMBOL_GPL(lio_gate_init);
+
+void lio_gate_exit(struct lio_gate *gate)
+{
+	percpu_ref_exit(&gate->ref);
+	mutex_destroy(&gate->lock);
+}
+EXPORT_SYMBOL_GPL(lio_gate_exit);
+
+bool lio_gate_tryget(struct lio_gate *gate)
+{
+	return percpu_ref_tryget_live(&gate->ref);
+}
+EXPORT_SYMBOL_GPL(lio_gate_tryget);
+
+void lio_gate_get(struct lio_gate *gate)
+{
+	percpu_ref_get(&gate->ref);
+}
+EXPORT_SYMBOL_GPL(lio_gate_get);
+
+void lio_gate_put(struct lio_gate *gate)
+{
+	percpu_ref_put(&gate->ref);
+}
+EXPORT_SYMBOL_GPL(lio_gate_put);
+
+bool lio_gate_is_closing(struct lio_gate *gate)
+{
+	return READ_ONCE(gate->closing);
+}
+EXPORT_SYMBOL_GPL(lio_gate_is_closing);
+
+void lio_gate_close(struct lio_gate *gate)
+{
+	mutex_lock(&gate->lock);
+	if (!gate->closing) {
+		WRITE_ONCE(gate->closing, true);
+		percpu_ref_kill(&gate->ref);
+	}
+	mutex_unlock(&gate->lock);
+}
+EXPORT_SYMBOL_GPL(lio_gate_close);
+
+bool lio_gate_reopen(struct lio_gate *gate)
+{
+	bool open;
+
+	mutex_lock(&gate->lock);
+	if (gate->closing && smp_load_acquire(&gate->closed)) {
+		atomic_inc(&gate->parties);
+		gate->closed = false;
+		percpu_ref_reinit(&gate->ref);
+		WRITE_ONCE(gate->closing, false);
+	}
+	open = !gate->closing;
+	mutex_unlock(&gate->lock);
+	return open;
+}
+EXPORT_SYMBOL_GPL(lio_gate_reopen);
+
+/* Idle, not uninterruptible: an administrator may well wait for a slow disk, which is no hung task. */
+bool lio_gate_wait(struct lio_gate *gate, u32 timeout_ms)
+{
+	return wait_event_idle_timeout(gate->wait, smp_load_acquire(&gate->closed), msecs_to_jiffies(timeout_ms));
+}
+EXPORT_SYMBOL_GPL(lio_gate_wait);
+
+/* The owner's handle goes: nobody else can close or reopen now. */
+void lio_gate_release(struct lio_gate *gate)
+{
+	if (!gate->closing) {
+		WRITE_ONCE(gate->closing, true);
+		percpu_ref_kill(&gate->ref);
+	}
+	if (atomic_dec_and_test(&gate->parties)) {
+		atomic_inc(&lio_defer_pending);
+		queue_work(lio_defer_wq, &gate->work);
+	}
+}
+EXPORT_SYMBOL_GPL(lio_gate_release);

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Work queues of our own. */
+#include <linux/export.h>
+#include <linux/workqueue.h>
+#include "../shims.h"
+
+struct workqueue_struct *lio_workqueue_alloc(const char *name, bool percpu, u32 max_active)
+{
+	return alloc_workqueue("%s", (percpu ? WQ_PERCPU : WQ_UNBOUND) | WQ_MEM_RECLAIM, max_active, name);
+}
+EXPORT_SYMBOL_GPL(lio_workqueue_alloc);
