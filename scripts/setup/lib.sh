@@ -23,7 +23,7 @@ need_machine() {
 }
 
 # in_root [--dir DIR]... -- CMD...: runs CMD in the root, in mount and PID namespaces of its own, with the
-# checkout and each DIR at the same path, and in the checkout's folder if there is no other.
+# checkout, each DIR and each file (--file F) at the same path, and in the checkout's folder if there is no other.
 in_root() {
 	local dirs=("$TOP")
 	while [ "${1-}" != -- ]; do dirs+=("$2"); shift 2; done
@@ -38,7 +38,7 @@ in_root() {
 		mount -t tmpfs tmpfs "$root/tmp"
 		mount -t tmpfs -o mode=755 tmpfs "$root/run"
 		for ((i = 0; i < n; i++)); do
-			mkdir -p "$root$1"
+			if [ -d "$1" ]; then mkdir -p "$root$1"; else mkdir -p "$root${1%/*}"; [ -e "$root$1" ] || : > "$root$1"; fi
 			mount --bind "$1" "$root$1"
 			shift
 		done
