@@ -68,18 +68,36 @@ impl<T: Send + Sync> Gated<T> {
     /// Puts `data` behind a gate that is open. May sleep.
     ///
     /// # Errors
-    /// `ENOMEM`, `ENODEV` without a [`Deferral`](crate::defer::Deferral), or what `data` fails with.
-    pub fn new(data: impl PinInit<T, Error>) -> Result<Self> {
-        let inner = KBox::try_pin_init(
-            try_pin_init!(Inner {
-                data <- data,
-                // SAFETY: `gate` is memory for it that stays where it is, and `free` fits the `Inner` around it.
-                gate <- Opaque::try_ffi_init(|gate| unsafe {
-                    to_result(sys::lio_gate_init(gate, Some(free::<T>)))
-                }),
-            }? Error),
-            GFP_KERNEL,
-        )?;
+    /// `ENOMEM`, `ENODEV` without a [`Deferral`](crate::defer::Deferral).
+    pub fn new(data: T) -> Result<Self> {
+        Self::from_init(try_pin_init!(Inner {
+            data,
+            gate <- Self::gate_init(),
+        }? Error))
+    }
+
+    /// As [`new`](Self::new), for data that is made in place.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new), and what `data` fails with.
+    pub fn pin_init<E>(data: impl PinInit<T, E>) -> Result<Self>
+    where
+        Error: From<E>,
+    {
+        Self::from_init(try_pin_init!(Inner {
+            data <- data,
+            gate <- Self::gate_init(),
+        }? Error))
+    }
+
+    // The gate is made last: what is made before it is undone when it fails.
+    fn gate_init() -> impl PinInit<Opaque<sys::lio_gate>, Error> {
+        // SAFETY: `gate` is memory for it that stays where it is, and `free` fits the `Inner` around it.
+        Opaque::try_ffi_init(|gate| unsafe { to_result(sys::lio_gate_init(gate, Some(free::<T>))) })
+    }
+
+    fn from_init(inner: impl PinInit<Inner<T>, Error>) -> Result<Self> {
+        let inner = KBox::try_pin_init(inner, GFP_KERNEL)?;
         // SAFETY: It is never moved: `free` drops it in place, in its box.
         let ptr = KBox::into_raw(unsafe { Pin::into_inner_unchecked(inner) });
         // INVARIANT: `lio_gate_init` counted us.

@@ -62,7 +62,7 @@ impl<T: Send + Sync + 'static> RcuBox<T> {
     ///
     /// # Errors
     /// `ENOMEM`; nothing is changed then.
-    pub fn set(&self, value: Arc<T>) -> Result<Option<Arc<T>>> {
+    pub fn publish(&self, value: Arc<T>) -> Result<Option<Arc<T>>> {
         let new = Node::new()?;
         let mut node = self.node.lock();
         let old_node = node.replace(new);
