@@ -11,5 +11,6 @@ pub mod rcu_box;
 pub mod rcu_map;
 mod sys;
 pub mod tags;
+pub mod thread;
 pub mod wait;
 pub mod workqueue;

@@ -65,4 +65,48 @@ bool lio_wait_active(struct wait_queue_head *wait);
 /* workqueue.c */
 struct workqueue_struct *lio_workqueue_alloc(const char *name, bool percpu, u32 max_active);
 
+/* thread.c */
+struct module;
+struct cpumask;
+enum {
+	/* What a socket wakes its owner with; the other bits are the owner's. */
+	LIO_EVENT_RX = 1,
+	LIO_EVENT_TX = 2,
+};
+#define LIO_WAIT_FOREVER 0xffffffffu
+/* Events for one sleeper, set from any context. */
+struct lio_waker {
+	wait_queue_head_t wq;
+	atomic_t events;
+};
+void lio_waker_init(struct lio_waker *w);
+void lio_waker_wake(struct lio_waker *w, unsigned int events);
+unsigned int lio_waker_wait(struct lio_waker *w, unsigned int ms);
+int lio_thread_spawn(struct module *owner, const struct cpumask *cpus, const char *name,
+		     void (*run)(void *arg), void *arg);
+__u64 lio_now_ms(void);
+struct cpumask *lio_cpus_alloc(void);
+void lio_cpus_free(struct cpumask *m);
+int lio_cpus_parse(struct cpumask *m, const char *list);
+int lio_cpus_print(const struct cpumask *m, char *out, size_t len);
+
+/* socket.c: addresses are the first bytes of a struct sockaddr_in or sockaddr_in6 */
+#define LIO_ADDR_LEN 28
+struct bio_vec;
+struct lio_sock;
+int lio_addr_parse(const char *ip, const char *port, __u8 *addr);
+int lio_addr_print(const __u8 *addr, bool port, char *out, size_t len);
+bool lio_addr_is_v6(const __u8 *addr);
+bool lio_addr_is_any(const __u8 *addr);
+__u16 lio_addr_port(const __u8 *addr);
+int lio_sock_listen(const __u8 *addr, int backlog, struct lio_sock **out);
+int lio_sock_accept(struct lio_sock *listener, struct lio_sock **out);
+void lio_sock_attach(struct lio_sock *s, struct lio_waker *waker);
+void lio_sock_shutdown(struct lio_sock *s);
+void lio_sock_release(struct lio_sock *s, bool abort);
+int lio_sock_addr(struct lio_sock *s, bool peer, __u8 *addr);
+long lio_sock_recv(struct lio_sock *s, const struct bio_vec *bv, unsigned int n, size_t len);
+long lio_sock_send(struct lio_sock *s, const struct bio_vec *bv, unsigned int n, size_t len, bool splice, bool more);
+void lio_sock_low_water(struct lio_sock *s, int need);
+
 #endif

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: GPL-2.0
+/* TCP sockets of the kernel: listening ones, and connections that never block. */
+#include <linux/bvec.h>
+#include <linux/export.h>
+#include <linux/inet.h>
+#include <linux/ipv6.h>
+#include <linux/net.h>
+#include <linux/nsproxy.h>
+#include <linux/slab.h>
+#include <linux/tcp.h>
+#include <linux/uio.h>
+#include <net/ip.h>
+#include <net/ipv6.h>
+#include <net/sock.h>
+#include <net/tcp.h>
+#include "../shims.h"
+
+struct lio_sock {
+	struct socket *sock;
+	struct lio_waker *waker;	/* owned by whoever owns the socket; NULL for a listener */
+};
+
+static_assert(sizeof(struct sockaddr_in6) <= LIO_ADDR_LEN);
+
+int lio_addr_parse(const char *ip, const char *port, __u8 *addr)
+{
+	struct sockaddr_storage ss = {};
+	int ret = inet_pton_with_scope(current->nsproxy->net_ns, AF_UNSPEC, ip, port, &ss);
+
+	memcpy(addr, &ss, LIO_ADDR_LEN);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(lio_addr_parse);
+
+static void addr_load(struct sockaddr_storage *ss, const __u8 *addr)
+{
+	memset(ss, 0, sizeof(*ss));
+	memcpy(ss, addr, LIO_ADDR_LEN);
+}
+
+int lio_addr_print(const __u8 *addr, bool port, char *out, size_t len)
+{
+	struct sockaddr_storage ss;
+
+	addr_load(&ss, addr);
+	return port ? scnprintf(out, len, "%pISpc", &ss) : scnprintf(out, len, "%pISc", &ss);
+}
+EXPORT_SYMBOL_GPL(lio_addr_print);
+
+bool lio_addr_is_v6(const __u8 *addr)
+{
+	struct sockaddr_storage ss;
+
+	addr_load(&ss, addr);
+	return ss.ss_family == AF_INET6;
+}
+EXPORT_SYMBOL_GPL(lio_addr_is_v6);
+
+bool lio_addr_is_any(const __u8 *addr)
+{
+	struct sockaddr_storage ss;
+
+	addr_load(&ss, addr);
+	if (ss.ss_family == AF_INET6)
+		return ipv6_addr_any(&((struct sockaddr_in6 *)&ss)->sin6_addr);
+	return ((struct sockaddr_in *)&ss)->sin_addr.s_addr == htonl(INADDR_ANY);
+}
+EXPORT_SYMBOL_GPL(lio_addr_is_any);
+
+__u16 lio_addr_port(const __u8 *addr)
+{
+	struct sockaddr_storage ss;
+
+	addr_load(&ss, addr);
+	if (ss.ss_family == AF_INET6)
+		return ntohs(((struct sockaddr_in6 *)&ss)->sin6_port);
+	return ntohs(((struct sockaddr_in *)&ss)->sin_port);
+}
+EXPORT_SYMBOL_GPL(lio_addr_port);
+
+/* An IPv4 address in IPv6 clothes becomes an IPv4 one, so that a host counts as one whichever socket it meets. */
+static void addr_store(struct sockaddr_storage *ss, __u8 *addr)
+{
+	if (ss->ss_family == AF_INET6) {
+		struct sockaddr_in6 six = *(struct sockaddr_in6 *)ss;
+
+		if (ipv6_addr_v4mapped(&six.sin6_addr)) {
+			struct sockaddr_in *four = (struct sockaddr_in *)ss;
+
+			memset(ss, 0, sizeof(*ss));
+			four->sin_family = AF_INET;
+			four->sin_port = six.sin6_port;
+			four->sin_addr.s_addr = six.sin6_addr.s6_addr32[3];
+		} else {
+			((struct sockaddr_in6 *)ss)->sin6_flowinfo = 0;
+		}
+	}
+	memcpy(addr, ss, LIO_ADDR_LEN);
+}
+
+int lio_sock_listen(const __u8 *addr, int backlog, struct lio_sock **out)
+{
+	struct sockaddr_storage ss;
+	struct lio_sock *s;
+	int ret;
+
+	addr_load(&ss, addr);
+	s = kzalloc(sizeof(*s), GFP_KERNEL);
+	if (!s)
+		return -ENOMEM;
+	ret = sock_create(ss.ss_family, SOCK_STREAM, IPPROTO_TCP, &s->sock);
+	if (ret)
+		goto free;
+	tcp_sock_set_nodelay(s->sock->sk);
+	sock_set_reuseaddr(s->sock->sk);
+	ip_sock_set_freebind(s->sock->sk);
+	ret = kernel_bind(s->sock, (struct sockaddr_unsized *)&ss,
+			  ss.ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
+	if (!ret)
+		ret = kernel_listen(s->sock, backlog);
+	if (!ret) {
+		*out = s;
+		return 0;
+	}
+	sock_release(s->sock);
+free:
+	kfree(s);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(lio_sock_listen);
+
+/* Sleeps until there is a connection, or until the listener is shut down (-EINVAL). */
+int lio_sock_accept(struct lio_sock *listener, struct lio_sock **out)
+{
+	struct lio_sock *s = kzalloc(sizeof(*s), GFP_KERNEL);
+	int ret;
+
+	if (!s)
+		return -ENOMEM;
+	ret = kernel_accept(listener->sock, &s->sock, 0);
+	if (ret) {
+		kfree(s);
+		return ret;
+	}
+	s->sock->sk->sk_use_task_frag = false;
+	tcp_sock_set_nodelay(s->sock->sk);
+	sock_set_keepalive(s->sock->sk);
+	*out = s;
+	return 0;
+}
+EXPORT_SYMBOL_GPL(lio_sock_accept);
+
+static void lio_data_ready(struct sock *sk)
+{
+	struct lio_sock *s;
+
+	read_lock_bh(&sk->sk_callback_lock);
+	s = sk->sk_user_data;
+	if (s)
+		lio_waker_wake(s->waker, LIO_EVENT_RX);
+	read_unlock_bh(&sk->sk_callback_lock);
+}
+
+static void lio_write_space(struct sock *sk)
+{
+	struct lio_sock *s;
+
+	read_lock_bh(&sk->sk_callback_lock);
+	s = sk->sk_user_data;
+	if (s && sk_stream_is_writeable(sk)) {
+		clear_bit(SOCK_NOSPACE, &sk->sk_socket->flags);
+		lio_waker_wake(s->waker, LIO_EVENT_TX);
+	}
+	read_unlock_bh(&sk->sk_callback_lock);
+}
+
+static void lio_state_change(struct sock *sk)
+{
+	struct lio_sock *s;
+
+	read_lock_bh(&sk->sk_callback_lock);
+	s = sk->sk_user_data;
+	if (s)
+		lio_waker_wake(s->waker, LIO_EVENT_RX | LIO_EVENT_TX);
+	read_unlock_bh(&sk->sk_callback_lock);
+}
+
+/* Once, on an accepted socket. From here on the callbacks use `waker`, until lio_sock_release(). */
+void lio_sock_attach(struct lio_sock *s, struct lio_waker *waker)
+{
+	struct sock *sk = s->sock->sk;
+
+	s->waker = waker;
+	write_lock_bh(&sk->sk_callback_lock);
+	sk->sk_user_data = s;
+	sk->sk_data_ready = lio_data_ready;
+	sk->sk_write_space = lio_write_space;
+	sk->sk_state_change = lio_state_change;
+	write_unlock_bh(&sk->sk_callback_lock);
+	/* What came before is not lost. */
+	lio_waker_wake(waker, LIO_EVENT_RX | LIO_EVENT_TX);
+}
+EXPORT_SYMBOL_GPL(lio_sock_attach);
+
+void lio_sock_shutdown(struct lio_sock *s)
+{
+	kernel_sock_shutdown(s->sock, SHUT_RDWR);
+}
+EXPORT_SYMBOL_GPL(lio_sock_shutdown);
+
+void lio_sock_release(struct lio_sock *s, bool abort)
+{
+	struct sock *sk = s->sock->sk;
+
+	if (s->waker) {
+		/* The callbacks that are running end, and later ones find nothing; see above. */
+		write_lock_bh(&sk->sk_callback_lock);
+		sk->sk_user_data = NULL;
+		write_unlock_bh(&sk->sk_callback_lock);
+	}
+	/* An aborted connection sends RST: unsent data must not keep its pages until TCP gives up. */
+	if (abort)
+		sock_no_linger(sk);
+	sock_release(s->sock);
+	kfree(s);
+}
+EXPORT_SYMBOL_GPL(lio_sock_release);
+
+int lio_sock_addr(struct lio_sock *s, bool peer, __u8 *addr)
+{
+	struct sockaddr_storage ss = {};
+	int ret = peer ? kernel_getpeername(s->sock, (struct sockaddr *)&ss) :
+			 kernel_getsockname(s->sock, (struct sockaddr *)&ss);
+
+	if (ret < 0)
+		return ret;
+	addr_store(&ss, addr);
+	return 0;
+}
+EXPORT_SYMBOL_GPL(lio_sock_addr);
+
+long lio_sock_recv(struct lio_sock *s, const struct bio_vec *bv, unsigned int n, size_t len)
+{
+	struct msghdr msg = { .msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL };
+
+	iov_iter_bvec(&msg.msg_iter, ITER_DEST, bv, n, len);
+	return sock_recvmsg(s->sock, &msg, msg.msg_flags);
+}
+EXPORT_SYMBOL_GPL(lio_sock_recv);
+
+long lio_sock_send(struct lio_sock *s, const struct bio_vec *bv, unsigned int n, size_t len, bool splice, bool more)
+{
+	struct msghdr msg = { .msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL };
+
+	if (splice)
+		msg.msg_flags |= MSG_SPLICE_PAGES;
+	if (more)
+		msg.msg_flags |= MSG_MORE;
+	iov_iter_bvec(&msg.msg_iter, ITER_SOURCE, bv, n, len);
+	return sock_sendmsg(s->sock, &msg);
+}
+EXPORT_SYMBOL_GPL(lio_sock_send);
+
+/* Receives `need` bytes before the next LIO_EVENT_RX, where the socket's buffer has room for so many. */
+void lio_sock_low_water(struct lio_sock *s, int need)
+{
+	WRITE_ONCE(s->sock->sk->sk_rcvlowat, max(need, 1));
+}
+EXPORT_SYMBOL_GPL(lio_sock_low_water);

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Kernel threads, the events they sleep for, and the clock they look at. */
+#include <linux/cpumask.h>
+#include <linux/export.h>
+#include <linux/jiffies.h>
+#include <linux/kthread.h>
+#include <linux/module.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+#include <linux/wait.h>
+#include "../shims.h"
+
+struct lio_thread {
+	void (*run)(void *arg);
+	void *arg;
+	struct module *owner;
+};
+
+static int lio_thread_main(void *data)
+{
+	struct lio_thread t = *(struct lio_thread *)data;
+
+	kfree(data);
+	t.run(t.arg);
+	/* The module that run() lies in may go now; what follows is the kernel's own code. */
+	__module_put_and_kthread_exit(t.owner, 0);
+	return 0;
+}
+
+int lio_thread_spawn(struct module *owner, const struct cpumask *cpus, const char *name,
+		     void (*run)(void *arg), void *arg)
+{
+	struct lio_thread *t = kmalloc(sizeof(*t), GFP_KERNEL);
+	struct task_struct *task;
+
+	if (!t)
+		return -ENOMEM;
+	*t = (struct lio_thread){ .run = run, .arg = arg, .owner = owner };
+	if (!try_module_get(owner)) {
+		kfree(t);
+		return -ENODEV;
+	}
+	task = kthread_create(lio_thread_main, t, "%s", name);
+	if (IS_ERR(task)) {
+		module_put(owner);
+		kfree(t);
+		return PTR_ERR(task);
+	}
+	/* Best effort: where the CPUs of the list have all gone offline, the kernel picks others. */
+	if (cpus)
+		kthread_affine_preferred(task, cpus);
+	wake_up_process(task);
+	return 0;
+}
+EXPORT_SYMBOL_GPL(lio_thread_spawn);
+
+void lio_waker_init(struct lio_waker *w)
+{
+	init_waitqueue_head(&w->wq);
+	atomic_set(&w->events, 0);
+}
+EXPORT_SYMBOL_GPL(lio_waker_init);
+
+void lio_waker_wake(struct lio_waker *w, unsigned int events)
+{
+	/* Whoever set the same bits before wakes the sleeper, and it takes all bits when it runs. */
+	if ((atomic_fetch_or(events, &w->events) & events) == events)
+		return;
+	if (wq_has_sleeper(&w->wq))
+		wake_up(&w->wq);
+}
+EXPORT_SYMBOL_GPL(lio_waker_wake);
+
+unsigned int lio_waker_wait(struct lio_waker *w, unsigned int ms)
+{
+	if (!atomic_read(&w->events) && ms) {
+		if (ms == LIO_WAIT_FOREVER)
+			wait_event_idle(w->wq, atomic_read(&w->events));
+		else
+			wait_event_idle_timeout(w->wq, atomic_read(&w->events), msecs_to_jiffies(ms));
+	}
+	return atomic_read(&w->events) ? atomic_xchg(&w->events, 0) : 0;
+}
+EXPORT_SYMBOL_GPL(lio_waker_wait);
+
+__u64 lio_now_ms(void)
+{
+	return jiffies64_to_msecs(get_jiffies_64());
+}
+EXPORT_SYMBOL_GPL(lio_now_ms);
+
+struct cpumask *lio_cpus_alloc(void)
+{
+	struct cpumask *m = kzalloc(cpumask_size(), GFP_KERNEL);
+
+	if (m)
+		cpumask_copy(m, cpu_possible_mask);
+	return m;
+}
+EXPORT_SYMBOL_GPL(lio_cpus_alloc);
+
+void lio_cpus_free(struct cpumask *m)
+{
+	kfree(m);
+}
+EXPORT_SYMBOL_GPL(lio_cpus_free);
+
+int lio_cpus_parse(struct cpumask *m, const char *list)
+{
+	return cpulist_parse(list, m);
+}
+EXPORT_SYMBOL_GPL(lio_cpus_parse);
+
+int lio_cpus_print(const struct cpumask *m, char *out, size_t len)
+{
+	return scnprintf(out, len, "%*pbl", cpumask_pr_args(m));
+}
+EXPORT_SYMBOL_GPL(lio_cpus_print);

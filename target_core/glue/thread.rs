@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Kernel threads, the events that they sleep for, and a coarse clock.
+
+use crate::sys;
+use core::{ffi::c_void, ptr::NonNull};
+use kernel::{
+    bindings,
+    error::{code::*, to_result},
+    prelude::*,
+    str::CStr,
+    types::Opaque,
+};
+
+/// Milliseconds since boot, as exact as the timer tick. Cheap enough to be read for each command.
+pub fn now_ms() -> u64 {
+    // SAFETY: Reads the clock; no conditions.
+    unsafe { sys::lio_now_ms() }
+}
+
+/// Runs `f` on a new kernel thread named `name` (cut to 15 bytes), on `cpus` where given.
+///
+/// `module` is pinned until the thread has ended: the module whose code `f` is.
+///
+/// # Errors
+/// `ENOMEM`; `ENODEV` when `module` is being unloaded; `EINTR` when the caller has been killed. `f` is dropped.
+pub fn spawn<F: FnOnce() + Send + 'static>(
+    module: &'static ThisModule,
+    cpus: Option<&CpuList>,
+    name: &CStr,
+    f: F,
+) -> Result {
+    /// # Safety
+    /// `arg` comes from `KBox::into_raw` and is given up.
+    unsafe extern "C" fn run<F: FnOnce()>(arg: *mut c_void) {
+        // SAFETY: See the function's condition.
+        let f = unsafe { KBox::from_raw(arg.cast::<F>()) };
+        KBox::into_inner(f)();
+    }
+
+    let arg = KBox::into_raw(KBox::new(f, GFP_KERNEL)?);
+    let cpus = cpus.map_or(core::ptr::null(), |c| c.0.as_ptr().cast_const());
+    // SAFETY: `run` gets `arg` exactly once, on the thread, if and only if this succeeds; `module` holds its code
+    // for so long. `name` and `cpus` are valid for the call.
+    let r = to_result(unsafe {
+        sys::lio_thread_spawn(
+            module.as_ptr(),
+            cpus,
+            name.as_char_ptr(),
+            Some(run::<F>),
+            arg.cast(),
+        )
+    });
+    if r.is_err() {
+        // SAFETY: The thread was not made, so the box is still ours.
+        drop(unsafe { KBox::from_raw(arg) });
+    }
+    r
+}
+
+/// Events that one thread sleeps for, and that anybody sets, in any context.
+#[pin_data]
+pub struct Waker {
+    #[pin]
+    inner: Opaque<sys::lio_waker>,
+}
+
+// SAFETY: A wait queue and an atomic, made for this.
+unsafe impl Send for Waker {}
+// SAFETY: As above.
+unsafe impl Sync for Waker {}
+
+impl Waker {
+    /// The socket has bytes, or has been closed.
+    pub const RX: u32 = sys::LIO_EVENT_RX as u32;
+    /// The socket has room for more bytes.
+    pub const TX: u32 = sys::LIO_EVENT_TX as u32;
+    /// The first bit that the user of a waker may define himself, with all above it.
+    pub const FIRST_FREE: u32 = 4;
+
+    /// No events.
+    pub fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            inner <- Opaque::ffi_init(|slot: *mut sys::lio_waker| {
+                // SAFETY: `slot` is memory for a waker, which is pinned from here on.
+                unsafe { sys::lio_waker_init(slot) }
+            }),
+        })
+    }
+
+    pub(crate) fn as_ptr(&self) -> *mut sys::lio_waker {
+        self.inner.get()
+    }
+
+    /// Sets `events` and wakes the sleeper unless it has been woken for them. From any context, also hard interrupts.
+    pub fn wake(&self, events: u32) {
+        // SAFETY: The waker is initialised.
+        unsafe { sys::lio_waker_wake(self.as_ptr(), events) }
+    }
+
+    /// Sleeps until there are events, for `ms` milliseconds at most (`None`: for ever), and takes them all. Zero
+    /// milliseconds look only.
+    pub fn wait(&self, ms: Option<u32>) -> u32 {
+        let ms = ms.map_or(sys::LIO_WAIT_FOREVER, |ms| {
+            ms.min(sys::LIO_WAIT_FOREVER - 1)
+        });
+        // SAFETY: The waker is initialised.
+        unsafe { sys::lio_waker_wait(self.as_ptr(), ms) }
+    }
+}
+
+/// A set of CPUs, with the text form of `cpulist` ("0-3,7").
+pub struct CpuList(NonNull<bindings::cpumask>);
+
+// SAFETY: A mask of bits that is written only through `&mut self`.
+unsafe impl Send for CpuList {}
+// SAFETY: As above.
+unsafe impl Sync for CpuList {}
+
+impl CpuList {
+    /// All CPUs that there may be.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn all() -> Result<Self> {
+        // SAFETY: An allocation.
+        NonNull::new(unsafe { sys::lio_cpus_alloc() }.cast())
+            .map(Self)
+            .ok_or(ENOMEM)
+    }
+
+    /// Parses a list.
+    ///
+    /// # Errors
+    /// `EINVAL` or `ERANGE` for what is not a list of CPUs; `ENOMEM`.
+    pub fn parse(list: &CStr) -> Result<Self> {
+        let c = Self::all()?;
+        // SAFETY: The mask is ours, and the string valid for the call.
+        to_result(unsafe { sys::lio_cpus_parse(c.0.as_ptr(), list.as_char_ptr()) })?;
+        Ok(c)
+    }
+
+    /// Writes the list into `out`, cut where it does not fit; returns its length.
+    pub fn print(&self, out: &mut [u8]) -> usize {
+        // SAFETY: The mask is valid, and `out` has its length; a NUL is counted in.
+        let n = unsafe { sys::lio_cpus_print(self.0.as_ptr(), out.as_mut_ptr().cast(), out.len()) };
+        usize::try_from(n).unwrap_or(0)
+    }
+}
+
+impl Drop for CpuList {
+    fn drop(&mut self) {
+        // SAFETY: The mask is ours and not used after this.
+        unsafe { sys::lio_cpus_free(self.0.as_ptr()) }
+    }
+}
