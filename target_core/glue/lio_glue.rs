@@ -3,6 +3,7 @@
 //! The engine's glue: the only place of the engine that holds `unsafe`. Its public API is safe.
 
 pub mod clock;
+pub mod configfs;
 pub mod defer;
 pub mod gate;
 pub mod module;
@@ -14,3 +15,5 @@ pub mod tags;
 pub mod thread;
 pub mod wait;
 pub mod workqueue;
+
+const __LOG_PREFIX: &[u8] = b"target_core_mod\0";

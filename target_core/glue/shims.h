@@ -109,4 +109,21 @@ long lio_sock_recv(struct lio_sock *s, const struct bio_vec *bv, unsigned int n,
 long lio_sock_send(struct lio_sock *s, const struct bio_vec *bv, unsigned int n, size_t len, bool splice, bool more);
 void lio_sock_low_water(struct lio_sock *s, int need);
 
+/* configfs */
+struct config_group;
+struct config_item;
+struct config_item_type;
+struct configfs_subsystem;
+void lio_configfs_types_lock(void);
+void lio_configfs_types_unlock(void);
+int lio_configfs_group_init(struct config_group *group, const char *name, int len,
+			    const struct config_item_type *type);
+void lio_configfs_subsystem_init(struct configfs_subsystem *subsys);
+void lio_configfs_subsystem_lock(struct configfs_subsystem *subsys);
+void lio_configfs_subsystem_unlock(struct configfs_subsystem *subsys);
+void lio_configfs_add_default(struct config_group *parent, struct config_group *child);
+struct config_group *lio_configfs_next_default(struct config_group *parent, struct config_group *prev);
+struct config_group *lio_configfs_pop_default(struct config_group *parent);
+bool lio_configfs_dead(struct config_item *item);
+
 #endif

@@ -14,7 +14,7 @@ module! {
 struct Engine;
 impl kernel::Module for Engine {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        lio_configfs::two();
+        
         pr_info!("loaded {}\n", lio_scsi::one());
         Ok(Engine)
     }

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Directories: what they do, and how they are put together.
+
+use crate::attr::{Attr, Of, Section};
+use core::any::{Any, TypeId};
+use kernel::{prelude::*, sync::Arc};
+use lio_glue::configfs::{AttrDesc, Directory, Node, Subsystem, Tree};
+
+/// What a directory does when user space makes or removes something in it. By default it refuses (EPERM).
+///
+/// `dir` is the directory itself. See [`lio_glue::configfs`] for the locks held, and what may be done under them.
+pub trait Dir: Send + Sync {
+    /// mkdir: makes the directory `name`, 1 to 255 bytes of UTF-8, any but `/` and NUL; it is not taken.
+    /// The tree must have that name. What is recorded for it in `self` is taken back by [`Dir::rmdir`], which comes
+    /// once for each success, also if the directory cannot be shown in the end.
+    ///
+    /// # Errors
+    /// What user space gets; say the reason with [`Node::reject`].
+    fn mkdir(&self, dir: &Node, name: &str) -> Result<Tree> {
+        let _ = (dir, name);
+        Err(EPERM)
+    }
+
+    /// The directory `child`, from [`Dir::mkdir`], has been removed. That cannot be refused: see [`Node::depend`].
+    fn rmdir(&self, dir: &Node, child: &Node) {
+        let _ = (dir, child);
+    }
+
+    /// The directory itself has been removed: comes for default groups first, and then for what they are in.
+    fn removed(&self, dir: &Node) {
+        let _ = dir;
+    }
+
+    /// symlink: `target` is linked here; its name is not known. The same target may be linked again: refuse it if that makes no
+    /// sense, as [`Dir::unlink`] could not tell the links apart.
+    ///
+    /// While the link is there `target` cannot be removed. But it may just be going away during the call: then its `removed` has
+    /// come or comes, and [`Dir::unlink`] follows.
+    ///
+    /// # Errors
+    /// What user space gets.
+    fn link(&self, dir: &Node, target: &Node) -> Result {
+        let _ = (dir, target);
+        Err(EPERM)
+    }
+
+    /// A link that [`Dir::link`] let in has been removed, or could not be made.
+    fn unlink(&self, dir: &Node, target: &Node) {
+        let _ = (dir, target);
+    }
+}
+
+impl<D: Dir + ?Sized> Dir for Arc<D> {
+    fn mkdir(&self, dir: &Node, name: &str) -> Result<Tree> {
+        (**self).mkdir(dir, name)
+    }
+    fn rmdir(&self, dir: &Node, child: &Node) {
+        (**self).rmdir(dir, child)
+    }
+    fn removed(&self, dir: &Node) {
+        (**self).removed(dir)
+    }
+    fn link(&self, dir: &Node, target: &Node) -> Result {
+        (**self).link(dir, target)
+    }
+    fn unlink(&self, dir: &Node, target: &Node) {
+        (**self).unlink(dir, target)
+    }
+}
+
+/// The one kind of directory there is.
+struct Content {
+    sections: KVec<KBox<dyn Section>>,
+    dir: Option<KBox<dyn Dir>>,
+}
+
+impl Content {
+    /// The section that attribute `i` is in, and its index there.
+    fn find(&self, mut i: usize) -> Option<(&dyn Section, usize)> {
+        for section in &self.sections {
+            match i.checked_sub(section.len()) {
+                Some(rest) => i = rest,
+                None => return Some((&**section, i)),
+            }
+        }
+        None
+    }
+}
+
+impl Directory for Content {
+    fn attr(&self, i: usize) -> Option<AttrDesc> {
+        let (section, i) = self.find(i)?;
+        section.desc(i)
+    }
+
+    fn show(&self, _node: &Node, i: usize, page: &mut [u8]) -> Result<usize> {
+        let (section, i) = self.find(i).ok_or(EIO)?;
+        section.show(i, page)
+    }
+
+    fn store(&self, node: &Node, i: usize, value: &[u8]) -> Result {
+        let (section, i) = self.find(i).ok_or(EIO)?;
+        section.store(node, i, value)
+    }
+
+    fn mkdir(&self, node: &Node, name: &CStr) -> Result<Tree> {
+        let dir = self.dir.as_ref().ok_or(EPERM)?;
+        let Ok(utf8) = name.to_str() else {
+            return Err(node.reject(EINVAL, fmt!("'{name}' is not UTF-8")));
+        };
+        dir.mkdir(node, utf8)
+    }
+
+    fn rmdir(&self, node: &Node, child: &Node) {
+        if let Some(dir) = &self.dir {
+            dir.rmdir(node, child);
+        }
+    }
+
+    fn removed(&self, node: &Node) {
+        if let Some(dir) = &self.dir {
+            dir.removed(node);
+        }
+    }
+
+    fn link(&self, node: &Node, target: &Node) -> Result {
+        self.dir.as_ref().ok_or(EPERM)?.link(node, target)
+    }
+
+    fn unlink(&self, node: &Node, target: &Node) {
+        if let Some(dir) = &self.dir {
+            dir.unlink(node, target);
+        }
+    }
+
+    fn data(&self, id: TypeId) -> Option<&dyn Any> {
+        self.sections
+            .iter()
+            .map(|s| s.data())
+            .find(|data| (**data).type_id() == id)
+    }
+}
+
+/// Puts a directory together. What goes wrong on the way comes out of [`Builder::build`] or [`Builder::register`].
+#[must_use]
+pub struct Builder<'a> {
+    owner: &'static ThisModule,
+    name: &'a str,
+    content: Content,
+    children: KVec<Tree>,
+    error: Option<Error>,
+}
+
+impl<'a> Builder<'a> {
+    /// A directory without attributes in which nothing can be made.
+    ///
+    /// `owner` is pinned as long as a made directory exists. Of several modules whose code and data are in the
+    /// directory it is the one that depends on the others: the fabric's or back end's, not the engine's.
+    pub fn new(owner: &'static ThisModule, name: &'a str) -> Self {
+        Self {
+            owner,
+            name,
+            content: Content {
+                sections: KVec::new(),
+                dir: None,
+            },
+            children: KVec::new(),
+            error: None,
+        }
+    }
+
+    fn attempt(mut self, f: impl FnOnce(&mut Self) -> Result) -> Self {
+        if self.error.is_none() {
+            self.error = f(&mut self).err();
+        }
+        self
+    }
+
+    /// Adds the files of `table`, which are about `data`. May be called for several tables; [`Node::data`] finds the data
+    /// of each, the first one of a type.
+    pub fn attrs<T>(self, table: &'static [Attr<T>], data: Arc<T>) -> Self
+    where
+        T: ?Sized + Send + Sync + 'static,
+    {
+        self.attempt(|b| {
+            let section = KBox::new(Of { table, data }, GFP_KERNEL)?;
+            Ok(b.content
+                .sections
+                .push(section as KBox<dyn Section>, GFP_KERNEL)?)
+        })
+    }
+
+    /// Keeps `data` with the directory, for [`Node::data`].
+    pub fn data<T: ?Sized + Send + Sync + 'static>(self, data: Arc<T>) -> Self {
+        self.attrs(&[], data)
+    }
+
+    /// What the directory does.
+    pub fn dir<D: Dir + 'static>(self, dir: D) -> Self {
+        self.attempt(|b| {
+            b.content.dir = Some(KBox::new(dir, GFP_KERNEL)? as KBox<dyn Dir>);
+            Ok(())
+        })
+    }
+
+    /// Adds a default group.
+    pub fn group(self, child: Builder<'_>) -> Self {
+        self.attempt(|b| Ok(b.children.push(child.build()?, GFP_KERNEL)?))
+    }
+
+    /// Adds default groups, any number of them; an [`Option`] will do.
+    pub fn groups<'b>(mut self, children: impl IntoIterator<Item = Builder<'b>>) -> Self {
+        for child in children {
+            self = self.group(child);
+        }
+        self
+    }
+
+    /// Adds a default group that has been built already, by a fabric for instance.
+    pub fn tree(self, child: Tree) -> Self {
+        self.attempt(|b| Ok(b.children.push(child, GFP_KERNEL)?))
+    }
+
+    /// Makes the directory, for [`Dir::mkdir`] to return. [`Tree::node`] gives a reference to keep.
+    ///
+    /// # Errors
+    /// As [`Tree::new`].
+    pub fn build(self) -> Result<Tree> {
+        match self.error {
+            Some(e) => Err(e),
+            None => Tree::new(
+                self.owner,
+                self.name,
+                KBox::new(self.content, GFP_KERNEL)?,
+                self.children,
+            ),
+        }
+    }
+
+    /// Shows the directory as /sys/kernel/config/NAME.
+    ///
+    /// # Errors
+    /// As [`Subsystem::register`].
+    pub fn register(self) -> Result<Subsystem> {
+        match self.error {
+            Some(e) => Err(e),
+            None => Subsystem::register(
+                self.owner,
+                self.name,
+                KBox::new(self.content, GFP_KERNEL)?,
+                self.children,
+            ),
+        }
+    }
+}

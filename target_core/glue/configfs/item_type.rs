@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Item types: the attributes of a directory in the form that configfs takes.
+//!
+//! A type is built when its first directory is made, shared by all directories with the same attributes and module,
+//! and freed with the last of them. configfs does not tell `show` and `store` which attribute they are called for,
+//! so there is one pair of functions for each index.
+
+use super::{callbacks, AttrDesc, Directory, Node, SHOW_MAX};
+use crate::sys;
+use core::{cell::UnsafeCell, ptr::NonNull};
+use kernel::{bindings, prelude::*};
+
+/// The most attributes that one directory can have.
+pub const MAX_ATTRS: usize = 96;
+
+type Show = unsafe extern "C" fn(*mut bindings::config_item, *mut c_char) -> isize;
+type Store = unsafe extern "C" fn(*mut bindings::config_item, *const c_char, usize) -> isize;
+
+/// # Safety
+/// configfs calls it with an item of a node, in the tree for the duration of the call, and a page.
+unsafe extern "C" fn show<const I: usize>(
+    item: *mut bindings::config_item,
+    page: *mut c_char,
+) -> isize {
+    // SAFETY: the item is one of ours, since its type is, and is held by configfs.
+    let node = unsafe { Node::borrow_item(item) };
+    // SAFETY: configfs gives a zeroed page that nobody else uses during the call.
+    let page = unsafe { core::slice::from_raw_parts_mut(page.cast::<u8>(), SHOW_MAX) };
+    match node.directory().show(&node, I, page) {
+        Ok(len) => len.min(SHOW_MAX) as isize,
+        Err(e) => e.to_errno() as isize,
+    }
+}
+
+/// # Safety
+/// configfs calls it with an item of a node, in the tree for the duration of the call, and `len` initialised bytes.
+unsafe extern "C" fn store<const I: usize>(
+    item: *mut bindings::config_item,
+    page: *const c_char,
+    len: usize,
+) -> isize {
+    // SAFETY: as in `show`.
+    let node = unsafe { Node::borrow_item(item) };
+    // SAFETY: configfs gives `len` bytes that nobody writes during the call.
+    let value = unsafe { core::slice::from_raw_parts(page.cast::<u8>(), len) };
+    match node.directory().store(&node, I, value) {
+        Ok(()) => len as isize,
+        Err(e) => e.to_errno() as isize,
+    }
+}
+
+macro_rules! table {
+    ($f:ident: $($i:literal)*) => { [$($f::<$i>),*] };
+}
+macro_rules! tables {
+    ($($i:tt)*) => {
+        static SHOW: [Show; MAX_ATTRS] = table!(show: $($i)*);
+        static STORE: [Store; MAX_ATTRS] = table!(store: $($i)*);
+    };
+}
+#[rustfmt::skip]
+tables!(
+     0  1  2  3  4  5  6  7  8  9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31
+    32 33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63
+    64 65 66 67 68 69 70 71 72 73 74 75 76 77 78 79 80 81 82 83 84 85 86 87 88 89 90 91 92 93 94 95
+);
+
+struct ItemType {
+    // What configfs sees; it points into the two vectors, which are never changed once built.
+    item_type: bindings::config_item_type,
+    attrs: KVec<bindings::configfs_attribute>,
+    _pointers: KVec<*mut bindings::configfs_attribute>,
+    // Nodes of this type; changed under the registry's lock only.
+    users: usize,
+}
+
+impl ItemType {
+    /// Whether it is the type of `directory`. Names are compared by address: equal contents in another module would
+    /// not live as long.
+    fn is_of(&self, owner: *mut bindings::module, directory: &dyn Directory) -> bool {
+        self.item_type.ct_owner == owner
+            && self.attrs.iter().enumerate().all(|(i, a)| {
+                directory.attr(i).is_some_and(|d| {
+                    core::ptr::eq(a.ca_name, d.name.as_char_ptr())
+                        && a.ca_mode == d.mode
+                        && a.show.is_some() == d.show
+                        && a.store.is_some() == d.store
+                })
+            })
+            && directory.attr(self.attrs.len()).is_none()
+    }
+
+    fn build(owner: *mut bindings::module, directory: &dyn Directory) -> Result<KBox<Self>> {
+        let mut attrs = KVec::new();
+        let mut names: KVec<&CStr> = KVec::new();
+        for i in 0.. {
+            let Some(AttrDesc {
+                name,
+                mode,
+                show,
+                store,
+            }) = directory.attr(i)
+            else {
+                break;
+            };
+            let (Some(show_fn), Some(store_fn)) = (SHOW.get(i), STORE.get(i)) else {
+                return Err(E2BIG);
+            };
+            if names.contains(&name) {
+                return Err(EEXIST);
+            }
+            names.push(name, GFP_KERNEL)?;
+            attrs.push(
+                bindings::configfs_attribute {
+                    ca_name: name.as_char_ptr(),
+                    ca_owner: owner,
+                    ca_mode: mode & 0o777,
+                    show: show.then_some(*show_fn),
+                    store: store.then_some(*store_fn),
+                },
+                GFP_KERNEL,
+            )?;
+        }
+        let mut pointers = KVec::with_capacity(attrs.len() + 1, GFP_KERNEL)?;
+        for attr in attrs.iter_mut() {
+            pointers.push(core::ptr::from_mut(attr), GFP_KERNEL)?;
+        }
+        pointers.push(core::ptr::null_mut(), GFP_KERNEL)?;
+        let item_type = bindings::config_item_type {
+            ct_owner: owner,
+            ct_item_ops: callbacks::item_ops(),
+            ct_group_ops: callbacks::group_ops(),
+            ct_attrs: pointers.as_mut_ptr(),
+            ct_bin_attrs: core::ptr::null_mut(),
+        };
+        Ok(KBox::new(
+            ItemType {
+                item_type,
+                attrs,
+                _pointers: pointers,
+                users: 1,
+            },
+            GFP_KERNEL,
+        )?)
+    }
+}
+
+/// All types that are in use.
+struct Registry(UnsafeCell<KVec<NonNull<ItemType>>>);
+
+// SAFETY: the contents are only reached with the lock of `Registry::with` held.
+unsafe impl Sync for Registry {}
+
+static TYPES: Registry = Registry(UnsafeCell::new(KVec::new()));
+
+impl Registry {
+    fn with<R>(&self, f: impl FnOnce(&mut KVec<NonNull<ItemType>>) -> R) -> R {
+        // SAFETY: no preconditions; unlocked below. `f` comes from this file alone and does not call `with` again.
+        unsafe { sys::lio_configfs_types_lock() };
+        // SAFETY: the lock is held, and every access is made here.
+        let ret = f(unsafe { &mut *self.0.get() });
+        // SAFETY: locked above.
+        unsafe { sys::lio_configfs_types_unlock() };
+        ret
+    }
+}
+
+/// A node's share of an item type.
+///
+/// # Invariants
+/// The type is in [`TYPES`] and counts this user.
+pub(super) struct TypeRef(NonNull<ItemType>);
+
+// SAFETY: the type is immutable but for `users`, which is only touched under the registry's lock.
+unsafe impl Send for TypeRef {}
+// SAFETY: as above.
+unsafe impl Sync for TypeRef {}
+
+impl TypeRef {
+    /// The type of `directory` in a module, made if there is none yet.
+    pub(super) fn get(owner: &'static ThisModule, directory: &dyn Directory) -> Result<Self> {
+        let owner = owner.as_ptr();
+        TYPES.with(|types| {
+            for ty in types.iter() {
+                // SAFETY: what is in the registry is alive, and the lock makes the access exclusive as far as
+                // `users` goes; configfs only reads the rest.
+                if unsafe { ty.as_ref() }.is_of(owner, directory) {
+                    // SAFETY: as above.
+                    unsafe { (*ty.as_ptr()).users += 1 };
+                    // INVARIANT: just counted.
+                    return Ok(TypeRef(*ty));
+                }
+            }
+            types.reserve(1, GFP_KERNEL)?;
+            let ty = NonNull::from(KBox::leak(ItemType::build(owner, directory)?));
+            types.push(ty, GFP_KERNEL)?; // Cannot fail: there is room.
+                                         // INVARIANT: `users` starts at 1.
+            Ok(TypeRef(ty))
+        })
+    }
+
+    pub(super) fn as_ptr(&self) -> *const bindings::config_item_type {
+        // SAFETY: the type is alive as long as `self`; no reference is made.
+        unsafe { &raw const (*self.0.as_ptr()).item_type }
+    }
+}
+
+impl Drop for TypeRef {
+    fn drop(&mut self) {
+        let dead = TYPES.with(|types| {
+            // SAFETY: alive by the invariant, and the lock is held.
+            let users = unsafe { &mut (*self.0.as_ptr()).users };
+            *users -= 1;
+            if *users != 0 {
+                return false;
+            }
+            types.retain(|ty| *ty != self.0);
+            if types.is_empty() {
+                // A static is not dropped when the module goes: leave it without memory.
+                *types = KVec::new();
+            }
+            true
+        });
+        if dead {
+            // SAFETY: it came from `KBox::leak`, and the registry and all users have let go of it.
+            drop(unsafe { KBox::from_raw(self.0.as_ptr()) });
+        }
+    }
+}
