@@ -1,7 +1,37 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Placeholder.
+//! What the engine decides, apart from how it is done: decisions over plain values, with no locks, no memory, no time of
+//! their own. The engine asks, applies the answer, and may ask again.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`attention`] | unit attention conditions of an I_T_L nexus |
 
-#![no_std]
-/// One.
-pub fn one() -> u8 { 1 }
+#![cfg_attr(not(MODULE), no_std)]
+#![forbid(unsafe_code)]
+#![deny(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unreachable,
+    clippy::todo,
+    clippy::string_slice,
+    missing_docs
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
+)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod attention;

@@ -15,7 +15,7 @@ struct Engine;
 impl kernel::Module for Engine {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         
-        pr_info!("loaded {}\n", lio_scsi::one());
+        pr_info!("loaded, with {} commands\n", lio_scsi::opcode::TABLE.len());
         Ok(Engine)
     }
 }

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The table of supported commands, and what REPORT SUPPORTED OPERATION CODES makes of it (SPC-4, 6.35).
+//!
+//! One row of [`TABLE`] is all that is needed to support a command's CDB: it says which bits are evaluated, on which of the
+//! unit's features they hang, and which function decodes them. What is not evaluated has to be zero.
+
+mod decode;
+mod table;
+
+use crate::{
+    bytes::Writer,
+    cdb::{Command, Features},
+    sense::Sense,
+};
+pub use table::TABLE;
+
+/// The longest CDB that is in the table.
+pub const MAX_CDB: usize = 16;
+
+/// A CDB, as long as the longest, with zeros behind its own length.
+type Raw = [u8; MAX_CDB];
+
+/// A feature of the unit, on which a command or a bit of its CDB hangs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feature {
+    /// Always there.
+    Always,
+    /// Never there: the bits are known, so that they are refused as the field they are.
+    Never,
+    /// [`Features::dpo_fua`]
+    DpoFua,
+    /// [`Features::unmap`]
+    Unmap,
+    /// [`Features::write_same`] or [`Features::write_same_unmap`]
+    WriteSame,
+    /// [`Features::write_same_unmap`]
+    WriteSameUnmap,
+    /// [`Features::compare_and_write`]
+    CompareAndWrite,
+    /// [`Features::report_opcodes`]
+    ReportOpcodes,
+    /// [`Features::target_port_groups`]
+    TargetPortGroups,
+}
+
+impl Features {
+    /// The unit has `feature`.
+    pub const fn has(&self, feature: Feature) -> bool {
+        match feature {
+            Feature::Always => true,
+            Feature::Never => false,
+            Feature::DpoFua => self.dpo_fua,
+            Feature::Unmap => self.unmap,
+            Feature::WriteSame => self.write_same || self.write_same_unmap,
+            Feature::WriteSameUnmap => self.write_same_unmap,
+            Feature::CompareAndWrite => self.compare_and_write,
+            Feature::ReportOpcodes => self.report_opcodes,
+            Feature::TargetPortGroups => self.target_port_groups,
+        }
+    }
+}
+
+/// A field in byte 1 of a CDB that is evaluated only where the unit has a feature.
+#[derive(Clone, Copy, Debug)]
+pub struct Optional {
+    /// Its bits.
+    mask: u8,
+    /// Its feature.
+    feature: Feature,
+    /// Without the feature it is ignored, not refused.
+    tolerated: bool,
+}
+
+/// A row of the table: one command, or one service action of it.
+#[derive(Debug)]
+pub struct Descriptor {
+    /// OPERATION CODE
+    pub opcode: u8,
+    /// SERVICE ACTION, where the operation code has them; it is in byte 1, bits 4 to 0.
+    pub service_action: Option<u16>,
+    /// Bytes in the CDB.
+    pub length: u8,
+    /// Its name in the standard.
+    pub name: &'static str,
+    /// Without this feature of the unit the command does not exist.
+    requires: Feature,
+    /// The bits that are evaluated, with byte 0 the operation code and the service action in its place (SPC-4, 6.35.3).
+    usage: Raw,
+    /// Of byte 1, what hangs on a feature. It is in `usage` too.
+    optional: &'static [Optional],
+    /// Bits that may be set and do not matter: obsolete ones, and hints. They count in byte 1 only.
+    ignored: u8,
+    /// Where its transfer length, or number of blocks, begins.
+    length_field: u8,
+    /// What makes the command of the CDB.
+    decode: fn(&Raw) -> Result<Command, Sense>,
+}
+
+impl Descriptor {
+    /// Runs the row's decoder on `raw`, which [`Descriptor::check_bits`] found to be right.
+    pub(crate) fn decode(&self, raw: &Raw) -> Result<Command, Sense> {
+        (self.decode)(raw)
+    }
+
+    /// The bits that are evaluated on a unit with `features`: the CDB USAGE DATA.
+    pub fn usage(&self, features: &Features) -> [u8; MAX_CDB] {
+        let mut usage = self.usage;
+        let [_, byte1, ..] = &mut usage;
+        for field in self.optional {
+            if !features.has(field.feature) {
+                *byte1 &= !field.mask;
+            }
+        }
+        usage
+    }
+
+    /// No bit is set that is not evaluated.
+    ///
+    /// # Errors
+    /// INVALID FIELD IN CDB, with a pointer to the field's leftmost bit.
+    pub(crate) fn check_bits(&self, raw: &Raw, features: &Features) -> Result<(), Sense> {
+        let [_, byte1, ..] = *raw;
+        let mut tolerated = self.ignored;
+        for field in self.optional {
+            if byte1 & field.mask == 0 || features.has(field.feature) {
+                continue;
+            }
+            if !field.tolerated {
+                return Err(Sense::invalid_cdb_bit(1, leading_bit(field.mask)));
+            }
+            tolerated |= field.mask;
+        }
+        // The whole CDB as one number, its first byte the most significant.
+        let mut allowed = self.usage;
+        let [allowed0, allowed1, ..] = &mut allowed;
+        *allowed0 = 0xff;
+        *allowed1 |= tolerated;
+        // The service action was matched already.
+        if self.service_action.is_some() {
+            *allowed1 |= 0x1f;
+        }
+        // Of the control byte, the vendor specific bits are nobody's business.
+        if let Some(control) = allowed.get_mut(usize::from(self.length.saturating_sub(1))) {
+            *control = 0xc0;
+        }
+        let wrong = u128::from_be_bytes(*raw) & !u128::from_be_bytes(allowed);
+        if wrong == 0 {
+            return Ok(());
+        }
+        // From the left: bit 0 is bit 7 of byte 0.
+        let position = wrong.leading_zeros();
+        let byte = u16::try_from(position >> 3).unwrap_or(0);
+        let bit = u8::try_from(position & 7).unwrap_or(0) ^ 7;
+        Err(Sense::invalid_cdb_bit(byte, bit))
+    }
+
+    /// INVALID FIELD IN CDB, pointing to the transfer length.
+    pub(crate) fn invalid_length(&self) -> Sense {
+        Sense::invalid_cdb_byte(u16::from(self.length_field))
+    }
+
+    /// The service action that `raw` asks for is this row's.
+    fn matches(&self, byte1: u8) -> bool {
+        self.service_action
+            .is_none_or(|action| action == u16::from(byte1 & 0x1f))
+    }
+}
+
+/// The leftmost bit that is set, 7 to 0.
+fn leading_bit(mask: u8) -> u8 {
+    u8::try_from(mask.leading_zeros()).unwrap_or(0).min(7) ^ 7
+}
+
+/// The rows of `opcode`.
+fn rows(opcode: u8) -> &'static [Descriptor] {
+    let (first, count) = table::INDEX
+        .get(usize::from(opcode))
+        .copied()
+        .unwrap_or((0, 0));
+    let first = usize::from(first);
+    let end = first.saturating_add(usize::from(count));
+    TABLE.get(first..end).unwrap_or(&[])
+}
+
+/// The row for `cdb` on a unit with `features`.
+///
+/// # Errors
+/// INVALID COMMAND OPERATION CODE; INVALID FIELD IN CDB for a service action of an operation code that has others.
+pub(crate) fn find(cdb: &[u8], features: &Features) -> Result<&'static Descriptor, Sense> {
+    let opcode = *cdb.first().ok_or(Sense::INVALID_OPERATION_CODE)?;
+    let byte1 = cdb.get(1).copied().unwrap_or(0);
+    let mut known = false;
+    for row in rows(opcode).iter().filter(|row| features.has(row.requires)) {
+        if row.matches(byte1) {
+            return Ok(row);
+        }
+        known = true;
+    }
+    if known {
+        Err(Sense::invalid_cdb_bit(1, 4))
+    } else {
+        Err(Sense::INVALID_OPERATION_CODE)
+    }
+}
+
+/// REPORTING OPTIONS (SPC-4, table 289).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reporting {
+    /// All commands.
+    All,
+    /// The command with this operation code, which has no service actions.
+    Opcode(u8),
+    /// The command with this operation code and service action.
+    ServiceAction(u8, u16),
+    /// Either; an operation code without service actions wants 0 as its service action.
+    Either(u8, u16),
+}
+
+/// What REPORT SUPPORTED OPERATION CODES asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Which commands.
+    pub reporting: Reporting,
+    /// Return command timeouts descriptors (RCTD).
+    pub timeouts: bool,
+}
+
+/// Writes the answer of a unit with `features` to `request`.
+///
+/// # Errors
+/// INVALID FIELD IN CDB, where the reporting option does not fit the operation code.
+pub fn report(request: &Request, features: &Features, out: &mut Writer<'_>) -> Result<(), Sense> {
+    let (opcode, action, wants_action) = match request.reporting {
+        Reporting::All => {
+            report_all(request.timeouts, features, out);
+            return Ok(());
+        }
+        Reporting::Opcode(opcode) => (opcode, None, Some(false)),
+        Reporting::ServiceAction(opcode, action) => (opcode, Some(action), Some(true)),
+        Reporting::Either(opcode, action) => (opcode, Some(action), None),
+    };
+    let mut found = None;
+    for row in rows(opcode).iter().filter(|row| features.has(row.requires)) {
+        if wants_action.is_some_and(|wants| wants != row.service_action.is_some()) {
+            // REPORTING OPTIONS is the field that is wrong.
+            return Err(Sense::invalid_cdb_bit(2, 2));
+        }
+        if action.is_none_or(|action| action == row.service_action.unwrap_or(0)) {
+            found = Some(row);
+            break;
+        }
+    }
+    report_one(found, request.timeouts, features, out);
+    Ok(())
+}
+
+/// All_commands parameter data (SPC-4, 6.35.2).
+fn report_all(timeouts: bool, features: &Features, out: &mut Writer<'_>) {
+    out.be32(0);
+    for row in TABLE.iter().filter(|row| features.has(row.requires)) {
+        out.u8(row.opcode);
+        out.u8(0);
+        out.be16(row.service_action.unwrap_or(0));
+        out.u8(0);
+        out.u8(if timeouts { 0x02 } else { 0 } | u8::from(row.service_action.is_some()));
+        out.be16(u16::from(row.length));
+        if timeouts {
+            write_timeouts(out);
+        }
+    }
+    let length = u32::try_from(out.len().saturating_sub(4)).unwrap_or(u32::MAX);
+    out.overwrite(0, &length.to_be_bytes());
+}
+
+/// One_command parameter data (SPC-4, 6.35.3).
+fn report_one(row: Option<&Descriptor>, timeouts: bool, features: &Features, out: &mut Writer<'_>) {
+    const NOT_SUPPORTED: u8 = 0b001;
+    const SUPPORTED: u8 = 0b011;
+    out.u8(0);
+    let Some(row) = row else {
+        out.u8(NOT_SUPPORTED);
+        out.be16(0);
+        return;
+    };
+    out.u8(if timeouts { 0x80 } else { 0 } | SUPPORTED);
+    out.be16(u16::from(row.length));
+    let usage = row.usage(features);
+    out.put(usage.get(..usize::from(row.length)).unwrap_or(&usage));
+    if timeouts {
+        write_timeouts(out);
+    }
+}
+
+/// A command timeouts descriptor that says nothing (SPC-4, 6.35.4).
+fn write_timeouts(out: &mut Writer<'_>) {
+    out.be16(10);
+    out.fill(0, 10);
+}

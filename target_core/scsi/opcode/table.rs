@@ -1,0 +1,434 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The rows of the table of supported commands, ordered by operation code (SPC-4, clause 6; SBC-3, clause 5).
+
+use super::{decode, Descriptor, Feature, Optional};
+
+/// RDPROTECT, WRPROTECT, VRPROTECT: there is no protection information.
+const PROTECT: Optional = Optional {
+    mask: 0xe0,
+    feature: Feature::Never,
+    tolerated: false,
+};
+const DPO: Optional = Optional {
+    mask: 0x10,
+    feature: Feature::DpoFua,
+    tolerated: false,
+};
+/// VERIFY's DPO: no more than a hint, which the stock modules accept from everyone.
+const DPO_HINT: Optional = Optional {
+    mask: 0x10,
+    feature: Feature::DpoFua,
+    tolerated: true,
+};
+const FUA: Optional = Optional {
+    mask: 0x08,
+    feature: Feature::DpoFua,
+    tolerated: false,
+};
+/// No block can be anchored (ANC_SUP is zero).
+const ANCHOR: Optional = Optional {
+    mask: 0x10,
+    feature: Feature::Never,
+    tolerated: false,
+};
+const UNMAP_ANCHOR: Optional = Optional {
+    mask: 0x01,
+    feature: Feature::Never,
+    tolerated: false,
+};
+const UNMAP: Optional = Optional {
+    mask: 0x08,
+    feature: Feature::WriteSameUnmap,
+    tolerated: false,
+};
+
+/// All commands, ordered by operation code; those of one operation code by service action.
+///
+/// What is ignored in byte 1: bits 7 to 5 of SCSI-2's LUN field in CDBs of 6 bytes and some of 10; RELADR, FUA_NV, SYNC_NV, which
+/// are obsolete; RARC, a hint.
+pub static TABLE: [Descriptor; 26] = [
+    Descriptor {
+        opcode: 0x00,
+        service_action: None,
+        length: 6,
+        name: "TEST UNIT READY",
+        requires: Feature::Always,
+        usage: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        optional: &[],
+        ignored: 0xe0,
+        length_field: 0,
+        decode: decode::test_unit_ready,
+    },
+    Descriptor {
+        opcode: 0x03,
+        service_action: None,
+        length: 6,
+        name: "REQUEST SENSE",
+        requires: Feature::Always,
+        usage: [0x03, 0x01, 0, 0, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        optional: &[],
+        ignored: 0xe0,
+        length_field: 0,
+        decode: decode::request_sense,
+    },
+    Descriptor {
+        opcode: 0x08,
+        service_action: None,
+        length: 6,
+        name: "READ (6)",
+        requires: Feature::Always,
+        usage: [
+            0x08, 0x1f, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        ],
+        optional: &[],
+        ignored: 0xe0,
+        length_field: 4,
+        decode: decode::read_6,
+    },
+    Descriptor {
+        opcode: 0x0a,
+        service_action: None,
+        length: 6,
+        name: "WRITE (6)",
+        requires: Feature::Always,
+        usage: [
+            0x0a, 0x1f, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        ],
+        optional: &[],
+        ignored: 0xe0,
+        length_field: 4,
+        decode: decode::write_6,
+    },
+    Descriptor {
+        opcode: 0x12,
+        service_action: None,
+        length: 6,
+        name: "INQUIRY",
+        requires: Feature::Always,
+        usage: [
+            0x12, 0x01, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        ],
+        optional: &[],
+        ignored: 0xe0,
+        length_field: 0,
+        decode: decode::inquiry,
+    },
+    Descriptor {
+        opcode: 0x1a,
+        service_action: None,
+        length: 6,
+        name: "MODE SENSE (6)",
+        requires: Feature::Always,
+        usage: [
+            0x1a, 0x08, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        ],
+        optional: &[],
+        ignored: 0xe0,
+        length_field: 0,
+        decode: decode::mode_sense_6,
+    },
+    Descriptor {
+        opcode: 0x25,
+        service_action: None,
+        length: 10,
+        name: "READ CAPACITY (10)",
+        requires: Feature::Always,
+        usage: [
+            0x25, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0x01, 0, 0, 0, 0, 0, 0, 0,
+        ],
+        optional: &[],
+        ignored: 0xe1,
+        length_field: 0,
+        decode: decode::read_capacity_10,
+    },
+    Descriptor {
+        opcode: 0x28,
+        service_action: None,
+        length: 10,
+        name: "READ (10)",
+        requires: Feature::Always,
+        usage: [
+            0x28, 0xf8, 0xff, 0xff, 0xff, 0xff, 0x1f, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
+        ],
+        optional: &[PROTECT, DPO, FUA],
+        ignored: 0x07,
+        length_field: 7,
+        decode: decode::read_10,
+    },
+    Descriptor {
+        opcode: 0x2a,
+        service_action: None,
+        length: 10,
+        name: "WRITE (10)",
+        requires: Feature::Always,
+        usage: [
+            0x2a, 0xf8, 0xff, 0xff, 0xff, 0xff, 0x1f, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
+        ],
+        optional: &[PROTECT, DPO, FUA],
+        ignored: 0x07,
+        length_field: 7,
+        decode: decode::write_10,
+    },
+    Descriptor {
+        opcode: 0x2f,
+        service_action: None,
+        length: 10,
+        name: "VERIFY (10)",
+        requires: Feature::Always,
+        usage: [
+            0x2f, 0xf6, 0xff, 0xff, 0xff, 0xff, 0x1f, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
+        ],
+        optional: &[PROTECT, DPO_HINT],
+        ignored: 0x01,
+        length_field: 7,
+        decode: decode::verify_10,
+    },
+    Descriptor {
+        opcode: 0x35,
+        service_action: None,
+        length: 10,
+        name: "SYNCHRONIZE CACHE (10)",
+        requires: Feature::Always,
+        usage: [
+            0x35, 0x02, 0xff, 0xff, 0xff, 0xff, 0x1f, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
+        ],
+        optional: &[],
+        ignored: 0x05,
+        length_field: 7,
+        decode: decode::synchronize_cache_10,
+    },
+    Descriptor {
+        opcode: 0x41,
+        service_action: None,
+        length: 10,
+        name: "WRITE SAME (10)",
+        requires: Feature::WriteSame,
+        usage: [
+            0x41, 0xf8, 0xff, 0xff, 0xff, 0xff, 0x1f, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
+        ],
+        optional: &[PROTECT, ANCHOR, UNMAP],
+        ignored: 0x00,
+        length_field: 7,
+        decode: decode::write_same_10,
+    },
+    Descriptor {
+        opcode: 0x42,
+        service_action: None,
+        length: 10,
+        name: "UNMAP",
+        requires: Feature::Unmap,
+        usage: [
+            0x42, 0x01, 0, 0, 0, 0, 0x1f, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
+        ],
+        optional: &[UNMAP_ANCHOR],
+        ignored: 0x00,
+        length_field: 7,
+        decode: decode::unmap,
+    },
+    Descriptor {
+        opcode: 0x5a,
+        service_action: None,
+        length: 10,
+        name: "MODE SENSE (10)",
+        requires: Feature::Always,
+        usage: [
+            0x5a, 0x18, 0xff, 0xff, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
+        ],
+        optional: &[],
+        ignored: 0xe0,
+        length_field: 0,
+        decode: decode::mode_sense_10,
+    },
+    Descriptor {
+        opcode: 0x88,
+        service_action: None,
+        length: 16,
+        name: "READ (16)",
+        requires: Feature::Always,
+        usage: [
+            0x88, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+            0x1f, 0,
+        ],
+        optional: &[PROTECT, DPO, FUA],
+        ignored: 0x07,
+        length_field: 10,
+        decode: decode::read_16,
+    },
+    Descriptor {
+        opcode: 0x89,
+        service_action: None,
+        length: 16,
+        name: "COMPARE AND WRITE",
+        requires: Feature::CompareAndWrite,
+        usage: [
+            0x89, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0xff, 0x1f, 0,
+        ],
+        optional: &[PROTECT, DPO, FUA],
+        ignored: 0x02,
+        length_field: 13,
+        decode: decode::compare_and_write,
+    },
+    Descriptor {
+        opcode: 0x8a,
+        service_action: None,
+        length: 16,
+        name: "WRITE (16)",
+        requires: Feature::Always,
+        usage: [
+            0x8a, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+            0x1f, 0,
+        ],
+        optional: &[PROTECT, DPO, FUA],
+        ignored: 0x07,
+        length_field: 10,
+        decode: decode::write_16,
+    },
+    Descriptor {
+        opcode: 0x8f,
+        service_action: None,
+        length: 16,
+        name: "VERIFY (16)",
+        requires: Feature::Always,
+        usage: [
+            0x8f, 0xf6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+            0x1f, 0,
+        ],
+        optional: &[PROTECT, DPO_HINT],
+        ignored: 0x01,
+        length_field: 10,
+        decode: decode::verify_16,
+    },
+    Descriptor {
+        opcode: 0x91,
+        service_action: None,
+        length: 16,
+        name: "SYNCHRONIZE CACHE (16)",
+        requires: Feature::Always,
+        usage: [
+            0x91, 0x02, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+            0x1f, 0,
+        ],
+        optional: &[],
+        ignored: 0x05,
+        length_field: 10,
+        decode: decode::synchronize_cache_16,
+    },
+    Descriptor {
+        opcode: 0x93,
+        service_action: None,
+        length: 16,
+        name: "WRITE SAME (16)",
+        requires: Feature::WriteSame,
+        usage: [
+            0x93, 0xf9, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+            0x1f, 0,
+        ],
+        optional: &[PROTECT, ANCHOR, UNMAP],
+        ignored: 0x00,
+        length_field: 10,
+        decode: decode::write_same_16,
+    },
+    Descriptor {
+        opcode: 0x9e,
+        service_action: Some(0x10),
+        length: 16,
+        name: "READ CAPACITY (16)",
+        requires: Feature::Always,
+        usage: [
+            0x9e, 0x10, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+            0x01, 0,
+        ],
+        optional: &[],
+        ignored: 0x00,
+        length_field: 0,
+        decode: decode::read_capacity_16,
+    },
+    Descriptor {
+        opcode: 0xa0,
+        service_action: None,
+        length: 12,
+        name: "REPORT LUNS",
+        requires: Feature::Always,
+        usage: [
+            0xa0, 0, 0xff, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0,
+        ],
+        optional: &[],
+        ignored: 0x00,
+        length_field: 0,
+        decode: decode::report_luns,
+    },
+    Descriptor {
+        opcode: 0xa3,
+        service_action: Some(0x0a),
+        length: 12,
+        name: "REPORT TARGET PORT GROUPS",
+        requires: Feature::TargetPortGroups,
+        usage: [
+            0xa3, 0xea, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0,
+        ],
+        optional: &[],
+        ignored: 0x00,
+        length_field: 0,
+        decode: decode::report_target_port_groups,
+    },
+    Descriptor {
+        opcode: 0xa3,
+        service_action: Some(0x0c),
+        length: 12,
+        name: "REPORT SUPPORTED OPERATION CODES",
+        requires: Feature::ReportOpcodes,
+        usage: [
+            0xa3, 0x0c, 0x87, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0,
+        ],
+        optional: &[],
+        ignored: 0x00,
+        length_field: 0,
+        decode: decode::report_supported_operation_codes,
+    },
+    Descriptor {
+        opcode: 0xa8,
+        service_action: None,
+        length: 12,
+        name: "READ (12)",
+        requires: Feature::Always,
+        usage: [
+            0xa8, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x1f, 0, 0, 0, 0, 0,
+        ],
+        optional: &[PROTECT, DPO, FUA],
+        ignored: 0x07,
+        length_field: 6,
+        decode: decode::read_12,
+    },
+    Descriptor {
+        opcode: 0xaa,
+        service_action: None,
+        length: 12,
+        name: "WRITE (12)",
+        requires: Feature::Always,
+        usage: [
+            0xaa, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x1f, 0, 0, 0, 0, 0,
+        ],
+        optional: &[PROTECT, DPO, FUA],
+        ignored: 0x07,
+        length_field: 6,
+        decode: decode::write_12,
+    },
+];
+
+/// For each operation code, its first row and how many rows it has. Made by the compiler, so that an index out of bounds in
+/// here is a compile error.
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+pub(super) static INDEX: [(u8, u8); 256] = {
+    let mut index = [(0, 0); 256];
+    let mut i = 0;
+    while i < TABLE.len() {
+        let opcode = TABLE[i].opcode as usize;
+        if index[opcode].1 == 0 {
+            index[opcode].0 = i as u8;
+        }
+        index[opcode].1 += 1;
+        i += 1;
+    }
+    index
+};

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Vital product data pages (SPC-4, 7.8; SBC-3, 6.6).
+
+mod identification;
+
+use crate::{
+    bytes::Writer,
+    inquiry::{Unit, PERIPHERAL},
+    sense::Sense,
+};
+
+/// Logical block provisioning (SBC-3, 4.7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Provisioning {
+    /// UNMAP is supported (emulate_tpu).
+    pub unmap: bool,
+    /// WRITE SAME with UNMAP is supported (emulate_tpws).
+    pub write_same: bool,
+    /// Unmapped blocks read as zeros (unmap_zeroes_data).
+    pub zeroes: bool,
+}
+
+impl Provisioning {
+    /// The unit is thin provisioned.
+    pub const fn is_thin(&self) -> bool {
+        self.unmap || self.write_same
+    }
+
+    /// Unmapped blocks read as zeros (LBPRZ).
+    pub const fn reads_zeros(&self) -> bool {
+        self.is_thin() && self.zeroes
+    }
+}
+
+/// What a unit accepts at once, in blocks; as its block limits page reports, and as it is enforced.
+///
+/// [`crate::cdb::Decoded::check`] and [`crate::unmap::List::parse`] enforce it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BlockLimits {
+    /// MAXIMUM COMPARE AND WRITE LENGTH; 0: the command is not supported.
+    pub max_compare_and_write: u8,
+    /// OPTIMAL TRANSFER LENGTH GRANULARITY; stock: 1 where the back end knows no better.
+    pub optimal_granularity: u16,
+    /// MAXIMUM TRANSFER LENGTH; 0: no limit.
+    pub max_transfer: u32,
+    /// OPTIMAL TRANSFER LENGTH
+    pub optimal_transfer: u32,
+    /// MAXIMUM UNMAP LBA COUNT: in one block descriptor, as the stock modules count it.
+    pub max_unmap_blocks: u32,
+    /// MAXIMUM UNMAP BLOCK DESCRIPTOR COUNT
+    pub max_unmap_descriptors: u32,
+    /// OPTIMAL UNMAP GRANULARITY
+    pub unmap_granularity: u32,
+    /// UNMAP GRANULARITY ALIGNMENT, 31 bits
+    pub unmap_alignment: u32,
+    /// MAXIMUM WRITE SAME LENGTH; 0: no limit.
+    pub max_write_same: u64,
+}
+
+/// A page's code, and what writes it from byte 4 on.
+type Row = (u8, fn(&Unit<'_>, &mut Writer<'_>));
+
+/// All pages, in the order in which page 00h lists them.
+static PAGES: [Row; 8] = [
+    (0x00, supported),
+    (0x80, serial_number),
+    (0x83, identification::write),
+    (0x86, extended_inquiry),
+    (0xb0, block_limits),
+    (0xb1, characteristics),
+    (0xb2, provisioning),
+    (0xb3, referrals),
+];
+
+/// Writes the page `code` of `unit`.
+///
+/// # Errors
+/// INVALID FIELD IN CDB, pointing to PAGE CODE, for a page that there is not.
+pub(crate) fn write(unit: &Unit<'_>, code: u8, out: &mut Writer<'_>) -> Result<(), Sense> {
+    let Some((_, body)) = PAGES.iter().find(|(page, _)| *page == code) else {
+        return Err(Sense::invalid_cdb_byte(2));
+    };
+    out.put(&[PERIPHERAL, code, 0, 0]);
+    body(unit, out);
+    let length = u16::try_from(out.len().saturating_sub(4)).unwrap_or(u16::MAX);
+    out.overwrite(2, &length.to_be_bytes());
+    Ok(())
+}
+
+/// Supported VPD pages (SPC-4, 7.8.14). Without a serial number none are listed.
+fn supported(unit: &Unit<'_>, out: &mut Writer<'_>) {
+    if unit.identity.serial.is_some() {
+        for (code, _) in &PAGES {
+            out.u8(*code);
+        }
+    }
+}
+
+/// The part of the serial number that fits page 80h.
+pub(crate) fn serial<'a>(unit: &Unit<'a>) -> Option<&'a [u8]> {
+    let serial = unit.identity.serial?;
+    Some(serial.get(..253).unwrap_or(serial))
+}
+
+/// Unit serial number (SPC-4, 7.8.15), with a terminator.
+fn serial_number(unit: &Unit<'_>, out: &mut Writer<'_>) {
+    if let Some(serial) = serial(unit) {
+        out.put(serial);
+        out.u8(0);
+    }
+}
+
+/// Extended INQUIRY data (SPC-4, 7.8.7).
+fn extended_inquiry(unit: &Unit<'_>, out: &mut Writer<'_>) {
+    // No protection information.
+    out.u8(0x00);
+    // HEADSUP, ORDSUP, SIMPSUP
+    out.u8(0x07);
+    // V_SUP: the cache is volatile, where there is one.
+    out.u8(if unit.write_cache { 0x01 } else { 0 });
+    out.zeros_to(64);
+}
+
+/// Block limits (SBC-3, 6.6.3). As short as the stock modules have it, where nothing is thin.
+fn block_limits(unit: &Unit<'_>, out: &mut Writer<'_>) {
+    let limits = &unit.limits;
+    // WSNZ
+    out.u8(0x01);
+    out.u8(limits.max_compare_and_write);
+    out.be16(limits.optimal_granularity);
+    out.be32(limits.max_transfer);
+    out.be32(limits.optimal_transfer);
+    if !unit.provisioning.is_thin() {
+        return;
+    }
+    // MAXIMUM PREFETCH LENGTH
+    out.be32(0);
+    out.be32(limits.max_unmap_blocks);
+    out.be32(limits.max_unmap_descriptors);
+    out.be32(limits.unmap_granularity);
+    // With UGAVALID
+    out.be32(match limits.unmap_alignment {
+        0 => 0,
+        alignment => alignment | 0x8000_0000,
+    });
+    out.be64(limits.max_write_same);
+}
+
+/// Block device characteristics (SBC-3, 6.6.2).
+fn characteristics(unit: &Unit<'_>, out: &mut Writer<'_>) {
+    // MEDIUM ROTATION RATE: 0001h does not rotate, 0000h does not tell.
+    out.be16(u16::from(unit.non_rotating));
+    out.zeros_to(64);
+}
+
+/// Logical block provisioning (SBC-3, 6.6.4).
+fn provisioning(unit: &Unit<'_>, out: &mut Writer<'_>) {
+    let thin = &unit.provisioning;
+    // THRESHOLD EXPONENT
+    out.u8(0);
+    // LBPU; LBPWS, LBPWS10; LBPRZ
+    out.u8(if thin.unmap { 0x80 } else { 0 }
+        | if thin.write_same { 0x60 } else { 0 }
+        | if thin.reads_zeros() { 0x04 } else { 0 });
+    out.be16(0);
+}
+
+/// Referrals (SBC-3, 6.6.5): no user data segments.
+fn referrals(_: &Unit<'_>, out: &mut Writer<'_>) {
+    out.zeros_to(16);
+}
