@@ -1,3 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0
+# What each target does is in README.md; each makes what it needs first.
+.PHONY: all install demo check check-host check-vm lint bench rust-project clean
+
 all:
-	scripts/build
+	@scripts/build
+install:
+	@scripts/install
+demo:
+	@scripts/demo
+check:
+	@scripts/check
+check-host:
+	@T="$(T)" scripts/check-host
+check-vm:
+	@T="$(T)" scripts/check-vm
+lint:
+	@scripts/lint
+bench:
+	@scripts/bench
+rust-project:
+	@scripts/rust-project
+clean:
+	@scripts/clean

@@ -1,0 +1,62 @@
+"""Each VM test starts from an empty tree and leaves one; a kernel report during it fails it."""
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+import lio  # noqa: E402
+
+REPORT = re.compile("|".join((lio.TOP / "scripts/kernel-reports").read_text().splitlines()))
+
+
+class KernelLog:
+    """What the kernel has said since this was made."""
+
+    def __init__(self):
+        self.fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+        os.lseek(self.fd, 0, os.SEEK_END)
+        self.lines = []
+
+    def read(self):
+        """All lines so far."""
+        while True:
+            try:
+                record = os.read(self.fd, 8192).decode(errors="replace")
+            except BlockingIOError:
+                return self.lines
+            except BrokenPipeError:
+                continue  # overwritten before it was read
+            self.lines.append(record.partition(";")[2].split("\n")[0])
+
+    def has(self, pattern):
+        return any(re.search(pattern, line) for line in self.read())
+
+
+@pytest.fixture(autouse=True)
+def klog(request):
+    """The kernel's log during this test."""
+    with open("/dev/kmsg", "w") as f:
+        f.write(f"test: {request.node.nodeid}\n")
+    log = KernelLog()
+    yield log
+    lines = log.read()
+    os.close(log.fd)
+    for i, line in enumerate(lines):
+        if REPORT.search(line):
+            pytest.fail("the kernel reported:\n" + "\n".join(lines[i : i + 40]), pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def tidy(klog):
+    """Leaves nothing in the tree. (After klog, so that what tidying up provokes counts too.)"""
+    yield
+    lio.clear()
+
+
+@pytest.fixture(params=list(lio.BACKSTORES))
+def backstore(request):
+    """One of each kind of back end, 32 MB."""
+    return lio.BACKSTORES[request.param]()
