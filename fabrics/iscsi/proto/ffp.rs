@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Full feature phase, SCSI commands and their data aside: RFC 7143, 11.5, 11.6, 11.14, 11.15, 11.16, 11.18, 11.19;
+//! text is in [`text`].
+
+use crate::error::{Error, RejectReason};
+use crate::login::SessionType;
+use crate::pdu::{LogoutRequest, NopOut, Request, TmfRequest};
+use crate::wire::{Cid, Itt, Ttt};
+
+pub mod text;
+
+#[cfg(test)]
+mod tests;
+
+/// Task management functions: 11.5.1, and those of RFC 7144, which need a protocol level that is not negotiated here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Function {
+    /// One task.
+    AbortTask = 1,
+    /// All tasks of this I_T_L nexus.
+    AbortTaskSet = 2,
+    /// The ACA condition of this I_T nexus.
+    ClearAca = 3,
+    /// All tasks of the logical unit, of whichever I_T nexus.
+    ClearTaskSet = 4,
+    /// The logical unit.
+    LogicalUnitReset = 5,
+    /// All logical units of the target.
+    TargetWarmReset = 6,
+    /// As warm, and all sessions end.
+    TargetColdReset = 7,
+    /// Moves a task to another connection; not at error recovery level 0.
+    TaskReassign = 8,
+}
+
+impl Function {
+    /// `None` for codes that are not known: [`TmfAnswer::NotSupported`].
+    #[must_use]
+    pub const fn of(request: &TmfRequest) -> Option<Function> {
+        Some(match request.function & 0x7f {
+            1 => Function::AbortTask,
+            2 => Function::AbortTaskSet,
+            3 => Function::ClearAca,
+            4 => Function::ClearTaskSet,
+            5 => Function::LogicalUnitReset,
+            6 => Function::TargetWarmReset,
+            7 => Function::TargetColdReset,
+            8 => Function::TaskReassign,
+            _ => return None,
+        })
+    }
+
+    /// Whether it is about the logical unit that the request names.
+    #[must_use]
+    pub const fn has_lun(self) -> bool {
+        !matches!(
+            self,
+            Function::TargetWarmReset | Function::TargetColdReset | Function::TaskReassign
+        )
+    }
+}
+
+/// The response code of a task management function response: 11.6.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum TmfAnswer {
+    /// Done.
+    Complete = 0,
+    /// There is no such task. For ABORT TASK see also [`missing_task`].
+    NoTask = 1,
+    /// There is no such logical unit.
+    NoLun = 2,
+    /// The task still belongs to another connection.
+    TaskAllegiant = 3,
+    /// Tasks cannot be reassigned.
+    ReassignNotSupported = 4,
+    /// The function is not supported.
+    NotSupported = 5,
+    /// The initiator may not do that.
+    AuthorizationFailed = 6,
+    /// Rejected.
+    Rejected = 255,
+}
+
+/// The answer to ABORT TASK when the task is not there: 11.6.1. A command whose number is in the window and before
+/// that of the request has been lost, and counts as received and done with.
+#[must_use]
+pub fn missing_task(request: &TmfRequest, window: &crate::seq::CmdWindow) -> TmfAnswer {
+    let number = request.ref_cmd_sn;
+    let ahead = !number.before(window.expected());
+    if ahead && number.not_after(window.max()) && number.before(request.cmd_sn) {
+        TmfAnswer::Complete
+    } else {
+        TmfAnswer::NoTask
+    }
+}
+
+/// What a NOP-Out wants: 11.18.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Nop {
+    /// A NOP-In with this tag, [`Ttt::NONE`] and the same data, up to what the initiator takes in one PDU. It uses up
+    /// a status number.
+    pub ping: Option<Itt>,
+    /// It answers the target's ping with this tag.
+    pub pong: Option<Ttt>,
+}
+
+/// What a NOP-Out wants.
+#[must_use]
+pub fn nop_out(pdu: &NopOut) -> Nop {
+    Nop {
+        ping: (pdu.itt != Itt::NONE).then_some(pdu.itt),
+        pong: (pdu.ttt != Ttt::NONE).then_some(pdu.ttt),
+    }
+}
+
+/// The answer to a logout request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Logout {
+    /// The response code: 11.15.1.
+    pub response: u8,
+    /// The connection, and with it the session, is closed once the response is sent.
+    pub close: bool,
+}
+
+/// Answers a logout request on connection `cid`, the only one of its session.
+#[must_use]
+pub fn logout(request: &LogoutRequest, cid: Cid) -> Logout {
+    match request.reason & 0x7f {
+        // The session, or this connection.
+        0 => Logout {
+            response: 0,
+            close: true,
+        },
+        1 if request.cid == cid => Logout {
+            response: 0,
+            close: true,
+        },
+        // Another connection: not found.
+        1 => Logout {
+            response: 1,
+            close: false,
+        },
+        // For recovery: not at error recovery level 0.
+        _ => Logout {
+            response: 2,
+            close: false,
+        },
+    }
+}
+
+/// Whether a request may come in full feature phase of this kind of session at all.
+///
+/// # Errors
+/// The Reject.
+pub fn admits(session_type: SessionType, request: &Request) -> Result<(), Error> {
+    match request {
+        Request::Login(_) => Err(Error::fatal("6.3: a login request after the login")),
+        Request::Snack(_) => Err(Error::reject(
+            RejectReason::Snack,
+            "11.16: SNACK at error recovery level 0",
+        )),
+        Request::Text(_) | Request::Logout(_) => Ok(()),
+        // 4.3: a discovery session serves text and logout. NOP-Out is let through as well: initiators ping.
+        Request::NopOut(_) => Ok(()),
+        _ if session_type == SessionType::Normal => Ok(()),
+        _ => Err(Error::reject(
+            RejectReason::ProtocolError,
+            "4.3: not in a discovery session",
+        )),
+    }
+}

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Text in full feature phase: RFC 7143, 11.10, 11.11 and Appendix C (SendTargets).
+//!
+//! A connection has one [`Exchange`]. The driver keeps a buffer of [`TEXT_MAX`] bytes for the request (as in a login,
+//! text that goes on is received behind what is there), and the whole reply until it is sent, which may be long:
+//! [`Exchange::reply`] cuts it into pieces that the initiator takes.
+
+use core::net::SocketAddr;
+
+use crate::error::{Error, RejectReason};
+use crate::keys::{self, Id, Kind, Sender, Use};
+use crate::login::SessionType;
+use crate::negotiate;
+use crate::pdu::{Numbers, TextFlags, TextRequest, TextResponse};
+use crate::text::{self, Full, Writer, TEXT_MAX};
+use crate::value;
+use crate::wire::{DataLen, Itt, Lun, Ttt};
+
+/// The index in the transfer tags of text: no command may have it.
+pub const TEXT_INDEX: u16 = 0xfffe;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// No sequence.
+    Idle,
+    /// The initiator sends the rest of its text, or more text.
+    Taking { held: usize },
+    /// The text is with the driver, which calls [`Exchange::reply`].
+    Thinking,
+    /// The initiator asks for the rest of the reply: what is sent of how much.
+    Replying { sent: usize, total: usize },
+}
+
+/// What the driver does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Step {
+    /// The text is complete: work it off with [`answer`], write the reply, call [`Exchange::reply`].
+    Complete,
+    /// Send this without text; the initiator goes on.
+    More(TextResponse),
+    /// Send this with the `data_len` bytes of the reply that begin at `offset`.
+    Send {
+        /// What is sent.
+        pdu: TextResponse,
+        /// Where in the reply.
+        offset: usize,
+    },
+}
+
+/// The text negotiation of a connection; one sequence at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange {
+    state: State,
+    request: Option<TextRequest>,
+    round: u32,
+    ttt: Ttt,
+}
+
+impl Default for Exchange {
+    fn default() -> Self {
+        Exchange {
+            state: State::Idle,
+            request: None,
+            round: 0,
+            ttt: Ttt::NONE,
+        }
+    }
+}
+
+impl Exchange {
+    /// Where in the driver's buffer the text of this request goes: what is there of its sequence, or 0 if it begins
+    /// a new one.
+    ///
+    /// # Errors
+    /// The text is longer than [`TEXT_MAX`] in all.
+    pub fn held(&self, request: &TextRequest) -> Result<usize, Error> {
+        let held = match self.state {
+            State::Taking { held } if request.ttt != Ttt::NONE => held,
+            _ => 0,
+        };
+        let len = usize::try_from(request.data_len.bytes()).unwrap_or(usize::MAX);
+        if held.saturating_add(len) > TEXT_MAX {
+            return Err(Error::fatal("6.1: more text than the target takes"));
+        }
+        Ok(held)
+    }
+
+    /// Takes a request whose text has been received at [`Exchange::held`]. `max` is what the initiator takes in one
+    /// PDU; `sn` gives the numbers of the response, and is called only if there is one.
+    ///
+    /// # Errors
+    /// The Reject.
+    pub fn request(
+        &mut self,
+        request: &TextRequest,
+        max: u32,
+        sn: impl FnOnce() -> Numbers,
+    ) -> Result<Step, Error> {
+        let held = self.held(request)?;
+        if request.ttt == Ttt::NONE {
+            // 11.10.4: a request without a tag begins anew, whatever was before.
+            self.state = State::Taking { held: 0 };
+        } else {
+            let same = self.request.is_some_and(|r| r.itt == request.itt);
+            if self.state == State::Idle || request.ttt != self.ttt || !same {
+                return Err(Error::reject(
+                    RejectReason::InvalidPduField,
+                    "11.10.4: not the transfer tag of the sequence",
+                ));
+            }
+        }
+        let len = usize::try_from(request.data_len.bytes()).unwrap_or(TEXT_MAX);
+        self.request = Some(*request);
+        match self.state {
+            State::Replying { .. } if len == 0 && !request.flags.more() => {
+                Ok(self.piece(max, sn()))
+            }
+            State::Taking { .. } if request.flags.more() => {
+                let held = held.saturating_add(len);
+                self.state = State::Taking { held };
+                Ok(Step::More(self.response(TextFlags::default(), 0, sn())))
+            }
+            State::Taking { .. } => {
+                self.state = State::Thinking;
+                Ok(Step::Complete)
+            }
+            _ => {
+                self.reset();
+                Err(Error::reject(
+                    RejectReason::ProtocolError,
+                    "11.10: text while the reply goes out",
+                ))
+            }
+        }
+    }
+
+    /// Begins to send the reply, `total` bytes, after [`Step::Complete`], in pieces of at most `max` bytes, which is
+    /// what the initiator takes in one PDU.
+    pub fn reply(&mut self, total: usize, max: u32, sn: Numbers) -> Step {
+        self.state = State::Replying { sent: 0, total };
+        self.piece(max, sn)
+    }
+
+    fn piece(&mut self, max: u32, sn: Numbers) -> Step {
+        let (sent, total) = match self.state {
+            State::Replying { sent, total } => (sent, total),
+            _ => (0, 0),
+        };
+        let max = usize::try_from(max).unwrap_or(usize::MAX).max(1);
+        let len = total.saturating_sub(sent).min(max);
+        let end = sent.saturating_add(len);
+        let more = end < total;
+        // 11.11.1: F only in answer to F.
+        let last = !more && self.request.is_some_and(|r| r.flags.last());
+        let flags = TextFlags::default().with_more(more).with_last(last);
+        let pdu = self.response(flags, len, sn);
+        self.state = if more {
+            State::Replying { sent: end, total }
+        } else if last {
+            State::Idle
+        } else {
+            State::Taking { held: 0 }
+        };
+        Step::Send { pdu, offset: sent }
+    }
+
+    fn response(&mut self, flags: TextFlags, len: usize, sn: Numbers) -> TextResponse {
+        self.ttt = if flags.last() {
+            Ttt::NONE
+        } else {
+            self.round = self.round.wrapping_add(1);
+            Ttt::new(TEXT_INDEX, self.round)
+        };
+        TextResponse {
+            flags,
+            data_len: DataLen::at_most(len),
+            lun: Lun::default(),
+            itt: self.request.map_or(Itt::NONE, |r| r.itt),
+            ttt: self.ttt,
+            sn,
+        }
+    }
+
+    /// Forgets the sequence: after a Reject.
+    pub fn reset(&mut self) {
+        self.state = State::Idle;
+        self.ttt = Ttt::NONE;
+    }
+}
+
+/// Which targets SendTargets asks for: Appendix C.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendTargets<'a> {
+    /// All that the initiator may see; only in a discovery session.
+    All,
+    /// The target of this session; only in a normal session.
+    Own,
+    /// The one with this name; in a normal session only the session's own.
+    Named(&'a [u8]),
+}
+
+/// What a text asked for, besides what is answered at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked<'a> {
+    /// The driver appends the records, see [`target_name`] and [`target_address`].
+    pub send_targets: Option<SendTargets<'a>>,
+    /// What the initiator takes in one PDU from now on, in bytes.
+    pub peer_recv: Option<u32>,
+}
+
+/// Works off a complete text: what can be answered here is written to `out`.
+///
+/// # Errors
+/// The negotiation fails: the Reject; nothing of what was asked for holds (7.10).
+pub fn answer<'a>(
+    session_type: SessionType,
+    text: &'a [u8],
+    out: &mut Writer<'_>,
+) -> Result<Asked<'a>, Error> {
+    const fn failed(clause: &'static str) -> Error {
+        Error::reject(RejectReason::ProtocolError, clause)
+    }
+    let full = |_| failed("6.1: the answers are longer than the target writes");
+    let mut asked = Asked::default();
+    let mut seen = 0u32;
+    for pair in text::pairs(text) {
+        let pair = pair.map_err(|error| failed(error.clause()))?;
+        let Some(key) = keys::find(pair.key) else {
+            negotiate::not_understood(&pair, out).map_err(|error| failed(error.clause()))?;
+            continue;
+        };
+        if key.usage == Use::Login || key.sender == Sender::Target {
+            return Err(failed("13: a key by the wrong side or at the wrong time"));
+        }
+        if seen & key.id.bit() != 0 {
+            return Err(failed("6.2: a key twice"));
+        }
+        seen |= key.id.bit();
+        match (key.id, key.kind) {
+            (Id::SendTargets, _) => {
+                let which = match (pair.value, session_type) {
+                    (b"All", SessionType::Discovery) => Some(SendTargets::All),
+                    (b"", SessionType::Normal) => Some(SendTargets::Own),
+                    (b"All" | b"", _) => None,
+                    (name, _) => crate::name::acceptable(name).then_some(SendTargets::Named(name)),
+                };
+                if which.is_none() {
+                    out.pair(key.name, b"Reject").map_err(full)?;
+                }
+                asked.send_targets = which;
+            }
+            (_, Kind::Declared(range)) => {
+                let value = value::number_in(pair.value, range.min, range.max);
+                asked.peer_recv = Some(value.ok_or(failed("13.12: out of range"))?);
+            }
+            // InitiatorAlias
+            _ => (),
+        }
+    }
+    Ok(asked)
+}
+
+/// Writes the record of a target: its name.
+///
+/// # Errors
+/// No room; then nothing of it is written.
+pub fn target_name(out: &mut Writer<'_>, name: &[u8]) -> Result<(), Full> {
+    out.pair(Id::TargetName.name(), name)
+}
+
+/// Writes one address of the target whose name was written last: `address:port,tag`, the address of IPv6 in brackets.
+///
+/// # Errors
+/// No room; then nothing of it is written.
+pub fn target_address(out: &mut Writer<'_>, portal: SocketAddr, tag: u16) -> Result<(), Full> {
+    let (ip, port) = (portal.ip(), portal.port());
+    // Without the scope of a link-local address, which means nothing to others.
+    if ip.is_ipv6() {
+        out.pair_fmt(
+            Id::TargetAddress.name(),
+            format_args!("[{ip}]:{port},{tag}"),
+        )
+    } else {
+        out.pair_fmt(Id::TargetAddress.name(), format_args!("{ip}:{port},{tag}"))
+    }
+}

@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Negotiation of operational parameters by the target: RFC 7143, 6.2 and 13.
+
+use crate::keys::{self, Id, Key, Kind, Range, Sender};
+use crate::text::{Full, Pair, TextError, Writer};
+use crate::value;
+
+/// What the target wants: the values of a portal group's `param/`.
+///
+/// There is no DataPDUInOrder and DataSequenceInOrder: this target always says Yes, which is a legal answer to
+/// either offer (13.18, 13.19), and data out of order is nowhere taken. So too are MaxConnections and
+/// ErrorRecoveryLevel fixed at 1 and 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// InitialR2T
+    pub initial_r2t: bool,
+    /// ImmediateData
+    pub immediate_data: bool,
+    /// MaxRecvDataSegmentLength: what this target takes in one PDU, in bytes.
+    pub max_recv: u32,
+    /// MaxXmitDataSegmentLength: what this target sends in one PDU at most, whatever the initiator takes, in bytes.
+    pub max_xmit: u32,
+    /// MaxBurstLength, in bytes.
+    pub max_burst: u32,
+    /// FirstBurstLength, in bytes.
+    pub first_burst: u32,
+    /// DefaultTime2Wait, in seconds.
+    pub time2wait: u16,
+    /// DefaultTime2Retain, in seconds.
+    pub time2retain: u16,
+    /// MaxOutstandingR2T
+    pub max_outstanding_r2t: u16,
+}
+
+impl Default for Config {
+    /// What the stock modules' `param/` reads before anyone writes to it.
+    fn default() -> Self {
+        Config {
+            initial_r2t: true,
+            immediate_data: true,
+            max_recv: 8_192,
+            max_xmit: 262_144,
+            max_burst: 262_144,
+            first_burst: 65_536,
+            time2wait: 2,
+            time2retain: 20,
+            max_outstanding_r2t: 1,
+        }
+    }
+}
+
+/// What holds in full feature phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parameters {
+    /// InitialR2T: unsolicited Data-Out PDUs are forbidden.
+    pub initial_r2t: bool,
+    /// ImmediateData: data may come with the command.
+    pub immediate_data: bool,
+    /// What this target said that it takes in one PDU, in bytes.
+    pub max_recv: u32,
+    /// What may be sent in one PDU, in bytes: what the initiator takes, and not above the target's own limit.
+    pub max_xmit: u32,
+    /// MaxBurstLength, in bytes.
+    pub max_burst: u32,
+    /// FirstBurstLength, in bytes, not above `max_burst`.
+    pub first_burst: u32,
+    /// DefaultTime2Wait, in seconds.
+    pub time2wait: u16,
+    /// DefaultTime2Retain, in seconds.
+    pub time2retain: u16,
+    /// MaxOutstandingR2T
+    pub max_outstanding_r2t: u16,
+    /// iSCSIProtocolLevel: 0 or 1.
+    pub protocol_level: u8,
+}
+
+impl Default for Parameters {
+    /// What holds if nobody says anything: 13.
+    fn default() -> Self {
+        Parameters {
+            initial_r2t: true,
+            immediate_data: true,
+            max_recv: 8_192,
+            max_xmit: 8_192,
+            max_burst: 262_144,
+            first_burst: 65_536,
+            time2wait: 2,
+            time2retain: 20,
+            max_outstanding_r2t: 1,
+            protocol_level: 1,
+        }
+    }
+}
+
+/// Why a negotiation fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The text is malformed.
+    Text(TextError),
+    /// The answers find no room.
+    Full,
+    /// A key that this side may not send, or not now.
+    Misplaced(Id),
+    /// A key for the second time.
+    Twice(Id),
+    /// A value that the key cannot have, or a list without anything that this target knows.
+    Value(Id),
+}
+
+impl Failure {
+    /// For the log.
+    #[must_use]
+    pub const fn clause(self) -> &'static str {
+        match self {
+            Failure::Text(error) => error.clause(),
+            Failure::Full => "6.1: the answers are longer than a login response",
+            Failure::Misplaced(_) => "13: a key by the wrong side or at the wrong time",
+            Failure::Twice(_) => "6.3: a key twice",
+            Failure::Value(_) => "7.10: a value that cannot be agreed on",
+        }
+    }
+
+    /// The key that it is about, if it is about one.
+    #[must_use]
+    pub const fn key(self) -> Option<Id> {
+        match self {
+            Failure::Misplaced(id) | Failure::Twice(id) | Failure::Value(id) => Some(id),
+            Failure::Text(_) | Failure::Full => None,
+        }
+    }
+}
+
+impl From<Full> for Failure {
+    fn from(_: Full) -> Self {
+        Failure::Full
+    }
+}
+
+impl From<TextError> for Failure {
+    fn from(error: TextError) -> Self {
+        Failure::Text(error)
+    }
+}
+
+/// The negotiation of the operational parameters in one login.
+#[derive(Clone, Debug)]
+pub struct Negotiation {
+    config: Config,
+    discovery: bool,
+    result: Parameters,
+    /// What the initiator takes in one PDU.
+    peer_recv: u32,
+    /// Keys that the initiator sent of its own.
+    seen: u32,
+    /// Keys that this target offered of its own.
+    offered: u32,
+    /// Those of them that the initiator answered.
+    answered: u32,
+    declared: bool,
+}
+
+impl Negotiation {
+    /// Nothing is agreed on yet.
+    #[must_use]
+    pub fn new(config: Config, discovery: bool) -> Self {
+        Negotiation {
+            config,
+            discovery,
+            result: Parameters::default(),
+            peer_recv: 8_192,
+            seen: 0,
+            offered: 0,
+            answered: 0,
+            declared: false,
+        }
+    }
+
+    /// What this target wants of a key that takes the smaller or the larger number.
+    fn own_number(&self, id: Id, range: Range) -> u32 {
+        let own = match id {
+            Id::MaxBurstLength => self.config.max_burst,
+            Id::FirstBurstLength => self.config.first_burst,
+            Id::DefaultTime2Wait => self.config.time2wait.into(),
+            Id::DefaultTime2Retain => self.config.time2retain.into(),
+            Id::MaxOutstandingR2T => self.config.max_outstanding_r2t.into(),
+            // MaxConnections, ErrorRecoveryLevel, iSCSIProtocolLevel
+            _ => range.default,
+        };
+        own.clamp(range.min, range.max)
+    }
+
+    /// What this target wants of a boolean key.
+    const fn own_boolean(&self, id: Id) -> bool {
+        match id {
+            Id::InitialR2T => self.config.initial_r2t,
+            Id::ImmediateData => self.config.immediate_data,
+            // DataPDUInOrder, DataSequenceInOrder
+            _ => true,
+        }
+    }
+
+    fn agree_number(&mut self, id: Id, value: u32) {
+        let short = u16::try_from(value).unwrap_or(u16::MAX);
+        match id {
+            Id::MaxBurstLength => self.result.max_burst = value,
+            Id::FirstBurstLength => self.result.first_burst = value,
+            Id::DefaultTime2Wait => self.result.time2wait = short,
+            Id::DefaultTime2Retain => self.result.time2retain = short,
+            Id::MaxOutstandingR2T => self.result.max_outstanding_r2t = short,
+            Id::ISCSIProtocolLevel => {
+                self.result.protocol_level = u8::try_from(value).unwrap_or(1);
+            }
+            _ => (),
+        }
+    }
+
+    fn agree_boolean(&mut self, id: Id, value: bool) {
+        match id {
+            Id::InitialR2T => self.result.initial_r2t = value,
+            Id::ImmediateData => self.result.immediate_data = value,
+            _ => (),
+        }
+    }
+
+    /// Takes a pair with an operational key that the initiator sent in the operational stage, and writes the answer,
+    /// if there is one.
+    ///
+    /// # Errors
+    /// Why the login fails.
+    pub fn take(&mut self, key: &Key, value: &[u8], out: &mut Writer<'_>) -> Result<(), Failure> {
+        let id = key.id;
+        if key.sender == Sender::Target {
+            return Err(Failure::Misplaced(id));
+        }
+        if self.offered & id.bit() != 0 && self.answered & id.bit() == 0 {
+            self.answered |= id.bit();
+            return self.answer(key, value);
+        }
+        if (self.seen | self.offered) & id.bit() != 0 {
+            return Err(Failure::Twice(id));
+        }
+        self.seen |= id.bit();
+        // Only an answer may have one of these values, and nothing was asked.
+        if keys::is_answer(value) {
+            return Err(Failure::Value(id));
+        }
+        if self.discovery && !key.discovery {
+            return Ok(out.pair(key.name, b"Irrelevant")?);
+        }
+        self.respond(key, value, out)
+    }
+
+    fn respond(&mut self, key: &Key, text: &[u8], out: &mut Writer<'_>) -> Result<(), Failure> {
+        let id = key.id;
+        let wrong = Failure::Value(id);
+        match key.kind {
+            Kind::Text => (),
+            Kind::Declared(range) => {
+                self.peer_recv = value::number_in(text, range.min, range.max).ok_or(wrong)?;
+            }
+            Kind::Min(range) => {
+                let offer = value::number_in(text, range.min, range.max).ok_or(wrong)?;
+                let agreed = offer.min(self.own_number(id, range));
+                self.agree_number(id, agreed);
+                out.number(key.name, agreed)?;
+            }
+            Kind::Max(range) => {
+                let offer = value::number_in(text, range.min, range.max).ok_or(wrong)?;
+                let agreed = offer.max(self.own_number(id, range));
+                self.agree_number(id, agreed);
+                out.number(key.name, agreed)?;
+            }
+            Kind::Or(_) => {
+                let agreed = value::boolean(text).ok_or(wrong)? | self.own_boolean(id);
+                self.agree_boolean(id, agreed);
+                out.boolean(key.name, agreed)?;
+            }
+            Kind::And(_) => {
+                let agreed = value::boolean(text).ok_or(wrong)? & self.own_boolean(id);
+                self.agree_boolean(id, agreed);
+                out.boolean(key.name, agreed)?;
+            }
+            Kind::List(known) => {
+                if !value::list(text).any(|v| v == known.as_bytes()) {
+                    return Err(wrong);
+                }
+                out.pair(key.name, known.as_bytes())?;
+            }
+            Kind::Obsolete(answer) => out.pair(key.name, answer.as_bytes())?,
+        }
+        Ok(())
+    }
+
+    /// Takes the initiator's answer to what this target offered.
+    fn answer(&mut self, key: &Key, text: &[u8]) -> Result<(), Failure> {
+        let id = key.id;
+        let wrong = Failure::Value(id);
+        match key.kind {
+            Kind::Min(range) => {
+                let own = self.own_number(id, range);
+                let agreed = value::number_in(text, range.min, own).ok_or(wrong)?;
+                self.agree_number(id, agreed);
+            }
+            Kind::Max(range) => {
+                let own = self.own_number(id, range);
+                let agreed = value::number_in(text, own, range.max).ok_or(wrong)?;
+                self.agree_number(id, agreed);
+            }
+            Kind::And(_) => {
+                // Only No is ever offered, and then No it is.
+                let agreed = value::boolean(text).ok_or(wrong)?;
+                if agreed {
+                    return Err(wrong);
+                }
+                self.agree_boolean(id, agreed);
+            }
+            _ => return Err(wrong),
+        }
+        Ok(())
+    }
+
+    /// Writes what this target has to say of its own in the operational stage: what it takes in one PDU, once; and,
+    /// if the initiator wants to leave the stage (`leaving`), offers of what it wants otherwise than by default and
+    /// the initiator left unsaid.
+    ///
+    /// # Errors
+    /// [`Failure::Full`]
+    pub fn volunteer(&mut self, leaving: bool, out: &mut Writer<'_>) -> Result<(), Failure> {
+        if !self.declared {
+            self.result.max_recv = self.config.max_recv.clamp(512, 0x00ff_ffff);
+            out.number(Id::MaxRecvDataSegmentLength.name(), self.result.max_recv)?;
+            self.declared = true;
+        }
+        if !leaving {
+            return Ok(());
+        }
+        for key in keys::KEYS {
+            let id = key.id;
+            if (self.seen | self.offered) & id.bit() != 0 || (self.discovery && !key.discovery) {
+                continue;
+            }
+            match key.kind {
+                Kind::Min(range) if self.own_number(id, range) < range.default => {
+                    out.number(key.name, self.own_number(id, range))?;
+                }
+                Kind::Max(range) if self.own_number(id, range) > range.default => {
+                    out.number(key.name, self.own_number(id, range))?;
+                }
+                // The defaults are Yes: with Or, nothing that this target says would change that.
+                Kind::And(true) if !self.own_boolean(id) => out.boolean(key.name, false)?,
+                _ => continue,
+            }
+            self.offered |= id.bit();
+        }
+        Ok(())
+    }
+
+    /// Whether the initiator still has to answer an offer.
+    #[must_use]
+    pub const fn awaits_answers(&self) -> bool {
+        self.offered & !self.answered != 0
+    }
+
+    /// What is agreed on.
+    #[must_use]
+    pub fn result(&self) -> Parameters {
+        let mut result = self.result;
+        result.max_xmit = self.peer_recv.min(self.config.max_xmit.max(512));
+        // 13.14: it must not be above; an initiator that let it be is held to the smaller one.
+        result.first_burst = result.first_burst.min(result.max_burst);
+        result
+    }
+}
+
+/// The answer to a key that is not in the table: 6.2.
+///
+/// # Errors
+/// [`Failure::Full`]
+pub fn not_understood(pair: &Pair<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
+    // An answer is not answered, lest two sides that do not understand each other go on forever.
+    if keys::is_answer(pair.value) {
+        return Ok(());
+    }
+    Ok(out.pair_bytes(pair.key, b"NotUnderstood")?)
+}
+
+#[cfg(test)]
+mod tests;
