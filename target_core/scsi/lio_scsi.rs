@@ -60,4 +60,4 @@ pub mod unmap;
 pub mod vpd;
 
 #[cfg(test)]
-mod tests;
+mod selftest;

@@ -46,7 +46,8 @@ const UNMAP: Optional = Optional {
 /// All commands, ordered by operation code; those of one operation code by service action.
 ///
 /// What is ignored in byte 1: bits 7 to 5 of SCSI-2's LUN field in CDBs of 6 bytes and some of 10; RELADR, FUA_NV, SYNC_NV, which
-/// are obsolete; RARC, a hint.
+/// are obsolete; RARC, a hint. GROUP NUMBER has six bits, as in SBC-4, and is
+/// not looked at.
 pub static TABLE: [Descriptor; 26] = [
     Descriptor {
         opcode: 0x00,
@@ -149,7 +150,7 @@ pub static TABLE: [Descriptor; 26] = [
         name: "READ (10)",
         requires: Feature::Always,
         usage: [
-            0x28, 0xf8, 0xff, 0xff, 0xff, 0xff, 0x1f, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
+            0x28, 0xf8, 0xff, 0xff, 0xff, 0xff, 0x3f, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
         ],
         optional: &[PROTECT, DPO, FUA],
         ignored: 0x07,
@@ -163,7 +164,7 @@ pub static TABLE: [Descriptor; 26] = [
         name: "WRITE (10)",
         requires: Feature::Always,
         usage: [
-            0x2a, 0xf8, 0xff, 0xff, 0xff, 0xff, 0x1f, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
+            0x2a, 0xf8, 0xff, 0xff, 0xff, 0xff, 0x3f, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
         ],
         optional: &[PROTECT, DPO, FUA],
         ignored: 0x07,
@@ -177,7 +178,7 @@ pub static TABLE: [Descriptor; 26] = [
         name: "VERIFY (10)",
         requires: Feature::Always,
         usage: [
-            0x2f, 0xf6, 0xff, 0xff, 0xff, 0xff, 0x1f, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
+            0x2f, 0xf6, 0xff, 0xff, 0xff, 0xff, 0x3f, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
         ],
         optional: &[PROTECT, DPO_HINT],
         ignored: 0x01,
@@ -191,7 +192,7 @@ pub static TABLE: [Descriptor; 26] = [
         name: "SYNCHRONIZE CACHE (10)",
         requires: Feature::Always,
         usage: [
-            0x35, 0x02, 0xff, 0xff, 0xff, 0xff, 0x1f, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
+            0x35, 0x02, 0xff, 0xff, 0xff, 0xff, 0x3f, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
         ],
         optional: &[],
         ignored: 0x05,
@@ -205,7 +206,7 @@ pub static TABLE: [Descriptor; 26] = [
         name: "WRITE SAME (10)",
         requires: Feature::WriteSame,
         usage: [
-            0x41, 0xf8, 0xff, 0xff, 0xff, 0xff, 0x1f, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
+            0x41, 0xf8, 0xff, 0xff, 0xff, 0xff, 0x3f, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
         ],
         optional: &[PROTECT, ANCHOR, UNMAP],
         ignored: 0x00,
@@ -219,7 +220,7 @@ pub static TABLE: [Descriptor; 26] = [
         name: "UNMAP",
         requires: Feature::Unmap,
         usage: [
-            0x42, 0x01, 0, 0, 0, 0, 0x1f, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
+            0x42, 0x01, 0, 0, 0, 0, 0x3f, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
         ],
         optional: &[UNMAP_ANCHOR],
         ignored: 0x00,
@@ -248,7 +249,7 @@ pub static TABLE: [Descriptor; 26] = [
         requires: Feature::Always,
         usage: [
             0x88, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-            0x1f, 0,
+            0x3f, 0,
         ],
         optional: &[PROTECT, DPO, FUA],
         ignored: 0x07,
@@ -262,7 +263,7 @@ pub static TABLE: [Descriptor; 26] = [
         name: "COMPARE AND WRITE",
         requires: Feature::CompareAndWrite,
         usage: [
-            0x89, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0xff, 0x1f, 0,
+            0x89, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0xff, 0x3f, 0,
         ],
         optional: &[PROTECT, DPO, FUA],
         ignored: 0x02,
@@ -277,7 +278,7 @@ pub static TABLE: [Descriptor; 26] = [
         requires: Feature::Always,
         usage: [
             0x8a, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-            0x1f, 0,
+            0x3f, 0,
         ],
         optional: &[PROTECT, DPO, FUA],
         ignored: 0x07,
@@ -292,7 +293,7 @@ pub static TABLE: [Descriptor; 26] = [
         requires: Feature::Always,
         usage: [
             0x8f, 0xf6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-            0x1f, 0,
+            0x3f, 0,
         ],
         optional: &[PROTECT, DPO_HINT],
         ignored: 0x01,
@@ -307,7 +308,7 @@ pub static TABLE: [Descriptor; 26] = [
         requires: Feature::Always,
         usage: [
             0x91, 0x02, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-            0x1f, 0,
+            0x3f, 0,
         ],
         optional: &[],
         ignored: 0x05,
@@ -322,7 +323,7 @@ pub static TABLE: [Descriptor; 26] = [
         requires: Feature::WriteSame,
         usage: [
             0x93, 0xf9, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-            0x1f, 0,
+            0x3f, 0,
         ],
         optional: &[PROTECT, ANCHOR, UNMAP],
         ignored: 0x00,
@@ -393,7 +394,7 @@ pub static TABLE: [Descriptor; 26] = [
         name: "READ (12)",
         requires: Feature::Always,
         usage: [
-            0xa8, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x1f, 0, 0, 0, 0, 0,
+            0xa8, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x3f, 0, 0, 0, 0, 0,
         ],
         optional: &[PROTECT, DPO, FUA],
         ignored: 0x07,
@@ -407,7 +408,7 @@ pub static TABLE: [Descriptor; 26] = [
         name: "WRITE (12)",
         requires: Feature::Always,
         usage: [
-            0xaa, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x1f, 0, 0, 0, 0, 0,
+            0xaa, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x3f, 0, 0, 0, 0, 0,
         ],
         optional: &[PROTECT, DPO, FUA],
         ignored: 0x07,
