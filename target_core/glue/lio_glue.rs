@@ -2,6 +2,7 @@
 
 //! The engine's glue: the only place of the engine that holds `unsafe`. Its public API is safe.
 
+pub mod buffer;
 pub mod clock;
 pub mod configfs;
 pub mod defer;
@@ -10,6 +11,7 @@ pub mod module;
 pub mod percpu;
 pub mod rcu_box;
 pub mod rcu_map;
+pub mod slot;
 mod sys;
 pub mod tags;
 pub mod thread;

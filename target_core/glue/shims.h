@@ -10,6 +10,15 @@
 #include <linux/wait.h>
 #include <linux/workqueue.h>
 
+struct page;
+
+/* page.c */
+struct page *lio_page_alloc(unsigned int order, bool zero, bool atomic);
+void lio_page_get(struct page *page);
+void lio_page_put(struct page *page);
+void *lio_page_address(struct page *page);
+
+/* module.c */
 int lio_request_module(const char *name);
 
 /* defer.c: what is dropped after a grace period, or in process context */

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Back ends: what stores the blocks of a device.
+//!
+//! A back end's module registers a [`Kind`]; each directory `core/NAME_N/DEVICE` is a [`Backend`] of that kind. It
+//! is configured by text, enabled once, and then takes typed operations ([`Io`]) by value. It never sees a CDB.
+
+use crate::{command::Command, device::Device};
+use core::fmt;
+use kernel::{
+    error::{code, Error},
+    prelude::*,
+    sync::Arc,
+};
+use lio_glue::slot::Erased;
+use lio_scsi::sense::{Asc, Key, Sense};
+
+/// A kind of back end, registered by its module: see [`crate::registry::register_backend`].
+pub trait Kind: Send + Sync + 'static {
+    /// The name before the underscore in `core/NAME_N`: `fileio`, `iblock`, `rd_mcp`.
+    fn name(&self) -> &'static str;
+
+    /// The product identification of INQUIRY, at most 16 bytes: `FILEIO`, `IBLOCK`, `RAMDISK-MCP`.
+    fn product(&self) -> &'static str;
+
+    /// A back end for one more device, not configured yet.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    fn create(&self) -> Result<Arc<dyn Backend>>;
+}
+
+/// What a device is and can do, as its back end finds when it is enabled.
+#[derive(Clone, Copy)]
+pub struct Geometry {
+    /// Bytes of a logical block that the back end prefers; the `block_size` attribute starts with it.
+    pub block_size: u32,
+    /// The `hw_block_size` attribute: bytes.
+    pub hw_block_size: u32,
+    /// The `hw_max_sectors` attribute: logical blocks of one transfer.
+    pub hw_max_sectors: u32,
+    /// The `hw_queue_depth` attribute: commands.
+    pub hw_queue_depth: u32,
+    /// Binary logarithm of logical blocks in a physical one.
+    pub physical_block_exponent: u8,
+    /// First logical block that is aligned to a physical one.
+    pub lowest_aligned: u16,
+    /// Blocks of one UNMAP, 0 if the device cannot unmap: `max_unmap_lba_count`.
+    pub max_unmap_lba_count: u32,
+    /// Descriptors of one UNMAP: `max_unmap_block_desc_count`.
+    pub max_unmap_block_desc_count: u32,
+    /// Blocks: `unmap_granularity`.
+    pub unmap_granularity: u32,
+    /// Blocks: `unmap_granularity_alignment`.
+    pub unmap_granularity_alignment: u32,
+    /// Blocks of one WRITE SAME: `max_write_same_len`.
+    pub max_write_same_len: u32,
+    /// Whether unmapped blocks read as zeroes: `unmap_zeroes_data`.
+    pub unmap_zeroes_data: bool,
+    /// Whether the medium rotates; the stock modules' `is_nonrot` attribute is its opposite.
+    pub rotational: bool,
+    /// Whether nothing can be written.
+    pub read_only: bool,
+}
+
+/// The storage behind one device. Its methods run concurrently where nothing else is said.
+pub trait Backend: Send + Sync + 'static {
+    /// A write to the `control` file: `key=value` pairs. Comes only while the device is not enabled.
+    ///
+    /// # Errors
+    /// `EINVAL` and the like; the reason goes to the log.
+    fn control(&self, text: &str) -> Result;
+
+    /// The back end's own lines of the `info` file.
+    ///
+    /// # Errors
+    /// The writer's.
+    fn info(&self, out: &mut dyn fmt::Write) -> fmt::Result;
+
+    /// Opens the storage. Called once until [`Self::disable`].
+    ///
+    /// # Errors
+    /// The errno that the write to `enable` gets.
+    fn enable(&self, dev: &Arc<Device>) -> Result<Geometry>;
+
+    /// Closes the storage, after the last operation has completed. Also called if nothing was ever enabled.
+    fn disable(&self);
+
+    /// Does `io`, and completes it exactly once: from any context, before this returns or later. Called in
+    /// process context and may sleep, but not for long: what would wait for a disk goes to a work queue.
+    fn submit(&self, io: Io);
+
+    /// The device's size in bytes now. Read for each READ CAPACITY and range check: cheap and without a lock.
+    fn bytes(&self) -> u64;
+
+    /// Whether acknowledged writes may be lost with the power until they are flushed. The truth: WCE.
+    fn write_cache(&self) -> bool;
+
+    /// Whether the write cache follows the `emulate_write_cache` attribute.
+    ///
+    /// # Errors
+    /// `EINVAL` where the back end can't do as asked.
+    fn set_write_cache(&self, on: bool) -> Result {
+        if on == self.write_cache() {
+            Ok(())
+        } else {
+            Err(code::EINVAL)
+        }
+    }
+
+    /// Whether one write can be made durable by itself ([`Op::Write`]'s `fua`).
+    fn fua(&self) -> bool {
+        true
+    }
+
+    /// Whether [`Op::Unmap`] works.
+    fn can_unmap(&self) -> bool {
+        false
+    }
+}
+
+/// One operation. Positions and lengths are bytes, whole logical blocks, inside the device's size when it was checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Fill the data from `pos` on; its length is that of [`Io::data`], unless the back end lends pages.
+    Read {
+        /// First byte.
+        pos: u64,
+        /// Bytes to read.
+        len: u32,
+    },
+    /// Write the data at `pos`.
+    Write {
+        /// First byte.
+        pos: u64,
+        /// Durable before it is completed.
+        fua: bool,
+    },
+    /// All writes that were completed before become durable, or those of a range.
+    Flush {
+        /// First byte.
+        pos: u64,
+        /// Bytes; `u64::MAX` for the rest of the device.
+        len: u64,
+    },
+    /// The range's contents are not needed any more.
+    Unmap {
+        /// First byte.
+        pos: u64,
+        /// Bytes.
+        len: u64,
+    },
+    /// The range reads as zeroes from now on.
+    WriteZeroes {
+        /// First byte.
+        pos: u64,
+        /// Bytes.
+        len: u64,
+        /// Storage may be given back.
+        unmap: bool,
+    },
+    /// Nothing: the operation is still being decided.
+    None,
+}
+
+/// Why an operation failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IoError {
+    /// The medium is at fault.
+    Medium,
+    /// No space is left.
+    NoSpace,
+    /// Nothing can be written to.
+    ReadOnly,
+    /// Beyond the end of the storage.
+    OutOfRange,
+    /// The storage is gone.
+    Gone,
+    /// Memory or another resource is short for now.
+    Resources,
+    /// The path to the storage failed.
+    Transport,
+    /// It took too long.
+    Timeout,
+    /// The storage cannot do this operation.
+    Unsupported,
+    /// A reservation of somebody else's on the storage.
+    Reserved,
+    /// The operation was dropped unfinished.
+    Aborted,
+}
+
+impl From<Error> for IoError {
+    fn from(e: Error) -> Self {
+        match e {
+            e if e == code::ENOSPC || e.to_errno() == -122 => IoError::NoSpace, // EDQUOT
+            e if e == code::EROFS || e == code::EPERM => IoError::ReadOnly,
+            e if e == code::ENOMEM || e == code::EAGAIN || e == code::EBUSY => IoError::Resources,
+            e if e == code::ENODEV || e == code::ENXIO => IoError::Gone,
+            e if e == code::EINVAL || e == code::EFBIG => IoError::OutOfRange,
+            e if e.to_errno() == -95 => IoError::Unsupported, // EOPNOTSUPP
+            e if e.to_errno() == -110 => IoError::Timeout,    // ETIMEDOUT
+            e if e.to_errno() == -67 => IoError::Transport,   // ENOLINK
+            _ => IoError::Medium,
+        }
+    }
+}
+
+/// One operation of a command, owned by the back end until it is completed. Dropping it fails it.
+pub struct Io {
+    cmd: Erased<Command, crate::command::Shared>,
+}
+
+impl Io {
+    pub(crate) fn new(cmd: Erased<Command, crate::command::Shared>) -> Self {
+        Io { cmd }
+    }
+
+    /// What to do.
+    pub fn op(&self) -> Op {
+        self.cmd.op
+    }
+
+    /// The data to write, or the memory to read into.
+    pub fn data(&self) -> &lio_glue::buffer::Buffer {
+        self.cmd.io_buffer()
+    }
+
+    /// The data. A back end that lends its pages for reading replaces it with a list of them of the same length,
+    /// if [`Self::may_lend`].
+    pub fn data_mut(&mut self) -> &mut lio_glue::buffer::Buffer {
+        self.cmd.io_buffer_mut()
+    }
+
+    /// Whether a read's data is empty and wants pages pushed: either lent ones or [`Self::allocate`]d ones.
+    pub fn may_lend(&self) -> bool {
+        self.data().is_empty() && matches!(self.cmd.op, Op::Read { .. })
+    }
+
+    /// Gives a read that may lend memory of its own to be filled. Does nothing where there is memory already.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn allocate(&mut self) -> Result {
+        if let Op::Read { len, .. } = self.cmd.op {
+            if self.data().is_empty() {
+                self.data_mut().refill(len as usize, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the operation. The engine goes on with the command, in this context.
+    pub fn complete(mut self, result: Result<(), IoError>) {
+        self.cmd.io_result = result;
+        self.cmd.finish();
+    }
+}
+
+impl IoError {
+    /// The sense that says this to the initiator (SBC-4 4.18), or `None` for BUSY status.
+    pub(crate) fn sense(self, write: bool) -> Option<Sense> {
+        Some(match self {
+            IoError::Medium if write => Sense::WRITE_ERROR,
+            IoError::Medium => Sense::READ_ERROR,
+            IoError::NoSpace => Sense::SPACE_ALLOCATION_FAILED,
+            IoError::ReadOnly => Sense::WRITE_PROTECTED,
+            IoError::OutOfRange => Sense::LBA_OUT_OF_RANGE,
+            IoError::Gone => Sense::OFFLINE,
+            IoError::Transport | IoError::Timeout => Sense::COMMUNICATION_FAILURE,
+            IoError::Unsupported => Sense::INVALID_OPERATION_CODE,
+            IoError::Aborted => Sense::new(Key::AbortedCommand, Asc::NONE),
+            IoError::Resources | IoError::Reserved => return None,
+        })
+    }
+}

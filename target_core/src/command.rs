@@ -1,0 +1,615 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One command's life (SAM-5 5, 8.6).
+//!
+//! A command lives in a slot of its session, and has exactly one owner: the fabric while it is a [`Cmd`] or a
+//! [`Reply`], the back end while it is an [`Io`](crate::backend::Io). The owner's type says what can be done:
+//!
+//! ```text
+//! session.start(…)     -> Cmd<Received>    the fabric may give memory of its own: set_data
+//! cmd.admit()          -> Cmd<WantsData>   the fabric fills data(), then data_arrived()
+//!                      -> Cmd<Ready>       execute()
+//!                      -> refused          Fabric::reply was called
+//! Fabric::reply(Reply) -> reply.sent()     everything goes back
+//! ```
+//!
+//! An abort never takes a command from its owner: it marks the shared part, and the owner finds the mark.
+
+use crate::{
+    backend::{IoError, Op},
+    emulate::Step,
+    fabric::Fabric,
+    lun::Nexus,
+    session::Session,
+};
+use core::marker::PhantomData;
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{Acquire, Atomic, Full, Relaxed, Release},
+        Arc,
+    },
+};
+use lio_glue::{
+    buffer::Buffer,
+    gate::Ticket,
+    slot::Token,
+};
+use lio_scsi::{cdb::Cdb, sense::Sense, status::Status, task::Attribute};
+
+/// Bytes of a CDB that are kept. No operation code that is served has a longer one.
+pub const MAX_CDB: usize = 32;
+
+/// Where a command's data goes, as its initiator declared it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// No data.
+    None,
+    /// To the initiator.
+    Read,
+    /// From the initiator.
+    Write,
+}
+
+/// What a fabric says of a command that it received.
+#[derive(Clone, Copy)]
+pub struct Start<'a> {
+    /// The initiator's tag, by which task management names the command.
+    pub tag: u64,
+    /// The LUN as it came.
+    pub lun: [u8; 8],
+    /// The CDB.
+    pub cdb: &'a [u8],
+    /// The task attribute.
+    pub attribute: Attribute,
+    /// Where the data goes.
+    pub direction: Direction,
+    /// Bytes that the initiator expects to be transferred.
+    pub expected: u32,
+}
+
+/// How a reply's transfer differs from what the initiator expected (SAM-5 5.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Residual {
+    /// Not at all.
+    #[default]
+    None,
+    /// So many bytes fewer.
+    Under(u32),
+    /// So many bytes more would have been transferred.
+    Over(u32),
+}
+
+// The state word of a command's shared part: flags, and a generation that changes with each use of the slot.
+const LIVE: u32 = 1;
+const ABORTED: u32 = 2;
+// The abort wants a TASK ABORTED status to be sent.
+const TELL: u32 = 4;
+// The reply is decided: an abort comes too late.
+const REPLIED: u32 = 8;
+const GENERATION: u32 = 16;
+
+/// The part of a command that others than its owner may look at.
+#[derive(Default)]
+pub struct Shared {
+    state: Atomic<u32>,
+    // What `Start` said; valid while the state is live and its generation has not changed.
+    tag: Atomic<u64>,
+    lun: Atomic<u64>,
+}
+
+impl Default for Command {
+    fn default() -> Self {
+        Command {
+            cdb: [0; MAX_CDB],
+            cdb_len: 0,
+            attribute: Attribute::Simple,
+            direction: Direction::None,
+            expected: 0,
+            tag: 0,
+            lun: [0; 8],
+            decoded: None,
+            nexus: None,
+            ticket: None,
+            data: Buffer::new(),
+            scratch: None,
+            op: Op::None,
+            io_result: Err(IoError::Aborted),
+            step: Step::None,
+            status: Status::TaskAborted,
+            sense: None,
+            residual: Residual::None,
+            aborted: false,
+        }
+    }
+}
+
+impl Shared {
+    /// Marks the command aborted if it is alive and `select(tag, lun)` says so; returns whether it did. `tell`: it
+    /// shall be answered with TASK ABORTED. A command whose reply is decided already is marked too, so that whoever
+    /// waits for the marked ones to be gone waits until its answer is sent.
+    pub(crate) fn abort(&self, tell: bool, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool {
+        let mut state = self.state.load(Acquire);
+        loop {
+            if state & LIVE == 0 || !self.selected(select) {
+                return false;
+            }
+            let tell = tell && state & (ABORTED | REPLIED) == 0;
+            let mark = state | ABORTED | if tell { TELL } else { 0 };
+            // Also where nothing changes: it shows that tag and LUN were this generation's.
+            match self.state.cmpxchg(state, mark, Full) {
+                Ok(_) => return true,
+                Err(now) => state = now,
+            }
+        }
+    }
+
+    fn selected(&self, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool {
+        select(self.tag.load(Relaxed), self.lun.load(Relaxed).to_be_bytes())
+    }
+
+    /// Whether the command is alive, and `select(tag, lun)` says so.
+    pub(crate) fn is_live(&self, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool {
+        self.state.load(Acquire) & LIVE != 0 && self.selected(select)
+    }
+
+    /// Whether the command is alive and marked, and `select(tag, lun)` says so.
+    pub(crate) fn is_marked(&self, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool {
+        const MARKED: u32 = LIVE | ABORTED;
+        self.state.load(Acquire) & MARKED == MARKED && self.selected(select)
+    }
+
+    fn is_aborted(&self) -> bool {
+        self.state.load(Acquire) & ABORTED != 0
+    }
+
+    fn begin(&self, tag: u64, lun: [u8; 8]) {
+        self.tag.store(tag, Relaxed);
+        self.lun.store(u64::from_be_bytes(lun), Relaxed);
+        let generation = self.state.load(Relaxed) & !(GENERATION - 1);
+        self.state.store(generation | LIVE, Release);
+    }
+
+    // The reply is decided now: returns whether the command was aborted before, and shall be told so.
+    fn decide(&self) -> (bool, bool) {
+        let mut state = self.state.load(Acquire);
+        loop {
+            match self.state.cmpxchg(state, state | REPLIED, Full) {
+                Ok(_) => return (state & ABORTED != 0, state & TELL != 0),
+                Err(now) => state = now,
+            }
+        }
+    }
+
+    // Ends this use of the slot; returns whether somebody may be waiting for that.
+    fn end(&self) -> bool {
+        let state = self.state.load(Relaxed);
+        let next = (state & !(GENERATION - 1)).wrapping_add(GENERATION);
+        self.state.xchg(next, Full) & ABORTED != 0
+    }
+}
+
+/// A command, as its owner sees it. All of it is the engine's own.
+pub struct Command {
+    pub(crate) cdb: [u8; MAX_CDB],
+    pub(crate) cdb_len: usize,
+    pub(crate) attribute: Attribute,
+    pub(crate) direction: Direction,
+    pub(crate) expected: u32,
+    pub(crate) tag: u64,
+    pub(crate) lun: [u8; 8],
+    pub(crate) decoded: Option<Cdb>,
+    pub(crate) nexus: Option<Arc<Nexus>>,
+    pub(crate) ticket: Option<Ticket>,
+    /// What is transferred to or from the initiator.
+    pub(crate) data: Buffer,
+    /// What the current operation works on, where that is not `data`.
+    pub(crate) scratch: Option<KBox<Buffer>>,
+    pub(crate) op: Op,
+    pub(crate) io_result: Result<(), IoError>,
+    /// What follows the current operation.
+    pub(crate) step: Step,
+    pub(crate) status: Status,
+    pub(crate) sense: Option<Sense>,
+    pub(crate) residual: Residual,
+    pub(crate) aborted: bool,
+}
+
+impl Command {
+    pub(crate) fn io_buffer(&self) -> &Buffer {
+        self.scratch.as_deref().unwrap_or(&self.data)
+    }
+
+    pub(crate) fn io_buffer_mut(&mut self) -> &mut Buffer {
+        self.scratch.as_deref_mut().unwrap_or(&mut self.data)
+    }
+
+    pub(crate) fn set_status(&mut self, status: Status) {
+        self.status = status;
+        self.sense = None;
+    }
+
+    pub(crate) fn set_sense(&mut self, sense: Sense) {
+        self.status = Status::CheckCondition;
+        self.sense = Some(sense);
+    }
+
+    // Sets the residual from what the command transfers and what was expected.
+    pub(crate) fn set_residual(&mut self, bytes: u64) {
+        let expected = u64::from(self.expected);
+        self.residual = match bytes.checked_sub(expected) {
+            Some(0) => Residual::None,
+            Some(over) => Residual::Over(u32::try_from(over).unwrap_or(u32::MAX)),
+            None => Residual::Under(u32::try_from(expected.saturating_sub(bytes)).unwrap_or(0)),
+        };
+    }
+}
+
+/// A stage of a command that the fabric owns.
+pub trait Stage: private::Sealed {}
+mod private {
+    pub trait Sealed {}
+}
+/// The command is as it was received.
+pub struct Received;
+/// The engine waits for the command's write data.
+pub struct WantsData;
+/// The command can be executed.
+pub struct Ready;
+impl private::Sealed for Received {}
+impl private::Sealed for WantsData {}
+impl private::Sealed for Ready {}
+impl Stage for Received {}
+impl Stage for WantsData {}
+impl Stage for Ready {}
+
+/// A command that the fabric owns. Dropped, it is answered with TASK ABORTED.
+pub struct Cmd<F: Fabric, S: Stage> {
+    // `None` only while a method that consumes the command is at work.
+    token: Option<Token<Session<F>>>,
+    _stage: PhantomData<S>,
+}
+
+/// What became of a command that was to be admitted.
+pub enum Admitted<F: Fabric> {
+    /// The fabric fetches the write data.
+    WantsData(Cmd<F, WantsData>),
+    /// The command can be executed now.
+    Ready(Cmd<F, Ready>),
+    /// The command was refused; [`Fabric::reply`] has been called.
+    Refused,
+}
+
+impl<F: Fabric, S: Stage> Cmd<F, S> {
+    pub(crate) fn new(token: Token<Session<F>>) -> Self {
+        Cmd {
+            token: Some(token),
+            _stage: PhantomData,
+        }
+    }
+
+    // The token of a command that no method has consumed. A command without one cannot be seen from outside: both
+    // methods that take it consume the command.
+    fn with<R>(&self, f: impl FnOnce(&Token<Session<F>>) -> R) -> Option<R> {
+        self.token.as_ref().map(f)
+    }
+
+    /// The fabric's data of this command.
+    pub fn request(&self) -> Option<&F::Request> {
+        self.token.as_ref().map(|t| t.request())
+    }
+
+    /// The fabric's data of this command.
+    pub fn request_mut(&mut self) -> Option<&mut F::Request> {
+        self.token.as_mut().map(|t| t.request_mut())
+    }
+
+    /// The initiator's tag.
+    pub fn tag(&self) -> u64 {
+        self.with(|t| t.tag).unwrap_or(0)
+    }
+
+    /// Whether task management has aborted the command: the fabric that holds it gives it up by [`Self::abort`].
+    pub fn is_aborted(&self) -> bool {
+        self.with(|t| t.shared().is_aborted()).unwrap_or(true)
+    }
+
+    /// Gives the command up: it is answered as aborted, which may mean that nothing is sent.
+    pub fn abort(mut self) {
+        if let Some(token) = self.token.take() {
+            reply_aborted(token);
+        }
+    }
+
+    /// Ends the command with `sense`, because of what happened in the fabric.
+    pub fn fail(mut self, sense: Sense) {
+        if let Some(mut token) = self.token.take() {
+            token.set_sense(sense);
+            reply(token);
+        }
+    }
+}
+
+impl<F: Fabric, S: Stage> Drop for Cmd<F, S> {
+    fn drop(&mut self) {
+        if let Some(token) = self.token.take() {
+            pr_warn!(
+                "{}: a command was dropped unanswered, tag {:#x}: answered as aborted\n",
+                F::NAME,
+                token.tag
+            );
+            reply_aborted(token);
+        }
+    }
+}
+
+impl<F: Fabric> Cmd<F, Received> {
+    /// Brings memory for the command's data: the initiator's own.
+    pub fn set_data(&mut self, data: Buffer) {
+        if let Some(token) = self.token.as_mut() {
+            token.data = data;
+        }
+    }
+
+    /// Has the engine look at the command: LUN, unit attentions, access, arguments and memory.
+    pub fn admit(mut self) -> Admitted<F> {
+        let Some(mut token) = self.token.take() else {
+            return Admitted::Refused;
+        };
+        let host = token.host().clone();
+        let (cmd, _) = token.split_mut();
+        match crate::admit::admit(host.core(), cmd) {
+            Ok(crate::admit::Next::Data) => Admitted::WantsData(Cmd::new(token)),
+            Ok(crate::admit::Next::Execute) => Admitted::Ready(Cmd::new(token)),
+            Err(refusal) => {
+                refusal.apply(&mut token);
+                reply(token);
+                Admitted::Refused
+            }
+        }
+    }
+}
+
+impl<F: Fabric> Cmd<F, WantsData> {
+    /// Where the write data goes. The fabric receives as many bytes as it was promised, and discards what does not fit.
+    pub fn data(&self) -> &Buffer {
+        static NONE: Buffer = Buffer::new();
+        self.token.as_ref().map_or(&NONE, |t| &t.data)
+    }
+
+    /// All data is there.
+    pub fn data_arrived(mut self) -> Cmd<F, Ready> {
+        Cmd {
+            token: self.token.take(),
+            _stage: PhantomData,
+        }
+    }
+}
+
+impl<F: Fabric> Cmd<F, Ready> {
+    /// Executes the command. [`Fabric::reply`] is called before this returns, or later from another context.
+    pub fn execute(mut self) {
+        let Some(mut token) = self.token.take() else {
+            return;
+        };
+        if token.shared().is_aborted() {
+            return reply_aborted(token);
+        }
+        let host = token.host().clone();
+        crate::emulate::execute(host.core(), &mut token);
+        go_on(token);
+    }
+}
+
+// Hands the command to the back end, or to the fabric if nothing is left to do.
+fn go_on<F: Fabric>(token: Token<Session<F>>) {
+    match token.op {
+        Op::None => reply(token),
+        _ => {
+            let Some(nexus) = token.nexus.clone() else {
+                return reply_aborted(token);
+            };
+            nexus
+                .lun()
+                .device()
+                .backend()
+                .submit(crate::backend::Io::new(token.erase()));
+        }
+    }
+}
+
+/// A back end is done with its operation. Any context.
+pub(crate) fn finished<F: Fabric>(mut token: Token<Session<F>>) {
+    if matches!(token.step, Step::None) {
+        token.op = Op::None;
+        let (cmd, _) = token.split_mut();
+        crate::emulate::finish(cmd);
+        return reply(token);
+    }
+    // More operations follow. They may sleep, and this may be an interrupt.
+    let host = token.host().clone();
+    if host.deferred.push(token) {
+        host.defer();
+    }
+}
+
+/// Goes on with the commands that [`finished`] put off. Process context.
+pub(crate) fn resume<F: Fabric>(session: &Arc<Session<F>>) {
+    for mut token in session.deferred.drain() {
+        if token.shared().is_aborted() {
+            reply_aborted(token);
+            continue;
+        }
+        let (cmd, _) = token.split_mut();
+        crate::emulate::step(cmd);
+        go_on(token);
+    }
+}
+
+fn reply_aborted<F: Fabric>(mut token: Token<Session<F>>) {
+    token.set_status(Status::TaskAborted);
+    token.residual = Residual::None;
+    reply(token);
+}
+
+fn reply<F: Fabric>(mut token: Token<Session<F>>) {
+    let (aborted, tell) = token.shared().decide();
+    token.op = Op::None;
+    token.step = Step::None;
+    token.scratch = None;
+    if aborted {
+        // Without `tell` the initiator asked for it, and hears nothing of the command any more (SAM-5 5.6).
+        token.aborted = !tell;
+        token.set_status(Status::TaskAborted);
+    }
+    if let Some(nexus) = &token.nexus {
+        nexus.count_reply(&token);
+    }
+    F::reply(Reply { token });
+}
+
+/// A finished command, which the fabric owns until it has sent the answer.
+pub struct Reply<F: Fabric> {
+    token: Token<Session<F>>,
+}
+
+impl<F: Fabric> Reply<F> {
+    /// The status.
+    pub fn status(&self) -> Status {
+        self.token.status
+    }
+
+    /// The sense, with CHECK CONDITION.
+    pub fn sense(&self) -> Option<&Sense> {
+        self.token.sense.as_ref()
+    }
+
+    /// The data to send to the initiator: empty unless the command reads and has not failed.
+    pub fn data(&self) -> &Buffer {
+        &self.token.data
+    }
+
+    /// Bytes of [`Self::data`] that go to the initiator.
+    pub fn read_len(&self) -> usize {
+        if self.token.direction == Direction::Read && self.token.status == Status::Good {
+            let expected = self.token.expected as usize;
+            match self.token.residual {
+                Residual::Under(by) => expected.saturating_sub(by as usize),
+                _ => expected,
+            }
+            .min(self.token.data.len())
+        } else {
+            0
+        }
+    }
+
+    /// How the transfer differs from what was expected.
+    pub fn residual(&self) -> Residual {
+        self.token.residual
+    }
+
+    /// Whether the initiator aborted the command: nothing is sent then.
+    pub fn is_aborted(&self) -> bool {
+        self.token.aborted
+    }
+
+    /// The initiator's tag.
+    pub fn tag(&self) -> u64 {
+        self.token.tag
+    }
+
+    /// The session.
+    pub fn session(&self) -> &Arc<Session<F>> {
+        self.token.host()
+    }
+
+    /// The fabric's data of this command.
+    pub fn request(&self) -> &F::Request {
+        self.token.request()
+    }
+
+    /// The fabric's data of this command.
+    pub fn request_mut(&mut self) -> &mut F::Request {
+        self.token.request_mut()
+    }
+
+    /// The answer is sent: the command's resources go back.
+    pub fn sent(self) {}
+
+    pub(crate) fn into_token(self) -> Token<Session<F>> {
+        self.token
+    }
+
+    pub(crate) fn from_token(token: Token<Session<F>>) -> Self {
+        Reply { token }
+    }
+}
+
+/// Replies that other contexts hand to the one that sends them. Lock-free.
+pub struct ReplyQueue<F: Fabric>(lio_glue::slot::Queue<Session<F>>);
+
+impl<F: Fabric> Default for ReplyQueue<F> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<F: Fabric> ReplyQueue<F> {
+    /// An empty queue.
+    pub const fn new() -> Self {
+        ReplyQueue(lio_glue::slot::Queue::new())
+    }
+
+    /// Appends a reply, from any context. Returns whether the queue was empty, and its consumer is to be woken.
+    pub fn push(&self, reply: Reply<F>) -> bool {
+        self.0.push(reply.into_token())
+    }
+
+    /// Whether nothing is queued; a snapshot.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Takes all replies, oldest first.
+    pub fn drain(&self) -> impl Iterator<Item = Reply<F>> {
+        self.0.drain().map(Reply::from_token)
+    }
+}
+
+pub(crate) fn begin<F: Fabric>(token: &mut Token<Session<F>>, start: &Start<'_>) {
+    token.shared().begin(start.tag, start.lun);
+    let (cmd, _) = token.split_mut();
+    let n = start.cdb.len().min(MAX_CDB);
+    cmd.cdb = [0; MAX_CDB];
+    if let (Some(to), Some(from)) = (cmd.cdb.get_mut(..n), start.cdb.get(..n)) {
+        to.copy_from_slice(from);
+    }
+    cmd.cdb_len = start.cdb.len();
+    cmd.attribute = start.attribute;
+    cmd.direction = start.direction;
+    cmd.expected = match start.direction {
+        Direction::None => 0,
+        _ => start.expected,
+    };
+    cmd.tag = start.tag;
+    cmd.lun = start.lun;
+    cmd.aborted = false;
+    cmd.io_result = Err(IoError::Aborted);
+    cmd.set_status(Status::TaskAborted);
+    cmd.set_residual(0);
+}
+
+/// The slot of a command is about to be free.
+pub(crate) fn freeing<F: Fabric>(token: &mut Token<Session<F>>) {
+    let (cmd, _) = token.split_mut();
+    cmd.data.clear();
+    cmd.scratch = None;
+    cmd.step = Step::None;
+    cmd.decoded = None;
+    // In this order: when a LUN's gate is closed and empty, no command holds its nexus any more.
+    cmd.nexus = None;
+    cmd.ticket = None;
+    if token.shared().end() {
+        crate::tmf::wake();
+    }
+}

@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Devices: a back end with the attributes, names and statistics of `core/KIND_N/NAME`.
+
+use crate::{
+    attrib::Attrib,
+    backend::{Backend, Geometry, Kind},
+    lun::{attend_all, Lun, Nexus},
+    session::AnySession,
+    stats::LunStats,
+};
+use kernel::{
+    error::code::*,
+    new_mutex,
+    prelude::*,
+    str::CString,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        Arc, Mutex, SetOnce,
+    },
+};
+use lio_glue::{clock, module::Pin as ModulePin};
+use lio_policy::ua::Attention;
+use lio_scsi::{
+    cdb::Features,
+    lba::{BlockSize, Blocks},
+    vpd::BlockLimits,
+};
+
+/// The most that one command transfers, in bytes: what the engine allocates for it at once.
+pub const MAX_TRANSFER: u32 = 16 << 20;
+
+/// A directory `core/KIND_N`.
+pub struct Hba {
+    kind: &'static dyn Kind,
+    name: CString,
+    index: u32,
+    // Last: the kind is the module's.
+    _module: ModulePin,
+}
+
+impl Hba {
+    pub(crate) fn new(
+        kind: &'static dyn Kind,
+        name: CString,
+        module: ModulePin,
+    ) -> Result<Arc<Self>> {
+        static NEXT: Atomic<u32> = Atomic::new(1);
+        Ok(Arc::new(
+            Hba {
+                kind,
+                name,
+                index: NEXT.fetch_add(1, Relaxed),
+                _module: module,
+            },
+            GFP_KERNEL,
+        )?)
+    }
+
+    /// The kind of back end.
+    pub fn kind(&self) -> &'static dyn Kind {
+        self.kind
+    }
+
+    /// The directory's name, `KIND_N`.
+    pub fn name(&self) -> &CStr {
+        &self.name
+    }
+
+    /// The HBA index of the SCSI MIB.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+}
+
+/// Names that an administrator can set: `wwn/`.
+#[derive(Default)]
+pub struct Names {
+    /// `vpd_unit_serial`, at most 254 bytes.
+    pub serial: KVec<u8>,
+    /// `vendor_id`, at most 8 bytes; empty: `LIO-ORG`.
+    pub vendor: KVec<u8>,
+    /// `product_id`, at most 16 bytes; empty: the back end's.
+    pub product: KVec<u8>,
+    /// `revision`, at most 4 bytes; empty: `4.0`.
+    pub revision: KVec<u8>,
+    /// `company_id`, 24 bits; `None`: 001405h.
+    pub company: Option<u32>,
+    /// `pd_text_id_info`
+    pub text_id: KVec<u8>,
+    /// `alias`
+    pub alias: KVec<u8>,
+    /// `udev_path`
+    pub udev_path: KVec<u8>,
+}
+
+/// A device.
+#[pin_data(PinnedDrop)]
+pub struct Device {
+    backend: Arc<dyn Backend>,
+    name: CString,
+    path: CString,
+    index: u32,
+    attrib: Attrib,
+    geometry: SetOnce<Geometry>,
+    // The size that initiators were last told of, in bytes.
+    known_size: Atomic<u64>,
+    #[pin]
+    names: Mutex<Names>,
+    // Also taken to enable the device.
+    #[pin]
+    luns: Mutex<KVec<Arc<Lun>>>,
+    stats: LunStats,
+    resets: Atomic<u32>,
+    aborts: Atomic<u32>,
+    aborts_missed: Atomic<u32>,
+    created: usize,
+    // Last: it holds the module that the back end's code is in.
+    hba: Arc<Hba>,
+}
+
+impl Device {
+    pub(crate) fn new(hba: &Arc<Hba>, name: CString) -> Result<Arc<Self>> {
+        static NEXT: Atomic<u32> = Atomic::new(1);
+        let backend = hba.kind().create()?;
+        let path = CString::try_from_fmt(fmt!("core/{}/{}", hba.name(), &*name))?;
+        Arc::pin_init(
+            try_pin_init!(Device {
+                backend,
+                name,
+                path,
+                index: NEXT.fetch_add(1, Relaxed),
+                attrib: Attrib::new(),
+                geometry: SetOnce::new(),
+                known_size: Atomic::new(0),
+                names <- new_mutex!(Names::default(), "Device::names"),
+                luns <- new_mutex!(KVec::new(), "Device::luns"),
+                stats: LunStats::new()?,
+                resets: Atomic::new(0),
+                aborts: Atomic::new(0),
+                aborts_missed: Atomic::new(0),
+                created: clock::jiffies(),
+                hba: hba.clone(),
+            }? Error),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The directory above.
+    pub fn hba(&self) -> &Arc<Hba> {
+        &self.hba
+    }
+
+    /// The name of the device's directory.
+    pub fn name(&self) -> &CStr {
+        &self.name
+    }
+
+    /// `core/KIND_N/NAME`, for log messages.
+    pub fn path(&self) -> &CStr {
+        &self.path
+    }
+
+    /// The device index of the SCSI MIB.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// When the device was made, in jiffies.
+    pub fn created(&self) -> usize {
+        self.created
+    }
+
+    /// What stores the blocks.
+    pub fn backend(&self) -> &Arc<dyn Backend> {
+        &self.backend
+    }
+
+    /// The attributes.
+    pub fn attrib(&self) -> &Attrib {
+        &self.attrib
+    }
+
+    /// The names that an administrator can set.
+    pub fn names(&self) -> &Mutex<Names> {
+        &self.names
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> &LunStats {
+        &self.stats
+    }
+
+    /// What the back end found when the device was enabled; `None` before.
+    pub fn geometry(&self) -> Option<&Geometry> {
+        self.geometry.as_ref()
+    }
+
+    /// Enables the device.
+    ///
+    /// # Errors
+    /// `EBUSY` if it is already; what the back end fails with.
+    pub fn enable(self: &Arc<Self>) -> Result {
+        let _guard = self.luns.lock();
+        if self.geometry.as_ref().is_some() {
+            pr_err!("{}: already enabled\n", self.path());
+            return Err(EEXIST);
+        }
+        let geometry = self.backend.enable(self)?;
+        self.attrib.adopt(&geometry);
+        self.known_size.store(self.backend.bytes(), Relaxed);
+        self.geometry.populate(geometry);
+        Ok(())
+    }
+
+    /// Links a LUN to the device.
+    pub(crate) fn add_lun(&self, lun: &Arc<Lun>) -> Result {
+        let mut luns = self.luns.lock();
+        if self.geometry.as_ref().is_none() {
+            pr_err!("{}: not enabled yet\n", self.path());
+            return Err(ENODEV);
+        }
+        luns.push(lun.clone(), GFP_KERNEL)?;
+        Ok(())
+    }
+
+    pub(crate) fn remove_lun(&self, lun: &Arc<Lun>) {
+        self.luns.lock().retain(|l| !Arc::ptr_eq(l, lun));
+    }
+
+    /// Calls `f` for each LUN that is linked to the device.
+    pub fn each_lun(&self, mut f: impl FnMut(&Arc<Lun>) -> Result) -> Result {
+        for lun in self.luns.lock().iter() {
+            f(lun)?;
+        }
+        Ok(())
+    }
+
+    /// How many LUNs are linked to the device.
+    pub fn exports(&self) -> usize {
+        self.luns.lock().len()
+    }
+
+    /// Calls `f` for each session that sees the device, with each of its views.
+    pub(crate) fn each_nexus(
+        &self,
+        mut f: impl FnMut(&Arc<dyn AnySession>, &Arc<Nexus>) -> Result,
+    ) -> Result {
+        self.each_lun(|lun| {
+            lun.tpg().each_session(|session| {
+                for (_, nexus) in session.core().nexuses() {
+                    if Arc::ptr_eq(nexus.lun(), lun) {
+                        f(session, &nexus)?;
+                    }
+                }
+                Ok(())
+            })
+        })
+    }
+
+    /// Bytes of a logical block.
+    pub fn block_size(&self) -> BlockSize {
+        BlockSize::new(self.attrib.block_size()).unwrap_or(BlockSize::B512)
+    }
+
+    /// Logical blocks of the device now. A change is told to all initiators as a unit attention. Process context.
+    pub fn capacity(&self) -> Blocks {
+        let bytes = self.backend.bytes();
+        if self.known_size.load(Relaxed) != bytes && self.known_size.xchg(bytes, Relaxed) != bytes {
+            pr_info!("{}: the size is {} bytes now\n", self.path(), bytes);
+            self.attend(Attention::CapacityChanged);
+        }
+        self.block_size().blocks_in(bytes)
+    }
+
+    /// Establishes a unit attention on all I_T nexuses.
+    pub(crate) fn attend(&self, what: Attention) {
+        attend_all(self, what, None);
+    }
+
+    /// Whether nothing can be written.
+    pub fn read_only(&self) -> bool {
+        self.geometry().is_some_and(|g| g.read_only)
+    }
+
+    /// Which commands and bits of them are valid now.
+    pub fn features(&self) -> Features {
+        let a = &self.attrib;
+        let can_unmap = self.backend.can_unmap();
+        Features {
+            dpo_fua: self.backend.write_cache() && a.emulate_fua_write(),
+            unmap: a.emulate_tpu() && can_unmap,
+            write_same: true,
+            write_same_unmap: a.emulate_tpws() && can_unmap,
+            compare_and_write: false,
+            report_opcodes: a.emulate_rsoc(),
+            target_port_groups: false,
+        }
+    }
+
+    /// The limits that VPD page B0 reports and the engine enforces.
+    pub fn limits(&self) -> BlockLimits {
+        let a = &self.attrib;
+        let features = self.features();
+        let most = MAX_TRANSFER >> self.block_size().shift();
+        BlockLimits {
+            max_transfer: a.hw_max_sectors().min(most),
+            optimal_transfer: a.optimal_sectors().min(most),
+            ..BlockLimits::default()
+        }
+        .with_unmap(features, a)
+    }
+
+    pub(crate) fn count_reset(&self) {
+        self.resets.add(1, Relaxed);
+    }
+
+    pub(crate) fn count_abort(&self, found: bool) {
+        if found {
+            self.aborts.add(1, Relaxed);
+        } else {
+            self.aborts_missed.add(1, Relaxed);
+        }
+    }
+
+    /// Resets of the logical unit.
+    pub fn resets(&self) -> u32 {
+        self.resets.load(Relaxed)
+    }
+
+    /// ABORT TASK functions that found their command, and those that did not.
+    pub fn aborts(&self) -> (u32, u32) {
+        (self.aborts.load(Relaxed), self.aborts_missed.load(Relaxed))
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for Device {
+    fn drop(self: Pin<&mut Self>) {
+        self.backend.disable();
+    }
+}

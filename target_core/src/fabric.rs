@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Fabrics: what carries commands between an initiator and the engine.
+//!
+//! [`Fabric`] is the data path: how finished commands leave. The configuration side, [`FabricKind`] and its
+//! companions, has one object for each directory below `target/NAME`; the engine owns the directories.
+
+use crate::{
+    command::Reply,
+    lun::Lun,
+    session::Session,
+    tpg::{NodeAcl, Target, Tpg},
+};
+use kernel::{error::code::ENOSYS, prelude::*, sync::Arc};
+use lio_configfs::Builder;
+
+/// The data path of a fabric.
+pub trait Fabric: Sized + Send + Sync + 'static {
+    /// The name of the fabric's directory below `target/`, for log messages.
+    const NAME: &'static str;
+
+    /// The fabric's data of one command. Made when the session starts, and reused: the fabric sets it for each command.
+    type Request: Default + Send + 'static;
+
+    /// The fabric's data of one session.
+    type Session: Send + Sync + 'static;
+
+    /// A command is finished, and its answer is to be sent. Any context, hard interrupts among them: must not sleep.
+    fn reply(reply: Reply<Self>);
+
+    /// Commands of `session` that the fabric holds were aborted: it looks for [`Cmd::is_aborted`] ones soon and gives
+    /// them up. Process context; must not sleep for long.
+    ///
+    /// [`Cmd::is_aborted`]: crate::command::Cmd::is_aborted
+    fn kick(session: &Session<Self>);
+}
+
+/// SCSI's protocol identifiers (SPC-5 7.6.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Protocol {
+    /// Fibre Channel.
+    Fcp = 0,
+    /// SBP-2 (IEEE 1394).
+    Sbp = 3,
+    /// RDMA (SRP).
+    Srp = 4,
+    /// iSCSI.
+    Iscsi = 5,
+    /// SAS.
+    Sas = 6,
+    /// USB.
+    Usb = 9,
+}
+
+/// A fabric's configuration side, registered by its module: see [`crate::registry::register_fabric`].
+pub trait FabricKind: Send + Sync + 'static {
+    /// The name of the directory below `target/`.
+    fn name(&self) -> &'static str;
+
+    /// The name by which `members` files call the fabric: `iSCSI`, `loopback`.
+    fn display_name(&self) -> &'static str {
+        self.name()
+    }
+
+    /// Adds the fabric's own files and directories to `target/NAME`.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    fn root(&self, dir: Builder) -> Result<Builder> {
+        Ok(dir)
+    }
+
+    /// Makes `target/NAME/WWN`.
+    ///
+    /// # Errors
+    /// `EINVAL` for a name that is not one of this fabric's.
+    fn make_target(&self, target: &Arc<Target>) -> Result<Arc<dyn FabricTarget>>;
+}
+
+/// A target's configuration.
+pub trait FabricTarget: Send + Sync + 'static {
+    /// Adds files and directories to the target's `fabric_statistics`.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    fn statistics(&self, dir: Builder) -> Result<Builder> {
+        Ok(dir)
+    }
+
+    /// Makes `tpgt_N`. The fabric keeps `tpg` for its sessions.
+    ///
+    /// # Errors
+    /// `EINVAL` for a tag that the fabric does not allow.
+    fn make_tpg(&self, tpg: &Arc<Tpg>) -> Result<Arc<dyn FabricTpg>>;
+
+    /// The directory was removed.
+    fn removed(&self) {}
+}
+
+/// A directory of a portal group that the fabric fills.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TpgDir {
+    /// `tpgt_N` itself.
+    Base,
+    /// `attrib`
+    Attrib,
+    /// `auth`
+    Auth,
+    /// `param`
+    Param,
+}
+
+/// A target portal group's configuration.
+pub trait FabricTpg: Send + Sync + 'static {
+    /// The protocol of the group's port.
+    fn protocol(&self) -> Protocol;
+
+    /// Adds the fabric's files to one of the group's directories.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    fn files(&self, which: TpgDir, dir: Builder) -> Result<Builder>;
+
+    /// Makes `np/NAME`.
+    ///
+    /// # Errors
+    /// `ENOSYS` where the fabric has no portals, `EINVAL` for a name that is none.
+    fn make_portal(&self, _name: &str, _dir: Builder) -> Result<Builder> {
+        Err(ENOSYS)
+    }
+
+    /// Makes `acls/NAME`.
+    ///
+    /// # Errors
+    /// `ENOSYS` where the fabric has no ACLs, `EINVAL` for a name that is none.
+    fn make_acl(&self, _acl: &Arc<NodeAcl>) -> Result<Arc<dyn FabricAcl>> {
+        Err(ENOSYS)
+    }
+
+    /// A LUN was linked to a device. Process context.
+    ///
+    /// # Errors
+    /// Those with which the link fails; the LUN is taken away again.
+    fn linked(&self, _lun: &Arc<Lun>) -> Result {
+        Ok(())
+    }
+
+    /// A LUN is about to be unlinked; no new command can reach it any more when this returns, and the engine waits for
+    /// the others then. Process context.
+    fn unlinking(&self, _lun: &Arc<Lun>) {}
+
+    /// The directory is being removed: sessions end.
+    fn removed(&self) {}
+}
+
+/// An ACL's directory that the fabric fills.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AclDir {
+    /// `acls/NAME` itself.
+    Base,
+    /// `attrib`
+    Attrib,
+    /// `auth`
+    Auth,
+    /// `param`
+    Param,
+    /// `fabric_statistics`
+    Statistics,
+}
+
+/// An ACL's configuration.
+pub trait FabricAcl: Send + Sync + 'static {
+    /// Adds the fabric's files to one of the ACL's directories.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    fn files(&self, which: AclDir, dir: Builder) -> Result<Builder>;
+
+    /// The directory is being removed: the initiator's sessions end, or become others' as the group's demo mode says.
+    fn removed(&self) {}
+}

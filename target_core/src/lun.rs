@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Logical units as initiators reach them (SAM-5 4.6).
+//!
+//! - [`Lun`]: a portal group's LUN, linked to a device. Its gate counts the commands at work; unlinking closes it.
+//! - [`MappedLun`]: the same as an ACL shows it to its initiator, under a number of its own, writable or not.
+//! - [`Nexus`]: what one session knows of a logical unit: the I_T_L nexus, with its unit attentions.
+
+use crate::{
+    command::{Command, Direction},
+    device::Device,
+    session::Core,
+    stats::{LunStats, MappedStats},
+    tpg::Tpg,
+};
+use kernel::{
+    new_spinlock,
+    prelude::*,
+    sync::{
+        atomic::{Acquire, Atomic, Relaxed, Release},
+        Arc, SpinLock,
+    },
+};
+use lio_glue::gate::{Gated, Ticket};
+use lio_policy::ua::{Attention, Queue};
+use lio_scsi::{lun::Lun as LunNumber, sense::Sense, status::Status};
+
+/// What commands at work hold of a LUN.
+pub struct Export {
+    device: Arc<Device>,
+}
+
+impl Export {
+    /// The device.
+    pub fn device(&self) -> &Arc<Device> {
+        &self.device
+    }
+}
+
+/// A LUN of a target portal group, linked to a device.
+pub struct Lun {
+    number: LunNumber,
+    tpg: Arc<Tpg>,
+    gate: Gated<Export>,
+    device: Arc<Device>,
+    pub(crate) stats: LunStats,
+}
+
+impl Lun {
+    pub(crate) fn new(tpg: &Arc<Tpg>, number: LunNumber, device: &Arc<Device>) -> Result<Arc<Self>> {
+        Ok(Arc::new(
+            Lun {
+                number,
+                tpg: tpg.clone(),
+                gate: Gated::new(Export {
+                    device: device.clone(),
+                })?,
+                device: device.clone(),
+                stats: LunStats::new()?,
+            },
+            GFP_KERNEL,
+        )?)
+    }
+
+    /// The number within the portal group.
+    pub fn number(&self) -> LunNumber {
+        self.number
+    }
+
+    /// The portal group.
+    pub fn tpg(&self) -> &Arc<Tpg> {
+        &self.tpg
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Arc<Device> {
+        &self.device
+    }
+
+    /// Enters, for one command. Lock-free.
+    pub(crate) fn enter(&self) -> Option<Ticket<Export>> {
+        self.gate.try_enter()
+    }
+
+    /// Lets no command in any more.
+    pub(crate) fn close(&self) {
+        self.gate.close();
+    }
+
+    /// Whether all commands have left, waiting for a while.
+    pub(crate) fn wait_closed(&self, timeout_ms: u32) -> bool {
+        self.gate.wait_closed(timeout_ms)
+    }
+}
+
+/// A LUN as an initiator sees it.
+pub struct MappedLun {
+    number: LunNumber,
+    lun: Arc<Lun>,
+    write_protect: Atomic<u32>,
+    pub(crate) stats: MappedStats,
+}
+
+impl MappedLun {
+    pub(crate) fn new(number: LunNumber, lun: &Arc<Lun>, write_protect: bool) -> Result<Arc<Self>> {
+        Ok(Arc::new(
+            MappedLun {
+                number,
+                lun: lun.clone(),
+                write_protect: Atomic::new(write_protect.into()),
+                stats: MappedStats::new()?,
+            },
+            GFP_KERNEL,
+        )?)
+    }
+
+    /// The number that the initiator uses.
+    pub fn number(&self) -> LunNumber {
+        self.number
+    }
+
+    /// The portal group's LUN.
+    pub fn lun(&self) -> &Arc<Lun> {
+        &self.lun
+    }
+
+    /// Whether this initiator may only read.
+    pub fn write_protect(&self) -> bool {
+        self.write_protect.load(Relaxed) != 0
+    }
+
+    /// Sets whether this initiator may only read; commands from now on see it.
+    pub fn set_write_protect(&self, on: bool) {
+        self.write_protect.store(on.into(), Relaxed);
+    }
+}
+
+/// One session's view of a logical unit.
+#[pin_data]
+pub struct Nexus {
+    mapped: Arc<MappedLun>,
+    // Whether there are unit attentions at all: what a command looks at.
+    attention: Atomic<u32>,
+    #[pin]
+    attentions: SpinLock<Queue>,
+}
+
+impl Nexus {
+    pub(crate) fn new(mapped: Arc<MappedLun>) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Nexus {
+                mapped,
+                attention: Atomic::new(0),
+                attentions <- new_spinlock!(Queue::new(), "Nexus::attentions"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The LUN as this session's initiator sees it.
+    pub fn mapped(&self) -> &Arc<MappedLun> {
+        &self.mapped
+    }
+
+    /// The portal group's LUN.
+    pub fn lun(&self) -> &Arc<Lun> {
+        &self.mapped.lun
+    }
+
+    /// Establishes a unit attention. Process context.
+    pub(crate) fn attend(&self, what: Attention) {
+        let mut queue = self.attentions.lock();
+        queue.push(what);
+        self.attention.store(1, Release);
+    }
+
+    /// Takes the unit attention that comes first, if there is one.
+    pub(crate) fn take_attention(&self) -> Option<Sense> {
+        if self.attention.load(Acquire) == 0 {
+            return None;
+        }
+        let mut queue = self.attentions.lock();
+        let sense = queue.pop();
+        if queue.is_empty() {
+            self.attention.store(0, Release);
+        }
+        sense
+    }
+
+    /// Forgets a unit attention, because what it says has been reported (REPORT LUNS).
+    pub(crate) fn forget(&self, what: Attention) {
+        if self.attention.load(Acquire) == 0 {
+            return;
+        }
+        let mut queue = self.attentions.lock();
+        queue.remove(what);
+        if queue.is_empty() {
+            self.attention.store(0, Release);
+        }
+    }
+
+    // Counts a command that is about to be answered.
+    pub(crate) fn count_reply(&self, cmd: &Command) {
+        let bytes = if cmd.status == Status::Good {
+            cmd.data.len() as u64
+        } else {
+            0
+        };
+        let (read, written) = match cmd.direction {
+            Direction::Read => (bytes, 0),
+            Direction::Write => (0, bytes),
+            Direction::None => (0, 0),
+        };
+        let full = cmd.status == Status::TaskSetFull || cmd.status == Status::Busy;
+        self.mapped.stats.count(read, written);
+        self.lun().stats.count(read, written, full);
+        self.lun().device.stats().count(read, written, full);
+    }
+}
+
+/// Establishes `what` for `device` on all I_T nexuses but the one that `except` is.
+pub(crate) fn attend_all(device: &Device, what: Attention, except: Option<&Core>) {
+    // The closure does not fail.
+    let _ = device.each_nexus(|session, nexus| {
+        if !except.is_some_and(|e| core::ptr::eq(e, session.core())) {
+            nexus.attend(what);
+        }
+        Ok(())
+    });
+}

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sessions: I_T nexuses, with the commands that are in flight on them (SAM-5 4.7).
+
+use crate::{
+    command::{self, Cmd, Command, Received, Shared, Start},
+    fabric::Fabric,
+    lun::{MappedLun, Nexus},
+    tpg::{NodeAcl, Tpg},
+};
+use kernel::{
+    impl_has_work, new_work,
+    prelude::*,
+    str::CString,
+    sync::{
+        atomic::{Acquire, Atomic, Full, Relaxed},
+        rcu, Arc,
+    },
+    workqueue::{Work, WorkItem},
+};
+use lio_glue::{
+    rcu_map::RcuMap,
+    slot::{Host, Queue, Slots, Token},
+};
+use lio_scsi::lun::Lun as LunNumber;
+
+/// The part of a session that does not depend on its fabric.
+#[pin_data]
+pub struct Core {
+    initiator: CString,
+    tpg: Arc<Tpg>,
+    acl: Option<Arc<NodeAcl>>,
+    #[pin]
+    luns: RcuMap<Nexus>,
+    closed: Atomic<u32>,
+    /// Task management functions at work.
+    managing: Atomic<u32>,
+}
+
+impl Core {
+    /// The initiator port's name.
+    pub fn initiator(&self) -> &CStr {
+        &self.initiator
+    }
+
+    /// The target portal group.
+    pub fn tpg(&self) -> &Arc<Tpg> {
+        &self.tpg
+    }
+
+    /// The ACL; dynamic sessions (demo mode) have none.
+    pub fn acl(&self) -> Option<&Arc<NodeAcl>> {
+        self.acl.as_ref()
+    }
+
+    /// The logical unit that this initiator knows as `lun`.
+    pub(crate) fn nexus(&self, lun: LunNumber) -> Option<Arc<Nexus>> {
+        self.luns.get(usize::from(lun.0))
+    }
+
+    /// All logical units, in order of their numbers.
+    pub(crate) fn nexuses(&self) -> impl Iterator<Item = (usize, Arc<Nexus>)> + '_ {
+        self.luns.iter()
+    }
+
+    /// Lets the session see a logical unit.
+    pub(crate) fn map(&self, mapped: &Arc<MappedLun>) -> Result {
+        self.luns
+            .insert(usize::from(mapped.number().0), Nexus::new(mapped.clone())?)
+    }
+
+    /// Takes a logical unit away; returns it, so that the caller keeps it until its commands are done.
+    pub(crate) fn unmap(&self, number: LunNumber) -> Option<Arc<Nexus>> {
+        self.luns.remove(usize::from(number.0))
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Acquire) != 0
+    }
+
+    pub(crate) fn managing(&self) -> &Atomic<u32> {
+        &self.managing
+    }
+}
+
+/// A session of fabric `F`.
+#[pin_data]
+pub struct Session<F: Fabric> {
+    #[pin]
+    core: Core,
+    slots: Slots<Session<F>>,
+    /// Commands whose next operation waits for process context.
+    pub(crate) deferred: Queue<Session<F>>,
+    #[pin]
+    work: Work<Session<F>>,
+    private: F::Session,
+}
+
+impl_has_work! {
+    impl{F: Fabric} HasWork<Self> for Session<F> { self.work }
+}
+
+impl<F: Fabric> WorkItem for Session<F> {
+    type Pointer = Arc<Self>;
+    fn run(this: Arc<Self>) {
+        command::resume(&this);
+    }
+}
+
+impl<F: Fabric> Host for Session<F> {
+    type Own = Command;
+    type Shared = Shared;
+    type Request = F::Request;
+
+    fn slots(&self) -> &Slots<Self> {
+        &self.slots
+    }
+
+    fn finished(token: Token<Self>) {
+        command::finished(token);
+    }
+
+    fn freeing(token: &mut Token<Self>) {
+        command::freeing(token);
+    }
+}
+
+impl<F: Fabric> Session<F> {
+    /// Starts a session of `initiator` with `tpg`, which may have `depth` commands in flight. With an ACL it sees the
+    /// logical units that the ACL maps; without one, all of the group, written to only where `read_only` is not set.
+    ///
+    /// # Errors
+    /// `ENOMEM`; `ESHUTDOWN` if the group is going away.
+    pub fn start_session(
+        tpg: &Arc<Tpg>,
+        initiator: CString,
+        acl: Option<Arc<NodeAcl>>,
+        depth: u32,
+        read_only: bool,
+        private: F::Session,
+    ) -> Result<Arc<Self>> {
+        let slots = Slots::new(depth.max(1))?;
+        let session = Arc::pin_init(
+            pin_init!(Session {
+                core <- pin_init!(Core {
+                    initiator,
+                    tpg: tpg.clone(),
+                    acl,
+                    luns <- RcuMap::new(),
+                    closed: Atomic::new(0),
+                    managing: Atomic::new(0),
+                }),
+                slots,
+                deferred: Queue::new(),
+                work <- new_work!("Session::work"),
+                private,
+            }),
+            GFP_KERNEL,
+        )?;
+        tpg.add_session(session.clone(), read_only)?;
+        Ok(session)
+    }
+
+    /// The part that does not depend on the fabric.
+    pub fn core(&self) -> &Core {
+        &self.core
+    }
+
+    /// The fabric's data.
+    pub fn private(&self) -> &F::Session {
+        &self.private
+    }
+
+    /// How many commands may be in flight.
+    pub fn depth(&self) -> u32 {
+        self.slots.depth()
+    }
+
+    /// How many are; a snapshot.
+    pub fn in_flight(&self) -> u32 {
+        self.slots.busy()
+    }
+
+    /// Takes a command in. `None`: all commands that the session may have are in flight, or it is closed; the
+    /// fabric answers TASK SET FULL or BUSY itself, since there is no command that could.
+    pub fn start(self: &Arc<Self>, start: &Start<'_>) -> Option<Cmd<F, Received>> {
+        let mut token = Slots::take(self)?;
+        command::begin(&mut token, start);
+        if self.core.is_closed() {
+            // Nothing was admitted, so nothing is to be answered.
+            drop(token);
+            return None;
+        }
+        Some(Cmd::new(token))
+    }
+
+    /// Ends the session, without waiting: no command is taken in any more, and those in flight are aborted. The fabric
+    /// gives up what it holds, and goes on taking replies.
+    pub fn begin_close(self: &Arc<Self>) {
+        if self.core.closed.xchg(1, Full) == 0 {
+            self.core.tpg.remove_session(&self.core);
+        }
+        AnySession::abort(&**self, false, &|_, _| true);
+        F::kick(self);
+    }
+
+    /// Whether no command and no task management function is at work any more.
+    pub fn is_drained(&self) -> bool {
+        self.slots.busy() == 0 && self.core.managing.load(Relaxed) == 0
+    }
+
+    /// Ends the session and waits for all of its commands. Must not be called by a thread that replies wait for; such a
+    /// one calls [`Self::begin_close`], goes on until [`Self::is_drained`], and calls this then.
+    pub fn close(self: &Arc<Self>) {
+        self.begin_close();
+        crate::tmf::wait_for(|| self.is_drained(), || {
+            pr_warn!(
+                "{}/{}: {} commands of the session of {} are still with the back end\n",
+                F::NAME,
+                self.core.tpg.path(),
+                self.slots.busy(),
+                self.core.initiator
+            );
+        });
+        // The last owner of a command may still be about to drop its reference, in an interrupt.
+        rcu::synchronize_rcu();
+    }
+
+    pub(crate) fn defer(self: &Arc<Self>) {
+        crate::engine_queue(|q| {
+            let _ = q.enqueue(self.clone());
+        });
+    }
+}
+
+/// What task management needs of a session, whatever its fabric.
+pub(crate) trait AnySession: Send + Sync {
+    /// The part that does not depend on the fabric.
+    fn core(&self) -> &Core;
+
+    /// Marks all commands that `select(tag, lun)` chooses as aborted, and tells the fabric; `tell`: they are answered
+    /// with TASK ABORTED. Process context.
+    fn abort(&self, tell: bool, select: &dyn Fn(u64, [u8; 8]) -> bool);
+
+    /// Whether a command that `select` chooses is still in flight. Any context.
+    fn has(&self, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool;
+
+    /// Whether a marked command that `select` chooses is still in flight. Any context.
+    fn has_marked(&self, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool;
+}
+
+impl<F: Fabric> AnySession for Session<F> {
+    fn core(&self) -> &Core {
+        &self.core
+    }
+
+    fn abort(&self, tell: bool, select: &dyn Fn(u64, [u8; 8]) -> bool) {
+        // All of them, so that none escapes because another was found.
+        if self.slots.shared().filter(|s| s.abort(tell, select)).count() > 0 {
+            F::kick(self);
+        }
+    }
+
+    fn has(&self, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool {
+        self.slots.shared().any(|s| s.is_live(select))
+    }
+
+    fn has_marked(&self, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool {
+        self.slots.shared().any(|s| s.is_marked(select))
+    }
+}
