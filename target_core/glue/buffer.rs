@@ -277,7 +277,12 @@ impl Buffer {
     /// # Safety
     /// From `page` on, `len` bytes at `off` are memory with a kernel address, valid until the buffer is cleared
     /// or dropped.
-    pub unsafe fn push_borrowed(&mut self, page: *mut bindings::page, off: u32, len: u32) -> Result {
+    pub unsafe fn push_borrowed(
+        &mut self,
+        page: *mut bindings::page,
+        off: u32,
+        len: u32,
+    ) -> Result {
         if self.count == 0 {
             self.holds = Holds::Nothing;
         } else if self.holds != Holds::Nothing {
@@ -288,6 +293,44 @@ impl Buffer {
             bv_len: len,
             bv_offset: off,
         }))
+    }
+
+    /// Shortens the buffer to `len` bytes; a longer or equal length changes nothing.
+    pub fn truncate(&mut self, len: usize) {
+        while self.len > len {
+            let over = self.len - len;
+            let last = self.count - 1;
+            let holds = self.holds;
+            let spilled = self.count > INLINE;
+            let Some(seg) = (if spilled {
+                self.spilled.last_mut()
+            } else {
+                self.inline.get_mut(last)
+            }) else {
+                return;
+            };
+            if seg.len() > over {
+                seg.0.bv_len -= over as u32;
+                self.len = len;
+                return;
+            }
+            let gone = *seg;
+            if spilled {
+                self.spilled.pop();
+                if last == INLINE {
+                    for (to, from) in self.inline.iter_mut().zip(self.spilled.iter()) {
+                        *to = *from;
+                    }
+                    self.spilled.clear();
+                }
+            }
+            self.count = last;
+            self.len -= gone.len();
+            if holds == Holds::Refs {
+                // SAFETY: The segment owned this reference, and is out of the list now.
+                unsafe { sys::lio_page_put(gone.0.bv_page) };
+            }
+        }
     }
 
     /// Gives all memory back; keeps what it needs to be filled again.
@@ -383,7 +426,13 @@ impl Buffer {
 
     /// Whether `len` bytes at `off` of this buffer and at `other_off` of `other` are equal: the offset of the
     /// first difference, relative to `off`, or `None`.
-    pub fn differs(&self, off: usize, other: &Buffer, other_off: usize, len: usize) -> Option<usize> {
+    pub fn differs(
+        &self,
+        off: usize,
+        other: &Buffer,
+        other_off: usize,
+        len: usize,
+    ) -> Option<usize> {
         let mut a = [0u8; 256];
         let mut b = [0u8; 256];
         let mut done = 0;

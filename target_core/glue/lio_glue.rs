@@ -7,6 +7,7 @@ pub mod clock;
 pub mod configfs;
 pub mod defer;
 pub mod gate;
+pub mod global;
 pub mod module;
 pub mod percpu;
 pub mod rcu_box;

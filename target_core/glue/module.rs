@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Kernel modules by name.
+//! Kernel modules.
 
 use crate::sys;
-use kernel::{error::to_result, prelude::*, str::CStr};
+use kernel::{bindings, error::to_result, prelude::*, str::CStr};
 
 /// Has user space's modprobe load the module `name`, and waits for it.
 ///
@@ -12,4 +12,27 @@ use kernel::{error::to_result, prelude::*, str::CStr};
 pub fn request(name: &CStr) -> Result {
     // SAFETY: `name` is a valid C string for the duration of the call.
     to_result(unsafe { sys::lio_request_module(name.as_char_ptr()) })
+}
+
+/// Keeps a module from being unloaded.
+pub struct Pin(*mut bindings::module);
+
+// SAFETY: A module's reference count may be used from any thread.
+unsafe impl Send for Pin {}
+// SAFETY: As above; a shared reference does nothing.
+unsafe impl Sync for Pin {}
+
+impl Pin {
+    /// Pins `module`; `None` if it is being unloaded.
+    pub fn get(module: &'static ThisModule) -> Option<Self> {
+        // SAFETY: A `ThisModule` is a module, or null for what is built in.
+        unsafe { sys::lio_module_get(module.as_ptr()) }.then(|| Pin(module.as_ptr()))
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        // SAFETY: `get` took the reference that goes here.
+        unsafe { sys::lio_module_put(self.0) }
+    }
 }

@@ -20,6 +20,9 @@ void *lio_page_address(struct page *page);
 
 /* module.c */
 int lio_request_module(const char *name);
+struct module;
+bool lio_module_get(struct module *module);
+void lio_module_put(struct module *module);
 
 /* defer.c: what is dropped after a grace period, or in process context */
 struct lio_deferred {

@@ -19,7 +19,7 @@ use crate::{
     backend::{IoError, Op},
     emulate::Step,
     fabric::Fabric,
-    lun::Nexus,
+    lun::{Export, Nexus},
     session::Session,
 };
 use core::marker::PhantomData;
@@ -30,12 +30,8 @@ use kernel::{
         Arc,
     },
 };
-use lio_glue::{
-    buffer::Buffer,
-    gate::Ticket,
-    slot::Token,
-};
-use lio_scsi::{cdb::Cdb, sense::Sense, status::Status, task::Attribute};
+use lio_glue::{buffer::Buffer, gate::Ticket, slot::Token};
+use lio_scsi::{cdb::Decoded, sense::Sense, status::Status, task::Attribute};
 
 /// Bytes of a CDB that are kept. No operation code that is served has a longer one.
 pub const MAX_CDB: usize = 32;
@@ -90,12 +86,21 @@ const REPLIED: u32 = 8;
 const GENERATION: u32 = 16;
 
 /// The part of a command that others than its owner may look at.
-#[derive(Default)]
 pub struct Shared {
     state: Atomic<u32>,
     // What `Start` said; valid while the state is live and its generation has not changed.
     tag: Atomic<u64>,
     lun: Atomic<u64>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Shared {
+            state: Atomic::new(0),
+            tag: Atomic::new(0),
+            lun: Atomic::new(0),
+        }
+    }
 }
 
 impl Default for Command {
@@ -198,9 +203,9 @@ pub struct Command {
     pub(crate) expected: u32,
     pub(crate) tag: u64,
     pub(crate) lun: [u8; 8],
-    pub(crate) decoded: Option<Cdb>,
+    pub(crate) decoded: Option<Decoded>,
     pub(crate) nexus: Option<Arc<Nexus>>,
-    pub(crate) ticket: Option<Ticket>,
+    pub(crate) ticket: Option<Ticket<Export>>,
     /// What is transferred to or from the initiator.
     pub(crate) data: Buffer,
     /// What the current operation works on, where that is not `data`.

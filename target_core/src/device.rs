@@ -20,11 +20,11 @@ use kernel::{
     },
 };
 use lio_glue::{clock, module::Pin as ModulePin};
-use lio_policy::ua::Attention;
 use lio_scsi::{
     cdb::Features,
     lba::{BlockSize, Blocks},
-    vpd::BlockLimits,
+    sense::Asc,
+    vpd::{BlockLimits, Provisioning},
 };
 
 /// The most that one command transfers, in bytes: what the engine allocates for it at once.
@@ -94,10 +94,19 @@ pub struct Names {
     pub udev_path: KVec<u8>,
 }
 
+/// A back end that is closed when its device goes.
+struct Used(Arc<dyn Backend>);
+
+impl Drop for Used {
+    fn drop(&mut self) {
+        self.0.disable();
+    }
+}
+
 /// A device.
-#[pin_data(PinnedDrop)]
+#[pin_data]
 pub struct Device {
-    backend: Arc<dyn Backend>,
+    backend: Used,
     name: CString,
     path: CString,
     index: u32,
@@ -126,7 +135,7 @@ impl Device {
         let path = CString::try_from_fmt(fmt!("core/{}/{}", hba.name(), &*name))?;
         Arc::pin_init(
             try_pin_init!(Device {
-                backend,
+                backend: Used(backend),
                 name,
                 path,
                 index: NEXT.fetch_add(1, Relaxed),
@@ -173,7 +182,7 @@ impl Device {
 
     /// What stores the blocks.
     pub fn backend(&self) -> &Arc<dyn Backend> {
-        &self.backend
+        &self.backend.0
     }
 
     /// The attributes.
@@ -206,9 +215,9 @@ impl Device {
             pr_err!("{}: already enabled\n", self.path());
             return Err(EEXIST);
         }
-        let geometry = self.backend.enable(self)?;
+        let geometry = self.backend.0.enable(self)?;
         self.attrib.adopt(&geometry);
-        self.known_size.store(self.backend.bytes(), Relaxed);
+        self.known_size.store(self.backend.0.bytes(), Relaxed);
         self.geometry.populate(geometry);
         Ok(())
     }
@@ -265,16 +274,16 @@ impl Device {
 
     /// Logical blocks of the device now. A change is told to all initiators as a unit attention. Process context.
     pub fn capacity(&self) -> Blocks {
-        let bytes = self.backend.bytes();
+        let bytes = self.backend.0.bytes();
         if self.known_size.load(Relaxed) != bytes && self.known_size.xchg(bytes, Relaxed) != bytes {
             pr_info!("{}: the size is {} bytes now\n", self.path(), bytes);
-            self.attend(Attention::CapacityChanged);
+            self.attend(Asc::CAPACITY_CHANGED);
         }
         self.block_size().blocks_in(bytes)
     }
 
     /// Establishes a unit attention on all I_T nexuses.
-    pub(crate) fn attend(&self, what: Attention) {
+    pub(crate) fn attend(&self, what: Asc) {
         attend_all(self, what, None);
     }
 
@@ -286,9 +295,9 @@ impl Device {
     /// Which commands and bits of them are valid now.
     pub fn features(&self) -> Features {
         let a = &self.attrib;
-        let can_unmap = self.backend.can_unmap();
+        let can_unmap = self.backend.0.can_unmap();
         Features {
-            dpo_fua: self.backend.write_cache() && a.emulate_fua_write(),
+            dpo_fua: self.backend.0.write_cache() && a.emulate_fua_write(),
             unmap: a.emulate_tpu() && can_unmap,
             write_same: true,
             write_same_unmap: a.emulate_tpws() && can_unmap,
@@ -301,14 +310,30 @@ impl Device {
     /// The limits that VPD page B0 reports and the engine enforces.
     pub fn limits(&self) -> BlockLimits {
         let a = &self.attrib;
-        let features = self.features();
         let most = MAX_TRANSFER >> self.block_size().shift();
+        let thin = self.provisioning().is_thin();
+        let if_thin = |value: u32| if thin { value } else { 0 };
         BlockLimits {
+            max_compare_and_write: 1,
+            optimal_granularity: 1,
             max_transfer: a.hw_max_sectors().min(most),
             optimal_transfer: a.optimal_sectors().min(most),
-            ..BlockLimits::default()
+            max_unmap_blocks: if_thin(a.max_unmap_lba_count()),
+            max_unmap_descriptors: if_thin(a.max_unmap_block_desc_count()),
+            unmap_granularity: if_thin(a.unmap_granularity()),
+            unmap_alignment: if_thin(a.unmap_granularity_alignment()),
+            max_write_same: a.max_write_same_len().into(),
         }
-        .with_unmap(features, a)
+    }
+
+    /// What UNMAP and WRITE SAME give back.
+    pub fn provisioning(&self) -> Provisioning {
+        let features = self.features();
+        Provisioning {
+            unmap: features.unmap,
+            write_same: features.write_same_unmap,
+            zeroes: self.attrib.unmap_zeroes_data(),
+        }
     }
 
     pub(crate) fn count_reset(&self) {
@@ -331,12 +356,5 @@ impl Device {
     /// ABORT TASK functions that found their command, and those that did not.
     pub fn aborts(&self) -> (u32, u32) {
         (self.aborts.load(Relaxed), self.aborts_missed.load(Relaxed))
-    }
-}
-
-#[pinned_drop]
-impl PinnedDrop for Device {
-    fn drop(self: Pin<&mut Self>) {
-        self.backend.disable();
     }
 }

@@ -64,11 +64,8 @@ pub trait FabricKind: Send + Sync + 'static {
     }
 
     /// Adds the fabric's own files and directories to `target/NAME`.
-    ///
-    /// # Errors
-    /// `ENOMEM`.
-    fn root(&self, dir: Builder) -> Result<Builder> {
-        Ok(dir)
+    fn root<'a>(&self, dir: Builder<'a>) -> Builder<'a> {
+        dir
     }
 
     /// Makes `target/NAME/WWN`.
@@ -81,11 +78,8 @@ pub trait FabricKind: Send + Sync + 'static {
 /// A target's configuration.
 pub trait FabricTarget: Send + Sync + 'static {
     /// Adds files and directories to the target's `fabric_statistics`.
-    ///
-    /// # Errors
-    /// `ENOMEM`.
-    fn statistics(&self, dir: Builder) -> Result<Builder> {
-        Ok(dir)
+    fn statistics<'a>(&self, dir: Builder<'a>) -> Builder<'a> {
+        dir
     }
 
     /// Makes `tpgt_N`. The fabric keeps `tpg` for its sessions.
@@ -117,16 +111,13 @@ pub trait FabricTpg: Send + Sync + 'static {
     fn protocol(&self) -> Protocol;
 
     /// Adds the fabric's files to one of the group's directories.
-    ///
-    /// # Errors
-    /// `ENOMEM`.
-    fn files(&self, which: TpgDir, dir: Builder) -> Result<Builder>;
+    fn files<'a>(&self, which: TpgDir, dir: Builder<'a>) -> Builder<'a>;
 
     /// Makes `np/NAME`.
     ///
     /// # Errors
     /// `ENOSYS` where the fabric has no portals, `EINVAL` for a name that is none.
-    fn make_portal(&self, _name: &str, _dir: Builder) -> Result<Builder> {
+    fn make_portal<'a>(&self, _name: &str, _dir: Builder<'a>) -> Result<Builder<'a>> {
         Err(ENOSYS)
     }
 
@@ -172,10 +163,7 @@ pub enum AclDir {
 /// An ACL's configuration.
 pub trait FabricAcl: Send + Sync + 'static {
     /// Adds the fabric's files to one of the ACL's directories.
-    ///
-    /// # Errors
-    /// `ENOMEM`.
-    fn files(&self, which: AclDir, dir: Builder) -> Result<Builder>;
+    fn files<'a>(&self, which: AclDir, dir: Builder<'a>) -> Builder<'a>;
 
     /// The directory is being removed: the initiator's sessions end, or become others' as the group's demo mode says.
     fn removed(&self) {}

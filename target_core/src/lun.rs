@@ -22,8 +22,14 @@ use kernel::{
     },
 };
 use lio_glue::gate::{Gated, Ticket};
-use lio_policy::ua::{Attention, Queue};
-use lio_scsi::{lun::Lun as LunNumber, sense::Sense, status::Status};
+use lio_policy::attention::{Admission, Queue};
+use lio_scsi::{
+    cdb::Command as Cdb,
+    lun::Lun as LunNumber,
+    mode::Interlock,
+    sense::{Asc, Sense},
+    status::Status,
+};
 
 /// What commands at work hold of a LUN.
 pub struct Export {
@@ -47,7 +53,11 @@ pub struct Lun {
 }
 
 impl Lun {
-    pub(crate) fn new(tpg: &Arc<Tpg>, number: LunNumber, device: &Arc<Device>) -> Result<Arc<Self>> {
+    pub(crate) fn new(
+        tpg: &Arc<Tpg>,
+        number: LunNumber,
+        device: &Arc<Device>,
+    ) -> Result<Arc<Self>> {
         Ok(Arc::new(
             Lun {
                 number,
@@ -168,35 +178,49 @@ impl Nexus {
     }
 
     /// Establishes a unit attention. Process context.
-    pub(crate) fn attend(&self, what: Attention) {
+    pub(crate) fn attend(&self, what: Asc) {
         let mut queue = self.attentions.lock();
-        queue.push(what);
+        queue.establish(what);
         self.attention.store(1, Release);
     }
 
-    /// Takes the unit attention that comes first, if there is one.
+    /// Whether a unit attention comes before `command`, which is `None` if it could not be decoded.
+    pub(crate) fn attention_before(
+        &self,
+        command: Option<&Cdb>,
+        interlock: Interlock,
+    ) -> Option<Sense> {
+        let admission = self.with_attentions(|queue| match command {
+            Some(command) => queue.admit(command, interlock),
+            None => queue.admit_undecoded(interlock),
+        });
+        match admission {
+            Some(Admission::Report(sense)) => Some(sense),
+            _ => None,
+        }
+    }
+
+    /// Takes the unit attention that comes first, for REQUEST SENSE.
     pub(crate) fn take_attention(&self) -> Option<Sense> {
+        self.with_attentions(Queue::take).flatten()
+    }
+
+    /// Forgets a unit attention, because what it says has been reported.
+    pub(crate) fn forget(&self, what: Asc) {
+        self.with_attentions(|queue| queue.clear(what));
+    }
+
+    // Calls `f` with the queue if there is anything in it.
+    fn with_attentions<R>(&self, f: impl FnOnce(&mut Queue) -> R) -> Option<R> {
         if self.attention.load(Acquire) == 0 {
             return None;
         }
         let mut queue = self.attentions.lock();
-        let sense = queue.pop();
+        let result = f(&mut queue);
         if queue.is_empty() {
             self.attention.store(0, Release);
         }
-        sense
-    }
-
-    /// Forgets a unit attention, because what it says has been reported (REPORT LUNS).
-    pub(crate) fn forget(&self, what: Attention) {
-        if self.attention.load(Acquire) == 0 {
-            return;
-        }
-        let mut queue = self.attentions.lock();
-        queue.remove(what);
-        if queue.is_empty() {
-            self.attention.store(0, Release);
-        }
+        Some(result)
     }
 
     // Counts a command that is about to be answered.
@@ -219,7 +243,7 @@ impl Nexus {
 }
 
 /// Establishes `what` for `device` on all I_T nexuses but the one that `except` is.
-pub(crate) fn attend_all(device: &Device, what: Attention, except: Option<&Core>) {
+pub(crate) fn attend_all(device: &Device, what: Asc, except: Option<&Core>) {
     // The closure does not fail.
     let _ = device.each_nexus(|session, nexus| {
         if !except.is_some_and(|e| core::ptr::eq(e, session.core())) {

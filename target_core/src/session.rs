@@ -213,23 +213,27 @@ impl<F: Fabric> Session<F> {
     /// one calls [`Self::begin_close`], goes on until [`Self::is_drained`], and calls this then.
     pub fn close(self: &Arc<Self>) {
         self.begin_close();
-        crate::tmf::wait_for(|| self.is_drained(), || {
-            pr_warn!(
-                "{}/{}: {} commands of the session of {} are still with the back end\n",
-                F::NAME,
-                self.core.tpg.path(),
-                self.slots.busy(),
-                self.core.initiator
-            );
-        });
+        crate::tmf::wait_for(
+            || self.is_drained(),
+            || {
+                pr_warn!(
+                    "{}/{}: {} commands of the session of {} are still with the back end\n",
+                    F::NAME,
+                    self.core.tpg.path(),
+                    self.slots.busy(),
+                    self.core.initiator()
+                );
+            },
+        );
         // The last owner of a command may still be about to drop its reference, in an interrupt.
         rcu::synchronize_rcu();
     }
 
     pub(crate) fn defer(self: &Arc<Self>) {
-        crate::engine_queue(|q| {
-            let _ = q.enqueue(self.clone());
-        });
+        if let Ok(engine) = crate::engine() {
+            // A work item that is queued already sees this command too.
+            let _ = engine.queue().enqueue(self.clone());
+        }
     }
 }
 
@@ -256,7 +260,13 @@ impl<F: Fabric> AnySession for Session<F> {
 
     fn abort(&self, tell: bool, select: &dyn Fn(u64, [u8; 8]) -> bool) {
         // All of them, so that none escapes because another was found.
-        if self.slots.shared().filter(|s| s.abort(tell, select)).count() > 0 {
+        if self
+            .slots
+            .shared()
+            .filter(|s| s.abort(tell, select))
+            .count()
+            > 0
+        {
             F::kick(self);
         }
     }

@@ -1,21 +1,108 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The engine.
-use kernel::prelude::*;
+//! The engine: takes SCSI commands from fabrics, and has back ends do their work.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`command`], [`session`] | a command's life, and who owns it |
+//! | [`lun`], [`tpg`], [`device`] | what an initiator reaches, and through what |
+//! | [`fabric`], [`backend`], [`registry`] | what other modules bring |
+//! | `admit`, `emulate`, `tmf` | what commands do |
+//! | `tree` | the directories under `/sys/kernel/config/target` |
+
+#![deny(unsafe_code)]
+
+mod admit;
+pub mod attrib;
+pub mod backend;
+pub mod command;
+pub mod device;
+mod emulate;
+pub mod fabric;
+pub mod lun;
+pub mod registry;
+pub mod session;
+pub mod stats;
+mod tmf;
+pub mod tpg;
+
+use kernel::{
+    c_str,
+    error::code::ENODEV,
+    new_mutex,
+    prelude::*,
+    sync::{Arc, Mutex},
+};
+use lio_glue::{
+    defer::Deferral,
+    global::{Global, Holder},
+    wait::WaitQueue,
+    workqueue::Workqueue,
+};
+
+/// What the engine has one of.
+#[pin_data]
+pub(crate) struct Engine {
+    #[pin]
+    registry: Mutex<registry::Registry>,
+    #[pin]
+    waiters: WaitQueue,
+    queue: Workqueue,
+}
+
+static ENGINE: Global<Engine> = Global::new();
+
+impl Engine {
+    fn new() -> Result<Arc<Self>> {
+        Arc::pin_init(
+            try_pin_init!(Engine {
+                registry <- new_mutex!(registry::Registry::new(), "Engine::registry"),
+                waiters <- WaitQueue::new(),
+                queue: Workqueue::unbound(c_str!("lio"), 0)?,
+            }? Error),
+            GFP_KERNEL,
+        )
+    }
+
+    pub(crate) fn registry(&self) -> &Mutex<registry::Registry> {
+        &self.registry
+    }
+
+    pub(crate) fn queue(&self) -> &Workqueue {
+        &self.queue
+    }
+}
+
+pub(crate) fn engine() -> Result<Arc<Engine>> {
+    ENGINE.get().ok_or(ENODEV)
+}
+
+// Calls `f` with the queue of those that wait for commands to end.
+pub(crate) fn waiters<R>(f: impl FnOnce(&WaitQueue) -> R) -> Option<R> {
+    ENGINE.get().map(|e| f(&e.waiters))
+}
 
 module! {
-    type: Engine,
+    type: TargetCore,
     name: "target_core_mod",
     authors: ["The lio-rs authors"],
     description: "SCSI target engine",
     license: "GPL",
 }
 
-struct Engine;
-impl kernel::Module for Engine {
+struct TargetCore {
+    // In this order: what comes later is used by what comes before.
+    _engine: Holder<Engine>,
+    _deferral: Deferral,
+}
+
+impl kernel::Module for TargetCore {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        
-        pr_info!("loaded, with {} commands\n", lio_scsi::opcode::TABLE.len());
-        Ok(Engine)
+        let deferral = Deferral::start()?;
+        let engine = ENGINE.hold(Engine::new()?)?;
+        Ok(TargetCore {
+            _engine: engine,
+            _deferral: deferral,
+        })
     }
 }

@@ -13,14 +13,11 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    sync::{
-        atomic::Full,
-        Arc,
-    },
+    sync::{atomic::Full, Arc},
 };
-use lio_policy::ua::Attention;
 use lio_scsi::{
     lun::Lun as LunNumber,
+    sense::Asc,
     task::{Function, Response, Tag},
 };
 
@@ -155,7 +152,7 @@ fn reset(device: &Arc<Device>, by: &Core) -> Response {
     if abort_all(device, by).is_err() {
         return Response::Rejected;
     }
-    attend_all(device, Attention::BusDeviceReset, None);
+    attend_all(device, Asc::BUS_DEVICE_RESET, None);
     Response::Complete
 }
 
@@ -165,7 +162,7 @@ fn clear(device: &Arc<Device>, by: &Core) -> Response {
         return Response::Rejected;
     }
     if !device.attrib().emulate_tas() {
-        attend_all(device, Attention::CommandsCleared, Some(by));
+        attend_all(device, Asc::COMMANDS_CLEARED, Some(by));
     }
     Response::Complete
 }

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a command must pass before it is executed: LUN, unit attention, CDB, access, range, memory.
+
+use crate::{
+    command::{Command, Direction, MAX_CDB},
+    emulate,
+    session::Core,
+};
+use kernel::prelude::*;
+use lio_scsi::{
+    cdb::{self, Data, Features},
+    lun::Lun as LunNumber,
+    mode::Interlock,
+    sense::Sense,
+    status::Status,
+    task::Attribute,
+};
+
+/// What the fabric does next.
+pub(crate) enum Next {
+    /// Fetch the write data.
+    Data,
+    /// Execute the command.
+    Execute,
+}
+
+/// Why a command is not executed.
+pub(crate) enum Refusal {
+    Sense(Sense),
+    Status(Status),
+}
+
+impl Refusal {
+    pub(crate) fn apply(self, cmd: &mut Command) {
+        match self {
+            Refusal::Sense(sense) => cmd.set_sense(sense),
+            Refusal::Status(status) => cmd.set_status(status),
+        }
+    }
+}
+
+impl From<Sense> for Refusal {
+    fn from(sense: Sense) -> Self {
+        Refusal::Sense(sense)
+    }
+}
+
+/// Admits a command. Process context.
+pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Refusal> {
+    // A target that sets no NORMACA has no ACA tasks (SAM-5 8.6.5).
+    if cmd.attribute == Attribute::Aca {
+        return Err(Sense::INVALID_FIELD_IN_COMMAND_IU.into());
+    }
+    let nexus = LunNumber::parse(cmd.lun).and_then(|number| session.nexus(number));
+    // A gate that is closed is a LUN that is being removed: it is not there any more.
+    let Some((nexus, ticket)) = nexus.and_then(|n| n.lun().enter().map(|t| (n, t))) else {
+        return absent(cmd);
+    };
+    cmd.ticket = Some(ticket);
+    let nexus = cmd.nexus.insert(nexus).clone();
+    let device = nexus.lun().device();
+    let interlock = interlock(device.attrib().emulate_ua_intlck_ctrl());
+    let cdb = cmd.cdb.get(..cmd.cdb_len.min(MAX_CDB)).unwrap_or(&[]);
+    let decoded = match cdb::decode(cdb, &device.features()) {
+        Ok(decoded) => decoded,
+        Err(sense) => {
+            // Unit attentions come before anything that is wrong with a command (SAM-5 5.14.4).
+            return Err(nexus
+                .attention_before(None, interlock)
+                .unwrap_or(sense)
+                .into());
+        }
+    };
+    if let Some(sense) = nexus.attention_before(Some(&decoded.command), interlock) {
+        return Err(sense.into());
+    }
+    if decoded.command.writes() && (nexus.mapped().write_protect() || device.read_only()) {
+        return Err(Sense::WRITE_PROTECTED.into());
+    }
+    if decoded.command.extent().is_some() {
+        decoded.check(device.capacity(), &device.limits())?;
+    }
+    cmd.decoded = Some(decoded);
+    let data = decoded.command.data(device.block_size());
+    transfer(cmd, data)
+}
+
+// Settles what is transferred: the lesser of what the CDB and the initiator say (SAM-5 5.4.3).
+fn transfer(cmd: &mut Command, data: Data) -> Result<Next, Refusal> {
+    cmd.set_residual(data.length);
+    let length = data.length.min(cmd.expected.into()) as usize;
+    match (data.direction, cmd.direction) {
+        (cdb::Direction::None, _) | (_, Direction::None) => Ok(Next::Execute),
+        (cdb::Direction::In, Direction::Read) => Ok(Next::Execute),
+        (cdb::Direction::Out, Direction::Write) => {
+            if !cmd.data.is_borrowed() {
+                // The engine's own limits keep this bounded: MAX_TRANSFER, or a CDB's 16-bit length.
+                if cmd.data.refill(length, false).is_err() {
+                    return Err(Refusal::Status(Status::Busy));
+                }
+            }
+            Ok(Next::Data)
+        }
+        // The data goes the other way than the initiator thinks: none of it can be transferred.
+        _ => Err(Sense::INVALID_FIELD_IN_COMMAND_IU.into()),
+    }
+}
+
+pub(crate) fn interlock(value: u32) -> Interlock {
+    match value {
+        1 => Interlock::Keep,
+        2 => Interlock::Establish,
+        _ => Interlock::Clear,
+    }
+}
+
+// There is no logical unit: a few commands are processed all the same (SPC-5 6.7, 6.33; SAM-5 4.6.4).
+fn absent(cmd: &mut Command) -> Result<Next, Refusal> {
+    let cdb = cmd.cdb.get(..cmd.cdb_len.min(MAX_CDB)).unwrap_or(&[]);
+    let decoded = cdb::decode(cdb, &Features::default())
+        .ok()
+        .filter(|d| d.command.is_for_absent_unit())
+        .ok_or(Sense::LUN_NOT_SUPPORTED)?;
+    // REPORT LUNS answers for a target without a LUN 0 at that number only.
+    if matches!(decoded.command, cdb::Command::ReportLuns { .. }) && !emulate::reports_luns(cmd.lun)
+    {
+        return Err(Sense::LUN_NOT_SUPPORTED.into());
+    }
+    cmd.decoded = Some(decoded);
+    cmd.set_residual(decoded.command.data(lio_scsi::lba::BlockSize::B512).length);
+    Ok(Next::Execute)
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Executes commands: those about blocks become operations of the back end, the others are answered here.
+//!
+//! A command that needs several operations keeps the rest of its work as a [`Step`]; each operation that completes
+//! takes it one step on.
+
+mod blocks;
+mod parameters;
+
+use crate::{
+    backend::Op,
+    command::{Command, Direction},
+    session::Core,
+};
+use lio_scsi::{
+    cdb::{Command as Cdb, Compare},
+    lun::Lun as LunNumber,
+    sense::Sense,
+    status::Status,
+};
+
+pub(crate) use blocks::Step;
+
+/// Executes an admitted command, whose data has arrived. Leaves an operation in `cmd.op`, or the answer.
+pub(crate) fn execute(session: &Core, cmd: &mut Command) {
+    let Some(decoded) = cmd.decoded else {
+        return cmd.set_sense(Sense::INTERNAL_TARGET_FAILURE);
+    };
+    cmd.op = Op::None;
+    cmd.step = Step::None;
+    let done = match decoded.command {
+        Cdb::TestUnitReady => Ok(()),
+        Cdb::Read(t) => blocks::read(cmd, t),
+        Cdb::Write(t) => blocks::write(cmd, t),
+        Cdb::SynchronizeCache { extent, immediate } => blocks::flush(cmd, extent, immediate),
+        Cdb::Verify {
+            compare: Compare::Nothing,
+            extent,
+            ..
+        } => blocks::verify(cmd, extent, false, false),
+        Cdb::Verify {
+            compare, extent, ..
+        } => blocks::verify(cmd, extent, true, compare == Compare::OneBlock),
+        Cdb::Unmap { .. } => blocks::unmap(cmd),
+        Cdb::WriteSame {
+            extent,
+            unmap,
+            no_data,
+        } => blocks::write_same(cmd, extent, unmap, no_data),
+        // Not in the table while the device says that it is not supported.
+        Cdb::CompareAndWrite(_) | Cdb::ReportTargetPortGroups { .. } => {
+            Err(Sense::INVALID_OPERATION_CODE)
+        }
+        _ => parameters::answer(session, cmd, &decoded.command),
+    };
+    match done {
+        Err(sense) => {
+            cmd.op = Op::None;
+            cmd.set_sense(sense);
+        }
+        Ok(()) if matches!(cmd.op, Op::None) => cmd.set_status(Status::Good),
+        Ok(()) => (),
+    }
+}
+
+/// The next step of a command, after one of its operations. Process context.
+pub(crate) fn step(cmd: &mut Command) {
+    if cmd.io_result.is_err() {
+        cmd.op = Op::None;
+        cmd.step = Step::None;
+        return finish(cmd);
+    }
+    match blocks::step(cmd) {
+        Ok(()) if matches!(cmd.op, Op::None) => cmd.set_status(Status::Good),
+        Ok(()) => (),
+        Err(sense) => {
+            cmd.op = Op::None;
+            cmd.step = Step::None;
+            cmd.set_sense(sense);
+        }
+    }
+}
+
+/// The last operation of a command is done: its result is the command's. Any context.
+pub(crate) fn finish(cmd: &mut Command) {
+    match cmd.io_result {
+        Ok(()) => {
+            // A read whose initiator gave less memory than its CDB asks for went elsewhere first.
+            if cmd.direction == Direction::Read {
+                if let Some(scratch) = cmd.scratch.take() {
+                    cmd.data.copy_from(0, &scratch, 0, cmd.data.len());
+                }
+            }
+            cmd.set_status(Status::Good);
+        }
+        Err(e) => match e.sense(cmd.direction == Direction::Write) {
+            Some(sense) => cmd.set_sense(sense),
+            None => cmd.set_status(Status::Busy),
+        },
+    }
+}
+
+/// Whether REPORT LUNS is answered at this LUN without a logical unit there: at LUN 0 and at the REPORT LUNS well known
+/// logical unit (SPC-5 6.33, SAM-5 4.7.7).
+pub(crate) fn reports_luns(lun: [u8; 8]) -> bool {
+    lun == REPORT_LUNS_WLUN || LunNumber::parse(lun) == Some(LunNumber::ZERO)
+}
+
+const REPORT_LUNS_WLUN: [u8; 8] = [0xc1, 0x01, 0, 0, 0, 0, 0, 0];

@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Commands about blocks (SBC-4 5).
+
+use crate::{
+    backend::Op,
+    command::{Command, Direction},
+    device::{Device, MAX_TRANSFER},
+};
+use kernel::{prelude::*, sync::Arc};
+use lio_glue::buffer::Buffer;
+use lio_scsi::{cdb::Transfer, lba::Extent, sense::Sense, unmap};
+
+/// What is left to do for a command when its current operation is done. Positions and lengths are bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Nothing.
+    None,
+    /// WRITE SAME: write the scratch buffer at `pos` on, for `left` more bytes.
+    WriteSame { pos: u64, left: u64 },
+    /// VERIFY: what was read from `pos` on is in the scratch buffer; `done` bytes before it are verified, `left` bytes with it
+    /// are not. With `compare` it is to be equal to the data, with `one` to its one block.
+    Verify {
+        pos: u64,
+        done: u64,
+        left: u64,
+        compare: bool,
+        one: bool,
+    },
+    /// UNMAP: the descriptors from the `next`th on are left.
+    Unmap { next: u32 },
+    /// Flush what was written, and be done.
+    Flush { pos: u64, len: u64 },
+}
+
+/// Bytes that VERIFY reads and WRITE SAME writes at once.
+const CHUNK: u64 = 1 << 20;
+/// Bytes of an UNMAP parameter list that are looked at: what its limits allow is far less than what 16 bits do.
+const MAX_UNMAP_LIST: usize = 65_536;
+
+fn device(cmd: &Command) -> Result<Arc<Device>, Sense> {
+    cmd.nexus
+        .as_ref()
+        .map(|n| n.lun().device().clone())
+        .ok_or(Sense::INTERNAL_TARGET_FAILURE)
+}
+
+// The range in bytes. It was checked against the capacity, so that neither can overflow.
+fn bytes(dev: &Device, extent: Extent) -> Result<(u64, u64), Sense> {
+    let size = dev.block_size();
+    extent
+        .offset(size)
+        .zip(extent.bytes(size))
+        .ok_or(Sense::LBA_OUT_OF_RANGE)
+}
+
+pub(super) fn read(cmd: &mut Command, t: Transfer) -> Result<(), Sense> {
+    let (pos, len) = bytes(&*device(cmd)?, t.extent)?;
+    let len = u32::try_from(len).map_err(|_| Sense::LBA_OUT_OF_RANGE)?;
+    // Without a transfer there is nothing to do; the range is checked.
+    if len == 0 || cmd.direction == Direction::None {
+        return Ok(());
+    }
+    if cmd.data.is_borrowed() && cmd.data.len() < len as usize {
+        let scratch =
+            Buffer::alloc(len as usize, false).map_err(|_| Sense::INSUFFICIENT_RESOURCES)?;
+        cmd.scratch =
+            Some(KBox::new(scratch, GFP_KERNEL).map_err(|_| Sense::INSUFFICIENT_RESOURCES)?);
+    } else if cmd.data.is_borrowed() {
+        cmd.data.truncate(len as usize);
+    }
+    cmd.op = Op::Read { pos, len };
+    Ok(())
+}
+
+pub(super) fn write(cmd: &mut Command, t: Transfer) -> Result<(), Sense> {
+    let dev = device(cmd)?;
+    let (pos, len) = bytes(&dev, t.extent)?;
+    // An initiator may send less than its CDB says; whole blocks of that are written (SAM-5 5.4.3).
+    let block = u64::from(dev.block_size().bytes());
+    let have = (cmd.data.len() as u64).min(len);
+    let have = have.saturating_sub(have.checked_rem(block).unwrap_or(0));
+    if have == 0 || cmd.direction == Direction::None {
+        return Ok(());
+    }
+    cmd.data.truncate(have as usize);
+    let fua = t.fua && dev.attrib().emulate_fua_write();
+    if fua && !dev.backend().fua() {
+        cmd.step = Step::Flush { pos, len: have };
+    }
+    cmd.op = Op::Write { pos, fua };
+    Ok(())
+}
+
+pub(super) fn flush(cmd: &mut Command, extent: Extent, immediate: bool) -> Result<(), Sense> {
+    let dev = device(cmd)?;
+    let (pos, len) = bytes(&dev, extent)?;
+    // With IMMED the answer may come before the flush is done; that it comes after is allowed as well, and what it says is
+    // known to be true.
+    let _ = immediate;
+    cmd.op = Op::Flush {
+        pos,
+        len: if len == 0 { u64::MAX } else { len },
+    };
+    Ok(())
+}
+
+pub(super) fn verify(
+    cmd: &mut Command,
+    extent: Extent,
+    compare: bool,
+    one: bool,
+) -> Result<(), Sense> {
+    let dev = device(cmd)?;
+    let (pos, len) = bytes(&dev, extent)?;
+    if len == 0 {
+        return Ok(());
+    }
+    let wanted = if one {
+        dev.block_size().bytes().into()
+    } else {
+        len
+    };
+    if compare && (cmd.data.len() as u64) < wanted {
+        // Less data than the CDB says cannot be compared with all the blocks.
+        return Err(Sense::INVALID_FIELD_IN_COMMAND_IU);
+    }
+    verify_from(cmd, pos, 0, len, compare, one)
+}
+
+// Reads the next piece of what is to be verified.
+fn verify_from(
+    cmd: &mut Command,
+    pos: u64,
+    done: u64,
+    left: u64,
+    compare: bool,
+    one: bool,
+) -> Result<(), Sense> {
+    let n = left.min(CHUNK) as usize;
+    fill_scratch(cmd, n)?;
+    cmd.step = Step::Verify {
+        pos,
+        done,
+        left,
+        compare,
+        one,
+    };
+    cmd.op = Op::Read { pos, len: n as u32 };
+    Ok(())
+}
+
+// Makes the scratch buffer `len` bytes long.
+fn fill_scratch(cmd: &mut Command, len: usize) -> Result<(), Sense> {
+    let no_memory = |_| Sense::INSUFFICIENT_RESOURCES;
+    if cmd.scratch.is_none() {
+        let empty =
+            KBox::new(Buffer::new(), GFP_KERNEL).map_err(|_| Sense::INSUFFICIENT_RESOURCES)?;
+        cmd.scratch = Some(empty);
+    }
+    match cmd.scratch.as_mut() {
+        Some(scratch) if scratch.len() == len => Ok(()),
+        Some(scratch) => scratch.refill(len, false).map_err(no_memory),
+        None => Err(Sense::INTERNAL_TARGET_FAILURE),
+    }
+}
+
+pub(super) fn unmap(cmd: &mut Command) -> Result<(), Sense> {
+    unmap_from(cmd, 0)
+}
+
+// Unmaps what the descriptors from the `next`th on say. The list is checked as a whole each time: it may be in memory that
+// the initiator can change.
+fn unmap_from(cmd: &mut Command, next: u32) -> Result<(), Sense> {
+    let dev = device(cmd)?;
+    let len = cmd.data.len().min(MAX_UNMAP_LIST);
+    let mut list =
+        KVVec::from_elem(0u8, len, GFP_KERNEL).map_err(|_| Sense::INSUFFICIENT_RESOURCES)?;
+    cmd.data.read_at(0, &mut list);
+    let list = unmap::List::parse(&list, dev.capacity(), &dev.limits())?;
+    let mut index = next;
+    for extent in list.extents().skip(next as usize) {
+        index = index.saturating_add(1);
+        let (pos, len) = bytes(&dev, extent)?;
+        if len != 0 {
+            cmd.step = Step::Unmap { next: index };
+            cmd.op = Op::Unmap { pos, len };
+            return Ok(());
+        }
+    }
+    cmd.step = Step::None;
+    cmd.op = Op::None;
+    Ok(())
+}
+
+pub(super) fn write_same(
+    cmd: &mut Command,
+    extent: Extent,
+    unmap: bool,
+    no_data: bool,
+) -> Result<(), Sense> {
+    let dev = device(cmd)?;
+    let (pos, len) = bytes(&dev, extent)?;
+    let block = dev.block_size().bytes() as usize;
+    if !no_data && cmd.data.len() < block {
+        return Err(Sense::INVALID_FIELD_IN_COMMAND_IU);
+    }
+    let zero = no_data || is_zero(&cmd.data, block);
+    if zero {
+        cmd.op = Op::WriteZeroes { pos, len, unmap };
+        return Ok(());
+    }
+    // A pattern, as often as it fits into a chunk.
+    let n = len.min(CHUNK);
+    fill_scratch(cmd, n as usize)?;
+    if let Some(scratch) = &cmd.scratch {
+        let mut at = 0usize;
+        while at < n as usize {
+            scratch.copy_from(at, &cmd.data, 0, block);
+            at = at.saturating_add(block);
+        }
+    }
+    cmd.step = Step::WriteSame {
+        pos: pos.saturating_add(n),
+        left: len.saturating_sub(n),
+    };
+    cmd.op = Op::Write { pos, fua: false };
+    Ok(())
+}
+
+fn is_zero(data: &Buffer, len: usize) -> bool {
+    let mut buf = [0u8; 256];
+    let mut at = 0usize;
+    while at < len {
+        let n = len.saturating_sub(at).min(buf.len());
+        let Some(part) = buf.get_mut(..n) else {
+            return false;
+        };
+        if data.read_at(at, part) != n || part.iter().any(|b| *b != 0) {
+            return false;
+        }
+        at = at.saturating_add(n);
+    }
+    true
+}
+
+/// Takes a command on after an operation that succeeded.
+pub(super) fn step(cmd: &mut Command) -> Result<(), Sense> {
+    match core::mem::replace(&mut cmd.step, Step::None) {
+        Step::None => {
+            cmd.op = Op::None;
+            Ok(())
+        }
+        Step::WriteSame { left: 0, .. } => {
+            cmd.op = Op::None;
+            Ok(())
+        }
+        Step::WriteSame { pos, left } => {
+            let n = left.min(CHUNK);
+            if let Some(scratch) = cmd.scratch.as_mut() {
+                scratch.truncate(n as usize);
+            }
+            cmd.step = Step::WriteSame {
+                pos: pos.saturating_add(n),
+                left: left.saturating_sub(n),
+            };
+            cmd.op = Op::Write { pos, fua: false };
+            Ok(())
+        }
+        Step::Verify {
+            pos,
+            done,
+            left,
+            compare,
+            one,
+        } => {
+            let n = left.min(CHUNK);
+            if compare {
+                check(cmd, done, n, one)?;
+            }
+            let left = left.saturating_sub(n);
+            if left == 0 {
+                cmd.op = Op::None;
+                return Ok(());
+            }
+            verify_from(
+                cmd,
+                pos.saturating_add(n),
+                done.saturating_add(n),
+                left,
+                compare,
+                one,
+            )
+        }
+        Step::Unmap { next } => unmap_from(cmd, next),
+        Step::Flush { pos, len } => {
+            cmd.op = Op::Flush { pos, len };
+            Ok(())
+        }
+    }
+}
+
+// Compares `n` bytes that were read with the data: MISCOMPARE with the offset of the first difference (SBC-4 5.36).
+fn check(cmd: &Command, done: u64, n: u64, one: bool) -> Result<(), Sense> {
+    let dev = device(cmd)?;
+    let Some(medium) = &cmd.scratch else {
+        return Err(Sense::INTERNAL_TARGET_FAILURE);
+    };
+    let block = u64::from(dev.block_size().bytes());
+    let piece = if one { block } else { n };
+    let mut at = 0u64;
+    while at < n {
+        let data_at = if one { 0 } else { done.saturating_add(at) };
+        if let Some(i) = cmd
+            .data
+            .differs(data_at as usize, medium, at as usize, piece as usize)
+        {
+            let offset = done.saturating_add(at).saturating_add(i as u64);
+            return Err(Sense::MISCOMPARE.with_information(offset));
+        }
+        at = at.saturating_add(piece.max(1));
+    }
+    Ok(())
+}
+
+const _: () = assert!(CHUNK <= MAX_TRANSFER as u64);

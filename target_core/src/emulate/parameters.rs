@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Commands that answer with parameter data (SPC-5 6, SBC-4 5).
+
+use crate::{
+    command::{Command, Direction},
+    device::Device,
+    fabric::Protocol,
+    lun::Nexus,
+    session::Core,
+};
+use kernel::{prelude::*, sync::Arc};
+use lio_scsi::{
+    bytes::Writer,
+    capacity::Capacity,
+    cdb::Command as Cdb,
+    inquiry::{self, Alua, Identity, Port, Unit},
+    lun::Lun as LunNumber,
+    luns, mode, opcode,
+    sense::{Asc, Format, Sense},
+};
+
+/// Bytes of parameter data that commands other than REPORT LUNS answer with at most.
+const MOST: usize = 4096;
+
+/// Answers a command with parameter data.
+pub(super) fn answer(session: &Core, cmd: &mut Command, command: &Cdb) -> Result<(), Sense> {
+    let nexus = cmd.nexus.clone();
+    match (*command, &nexus) {
+        (Cdb::ReportLuns { select, allocation }, _) => {
+            return report_luns(session, cmd, select, allocation);
+        }
+        (Cdb::Inquiry { page, allocation }, None) => {
+            // No logical unit: only the standard data can say so.
+            if page != inquiry::Page::Standard {
+                return Err(Sense::invalid_cdb_bit(1, 0));
+            }
+            return respond(cmd, allocation, |out| {
+                inquiry::absent(out);
+                Ok(())
+            });
+        }
+        (
+            Cdb::RequestSense {
+                descriptor,
+                allocation,
+            },
+            _,
+        ) => {
+            let sense = match &nexus {
+                Some(nexus) => nexus.take_attention().unwrap_or(Sense::NO_SENSE),
+                None => Sense::LUN_NOT_SUPPORTED,
+            };
+            let format = if descriptor {
+                Format::Descriptor
+            } else {
+                Format::Fixed
+            };
+            return respond(cmd, allocation, |out| {
+                out.put(sense.encode(format).as_slice());
+                Ok(())
+            });
+        }
+        _ => (),
+    }
+    let nexus = nexus.ok_or(Sense::LUN_NOT_SUPPORTED)?;
+    let dev = nexus.lun().device();
+    match *command {
+        Cdb::Inquiry { page, allocation } => with_unit(&nexus, |unit| {
+            respond(cmd, allocation, |out| inquiry::write(unit, page, out))
+        }),
+        Cdb::ModeSense {
+            request,
+            allocation,
+        } => {
+            let unit = mode_unit(&nexus);
+            respond(cmd, allocation, |out| mode::write(&unit, &request, out))
+        }
+        Cdb::ReadCapacity10 => respond(cmd, 8, |out| {
+            capacity(dev).write_10(out);
+            Ok(())
+        }),
+        Cdb::ReadCapacity16 { allocation } => respond(cmd, allocation, |out| {
+            capacity(dev).write_16(out);
+            Ok(())
+        }),
+        Cdb::ReportSupportedOperationCodes {
+            request,
+            allocation,
+        } => {
+            let features = dev.features();
+            respond(cmd, allocation, |out| {
+                opcode::report(&request, &features, out)
+            })
+        }
+        _ => Err(Sense::INVALID_OPERATION_CODE),
+    }
+}
+
+// Has `f` write the data, and transfers as much of it as the CDB's allocation length and the initiator allow.
+fn respond(
+    cmd: &mut Command,
+    allocation: u32,
+    f: impl FnOnce(&mut Writer<'_>) -> Result<(), Sense>,
+) -> Result<(), Sense> {
+    let mut page =
+        KVec::from_elem(0u8, MOST, GFP_KERNEL).map_err(|_| Sense::INSUFFICIENT_RESOURCES)?;
+    let mut out = Writer::new(&mut page);
+    f(&mut out)?;
+    send(cmd, allocation, out.as_slice())
+}
+
+fn send(cmd: &mut Command, allocation: u32, bytes: &[u8]) -> Result<(), Sense> {
+    let length = bytes.len().min(allocation as usize);
+    cmd.set_residual(length as u64);
+    if cmd.direction != Direction::Read {
+        return Ok(());
+    }
+    let n = length.min(cmd.expected as usize);
+    if !cmd.data.is_borrowed() {
+        cmd.data
+            .refill(n, false)
+            .map_err(|_| Sense::INSUFFICIENT_RESOURCES)?;
+    }
+    cmd.data.write_at(0, bytes.get(..n).unwrap_or(bytes));
+    Ok(())
+}
+
+fn report_luns(
+    session: &Core,
+    cmd: &mut Command,
+    select: luns::Select,
+    allocation: u32,
+) -> Result<(), Sense> {
+    let count = session.nexuses().count();
+    let mut page = KVVec::from_elem(0u8, luns::length(count.saturating_add(1)), GFP_KERNEL)
+        .map_err(|_| Sense::INSUFFICIENT_RESOURCES)?;
+    let mut out = Writer::new(&mut page);
+    let numbers = session
+        .nexuses()
+        .take(count)
+        .filter_map(|(n, _)| u16::try_from(n).ok().map(LunNumber));
+    luns::write(select, numbers, &mut out);
+    // What the attention says is reported with this, for all of the session's logical units.
+    for (_, nexus) in session.nexuses() {
+        nexus.forget(Asc::REPORTED_LUNS_CHANGED);
+    }
+    send(cmd, allocation, out.as_slice())
+}
+
+fn capacity(dev: &Device) -> Capacity {
+    Capacity {
+        blocks: dev.capacity(),
+        block_size: dev.block_size(),
+        physical_exponent: dev.geometry().map_or(0, |g| g.physical_block_exponent),
+        lowest_aligned: dev.geometry().map_or(0, |g| g.lowest_aligned),
+        provisioning: dev.provisioning(),
+    }
+}
+
+fn mode_unit(nexus: &Nexus) -> mode::Unit {
+    let dev = nexus.lun().device();
+    mode::Unit {
+        blocks: dev.capacity(),
+        block_size: dev.block_size(),
+        write_protected: nexus.mapped().write_protect() || dev.read_only(),
+        dpo_fua: dev.features().dpo_fua,
+        write_cache: dev.backend().write_cache(),
+        descriptor_sense: false,
+        restricted_reordering: dev.attrib().emulate_rest_reord(),
+        interlock: crate::admit::interlock(dev.attrib().emulate_ua_intlck_ctrl()),
+        task_aborted_status: dev.attrib().emulate_tas(),
+    }
+}
+
+// Calls `f` with all that INQUIRY tells of the logical unit.
+fn with_unit(
+    nexus: &Arc<Nexus>,
+    f: impl FnOnce(&Unit<'_>) -> Result<(), Sense>,
+) -> Result<(), Sense> {
+    let lun = nexus.lun();
+    let dev = lun.device();
+    let tpg = lun.tpg();
+    let names = dev.names().lock();
+    let or = |set: &'_ KVec<u8>, default: &'static str| -> KVec<u8> {
+        let mut v = KVec::new();
+        let from: &[u8] = if set.is_empty() {
+            default.as_bytes()
+        } else {
+            set
+        };
+        // Without memory the name is shorter; it never is wrong otherwise.
+        let _ = v.extend_from_slice(from, GFP_KERNEL);
+        v
+    };
+    let vendor = or(&names.vendor, "LIO-ORG");
+    let product = or(&names.product, dev.hba().kind().product());
+    let revision = or(&names.revision, "4.0");
+    let mut serial = KVec::new();
+    serial
+        .extend_from_slice(&names.serial, GFP_KERNEL)
+        .map_err(|_| Sense::INSUFFICIENT_RESOURCES)?;
+    let company_id = names.company.unwrap_or(0x00_1405);
+    drop(names);
+    let alua = dev.attrib().alua_support();
+    let unit = Unit {
+        identity: Identity {
+            vendor: &vendor,
+            product: &product,
+            revision: &revision,
+            serial: (!serial.is_empty()).then_some(&*serial),
+            company_id,
+            lu_group: alua.then_some(0),
+        },
+        port: Port {
+            protocol: match tpg.protocol() {
+                Protocol::Fcp => inquiry::Protocol::Fcp,
+                Protocol::Sbp => inquiry::Protocol::Sbp,
+                Protocol::Srp => inquiry::Protocol::Srp,
+                Protocol::Iscsi => inquiry::Protocol::Iscsi,
+                Protocol::Sas => inquiry::Protocol::Sas,
+                Protocol::Usb => inquiry::Protocol::Uas,
+            },
+            relative_id: tpg.rtpi(),
+            group: alua.then_some(0),
+            target: tpg.target().name().to_bytes(),
+            tag: tpg.tag(),
+        },
+        alua: Alua {
+            implicit: alua,
+            explicit: alua,
+        },
+        third_party_copy: dev.attrib().emulate_3pc(),
+        multi_port: dev.exports() > 1,
+        write_cache: dev.backend().write_cache(),
+        non_rotating: dev.attrib().is_nonrot(),
+        provisioning: dev.provisioning(),
+        limits: dev.limits(),
+    };
+    f(&unit)
+}

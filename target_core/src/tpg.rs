@@ -1,0 +1,429 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Targets, their portal groups, LUNs and ACLs: what sessions are made of.
+
+use crate::{
+    device::Device,
+    fabric::{FabricKind, Protocol},
+    lun::{Lun, MappedLun},
+    session::{AnySession, Core},
+};
+use kernel::{
+    error::code::*,
+    new_mutex,
+    prelude::*,
+    str::CString,
+    sync::{
+        atomic::{Acquire, Atomic, Relaxed, Release},
+        rcu, Arc, Mutex,
+    },
+};
+use lio_scsi::{lun::Lun as LunNumber, sense::Asc};
+
+/// A directory `target/FABRIC/WWN`.
+pub struct Target {
+    kind: &'static dyn FabricKind,
+    name: CString,
+}
+
+impl Target {
+    pub(crate) fn new(kind: &'static dyn FabricKind, name: CString) -> Result<Arc<Self>> {
+        Ok(Arc::new(Target { kind, name }, GFP_KERNEL)?)
+    }
+
+    /// The fabric.
+    pub fn kind(&self) -> &'static dyn FabricKind {
+        self.kind
+    }
+
+    /// The target's name.
+    pub fn name(&self) -> &CStr {
+        &self.name
+    }
+}
+
+/// A session of a group. `read_only`: those without an ACL only.
+struct Member {
+    session: Arc<dyn AnySession>,
+    read_only: bool,
+}
+
+#[derive(Default)]
+struct Lists {
+    luns: KVec<Arc<Lun>>,
+    acls: KVec<Arc<NodeAcl>>,
+    sessions: KVec<Member>,
+    closed: bool,
+}
+
+/// A target portal group: the target port that initiators log in to.
+#[pin_data]
+pub struct Tpg {
+    target: Arc<Target>,
+    tag: u16,
+    rtpi: Atomic<u32>,
+    protocol: Atomic<u32>,
+    path: CString,
+    #[pin]
+    lists: Mutex<Lists>,
+}
+
+impl Tpg {
+    pub(crate) fn new(target: &Arc<Target>, tag: u16, rtpi: u16) -> Result<Arc<Self>> {
+        let path = CString::try_from_fmt(fmt!(
+            "{}/{}/tpgt_{}",
+            target.kind().name(),
+            target.name(),
+            tag
+        ))?;
+        Arc::pin_init(
+            pin_init!(Tpg {
+                target: target.clone(),
+                tag,
+                rtpi: Atomic::new(rtpi.into()),
+                protocol: Atomic::new(Protocol::Iscsi as u32),
+                path,
+                lists <- new_mutex!(Lists::default(), "Tpg::lists"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The target.
+    pub fn target(&self) -> &Arc<Target> {
+        &self.target
+    }
+
+    /// The number in `tpgt_N`.
+    pub fn tag(&self) -> u16 {
+        self.tag
+    }
+
+    /// `FABRIC/WWN/tpgt_N`, for log messages.
+    pub fn path(&self) -> &CStr {
+        &self.path
+    }
+
+    /// The relative target port identifier.
+    pub fn rtpi(&self) -> u16 {
+        self.rtpi.load(Relaxed) as u16
+    }
+
+    pub(crate) fn set_rtpi(&self, rtpi: u16) {
+        self.rtpi.store(rtpi.into(), Relaxed);
+    }
+
+    /// The port's protocol.
+    pub fn protocol(&self) -> Protocol {
+        match self.protocol.load(Relaxed) {
+            0 => Protocol::Fcp,
+            3 => Protocol::Sbp,
+            4 => Protocol::Srp,
+            6 => Protocol::Sas,
+            9 => Protocol::Usb,
+            _ => Protocol::Iscsi,
+        }
+    }
+
+    pub(crate) fn set_protocol(&self, protocol: Protocol) {
+        self.protocol.store(protocol as u32, Relaxed);
+    }
+
+    /// Links LUN `number` to `device`, and shows it to the sessions of demo mode.
+    ///
+    /// # Errors
+    /// `EEXIST`, `ENODEV` if the device is not enabled, `ENOMEM`.
+    pub(crate) fn link(
+        self: &Arc<Self>,
+        number: LunNumber,
+        device: &Arc<Device>,
+    ) -> Result<Arc<Lun>> {
+        let lun = Lun::new(self, number, device)?;
+        // Before the group's lock: whoever holds the device's takes the groups' after it.
+        device.add_lun(&lun)?;
+        let added = self.publish(&lun);
+        if added.is_err() {
+            device.remove_lun(&lun);
+        }
+        added.map(|()| lun)
+    }
+
+    fn publish(&self, lun: &Arc<Lun>) -> Result {
+        let number = lun.number();
+        let mut lists = self.lists.lock();
+        if lists.closed {
+            return Err(ENOENT);
+        }
+        if lists.luns.iter().any(|l| l.number() == number) {
+            pr_err!("{}/lun_{}: linked already\n", self.path(), number.0);
+            return Err(EEXIST);
+        }
+        lists.luns.push(lun.clone(), GFP_KERNEL)?;
+        for member in lists.sessions.iter() {
+            if member.session.core().acl().is_none() {
+                let mapped = MappedLun::new(number, lun, member.read_only);
+                if let Err(e) = mapped.and_then(|m| member.session.core().map(&m)) {
+                    pr_err!(
+                        "{}/lun_{}: a session of {} does not see it: {:?}\n",
+                        self.path(),
+                        number.0,
+                        member.session.core().initiator(),
+                        e
+                    );
+                } else {
+                    luns_changed(member.session.core());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a LUN away: from all sessions, whose commands to it are aborted and waited for.
+    pub(crate) fn unlink(self: &Arc<Self>, lun: &Arc<Lun>) {
+        // What the sessions saw is kept until no command is at work any more.
+        let mut seen = KVec::new();
+        let mut affected = KVec::new();
+        lun.close();
+        {
+            let mut lists = self.lists.lock();
+            lists.luns.retain(|l| !Arc::ptr_eq(l, lun));
+            for acl in lists.acls.iter() {
+                acl.mapped.lock().retain(|m| !Arc::ptr_eq(m.lun(), lun));
+            }
+            for member in lists.sessions.iter() {
+                let core = member.session.core();
+                for (number, nexus) in core.nexuses() {
+                    if !Arc::ptr_eq(nexus.lun(), lun) {
+                        continue;
+                    }
+                    let number = LunNumber(number as u16);
+                    if let Some(old) = core.unmap(number) {
+                        // Without memory for the list the wait below is a little less exact, and still waits.
+                        let _ = seen.push(old, GFP_KERNEL);
+                    }
+                    let _ = affected.push((member.session.clone(), number), GFP_KERNEL);
+                    luns_changed(core);
+                }
+            }
+        }
+        lun.device().remove_lun(lun);
+        for (session, number) in affected.iter() {
+            session.abort(true, &|_, l| LunNumber::parse(l) == Some(*number));
+        }
+        while !lun.wait_closed(10_000) {
+            pr_warn!(
+                "{}/lun_{}: the back end of {} still has commands\n",
+                self.path(),
+                lun.number().0,
+                lun.device().path()
+            );
+        }
+        // The last command may be about to drop what it held, in an interrupt.
+        rcu::synchronize_rcu();
+    }
+
+    /// The LUN with this number, if it is linked.
+    pub fn lun(&self, number: LunNumber) -> Option<Arc<Lun>> {
+        let lists = self.lists.lock();
+        lists.luns.iter().find(|l| l.number() == number).cloned()
+    }
+
+    /// How many LUNs are linked.
+    pub fn luns(&self) -> usize {
+        self.lists.lock().luns.len()
+    }
+
+    /// Adds an ACL.
+    pub(crate) fn add_acl(&self, acl: Arc<NodeAcl>) -> Result {
+        let mut lists = self.lists.lock();
+        if lists.acls.iter().any(|a| *a.name == *acl.name) {
+            return Err(EEXIST);
+        }
+        lists.acls.push(acl, GFP_KERNEL)?;
+        Ok(())
+    }
+
+    pub(crate) fn remove_acl(&self, acl: &Arc<NodeAcl>) {
+        self.lists.lock().acls.retain(|a| !Arc::ptr_eq(a, acl));
+    }
+
+    /// The ACL for an initiator, by name.
+    pub fn acl(&self, initiator: &CStr) -> Option<Arc<NodeAcl>> {
+        let lists = self.lists.lock();
+        lists.acls.iter().find(|a| *a.name == *initiator).cloned()
+    }
+
+    /// How many ACLs there are.
+    pub fn acls(&self) -> usize {
+        self.lists.lock().acls.len()
+    }
+
+    /// Takes a session in: it sees its logical units from now on.
+    pub(crate) fn add_session(&self, session: Arc<dyn AnySession>, read_only: bool) -> Result {
+        let mut lists = self.lists.lock();
+        if lists.closed {
+            return Err(ESHUTDOWN);
+        }
+        let core = session.core();
+        match core.acl() {
+            Some(acl) => {
+                for mapped in acl.mapped.lock().iter() {
+                    core.map(mapped)?;
+                }
+            }
+            None => {
+                for lun in lists.luns.iter() {
+                    core.map(&MappedLun::new(lun.number(), lun, read_only)?)?;
+                }
+            }
+        }
+        lists
+            .sessions
+            .push(Member { session, read_only }, GFP_KERNEL)?;
+        Ok(())
+    }
+
+    pub(crate) fn remove_session(&self, core: &Core) {
+        let mut gone = KVec::new();
+        self.lists.lock().sessions.retain(|m| {
+            let this = core::ptr::eq(m.session.core(), core);
+            if this {
+                // Dropped below, without the lock.
+                let _ = gone.push(m.session.clone(), GFP_KERNEL);
+            }
+            !this
+        });
+    }
+
+    /// Calls `f` for each session of the group.
+    pub(crate) fn each_session(&self, mut f: impl FnMut(&Arc<dyn AnySession>) -> Result) -> Result {
+        for member in self.lists.lock().sessions.iter() {
+            f(&member.session)?;
+        }
+        Ok(())
+    }
+
+    /// How many sessions there are.
+    pub fn sessions(&self) -> usize {
+        self.lists.lock().sessions.len()
+    }
+
+    /// No session and no LUN can be added any more: the directory goes.
+    pub(crate) fn close(&self) {
+        self.lists.lock().closed = true;
+    }
+}
+
+// REPORTED LUNS DATA HAS CHANGED on all logical units of a session (SPC-5 6.33).
+fn luns_changed(core: &Core) {
+    for (_, nexus) in core.nexuses() {
+        nexus.attend(Asc::REPORTED_LUNS_CHANGED);
+    }
+}
+
+/// An initiator that is known by name: `acls/NAME`, or one that demo mode keeps.
+#[pin_data]
+pub struct NodeAcl {
+    tpg: Arc<Tpg>,
+    name: CString,
+    depth: Atomic<u32>,
+    #[pin]
+    tag: Mutex<KVec<u8>>,
+    // Taken inside the group's lock.
+    #[pin]
+    mapped: Mutex<KVec<Arc<MappedLun>>>,
+}
+
+impl NodeAcl {
+    pub(crate) fn new(tpg: &Arc<Tpg>, name: CString, depth: u32) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(NodeAcl {
+                tpg: tpg.clone(),
+                name,
+                depth: Atomic::new(depth),
+                tag <- new_mutex!(KVec::new(), "NodeAcl::tag"),
+                mapped <- new_mutex!(KVec::new(), "NodeAcl::mapped"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The portal group.
+    pub fn tpg(&self) -> &Arc<Tpg> {
+        &self.tpg
+    }
+
+    /// The initiator's name.
+    pub fn name(&self) -> &CStr {
+        &self.name
+    }
+
+    /// Commands that a session of the initiator may have in flight.
+    pub fn depth(&self) -> u32 {
+        self.depth.load(Acquire)
+    }
+
+    /// Sets that, for sessions from now on.
+    pub fn set_depth(&self, depth: u32) {
+        self.depth.store(depth, Release);
+    }
+
+    /// The `tag` file.
+    pub fn tag(&self) -> &Mutex<KVec<u8>> {
+        &self.tag
+    }
+
+    /// Shows `lun` to the initiator as number `number`.
+    ///
+    /// # Errors
+    /// `EEXIST`, `ENOMEM`; `ENOENT` if the LUN is not the group's (any more).
+    pub(crate) fn map(
+        self: &Arc<Self>,
+        number: LunNumber,
+        lun: &Arc<Lun>,
+        write_protect: bool,
+    ) -> Result<Arc<MappedLun>> {
+        let mapped = MappedLun::new(number, lun, write_protect)?;
+        let lists = self.tpg.lists.lock();
+        if !lists.luns.iter().any(|l| Arc::ptr_eq(l, lun)) {
+            return Err(ENOENT);
+        }
+        let mut list = self.mapped.lock();
+        if list.iter().any(|m| m.number() == number) {
+            return Err(EEXIST);
+        }
+        list.push(mapped.clone(), GFP_KERNEL)?;
+        for member in lists.sessions.iter() {
+            let core = member.session.core();
+            if core.acl().is_some_and(|a| Arc::ptr_eq(a, self)) {
+                core.map(&mapped)?;
+                luns_changed(core);
+            }
+        }
+        Ok(mapped)
+    }
+
+    /// Takes a logical unit away from the initiator.
+    pub(crate) fn unmap(self: &Arc<Self>, mapped: &Arc<MappedLun>) {
+        let mut affected = KVec::new();
+        {
+            let lists = self.tpg.lists.lock();
+            self.mapped.lock().retain(|m| !Arc::ptr_eq(m, mapped));
+            for member in lists.sessions.iter() {
+                let core = member.session.core();
+                let number = mapped.number();
+                if core
+                    .nexus(number)
+                    .is_some_and(|n| Arc::ptr_eq(n.mapped(), mapped))
+                {
+                    core.unmap(number);
+                    luns_changed(core);
+                    let _ = affected.push(member.session.clone(), GFP_KERNEL);
+                }
+            }
+        }
+        for session in affected.iter() {
+            session.abort(true, &|_, l| LunNumber::parse(l) == Some(mapped.number()));
+        }
+    }
+}
