@@ -86,8 +86,8 @@ macro_rules! attributes {
 
 /// What a reader gets: at most 4096 bytes.
 ///
-/// `write!(page, "{}\n", value)` gives a [`Result`] that a show function can return. What does not fit whole is left
-/// out, and so is all that comes after it: a list is cut between two calls of `write!`.
+/// `writeln!(page, "{}", value)` gives a [`Result`] that a show function can return. What does not fit whole is left
+/// out, and so is all that comes after it: a list is cut between two calls of it.
 pub struct Page<'a> {
     bytes: &'a mut [u8],
     len: usize,

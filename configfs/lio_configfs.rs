@@ -8,8 +8,8 @@
 //! attributes! {
 //!     /// `attrib/` of a target port group.
 //!     pub(crate) static ATTRIB: Tpg = {
-//!         rw "login_timeout" => |tpg, page| write!(page, "{}\n", tpg.login_timeout()), Tpg::set_login_timeout;
-//!         ro "dynamic_sessions" => |tpg, page| write!(page, "{}\n", tpg.sessions());
+//!         rw "login_timeout" => |tpg, page| writeln!(page, "{}", tpg.login_timeout()), Tpg::set_login_timeout;
+//!         ro "dynamic_sessions" => |tpg, page| writeln!(page, "{}", tpg.sessions());
 //!         wo "reset" => |tpg, value| { value.bool()?; tpg.reset() };
 //!         0o600 "secret" => show_secret, store_secret;
 //!     }

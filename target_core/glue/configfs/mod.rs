@@ -13,6 +13,8 @@
 //! - configfs and the parent's list of default groups hold a node while it is in the tree; a [`Node`] holds it beyond
 //!   that. What it does ([`Directory`], and all data in it) is dropped with the last reference, in process context
 //!   with whatever locks the dropping code holds.
+//! - What a directory keeps may keep nodes too, but must let go of those below it when they are removed, or neither is
+//!   ever freed.
 //! - A node holds its parent, so that paths and ancestors stay valid. A parent holds its default groups only until it
 //!   is removed, so there is no cycle left then.
 //! - A node made by mkdir pins its module until its last reference is gone, longer than configfs does (which lets go at
