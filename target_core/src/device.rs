@@ -303,7 +303,7 @@ impl Device {
             write_same_unmap: a.emulate_tpws() && can_unmap,
             compare_and_write: false,
             report_opcodes: a.emulate_rsoc(),
-            target_port_groups: false,
+            target_port_groups: a.alua_support(),
         }
     }
 

@@ -49,9 +49,7 @@ pub(crate) fn execute(session: &Core, cmd: &mut Command) {
             no_data,
         } => blocks::write_same(cmd, extent, unmap, no_data),
         // Not in the table while the device says that it is not supported.
-        Cdb::CompareAndWrite(_) | Cdb::ReportTargetPortGroups { .. } => {
-            Err(Sense::INVALID_OPERATION_CODE)
-        }
+        Cdb::CompareAndWrite(_) => Err(Sense::INVALID_OPERATION_CODE),
         _ => parameters::answer(session, cmd, &decoded.command),
     };
     match done {

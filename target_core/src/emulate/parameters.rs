@@ -11,6 +11,7 @@ use crate::{
 };
 use kernel::{prelude::*, sync::Arc};
 use lio_scsi::{
+    alua,
     bytes::Writer,
     capacity::Capacity,
     cdb::Command as Cdb,
@@ -93,8 +94,32 @@ pub(super) fn answer(session: &Core, cmd: &mut Command, command: &Cdb) -> Result
                 opcode::report(&request, &features, out)
             })
         }
+        Cdb::ReportTargetPortGroups {
+            extended,
+            allocation,
+        } => respond(cmd, allocation, |out| {
+            port_groups(dev, extended, out);
+            Ok(())
+        }),
         _ => Err(Sense::INVALID_OPERATION_CODE),
     }
+}
+
+// There is one target port group, the default one, with all ports that the device is reached through.
+fn port_groups(dev: &Device, extended: bool, out: &mut Writer<'_>) {
+    let mut ports = KVec::new();
+    // What there is no memory for is left out of the list; nothing else depends on it.
+    let _ = dev.each_lun(|lun| Ok(ports.push(lun.tpg().rtpi(), GFP_KERNEL)?));
+    let mut report = alua::Report::begin(out, extended.then_some(0));
+    let group = alua::Group {
+        id: 0,
+        state: alua::State::Optimized,
+        supported: alua::Supported::DEFAULT,
+        preferred: false,
+        status: 0,
+    };
+    report.group(&group, ports.iter().copied());
+    report.finish();
 }
 
 // Has `f` write the data, and transfers as much of it as the CDB's allocation length and the initiator allow.
