@@ -44,9 +44,11 @@ impl<'a> List<'a> {
         }
         let list = Self { descriptors };
         let mut offset = HEADER;
+        let mut total = 0u64;
         for extent in list.extents() {
-            if extent.blocks.0 > u64::from(limits.max_unmap_blocks) {
-                // NUMBER OF LOGICAL BLOCKS of this descriptor.
+            total = total.saturating_add(extent.blocks.0);
+            if total > u64::from(limits.max_unmap_blocks) {
+                // NUMBER OF LOGICAL BLOCKS of the descriptor that is too much.
                 let field = u16::try_from(offset.saturating_add(8)).unwrap_or(u16::MAX);
                 return Err(Sense::invalid_parameter_byte(field));
             }

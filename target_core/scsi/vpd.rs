@@ -46,7 +46,7 @@ pub struct BlockLimits {
     pub max_transfer: u32,
     /// OPTIMAL TRANSFER LENGTH
     pub optimal_transfer: u32,
-    /// MAXIMUM UNMAP LBA COUNT: in one block descriptor, as the stock modules count it.
+    /// MAXIMUM UNMAP LBA COUNT: in all block descriptors of a command together.
     pub max_unmap_blocks: u32,
     /// MAXIMUM UNMAP BLOCK DESCRIPTOR COUNT
     pub max_unmap_descriptors: u32,

@@ -208,9 +208,9 @@ fn unmap_lists() {
     assert_eq!(unmap(&[]), Ok(vec![]));
     assert_eq!(unmap(&list(&[])), Ok(vec![]));
     assert_eq!(
-        unmap(&list(&[(0, 50), (99, 1), (100, 0)])),
+        unmap(&list(&[(0, 49), (99, 1), (100, 0)])),
         Ok(vec![
-            Extent::new(0, 50),
+            Extent::new(0, 49),
             Extent::new(99, 1),
             Extent::new(100, 0)
         ])
@@ -242,6 +242,11 @@ fn unmap_refusals() {
     assert_eq!(
         refused(&[(0, 1), (0, u32::MAX)]),
         Sense::invalid_parameter_byte(32)
+    );
+    // The limit is for all descriptors together.
+    assert_eq!(
+        refused(&[(0, 30), (30, 20), (50, 1)]),
+        Sense::invalid_parameter_byte(48)
     );
     assert_eq!(refused(&[(0, 1), (99, 2)]), Sense::LBA_OUT_OF_RANGE);
     assert_eq!(refused(&[(101, 0)]), Sense::LBA_OUT_OF_RANGE);
