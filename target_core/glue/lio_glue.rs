@@ -13,6 +13,7 @@ pub mod percpu;
 pub mod rcu_box;
 pub mod rcu_map;
 pub mod slot;
+pub mod socket;
 mod sys;
 pub mod tags;
 pub mod thread;
