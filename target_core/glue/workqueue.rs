@@ -5,10 +5,10 @@
 use crate::sys;
 use core::ptr::NonNull;
 use kernel::{
-    bindings,
+    bindings, impl_has_work, new_work,
     prelude::*,
     str::CStr,
-    workqueue::{Queue, RawWorkItem}, //
+    workqueue::{Queue, RawWorkItem, Work, WorkItem},
 };
 
 /// A work queue. Dropping it waits for its work, so it must not be dropped by an item of its own.
@@ -57,10 +57,48 @@ impl Workqueue {
         unsafe { Queue::from_raw(self.0.as_ptr()) }.enqueue(work)
     }
 
+    /// Has `func` called on the queue. May sleep.
+    ///
+    /// # Errors
+    /// `ENOMEM`; `func` will not be called.
+    pub fn spawn<T: FnOnce() + Send + 'static>(&self, func: T) -> Result {
+        let closure = KBox::pin_init(
+            pin_init!(Closure {
+                work <- new_work!("Workqueue::spawn"),
+                func: Some(func),
+            }),
+            GFP_KERNEL,
+        )?;
+        self.enqueue(closure);
+        Ok(())
+    }
+
     /// Waits for all that was enqueued before. Sleeps.
     pub fn flush(&self) {
         // SAFETY: By the invariant.
         unsafe { bindings::__flush_workqueue(self.0.as_ptr()) }
+    }
+}
+
+/// What [`Workqueue::spawn`] enqueues.
+#[pin_data]
+struct Closure<T> {
+    #[pin]
+    work: Work<Closure<T>>,
+    func: Option<T>,
+}
+
+impl_has_work! {
+    impl{T} HasWork<Self> for Closure<T> { self.work }
+}
+
+impl<T: FnOnce() + Send + 'static> WorkItem for Closure<T> {
+    type Pointer = Pin<KBox<Self>>;
+
+    fn run(mut this: Pin<KBox<Self>>) {
+        if let Some(func) = this.as_mut().project().func.take() {
+            func();
+        }
     }
 }
 

@@ -63,17 +63,18 @@ impl<F: Fabric> Session<F> {
     ) -> Result {
         let session = self.clone();
         self.core().managing().fetch_add(1, Full);
-        let spawned = kernel::workqueue::system_unbound().try_spawn(GFP_KERNEL, move || {
-            let response = session.manage_now(function, lun);
-            done(response);
-            session.core().managing().fetch_sub(1, Full);
-            wake();
+        let spawned = crate::engine().and_then(|engine| {
+            engine.queue().spawn(move || {
+                let response = session.manage_now(function, lun);
+                done(response);
+                session.core().managing().fetch_sub(1, Full);
+                wake();
+            })
         });
         if spawned.is_err() {
             self.core().managing().fetch_sub(1, Full);
-            return Err(ENOMEM);
         }
-        Ok(())
+        spawned
     }
 
     fn manage_now(self: &Arc<Self>, function: Function, lun: [u8; 8]) -> Response {
