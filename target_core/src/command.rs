@@ -125,6 +125,7 @@ impl Default for Command {
             sense: None,
             residual: Residual::None,
             aborted: false,
+            turn: Turn::No,
         }
     }
 }
@@ -194,6 +195,16 @@ impl Shared {
     }
 }
 
+/// Whether a command is one of those of which a device runs one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    No,
+    /// It asks for its turn, and goes on with its step then.
+    Wanted,
+    /// It waits for its turn or has it; either way it is counted.
+    Had,
+}
+
 /// A command, as its owner sees it. All of it is the engine's own.
 pub struct Command {
     pub(crate) cdb: [u8; MAX_CDB],
@@ -218,6 +229,7 @@ pub struct Command {
     pub(crate) sense: Option<Sense>,
     pub(crate) residual: Residual,
     pub(crate) aborted: bool,
+    pub(crate) turn: Turn,
 }
 
 impl Command {
@@ -407,8 +419,16 @@ impl<F: Fabric> Cmd<F, Ready> {
 }
 
 // Hands the command to the back end, or to the fabric if nothing is left to do.
-fn go_on<F: Fabric>(token: Token<Session<F>>) {
+fn go_on<F: Fabric>(mut token: Token<Session<F>>) {
     match token.op {
+        Op::None if token.turn == Turn::Wanted => {
+            let Some(nexus) = token.nexus.clone() else {
+                return reply_aborted(token);
+            };
+            token.turn = Turn::Had;
+            token.io_result = Ok(());
+            nexus.lun().device().turns().wait(token.erase());
+        }
         Op::None => reply(token),
         _ => {
             let Some(nexus) = token.nexus.clone() else {
@@ -462,6 +482,11 @@ fn reply<F: Fabric>(mut token: Token<Session<F>>) {
     token.op = Op::None;
     token.step = Step::None;
     token.scratch = None;
+    if core::mem::replace(&mut token.turn, Turn::No) == Turn::Had {
+        if let Some(nexus) = &token.nexus {
+            nexus.lun().device().turns().next();
+        }
+    }
     if aborted {
         // Without `tell` the initiator asked for it, and hears nothing of the command any more (SAM-5 5.6).
         token.aborted = !tell;
@@ -599,6 +624,7 @@ pub(crate) fn begin<F: Fabric>(token: &mut Token<Session<F>>, start: &Start<'_>)
     cmd.tag = start.tag;
     cmd.lun = start.lun;
     cmd.aborted = false;
+    cmd.turn = Turn::No;
     cmd.io_result = Err(IoError::Aborted);
     cmd.set_status(Status::TaskAborted);
     cmd.set_residual(0);

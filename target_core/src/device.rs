@@ -8,6 +8,7 @@ use crate::{
     lun::{attend_all, Lun, Nexus},
     session::AnySession,
     stats::LunStats,
+    turns::Turns,
 };
 use kernel::{
     error::code::*,
@@ -124,6 +125,8 @@ pub struct Device {
     aborts: Atomic<u32>,
     aborts_missed: Atomic<u32>,
     created: usize,
+    #[pin]
+    turns: Turns,
     // Last: it holds the module that the back end's code is in.
     hba: Arc<Hba>,
 }
@@ -149,6 +152,7 @@ impl Device {
                 aborts: Atomic::new(0),
                 aborts_missed: Atomic::new(0),
                 created: clock::jiffies(),
+                turns <- Turns::new(),
                 hba: hba.clone(),
             }? Error),
             GFP_KERNEL,
@@ -188,6 +192,10 @@ impl Device {
     /// The attributes.
     pub fn attrib(&self) -> &Attrib {
         &self.attrib
+    }
+
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     /// The names that an administrator can set.
@@ -301,7 +309,7 @@ impl Device {
             unmap: a.emulate_tpu() && can_unmap,
             write_same: true,
             write_same_unmap: a.emulate_tpws() && can_unmap,
-            compare_and_write: false,
+            compare_and_write: a.emulate_caw(),
             report_opcodes: a.emulate_rsoc(),
             target_port_groups: a.alua_support(),
         }
@@ -314,6 +322,7 @@ impl Device {
         let thin = self.provisioning().is_thin();
         let if_thin = |value: u32| if thin { value } else { 0 };
         BlockLimits {
+            // The stock modules' B0 says so whether the command is enabled or not.
             max_compare_and_write: 1,
             optimal_granularity: 1,
             max_transfer: a.hw_max_sectors().min(most),

@@ -10,7 +10,7 @@ mod parameters;
 
 use crate::{
     backend::Op,
-    command::{Command, Direction},
+    command::{Command, Direction, Turn},
     session::Core,
 };
 use lio_scsi::{
@@ -48,8 +48,7 @@ pub(crate) fn execute(session: &Core, cmd: &mut Command) {
             unmap,
             no_data,
         } => blocks::write_same(cmd, extent, unmap, no_data),
-        // Not in the table while the device says that it is not supported.
-        Cdb::CompareAndWrite(_) => Err(Sense::INVALID_OPERATION_CODE),
+        Cdb::CompareAndWrite(t) => blocks::compare_and_write(cmd, t),
         _ => parameters::answer(session, cmd, &decoded.command),
     };
     match done {
@@ -70,7 +69,9 @@ pub(crate) fn step(cmd: &mut Command) {
         return finish(cmd);
     }
     match blocks::step(cmd) {
-        Ok(()) if matches!(cmd.op, Op::None) => cmd.set_status(Status::Good),
+        Ok(()) if matches!(cmd.op, Op::None) && cmd.turn != Turn::Wanted => {
+            cmd.set_status(Status::Good)
+        }
         Ok(()) => (),
         Err(sense) => {
             cmd.op = Op::None;

@@ -25,6 +25,7 @@ pub mod session;
 pub mod stats;
 mod tmf;
 pub mod tpg;
+mod turns;
 
 use kernel::{
     c_str,

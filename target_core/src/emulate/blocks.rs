@@ -4,7 +4,7 @@
 
 use crate::{
     backend::Op,
-    command::{Command, Direction},
+    command::{Command, Direction, Turn},
     device::{Device, MAX_TRANSFER},
 };
 use kernel::{prelude::*, sync::Arc};
@@ -29,6 +29,12 @@ pub(crate) enum Step {
     },
     /// UNMAP: the descriptors from the `next`th on are left.
     Unmap { next: u32 },
+    /// COMPARE AND WRITE: it is this command's turn to read.
+    Compare { pos: u64, len: u64, fua: bool },
+    /// COMPARE AND WRITE: what was read is in the scratch buffer.
+    CompareAndWrite { pos: u64, len: u64, fua: bool },
+    /// COMPARE AND WRITE: it is written. Its answer, too, comes from process context, as it gives its turn to the next.
+    Written,
     /// Flush what was written, and be done.
     Flush { pos: u64, len: u64 },
 }
@@ -89,6 +95,24 @@ pub(super) fn write(cmd: &mut Command, t: Transfer) -> Result<(), Sense> {
         cmd.step = Step::Flush { pos, len: have };
     }
     cmd.op = Op::Write { pos, fua };
+    Ok(())
+}
+
+pub(super) fn compare_and_write(cmd: &mut Command, t: Transfer) -> Result<(), Sense> {
+    let dev = device(cmd)?;
+    let (pos, len) = bytes(&dev, t.extent)?;
+    if len == 0 {
+        return Ok(());
+    }
+    if (cmd.data.len() as u64) < len.saturating_mul(2) {
+        return Err(Sense::INVALID_FIELD_IN_COMMAND_IU);
+    }
+    cmd.turn = Turn::Wanted;
+    cmd.step = Step::Compare {
+        pos,
+        len,
+        fua: t.fua,
+    };
     Ok(())
 }
 
@@ -293,6 +317,30 @@ pub(super) fn step(cmd: &mut Command) -> Result<(), Sense> {
             )
         }
         Step::Unmap { next } => unmap_from(cmd, next),
+        Step::Compare { pos, len, fua } => {
+            fill_scratch(cmd, len as usize)?;
+            cmd.step = Step::CompareAndWrite { pos, len, fua };
+            cmd.op = Op::Read {
+                pos,
+                len: len as u32,
+            };
+            Ok(())
+        }
+        Step::CompareAndWrite { pos, len, fua } => {
+            check(cmd, 0, len, false)?;
+            // The second half of the data is what is to be written.
+            let len = len as usize;
+            if let Some(scratch) = &cmd.scratch {
+                scratch.copy_from(0, &cmd.data, len, len);
+            }
+            cmd.step = Step::Written;
+            cmd.op = Op::Write { pos, fua };
+            Ok(())
+        }
+        Step::Written => {
+            cmd.op = Op::None;
+            Ok(())
+        }
         Step::Flush { pos, len } => {
             cmd.op = Op::Flush { pos, len };
             Ok(())
