@@ -61,7 +61,7 @@ impl<T: ?Sized> Attr<T> {
 ///
 /// Each line is a kind, `ro` (0444), `rw` (0644), `wo` (0200) or the permission bits, the file's name, and the
 /// functions: `fn(&T, &mut Page<'_>) -> Result` to show it, `fn(&T, &Value<'_>) -> Result` to store it; closures that
-/// capture nothing will do. With permission bits give both functions, or see [`Attr::mode`].
+/// capture nothing will do. With permission bits the second function may be left out.
 #[macro_export]
 macro_rules! attributes {
     ($($(#[$meta:meta])* $vis:vis static $table:ident: $t:ty = { $($body:tt)* })*) => {
@@ -76,6 +76,9 @@ macro_rules! attributes {
     };
     (@table [$($done:tt)*] wo $name:literal => $store:expr; $($rest:tt)*) => {
         $crate::attributes!(@table [$($done)* $crate::Attr::wo(::kernel::c_str!($name), $store),] $($rest)*)
+    };
+    (@table [$($done:tt)*] $mode:literal $name:literal => $show:expr; $($rest:tt)*) => {
+        $crate::attributes!(@table [$($done)* $crate::Attr::ro(::kernel::c_str!($name), $show).mode($mode),] $($rest)*)
     };
     (@table [$($done:tt)*] $mode:literal $name:literal => $show:expr, $store:expr; $($rest:tt)*) => {
         $crate::attributes!(

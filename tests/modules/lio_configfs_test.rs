@@ -100,7 +100,7 @@ attributes! {
         wo "small" => |t, value| t.set(value.u32_in(1..=10)?.into());
         wo "text" => |t, value| { let s = value.str()?; t.set(s.len() as i64) };
         0o600 "secret" => |_, page| writeln!(page, "NULL"), |_, value| Err(value.reject(EOPNOTSUPP, fmt!("not yet")));
-        ro "list" => show_list;
+        0o400 "list" => show_list;
         ro "fails" => |_, _| Err(ENODEV);
         wo "slow" => |t, value| {
             t.set(0)?;

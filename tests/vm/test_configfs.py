@@ -56,8 +56,8 @@ def unload_refused():
 def test_directories(thing):
     assert sorted(p for p, _, _ in os.walk(thing)) == [
         str(thing / p) for p in (".", "links", "sub", "sub/deep", "sub/things")]
-    modes = {f: (thing / f).stat().st_mode & 0o7777 for f in ("list", "blob", "bool", "secret")}
-    assert modes == {"list": 0o444, "blob": 0o644, "bool": 0o200, "secret": 0o600}
+    modes = {f: (thing / f).stat().st_mode & 0o7777 for f in ("other", "list", "blob", "bool", "secret")}
+    assert modes == {"other": 0o444, "list": 0o400, "blob": 0o644, "bool": 0o200, "secret": 0o600}
     assert (lio.read(thing / "other"), lio.read(thing / "sub/deep/other")) == ("7", "8"), "the sections' own data"
     with lio.refused(EEXIST):
         thing.mkdir()
