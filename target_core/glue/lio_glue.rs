@@ -2,13 +2,17 @@
 
 //! The engine's glue: the only place of the engine that holds `unsafe`. Its public API is safe.
 
+pub mod bdev;
+pub mod bio;
 pub mod buffer;
 pub mod clock;
 pub mod configfs;
 pub mod defer;
+pub mod file;
 pub mod gate;
 pub mod global;
 pub mod module;
+pub mod noio;
 pub mod percpu;
 pub mod rcu_box;
 pub mod rcu_map;
@@ -17,6 +21,7 @@ pub mod socket;
 mod sys;
 pub mod tags;
 pub mod thread;
+pub mod transfer;
 pub mod wait;
 pub mod workqueue;
 

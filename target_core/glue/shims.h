@@ -138,4 +138,75 @@ struct config_group *lio_configfs_next_default(struct config_group *parent, stru
 struct config_group *lio_configfs_pop_default(struct config_group *parent);
 bool lio_configfs_dead(struct config_item *item);
 
+/* file.c */
+struct file;
+struct kiocb;
+struct bio_vec;
+struct block_device;
+#define LIO_FILE_MEMORY 1	/* in memory: no wait for a disk, nothing to synchronise */
+#define LIO_FILE_CACHED 2	/* an up-to-date page of the page cache is the file's data */
+#define LIO_FILE_NOWAIT 4	/* knows IOCB_NOWAIT */
+#define LIO_FILE_DIRECT 8	/* knows IOCB_DIRECT */
+#define LIO_RW_WRITE 1
+#define LIO_RW_DSYNC 2		/* durable when it returns */
+#define LIO_RW_CACHED 4		/* what can be had without I/O and without waiting, once */
+#define LIO_RW_DIRECT 8
+int lio_file_open(const char *path, bool write, struct file **out);
+u64 lio_file_size(struct file *file);
+struct block_device *lio_file_bdev(struct file *file);
+unsigned int lio_file_traits(struct file *file);
+bool lio_file_may_inline(void);
+ssize_t lio_file_rw(struct file *file, loff_t pos, const struct bio_vec *bv, unsigned long nr, size_t len,
+		    size_t skip, unsigned int flags);
+ssize_t lio_file_aio(struct kiocb *iocb, struct file *file, loff_t pos, const struct bio_vec *bv,
+		     unsigned long nr, size_t len, unsigned int flags, void (*complete)(struct kiocb *, long));
+void lio_file_aio_done(struct kiocb *iocb);
+int lio_file_sync(struct file *file, loff_t start, loff_t end);
+int lio_file_punch(struct file *file, loff_t pos, loff_t len);
+int lio_file_discard(struct file *file, loff_t pos, loff_t len);
+int lio_file_zero(struct file *file, loff_t pos, loff_t len);
+unsigned int lio_file_lend(struct file *file, unsigned long index, unsigned int nr, struct page **pages);
+
+/* bdev.c */
+struct bio;
+struct lio_bdev_limits {
+	u32 logical_block;		/* bytes */
+	u32 physical_block;		/* bytes */
+	s32 alignment_offset;		/* bytes; -1: misaligned */
+	u32 io_min;			/* bytes */
+	u32 io_opt;			/* bytes */
+	u32 max_hw_sectors;		/* of 512 bytes, as all sectors here */
+	u32 nr_requests;
+	u32 max_discard_sectors;
+	u32 discard_granularity;	/* bytes */
+	u32 discard_alignment;		/* bytes */
+	u32 write_zeroes_sectors;
+	u32 major;
+	u32 minor;
+	bool rotational;
+};
+#define LIO_BIO_READ 0
+#define LIO_BIO_WRITE 1
+#define LIO_BIO_WRITE_FUA 2
+#define LIO_BIO_FLUSH 3
+#define LIO_BIO_ANCHOR 4	/* is not submitted: others are chained to it */
+int lio_bdev_open(const char *path, bool write, void *holder, struct file **out);
+void lio_bdev_limits(struct block_device *bdev, struct lio_bdev_limits *out);
+int lio_bdev_name(struct block_device *bdev, char *buf, size_t len);
+u64 lio_bdev_bytes(struct block_device *bdev);
+bool lio_bdev_write_cache(struct block_device *bdev);
+u32 lio_bdev_dma_alignment(struct block_device *bdev);
+bool lio_bdev_stable_writes(struct block_device *bdev);
+bool lio_bdev_gone(struct block_device *bdev);
+int lio_bdev_zero(struct block_device *bdev, u64 sector, u64 nr, bool unmap);
+void lio_bio_init(struct bio *bio, struct block_device *bdev, unsigned int op, u64 sector,
+		  void (*end)(struct bio *));
+void lio_bio_set_bvecs(struct bio *bio, const struct bio_vec *bv, unsigned int nr, unsigned int len);
+void lio_bio_discard(struct bio *anchor, struct block_device *bdev, u64 sector, u64 nr);
+int lio_bio_errno(struct bio *bio);
+
+/* noio.c */
+unsigned int lio_noio_enter(void);
+void lio_noio_leave(unsigned int was);
+
 #endif

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Block devices, opened by path.
+
+use crate::sys;
+use core::{mem::MaybeUninit, ptr::NonNull};
+use kernel::{
+    bindings,
+    error::{code, to_result},
+    fmt,
+    prelude::*,
+    str::CStr,
+    sync::atomic::{Atomic, Relaxed},
+};
+
+/// An open block device. Reads and writes are [`crate::bio`]'s.
+///
+/// # Invariants
+/// `file` is a block device's file, whose reference this owns, and `bdev` is its device.
+pub struct BlockDevice {
+    file: NonNull<bindings::file>,
+    bdev: NonNull<bindings::block_device>,
+}
+
+// SAFETY: A file's reference and the device under it may be used from any thread.
+unsafe impl Send for BlockDevice {}
+// SAFETY: As above.
+unsafe impl Sync for BlockDevice {}
+
+/// Limits of a block device, as stacked by the layers below it. Sectors are of 512 bytes here, as in all of the
+/// kernel's block layer.
+pub type Limits = sys::lio_bdev_limits;
+
+impl BlockDevice {
+    /// Opens the device at `path`, seen from the calling process's root. An `exclusive` claim keeps out file
+    /// systems, other claims, and what else wants the device for itself. May sleep.
+    ///
+    /// # Errors
+    /// `ENOENT`, `ENOTBLK`, `ENXIO` where there is no such device; `EBUSY` if it is claimed already; `EACCES` if it
+    /// cannot be written.
+    pub fn open(path: &CStr, write: bool, exclusive: bool) -> Result<Self> {
+        // A claim's identity is compared and never dereferenced. One identity may claim a device twice, so each
+        // claim has its own, which is never used again: the claim may outlive this value by a moment. Odd, so
+        // that it is no object's address.
+        static NEXT: Atomic<u64> = Atomic::new(1);
+        let holder = if exclusive {
+            core::ptr::without_provenance_mut(NEXT.fetch_add(2, Relaxed) as usize)
+        } else {
+            core::ptr::null_mut()
+        };
+        let mut file = core::ptr::null_mut();
+        // SAFETY: `path` is a C string; `file` is written before success is returned.
+        to_result(unsafe { sys::lio_bdev_open(path.as_char_ptr(), write, holder, &mut file) })?;
+        let file = NonNull::new(file).ok_or(code::ENODEV)?;
+        // SAFETY: `file` was opened as a block device's.
+        let bdev = unsafe { bindings::file_bdev(file.as_ptr()) };
+        let bdev = NonNull::new(bdev).ok_or(code::ENODEV)?;
+        // INVARIANT: `lio_bdev_open` gave the reference to us.
+        Ok(BlockDevice { file, bdev })
+    }
+
+    /// The device, for glue that hands it to C.
+    pub(crate) fn as_ptr(&self) -> *mut bindings::block_device {
+        self.bdev.as_ptr()
+    }
+
+    /// Its limits now.
+    pub fn limits(&self) -> Limits {
+        limits(self.bdev)
+    }
+
+    /// Its size in bytes now.
+    pub fn bytes(&self) -> u64 {
+        // SAFETY: By the invariant the device is open.
+        unsafe { sys::lio_bdev_bytes(self.as_ptr()) }
+    }
+
+    /// Whether it may lose acknowledged writes with the power until it is flushed.
+    pub fn write_cache(&self) -> bool {
+        // SAFETY: By the invariant the device is open.
+        unsafe { sys::lio_bdev_write_cache(self.as_ptr()) }
+    }
+
+    /// Whether the device was removed from the system.
+    pub fn is_gone(&self) -> bool {
+        // SAFETY: By the invariant the device is open.
+        unsafe { sys::lio_bdev_gone(self.as_ptr()) }
+    }
+
+    /// Has `len` bytes from `pos` on read as zeroes: by the device's own means, else by writing them. With `unmap`
+    /// the device may give the space back. Sleeps until it is done.
+    ///
+    /// # Errors
+    /// `EINVAL` where the range isn't whole logical blocks; the device's error.
+    pub fn zero(&self, pos: u64, len: u64, unmap: bool) -> Result {
+        if (pos | len) & 511 != 0 {
+            return Err(code::EINVAL);
+        }
+        // SAFETY: By the invariant the device is open.
+        to_result(unsafe { sys::lio_bdev_zero(self.as_ptr(), pos >> 9, len >> 9, unmap) })
+    }
+}
+
+impl fmt::Display for BlockDevice {
+    /// The kernel's name of it: `sda1`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut buf = [0u8; 64];
+        // SAFETY: `buf` has as many bytes as said, and the device is open by the invariant.
+        let n = unsafe { sys::lio_bdev_name(self.as_ptr(), buf.as_mut_ptr().cast(), buf.len()) };
+        let name = usize::try_from(n)
+            .ok()
+            .and_then(|n| buf.get(..n))
+            .unwrap_or(b"");
+        f.write_str(core::str::from_utf8(name).unwrap_or("?"))
+    }
+}
+
+impl Drop for BlockDevice {
+    fn drop(&mut self) {
+        // The claim goes with the file: a plain `fput` may come from any context, even an interrupt.
+        // SAFETY: By the invariant the reference is ours.
+        unsafe { bindings::fput(self.file.as_ptr()) }
+    }
+}
+
+/// The limits of an open device.
+pub(crate) fn limits(bdev: NonNull<bindings::block_device>) -> Limits {
+    let mut out = MaybeUninit::uninit();
+    // SAFETY: All callers hold the device open; `out` is written whole.
+    unsafe {
+        sys::lio_bdev_limits(bdev.as_ptr(), out.as_mut_ptr());
+        out.assume_init()
+    }
+}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Reading and writing block devices: bios whose vectors are a buffer's own segments.
+
+use crate::{bdev::BlockDevice, buffer::Buffer, noio, sys, transfer::Transfer};
+use core::mem::ManuallyDrop;
+use kernel::{
+    bindings,
+    error::{code, to_result},
+    prelude::*,
+    sync::Arc,
+    types::Opaque,
+};
+
+/// A bio, and whom it is for. The bio comes first: its address is the request's.
+#[repr(C)]
+struct Request<T> {
+    bio: Opaque<bindings::bio>,
+    dev: Arc<BlockDevice>,
+    transfer: ManuallyDrop<T>,
+    // Memory that the device can take, where the buffer's is not so.
+    bounce: Option<Buffer>,
+    read: bool,
+}
+
+/// Reads from `pos` on into all of the transfer's buffer. May sleep for memory or a free request, not for the data.
+pub fn read<T: Transfer>(dev: &Arc<BlockDevice>, pos: u64, transfer: T) {
+    data(dev, sys::LIO_BIO_READ, pos, transfer)
+}
+
+/// Writes all of the transfer's buffer from `pos` on. With `fua` the data is durable when the transfer is done. May
+/// sleep for memory or a free request, not for the data.
+pub fn write<T: Transfer>(dev: &Arc<BlockDevice>, pos: u64, fua: bool, transfer: T) {
+    let op = if fua {
+        sys::LIO_BIO_WRITE_FUA
+    } else {
+        sys::LIO_BIO_WRITE
+    };
+    data(dev, op, pos, transfer)
+}
+
+/// Makes all writes durable that were done before. The transfer's buffer is not used.
+pub fn flush<T: Transfer>(dev: &Arc<BlockDevice>, transfer: T) {
+    if let Some(r) = Request::new(dev, sys::LIO_BIO_FLUSH, 0, transfer) {
+        Request::submit(r);
+    }
+}
+
+/// Tells the device that `len` bytes from `pos` on are not needed any more, as far as it cares: `EOPNOTSUPP` if it
+/// does not. The transfer's buffer is not used.
+pub fn discard<T: Transfer>(dev: &Arc<BlockDevice>, pos: u64, len: u64, transfer: T) {
+    if (pos | len) & 511 != 0 {
+        return transfer.done(Err(code::EINVAL));
+    }
+    if let Some(r) = Request::new(dev, sys::LIO_BIO_ANCHOR, 0, transfer) {
+        let dev = dev.clone();
+        let bio = Request::into_bio(r);
+        // SAFETY: `bio` is an anchor, which owns its request until it ends; the device is open.
+        unsafe { sys::lio_bio_discard(bio, dev.as_ptr(), pos >> 9, len >> 9) }
+    }
+}
+
+fn data<T: Transfer>(dev: &Arc<BlockDevice>, op: u32, pos: u64, transfer: T) {
+    if pos & 511 != 0 {
+        return transfer.done(Err(code::EINVAL));
+    }
+    let Some(mut r) = Request::new(dev, op, pos >> 9, transfer) else {
+        return;
+    };
+    r.read = op == sys::LIO_BIO_READ;
+    match r.set_memory() {
+        Ok(0) => Request::end(r, Ok(0)),
+        Ok(_) => Request::submit(r),
+        Err(e) => Request::end(r, Err(e)),
+    }
+}
+
+// Whether the device cannot use the memory itself: its addresses aren't aligned as it asks, or the initiator may
+// still write to it while the device computes a checksum.
+fn needs_bounce(dev: &BlockDevice, buffer: &Buffer, read: bool) -> bool {
+    // SAFETY: The device is open.
+    let mask = unsafe { sys::lio_bdev_dma_alignment(dev.as_ptr()) };
+    // SAFETY: As above.
+    if !read && buffer.is_borrowed() && unsafe { sys::lio_bdev_stable_writes(dev.as_ptr()) } {
+        return true;
+    }
+    buffer.segs().iter().any(|s| {
+        let bv = s.as_bvec();
+        (bv.bv_offset | bv.bv_len) & mask != 0
+    })
+}
+
+impl<T: Transfer> Request<T> {
+    // Ends the transfer where there is no memory.
+    fn new(dev: &Arc<BlockDevice>, op: u32, sector: u64, transfer: T) -> Option<KBox<Self>> {
+        let Ok(r) = noio::scope(|| KBox::<Self>::new_uninit(GFP_KERNEL)) else {
+            transfer.done(Err(code::ENOMEM));
+            return None;
+        };
+        let r = KBox::write(
+            r,
+            Request {
+                bio: Opaque::uninit(),
+                dev: dev.clone(),
+                transfer: ManuallyDrop::new(transfer),
+                bounce: None,
+                read: false,
+            },
+        );
+        // SAFETY: The bio is memory of ours that is not in use; the device is open for as long as `dev` is.
+        unsafe { sys::lio_bio_init(r.bio.get(), dev.as_ptr(), op, sector, Some(ended::<T>)) };
+        Some(r)
+    }
+
+    // Has the bio use the buffer's memory, or other memory that stands for it. Returns the length.
+    fn set_memory(&mut self) -> Result<usize> {
+        // Asked for once: nothing holds the implementation to give the same buffer twice.
+        let buffer = self.transfer.buffer();
+        let len = buffer.len();
+        let bytes = u32::try_from(len).map_err(|_| code::EINVAL)?;
+        if bytes & 511 != 0 {
+            return Err(code::EINVAL);
+        }
+        let mut segs = buffer.segs();
+        if needs_bounce(&self.dev, buffer, self.read) {
+            let bounce = noio::scope(|| Buffer::alloc(len, false))?;
+            if !self.read {
+                bounce.copy_from(0, buffer, 0, len);
+            }
+            segs = self.bounce.insert(bounce).segs();
+        }
+        // SAFETY: `Seg` is a transparent `bio_vec`, and the segments are `len` bytes. The array stays where it is
+        // until the request ends: it belongs to the transfer or the bounce buffer, which the request owns, at a
+        // fixed address, and nobody touches.
+        unsafe {
+            sys::lio_bio_set_bvecs(
+                self.bio.get(),
+                segs.as_ptr().cast(),
+                segs.len() as u32,
+                bytes,
+            )
+        };
+        Ok(len)
+    }
+
+    // The bio owns the request from here on: it is found again by its address.
+    fn into_bio(this: KBox<Self>) -> *mut bindings::bio {
+        KBox::into_raw(this).cast()
+    }
+
+    fn submit(this: KBox<Self>) {
+        // SAFETY: The bio is initialised, and owns what it needs until `ended`.
+        unsafe { bindings::submit_bio(Self::into_bio(this)) }
+    }
+
+    fn end(mut this: KBox<Self>, result: Result<usize>) {
+        // SAFETY: The bio is initialised and not in flight.
+        unsafe { bindings::bio_uninit(this.bio.get()) };
+        // SAFETY: Taken once: the request is freed before anybody can look again.
+        let transfer = unsafe { ManuallyDrop::take(&mut this.transfer) };
+        let result = result.map(|n| match &this.bounce {
+            Some(b) if this.read => transfer.buffer().copy_from(0, b, 0, b.len()),
+            _ => n,
+        });
+        // The device may be closed by whoever hears that the transfer is done.
+        drop(this);
+        transfer.done(result);
+    }
+}
+
+/// # Safety
+/// `bio` is the first field of a `Request<T>` that was given to [`Request::into_bio`], and has ended.
+unsafe extern "C" fn ended<T: Transfer>(bio: *mut bindings::bio) {
+    // SAFETY: As the caller guarantees; the bio owned the request.
+    let r = unsafe { KBox::from_raw(bio.cast::<Request<T>>()) };
+    // SAFETY: The bio is alive.
+    let result = to_result(unsafe { sys::lio_bio_errno(bio) });
+    let len = r.transfer.buffer().len();
+    // A device that was pulled out fails with a plain I/O error.
+    let result = match result {
+        Err(e) if e == code::EIO && r.dev.is_gone() => Err(code::ENODEV),
+        r => r,
+    };
+    Request::end(r, result.map(|()| len))
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Block devices, and bios. */
+#include <linux/bio.h>
+#include <linux/blkdev.h>
+#include <linux/export.h>
+#include "../shims.h"
+
+int lio_bdev_open(const char *path, bool write, void *holder, struct file **out)
+{
+	blk_mode_t mode = BLK_OPEN_READ | (write ? BLK_OPEN_WRITE : 0);
+	struct file *file = bdev_file_open_by_path(path, mode, holder, NULL);
+
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	*out = file;
+	return 0;
+}
+EXPORT_SYMBOL_GPL(lio_bdev_open);
+
+void lio_bdev_limits(struct block_device *bdev, struct lio_bdev_limits *out)
+{
+	struct request_queue *q = bdev_get_queue(bdev);
+
+	*out = (struct lio_bdev_limits) {
+		.logical_block = bdev_logical_block_size(bdev),
+		.physical_block = bdev_physical_block_size(bdev),
+		.alignment_offset = bdev_alignment_offset(bdev),
+		.io_min = bdev_io_min(bdev),
+		.io_opt = bdev_io_opt(bdev),
+		.max_hw_sectors = queue_max_hw_sectors(q),
+		.nr_requests = q->nr_requests,
+		.max_discard_sectors = bdev_max_discard_sectors(bdev),
+		.discard_granularity = bdev_discard_granularity(bdev),
+		.discard_alignment = bdev_discard_alignment(bdev),
+		.write_zeroes_sectors = bdev_write_zeroes_sectors(bdev),
+		.major = MAJOR(bdev->bd_dev),
+		.minor = MINOR(bdev->bd_dev),
+		.rotational = bdev_rot(bdev),
+	};
+}
+EXPORT_SYMBOL_GPL(lio_bdev_limits);
+
+int lio_bdev_name(struct block_device *bdev, char *buf, size_t len)
+{
+	return scnprintf(buf, len, "%pg", bdev);
+}
+EXPORT_SYMBOL_GPL(lio_bdev_name);
+
+u64 lio_bdev_bytes(struct block_device *bdev)
+{
+	return bdev_nr_bytes(bdev);
+}
+EXPORT_SYMBOL_GPL(lio_bdev_bytes);
+
+bool lio_bdev_write_cache(struct block_device *bdev)
+{
+	return bdev_write_cache(bdev);
+}
+EXPORT_SYMBOL_GPL(lio_bdev_write_cache);
+
+u32 lio_bdev_dma_alignment(struct block_device *bdev)
+{
+	return bdev_dma_alignment(bdev);
+}
+EXPORT_SYMBOL_GPL(lio_bdev_dma_alignment);
+
+bool lio_bdev_stable_writes(struct block_device *bdev)
+{
+	return bdev_stable_writes(bdev);
+}
+EXPORT_SYMBOL_GPL(lio_bdev_stable_writes);
+
+bool lio_bdev_gone(struct block_device *bdev)
+{
+	return !disk_live(bdev->bd_disk);
+}
+EXPORT_SYMBOL_GPL(lio_bdev_gone);
+
+int lio_bdev_zero(struct block_device *bdev, u64 sector, u64 nr, bool unmap)
+{
+	return blkdev_issue_zeroout(bdev, sector, nr, GFP_NOIO, unmap ? 0 : BLKDEV_ZERO_NOUNMAP);
+}
+EXPORT_SYMBOL_GPL(lio_bdev_zero);
+
+void lio_bio_init(struct bio *bio, struct block_device *bdev, unsigned int op, u64 sector,
+		  void (*end)(struct bio *))
+{
+	static const blk_opf_t opf[] = {
+		[LIO_BIO_READ] = REQ_OP_READ,
+		/* Synchronous, so that write-back throttling leaves it alone: an initiator waits. */
+		[LIO_BIO_WRITE] = REQ_OP_WRITE | REQ_SYNC | REQ_IDLE,
+		[LIO_BIO_WRITE_FUA] = REQ_OP_WRITE | REQ_SYNC | REQ_IDLE | REQ_FUA,
+		[LIO_BIO_FLUSH] = REQ_OP_WRITE | REQ_PREFLUSH,
+		[LIO_BIO_ANCHOR] = REQ_OP_DISCARD,
+	};
+
+	bio_init(bio, op == LIO_BIO_ANCHOR ? NULL : bdev, NULL, 0, opf[op]);
+	bio->bi_iter.bi_sector = sector;
+	bio->bi_end_io = end;
+}
+EXPORT_SYMBOL_GPL(lio_bio_init);
+
+void lio_bio_set_bvecs(struct bio *bio, const struct bio_vec *bv, unsigned int nr, unsigned int len)
+{
+	/* The table is its owner's, not the bio's: that is what a cloned bio is. */
+	bio->bi_io_vec = (struct bio_vec *)bv;
+	bio->bi_vcnt = min_t(unsigned int, nr, USHRT_MAX);
+	bio->bi_iter.bi_size = len;
+	bio_set_flag(bio, BIO_CLONED);
+}
+EXPORT_SYMBOL_GPL(lio_bio_set_bvecs);
+
+void lio_bio_discard(struct bio *anchor, struct block_device *bdev, u64 sector, u64 nr)
+{
+	struct bio *last = NULL;
+	struct blk_plug plug;
+
+	blk_start_plug(&plug);
+	__blkdev_issue_discard(bdev, sector, nr, GFP_NOIO, &last);
+	if (last) {
+		bio_chain(last, anchor);
+		submit_bio(last);
+	}
+	blk_finish_plug(&plug);
+	bio_endio(anchor);
+}
+EXPORT_SYMBOL_GPL(lio_bio_discard);
+
+int lio_bio_errno(struct bio *bio)
+{
+	return blk_status_to_errno(bio->bi_status);
+}
+EXPORT_SYMBOL_GPL(lio_bio_errno);

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Files: opening, reading and writing by bio_vec, page cache look-up. */
+#include <linux/blkdev.h>
+#include <linux/export.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/folio_batch.h>
+#include <linux/sched/mm.h>
+#include <linux/shmem_fs.h>
+#include <linux/swap.h>
+#include <linux/uio.h>
+#include "../shims.h"
+
+/*
+ * Work on a file for an initiator that may be this machine itself: memory reclaim must not wait for that very
+ * initiator, and the writer must not be throttled for dirty pages that it alone can clean (as the loop driver's).
+ */
+struct scope {
+	unsigned int noio;
+	unsigned int throttle;
+};
+
+static struct scope scope_enter(void)
+{
+	struct scope s = {
+		.noio = memalloc_noio_save(),
+		.throttle = current->flags & PF_LOCAL_THROTTLE,
+	};
+
+	current->flags |= PF_LOCAL_THROTTLE;
+	return s;
+}
+
+static void scope_leave(struct scope s)
+{
+	current->flags = (current->flags & ~PF_LOCAL_THROTTLE) | s.throttle;
+	memalloc_noio_restore(s.noio);
+}
+
+int lio_file_open(const char *path, bool write, struct file **out)
+{
+	int flags = O_LARGEFILE | (write ? O_RDWR | O_CREAT : O_RDONLY);
+	struct file *file;
+	umode_t mode;
+
+	/* Reads must not write: no access time, which only the owner or a privileged process may ask for. */
+	file = filp_open(path, flags | O_NOATIME, 0600);
+	if (IS_ERR(file) && PTR_ERR(file) == -EPERM)
+		file = filp_open(path, flags, 0600);
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	mode = file->f_mapping->host->i_mode;
+	if (!S_ISREG(mode) && !S_ISBLK(mode)) {
+		filp_close(file, NULL);
+		return S_ISDIR(mode) ? -EISDIR : -EINVAL;
+	}
+	*out = file;
+	return 0;
+}
+EXPORT_SYMBOL_GPL(lio_file_open);
+
+u64 lio_file_size(struct file *file)
+{
+	return i_size_read(file->f_mapping->host);
+}
+EXPORT_SYMBOL_GPL(lio_file_size);
+
+struct block_device *lio_file_bdev(struct file *file)
+{
+	struct inode *inode = file->f_mapping->host;
+
+	return S_ISBLK(inode->i_mode) ? I_BDEV(inode) : NULL;
+}
+EXPORT_SYMBOL_GPL(lio_file_bdev);
+
+unsigned int lio_file_traits(struct file *file)
+{
+	struct inode *inode = file->f_mapping->host;
+	struct super_block *sb = inode->i_sb;
+	unsigned int traits = 0;
+	bool memory = sb->s_magic == TMPFS_MAGIC && shmem_mapping(inode->i_mapping);
+
+	if (memory)
+		traits |= LIO_FILE_MEMORY;
+	/* Where the page cache is the file: not on network file systems, nor where there is none (DAX). */
+	if (memory || ((sb->s_bdev || S_ISBLK(inode->i_mode)) && (file->f_mode & FMODE_NOWAIT) && !IS_DAX(inode)))
+		traits |= LIO_FILE_CACHED;
+	if (file->f_mode & FMODE_NOWAIT)
+		traits |= LIO_FILE_NOWAIT;
+	if (file->f_mode & FMODE_CAN_ODIRECT)
+		traits |= LIO_FILE_DIRECT;
+	return traits;
+}
+EXPORT_SYMBOL_GPL(lio_file_traits);
+
+bool lio_file_may_inline(void)
+{
+	/*
+	 * The caller may be submitting from inside another file system or block driver: inside a transaction, or
+	 * with bios of its own that wait for it to return.
+	 */
+	return !current->journal_info && !current->bio_list && !(current->flags & PF_MEMALLOC);
+}
+EXPORT_SYMBOL_GPL(lio_file_may_inline);
+
+static int kiocb_flags(unsigned int flags)
+{
+	int ki = 0;
+
+	if (flags & LIO_RW_DSYNC)
+		ki |= IOCB_DSYNC;
+	if (flags & LIO_RW_CACHED)
+		ki |= IOCB_NOWAIT | IOCB_NOIO;
+	if (flags & LIO_RW_DIRECT)
+		ki |= IOCB_DIRECT;
+	if (flags & LIO_RW_WRITE)
+		ki |= IOCB_WRITE;
+	return ki;
+}
+
+ssize_t lio_file_rw(struct file *file, loff_t pos, const struct bio_vec *bv, unsigned long nr, size_t len,
+		    size_t skip, unsigned int flags)
+{
+	struct scope s = scope_enter();
+	struct iov_iter iter;
+	struct kiocb iocb;
+	ssize_t n;
+
+	init_sync_kiocb(&iocb, file);
+	iocb.ki_flags |= kiocb_flags(flags);
+	iocb.ki_pos = pos + skip;
+	iov_iter_bvec(&iter, flags & LIO_RW_WRITE ? ITER_SOURCE : ITER_DEST, bv, nr, len);
+	iov_iter_advance(&iter, skip);
+	do {
+		if (flags & LIO_RW_WRITE)
+			n = vfs_iocb_iter_write(file, &iocb, &iter);
+		else
+			n = vfs_iocb_iter_read(file, &iocb, &iter);
+	} while (n > 0 && iov_iter_count(&iter) && !(flags & LIO_RW_CACHED));
+	scope_leave(s);
+	n = n < 0 ? n : 0;
+	/* What was done before the error counts; the error comes back when the rest is tried. */
+	return len - skip - iov_iter_count(&iter) ?: n;
+}
+EXPORT_SYMBOL_GPL(lio_file_rw);
+
+ssize_t lio_file_aio(struct kiocb *iocb, struct file *file, loff_t pos, const struct bio_vec *bv,
+		     unsigned long nr, size_t len, unsigned int flags, void (*complete)(struct kiocb *, long))
+{
+	struct scope s = scope_enter();
+	struct iov_iter iter;
+	ssize_t n;
+
+	init_sync_kiocb(iocb, file);
+	iocb->ki_flags |= kiocb_flags(flags);
+	iocb->ki_pos = pos;
+	iocb->ki_complete = complete;
+	iov_iter_bvec(&iter, flags & LIO_RW_WRITE ? ITER_SOURCE : ITER_DEST, bv, nr, len);
+	if (flags & LIO_RW_WRITE)
+		n = vfs_iocb_iter_write(file, iocb, &iter);
+	else
+		n = vfs_iocb_iter_read(file, iocb, &iter);
+	scope_leave(s);
+	return n;
+}
+EXPORT_SYMBOL_GPL(lio_file_aio);
+
+void lio_file_aio_done(struct kiocb *iocb)
+{
+	if (iocb->ki_flags & IOCB_WRITE)
+		kiocb_end_write(iocb);
+}
+EXPORT_SYMBOL_GPL(lio_file_aio_done);
+
+int lio_file_sync(struct file *file, loff_t start, loff_t end)
+{
+	struct scope s = scope_enter();
+	int ret = vfs_fsync_range(file, start, end, 1);
+
+	scope_leave(s);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(lio_file_sync);
+
+int lio_file_punch(struct file *file, loff_t pos, loff_t len)
+{
+	struct scope s = scope_enter();
+	int ret = vfs_fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, pos, len);
+
+	scope_leave(s);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(lio_file_punch);
+
+int lio_file_discard(struct file *file, loff_t pos, loff_t len)
+{
+	struct block_device *bdev = lio_file_bdev(file);
+	struct scope s;
+	int ret;
+
+	if (!bdev)
+		return -EOPNOTSUPP;
+	s = scope_enter();
+	/* What the page cache holds of the range must not outlive it. */
+	ret = filemap_write_and_wait_range(file->f_mapping, pos, pos + len - 1);
+	if (!ret)
+		ret = invalidate_inode_pages2_range(file->f_mapping, pos >> PAGE_SHIFT,
+						    (pos + len - 1) >> PAGE_SHIFT);
+	if (!ret)
+		ret = blkdev_issue_discard(bdev, pos >> SECTOR_SHIFT, len >> SECTOR_SHIFT, GFP_NOIO);
+	scope_leave(s);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(lio_file_discard);
+
+int lio_file_zero(struct file *file, loff_t pos, loff_t len)
+{
+	struct scope s = scope_enter();
+	int ret = vfs_fallocate(file, FALLOC_FL_ZERO_RANGE, pos, len);
+
+	if (ret == -EOPNOTSUPP || ret == -EINVAL) {
+		struct bio_vec bv[16];
+		int i;
+
+		for (i = 0; i < ARRAY_SIZE(bv); i++)
+			bvec_set_page(&bv[i], ZERO_PAGE(0), PAGE_SIZE, 0);
+		ret = 0;
+		while (len > 0 && !ret) {
+			size_t n = min_t(loff_t, len, sizeof(bv) / sizeof(bv[0]) * PAGE_SIZE);
+			ssize_t done = lio_file_rw(file, pos, bv, ARRAY_SIZE(bv), n, 0, LIO_RW_WRITE);
+
+			if (done <= 0)
+				ret = done ?: -EIO;
+			else {
+				pos += done;
+				len -= done;
+			}
+			cond_resched();
+		}
+	}
+	scope_leave(s);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(lio_file_zero);
+
+unsigned int lio_file_lend(struct file *file, pgoff_t index, unsigned int nr, struct page **pages)
+{
+	struct folio_batch batch;
+	pgoff_t next = index;
+	unsigned int got = 0, i;
+
+	folio_batch_init(&batch);
+	filemap_get_folios_contig(file->f_mapping, &next, index + nr - 1, &batch);
+	for (i = 0; i < folio_batch_count(&batch); i++) {
+		struct folio *folio = batch.folios[i];
+
+		/* The page that asks for more to be read ahead is read the ordinary way, which does that. */
+		if (!folio_test_uptodate(folio) || folio_test_readahead(folio) || folio_test_hwpoison(folio) ||
+		    folio_test_has_hwpoisoned(folio))
+			break;
+		folio_mark_accessed(folio);
+		while (got < nr && index + got < folio_next_index(folio)) {
+			pages[got] = folio_file_page(folio, index + got);
+			get_page(pages[got]);
+			got++;
+		}
+	}
+	folio_batch_release(&batch);
+	return got;
+}
+EXPORT_SYMBOL_GPL(lio_file_lend);

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Operations of the kernel that end later, in another context.
+
+use crate::buffer::Buffer;
+
+/// Whom an operation is for: it holds the data while the operation lasts, and takes the result.
+///
+/// The operation owns it until it calls [`Transfer::done`]; nobody moves it or touches it meanwhile.
+pub trait Transfer: Send + 'static {
+    /// The data to write, or the memory to read into.
+    fn buffer(&self) -> &Buffer;
+
+    /// The operation ended: the bytes of the buffer that were read or written. Comes in any context, interrupts among
+    /// them, and possibly before the function that began the operation returns.
+    fn done(self, result: kernel::error::Result<usize>);
+}
