@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One block device: bios that carry the command's own memory, completed where the device completes them.
+
+use crate::config::Config;
+use core::fmt::{Result as FmtResult, Write};
+use kernel::{
+    error::{code::*, Error},
+    impl_has_work, new_mutex, new_work,
+    prelude::*,
+    sync::{Arc, Mutex, SetOnce},
+    workqueue::{Work, WorkItem},
+};
+use lio_glue::{
+    bdev::BlockDevice,
+    bio,
+    buffer::Buffer,
+    noio,
+    transfer::Transfer,
+    workqueue::Workqueue, //
+};
+use target_core::{
+    backend::{Backend, Geometry, Io, IoError, Op},
+    device,
+};
+
+/// A back end. Its device is open from `enable` until it is dropped.
+#[pin_data]
+pub(crate) struct Device {
+    #[pin]
+    config: Mutex<Config>,
+    open: SetOnce<Arc<BlockDevice>>,
+    queue: Arc<Workqueue>,
+}
+
+impl Device {
+    pub(crate) fn new(queue: Arc<Workqueue>) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Device {
+                config <- new_mutex!(Config::default(), "iblock::Device::config"),
+                open: SetOnce::new(),
+                queue,
+            }),
+            GFP_KERNEL,
+        )
+    }
+}
+
+impl Backend for Device {
+    fn control(&self, text: &str) -> Result {
+        let mut config = self.config.lock();
+        if self.open.as_ref().is_some() {
+            pr_err!("{}: control: the device is enabled\n", config.path());
+            return Err(EBUSY);
+        }
+        config.parse(text)
+    }
+
+    fn info(&self, out: &mut dyn Write) -> FmtResult {
+        let config = self.config.lock();
+        let open = self.open.as_ref();
+        if let Some(dev) = open {
+            out.write_fmt(fmt!("iBlock device: {}", &**dev))?;
+        }
+        if let Some(path) = &config.path {
+            write!(out, "  UDEV PATH: {}", path.to_str().unwrap_or("?"))?;
+        }
+        writeln!(out, "  readonly: {}", u8::from(config.readonly))?;
+        writeln!(out, "  exclusive: {}", u8::from(config.exclusive))?;
+        match open.map(|d| d.limits()) {
+            Some(l) => writeln!(
+                out,
+                "        Major: {} Minor: {}  CLAIMED: IBLOCK",
+                l.major, l.minor
+            ),
+            None => writeln!(out, "        Major: 0 Minor: 0"),
+        }
+    }
+
+    fn enable(&self, dev: &Arc<device::Device>) -> Result<Geometry> {
+        let config = self.config.lock();
+        let Some(path) = &config.path else {
+            pr_err!("{}: udev_path was not written to control\n", dev.path());
+            return Err(EINVAL);
+        };
+        let open =
+            BlockDevice::open(path, !config.readonly, config.exclusive).inspect_err(|e| {
+                let why = match *e {
+                    EBUSY => "it is in use, and exclusive=0 was not written to control",
+                    EACCES | EROFS => {
+                        "it cannot be written, and readonly=1 was not written to control"
+                    }
+                    ENOTBLK => "it is no block device",
+                    _ => "it cannot be opened",
+                };
+                pr_err!(
+                    "{}: {}: {} (errno {})\n",
+                    dev.path(),
+                    &**path,
+                    why,
+                    -e.to_errno()
+                );
+            })?;
+        let geometry = geometry(&open, config.readonly);
+        let open = Arc::new(open, GFP_KERNEL)?;
+        if !self.open.populate(open) {
+            return Err(EEXIST);
+        }
+        Ok(geometry)
+    }
+
+    // The device is closed with the back end, which goes when the last operation has completed.
+    fn disable(&self) {}
+
+    fn submit(&self, mut io: Io) {
+        let Some(dev) = self.open.as_ref() else {
+            return io.complete(Err(IoError::Gone));
+        };
+        match io.op() {
+            Op::Read { pos, .. } => match noio::scope(|| io.allocate()) {
+                Ok(()) => bio::read(dev, pos, Bio::new(io, dev)),
+                Err(_) => io.complete(Err(IoError::Resources)),
+            },
+            Op::Write { pos, fua } => bio::write(dev, pos, fua, Bio::new(io, dev)),
+            // A device has no way to flush a range.
+            Op::Flush { .. } => bio::flush(dev, Bio::new(io, dev)),
+            Op::Unmap { pos, len } => bio::discard(dev, pos, len, Bio::new(io, dev)),
+            Op::WriteZeroes { .. } => Zero::start(&self.queue, dev, io),
+            Op::None => io.complete(Err(IoError::Unsupported)),
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.open.as_ref().map_or(0, |d| d.bytes())
+    }
+
+    fn write_cache(&self) -> bool {
+        self.open.as_ref().is_some_and(|d| d.write_cache())
+    }
+
+    fn set_write_cache(&self, on: bool) -> Result {
+        // The device's own setting counts. User space restores the 0 that it read of a stock device.
+        if on && !self.write_cache() {
+            return Err(EINVAL);
+        }
+        Ok(())
+    }
+
+    fn can_unmap(&self) -> bool {
+        self.open
+            .as_ref()
+            .is_some_and(|d| d.limits().max_discard_sectors > 0)
+    }
+}
+
+// The numbers are those that the stock module shows for the same device.
+fn geometry(dev: &BlockDevice, readonly: bool) -> Geometry {
+    let l = dev.limits();
+    let block = l.logical_block.max(512);
+    let blocks = |sectors: u32| sectors / (block / 512);
+    let can_unmap = l.max_discard_sectors > 0;
+    let unmap = |n: u32| if can_unmap { n } else { 0 };
+    Geometry {
+        block_size: block,
+        hw_block_size: block,
+        hw_max_sectors: blocks(l.max_hw_sectors),
+        hw_queue_depth: l.nr_requests,
+        physical_block_exponent: (l.physical_block / block).checked_ilog2().unwrap_or(0) as u8,
+        lowest_aligned: u32::try_from(l.alignment_offset)
+            .ok()
+            .and_then(|a| u16::try_from(a / block).ok())
+            .unwrap_or(0),
+        max_unmap_lba_count: blocks(l.max_discard_sectors),
+        max_unmap_block_desc_count: unmap(1),
+        unmap_granularity: unmap(l.discard_granularity / block),
+        unmap_granularity_alignment: unmap(l.discard_alignment / block),
+        max_write_same_len: match blocks(l.write_zeroes_sectors) {
+            0 => 0xffff,
+            n => n,
+        },
+        unmap_zeroes_data: false,
+        rotational: l.rotational,
+        read_only: readonly,
+    }
+}
+
+/// A command's operation on its way through the block layer.
+struct Bio {
+    io: Io,
+    dev: Arc<BlockDevice>,
+}
+
+impl Bio {
+    fn new(io: Io, dev: &Arc<BlockDevice>) -> Self {
+        Bio {
+            io,
+            dev: dev.clone(),
+        }
+    }
+}
+
+impl Transfer for Bio {
+    fn buffer(&self) -> &Buffer {
+        self.io.data()
+    }
+
+    fn done(self, result: Result<usize>) {
+        let Bio { io, dev } = self;
+        let result = result.map(|_| ()).or_else(|e| outcome(io.op(), &dev, e));
+        // The device may be closed by whoever hears of the end.
+        drop(dev);
+        io.complete(result);
+    }
+}
+
+/// What a block device's error means for `op`.
+fn outcome(op: Op, dev: &BlockDevice, e: Error) -> Result<(), IoError> {
+    let end = match op {
+        Op::Read { pos, len } => pos.checked_add(u64::from(len)),
+        Op::Write { pos, .. } => Some(pos.saturating_add(1)),
+        Op::WriteZeroes { pos, len, .. } => pos.checked_add(len),
+        _ => Some(0),
+    };
+    match e {
+        // To discard is a hint: a device that doesn't care has done its part.
+        EOPNOTSUPP if matches!(op, Op::Unmap { .. }) => Ok(()),
+        // The device shrank after the range was checked. The block layer calls it an I/O error.
+        EIO if end.is_none_or(|end| end > dev.bytes()) => Err(IoError::OutOfRange),
+        EBADE => Err(IoError::Reserved),
+        // Memory that the device can't take, not a wrong position: that was checked.
+        EINVAL => Err(IoError::Medium),
+        e => Err(e.into()),
+    }
+}
+
+/// Zeroing a range waits for the device: it may turn out at the end that it can't, and then zeroes are written.
+#[pin_data]
+struct Zero {
+    #[pin]
+    work: Work<Self>,
+    io: Option<Io>,
+    dev: Arc<BlockDevice>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Zero { self.work }
+}
+
+impl Zero {
+    fn start(queue: &Workqueue, dev: &Arc<BlockDevice>, io: Io) {
+        let zero = noio::scope(|| {
+            KBox::pin_init(
+                pin_init!(Zero {
+                    work <- new_work!("iblock::Zero"),
+                    io: None,
+                    dev: dev.clone(),
+                }),
+                GFP_KERNEL,
+            )
+        });
+        match zero {
+            Ok(mut zero) => {
+                *zero.as_mut().project().io = Some(io);
+                queue.enqueue(zero);
+            }
+            Err(_) => io.complete(Err(IoError::Resources)),
+        }
+    }
+}
+
+impl WorkItem for Zero {
+    type Pointer = Pin<KBox<Self>>;
+
+    fn run(mut this: Pin<KBox<Self>>) {
+        let Some(io) = this.as_mut().project().io.take() else {
+            return;
+        };
+        let result = match io.op() {
+            Op::WriteZeroes { pos, len, unmap } => noio::scope(|| this.dev.zero(pos, len, unmap))
+                .or_else(|e| outcome(io.op(), &this.dev, e)),
+            _ => Err(IoError::Unsupported),
+        };
+        drop(this);
+        io.complete(result);
+    }
+}

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One file or block device: what is in memory is answered at once, what waits for a disk goes to a work queue.
+
+use crate::{
+    config::Config,
+    work::{Later, Open}, //
+};
+use core::fmt::{Result as FmtResult, Write};
+use kernel::{
+    error::code::*,
+    new_mutex,
+    prelude::*,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        Arc, Mutex, SetOnce,
+    },
+};
+use lio_glue::{
+    bdev::Limits,
+    file::File,
+    noio,
+    workqueue::Workqueue, //
+};
+use target_core::{
+    backend::{Backend, Geometry, Io, IoError, Op},
+    device,
+};
+
+/// Bytes of one command, and commands at once, as the stock module says.
+const MAX_BYTES: u32 = 8 << 20;
+const QUEUE_DEPTH: u32 = 128;
+
+/// A back end. Its file is open from `enable` until it is dropped.
+#[pin_data]
+pub(crate) struct Device {
+    #[pin]
+    config: Mutex<Config>,
+    open: SetOnce<Arc<Open>>,
+    // Of a regular file: what initiators see of it.
+    size: Atomic<u64>,
+    write_cache: Atomic<bool>,
+    id: Atomic<u32>,
+    queue: Arc<Workqueue>,
+}
+
+impl Device {
+    pub(crate) fn new(queue: Arc<Workqueue>) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Device {
+                config <- new_mutex!(Config::default(), "fileio::Device::config"),
+                open: SetOnce::new(),
+                size: Atomic::new(0),
+                write_cache: Atomic::new(false),
+                id: Atomic::new(0),
+                queue,
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    // Opens the file, for reading alone where nothing can be written.
+    fn open_file(config: &Config, dev: &device::Device) -> Result<(File, bool)> {
+        let Some(path) = &config.path else {
+            pr_err!("{}: fd_dev_name was not written to control\n", dev.path());
+            return Err(EINVAL);
+        };
+        match File::open(path, true) {
+            Ok(f) => Ok((f, true)),
+            Err(e) if e == EROFS || e == EACCES => {
+                let f = File::open(path, false).map_err(|_| e);
+                if f.is_ok() {
+                    pr_info!("{}: {}: is read-only\n", dev.path(), &**path);
+                }
+                f.map(|f| (f, false))
+            }
+            Err(e) => Err(e),
+        }
+        .inspect_err(|e| {
+            pr_err!(
+                "{}: {}: cannot be opened (errno {})\n",
+                dev.path(),
+                &**path,
+                -e.to_errno()
+            );
+        })
+    }
+
+    fn read(open: &Arc<Open>, mut io: Io, pos: u64, len: u32) {
+        let len = len as usize;
+        if io.may_lend() && open.lends {
+            if let Ok(true) = open.file.lend(pos, len, io.data_mut()) {
+                return io.complete(Ok(()));
+            }
+        }
+        if noio::scope(|| io.allocate()).is_err() {
+            return io.complete(Err(IoError::Resources));
+        }
+        if open.here() {
+            return Later::start(open, io, 0, false, true);
+        }
+        let mut done = 0;
+        if open.nowait && !open.direct {
+            done = open.file.read_cached(pos, io.data()).unwrap_or(0);
+            if done == io.data().len() {
+                return io.complete(Ok(()));
+            }
+        }
+        Later::start(open, io, done, false, false)
+    }
+}
+
+impl Backend for Device {
+    fn control(&self, text: &str) -> Result {
+        let mut config = self.config.lock();
+        let open = self.open.as_ref();
+        config.parse(text, open.is_some())?;
+        if let Some(size) = config.size {
+            self.size.store(size, Relaxed);
+        }
+        Ok(())
+    }
+
+    fn info(&self, out: &mut dyn Write) -> FmtResult {
+        let config = self.config.lock();
+        let size = match self.open.as_ref() {
+            Some(open) if open.limits.is_some() => open.file.size(),
+            _ => self.size.load(Relaxed),
+        };
+        writeln!(
+            out,
+            "TCM FILEIO ID: {}        File: {}  Size: {}  Mode: {} Async: {}",
+            self.id.load(Relaxed),
+            config.path().to_str().unwrap_or("?"),
+            size,
+            if config.buffered {
+                "Buffered-WCE"
+            } else {
+                "O_DSYNC"
+            },
+            u8::from(config.direct),
+        )
+    }
+
+    fn enable(&self, dev: &Arc<device::Device>) -> Result<Geometry> {
+        static NEXT_ID: Atomic<u32> = Atomic::new(0);
+        let config = self.config.lock();
+        let (file, writable) = Self::open_file(&config, dev)?;
+        let limits = file.block_limits();
+        if limits.is_none() && config.size.is_none() {
+            pr_err!(
+                "{}: {}: fd_dev_size was not written to control\n",
+                dev.path(),
+                config.path()
+            );
+            return Err(EINVAL);
+        }
+        let geometry = geometry(limits.as_ref(), !writable);
+        let open = Arc::new(
+            Open {
+                memory: file.in_memory(),
+                lends: file.can_lend() && !config.direct,
+                nowait: file.knows_nowait(),
+                direct: config.direct,
+                buffered: config.buffered,
+                limits,
+                file,
+                queue: self.queue.clone(),
+            },
+            GFP_KERNEL,
+        )?;
+        if !self.open.populate(open) {
+            return Err(EEXIST);
+        }
+        if config.buffered {
+            self.write_cache.store(true, Relaxed);
+        }
+        self.id.store(NEXT_ID.fetch_add(1, Relaxed), Relaxed);
+        Ok(geometry)
+    }
+
+    // The file is closed with the back end, which goes when the last operation has completed.
+    fn disable(&self) {}
+
+    fn submit(&self, io: Io) {
+        let Some(open) = self.open.as_ref() else {
+            return io.complete(Err(IoError::Gone));
+        };
+        match io.op() {
+            Op::Read { pos, len } => Self::read(open, io, pos, len),
+            // A file in memory is as durable as it gets.
+            Op::Flush { .. } if open.memory => io.complete(Ok(())),
+            Op::None => io.complete(Err(IoError::Unsupported)),
+            op => {
+                let fua = matches!(op, Op::Write { fua: true, .. });
+                let cached = open.buffered && self.write_cache() && !fua;
+                Later::start(open, io, 0, !cached && !open.memory, open.here())
+            }
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        match self.open.as_ref() {
+            Some(open) if open.limits.is_some() => open.file.size(),
+            _ => self.size.load(Relaxed),
+        }
+    }
+
+    fn write_cache(&self) -> bool {
+        self.write_cache.load(Relaxed)
+    }
+
+    // Without fd_buffered_io a write is durable in any case. Initiators may be told to flush nevertheless.
+    fn set_write_cache(&self, on: bool) -> Result {
+        self.write_cache.store(on, Relaxed);
+        Ok(())
+    }
+
+    fn can_unmap(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| match &open.limits {
+            Some(limits) => limits.max_discard_sectors > 0,
+            None => true,
+        })
+    }
+}
+
+// The numbers are those that the stock module shows for the same file.
+fn geometry(limits: Option<&Limits>, read_only: bool) -> Geometry {
+    let file = Geometry {
+        block_size: 512,
+        hw_block_size: 512,
+        hw_max_sectors: MAX_BYTES / 512,
+        hw_queue_depth: QUEUE_DEPTH,
+        physical_block_exponent: 0,
+        lowest_aligned: 0,
+        max_unmap_lba_count: 0x2000,
+        max_unmap_block_desc_count: 1,
+        unmap_granularity: 1,
+        unmap_granularity_alignment: 0,
+        max_write_same_len: 0x1000,
+        unmap_zeroes_data: false,
+        rotational: true,
+        read_only,
+    };
+    let Some(l) = limits else {
+        return file;
+    };
+    let block = l.logical_block.max(512);
+    let can_unmap = l.max_discard_sectors > 0;
+    let unmap = |n: u32| if can_unmap { n } else { 0 };
+    Geometry {
+        block_size: block,
+        hw_block_size: block,
+        hw_max_sectors: MAX_BYTES / block,
+        max_unmap_lba_count: l.max_discard_sectors / (block / 512),
+        max_unmap_block_desc_count: unmap(1),
+        unmap_granularity: unmap(l.discard_granularity / block),
+        unmap_granularity_alignment: unmap(l.discard_alignment / block),
+        max_write_same_len: 0xffff,
+        rotational: l.rotational,
+        ..file
+    }
+}

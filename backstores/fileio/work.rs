@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Operations on an open file: done at once where nothing waits for a disk, else by a worker.
+
+use kernel::{
+    error::{code::*, Error},
+    impl_has_work, new_work,
+    prelude::*,
+    sync::Arc,
+    workqueue::{Work, WorkItem},
+};
+use lio_glue::{
+    bdev::Limits,
+    buffer::Buffer,
+    file::{self, Durability, File},
+    noio,
+    transfer::Transfer,
+    workqueue::Workqueue, //
+};
+use target_core::backend::{Io, IoError, Op};
+
+/// An open file, and what is known of it.
+pub(crate) struct Open {
+    pub(crate) file: File,
+    /// Of a block device.
+    pub(crate) limits: Option<Limits>,
+    /// The file lies in memory: nothing waits for a disk, nothing is more durable than it is.
+    pub(crate) memory: bool,
+    /// Pages of the page cache may be lent to readers.
+    pub(crate) lends: bool,
+    /// The file can be asked for what is in memory.
+    pub(crate) nowait: bool,
+    /// Past the page cache.
+    pub(crate) direct: bool,
+    /// Writes may stay in the page cache.
+    pub(crate) buffered: bool,
+    pub(crate) queue: Arc<Workqueue>,
+}
+
+impl Open {
+    /// Whether operations can be done in the caller's context.
+    pub(crate) fn here(&self) -> bool {
+        self.memory && file::may_work_here()
+    }
+
+    // Does what is left of `io`, of which `done` bytes are done. Waits.
+    fn perform(&self, io: &Io, done: &mut usize, durable: bool) -> Result {
+        let len = io.data().len();
+        match io.op() {
+            Op::Read { pos, .. } => {
+                while *done < len {
+                    match self.file.read(pos, io.data(), *done)? {
+                        0 => return self.at_end(io.data(), *done),
+                        n => *done = done.saturating_add(n),
+                    }
+                }
+                Ok(())
+            }
+            Op::Write { pos, .. } => {
+                let how = if durable {
+                    Durability::Durable
+                } else {
+                    Durability::Cached
+                };
+                while *done < len {
+                    match self.file.write(pos, io.data(), *done, how)? {
+                        0 => return Err(EIO),
+                        n => *done = done.saturating_add(n),
+                    }
+                }
+                Ok(())
+            }
+            Op::Flush { pos, len } => self.file.sync(pos, len),
+            Op::Unmap { pos, len } => {
+                self.unmap(pos, len)?;
+                self.settle(pos, len, durable)
+            }
+            Op::WriteZeroes { pos, len, unmap } => {
+                // A hole reads as zeroes, and gives the space back.
+                let punched = if unmap {
+                    self.file.punch(pos, len)
+                } else {
+                    Err(EOPNOTSUPP)
+                };
+                match punched {
+                    Err(e) if e == EOPNOTSUPP || e == EINVAL => self.file.zero(pos, len)?,
+                    r => r?,
+                }
+                self.settle(pos, len, durable)
+            }
+            Op::None => Err(EOPNOTSUPP),
+        }
+    }
+
+    // What a sparse or shortened file does not have reads as zeroes; a block device has no more.
+    fn at_end(&self, data: &Buffer, done: usize) -> Result {
+        if self.limits.is_some() {
+            return Err(EFBIG);
+        }
+        data.zero(done, data.len().saturating_sub(done));
+        Ok(())
+    }
+
+    fn unmap(&self, pos: u64, len: u64) -> Result {
+        let Some(limits) = &self.limits else {
+            return self.file.punch(pos, len);
+        };
+        // Parts of the device's blocks stay as they are.
+        let block = u64::from(limits.logical_block.max(512));
+        let end = pos.saturating_add(len) / block * block;
+        let pos = pos.div_ceil(block).saturating_mul(block);
+        if end <= pos {
+            return Ok(());
+        }
+        let len = end.saturating_sub(pos);
+        match self.file.punch(pos, len) {
+            Err(e) if e == EOPNOTSUPP => self.file.discard(pos, len),
+            r => r,
+        }
+    }
+
+    fn settle(&self, pos: u64, len: u64, durable: bool) -> Result {
+        if durable {
+            self.file.sync(pos, len)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// What the file's error means for `op`.
+    fn outcome(&self, op: Op, e: Error) -> IoError {
+        let start = match op {
+            Op::Write { pos, .. } | Op::Read { pos, .. } => pos,
+            Op::Unmap { pos, .. } | Op::WriteZeroes { pos, .. } => pos,
+            _ => 0,
+        };
+        match e {
+            // That is how a block device says that it has no such block.
+            ENOSPC if self.limits.is_some() && start >= self.file.size() => IoError::OutOfRange,
+            // A file system without space for the file to grow.
+            EFBIG if self.limits.is_none() => IoError::NoSpace,
+            // Positions were checked: it is something else.
+            EINVAL => IoError::Medium,
+            e => e.into(),
+        }
+    }
+}
+
+/// An operation that waits for a disk.
+#[pin_data]
+pub(crate) struct Later {
+    #[pin]
+    work: Work<Self>,
+    // Present until it is completed.
+    io: Option<Io>,
+    open: Arc<Open>,
+    done: usize,
+    durable: bool,
+    direct: bool,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Later { self.work }
+}
+
+impl Later {
+    /// Does `io`, of which `done` bytes are done: `here` and now, or in a worker.
+    pub(crate) fn start(open: &Arc<Open>, io: Io, mut done: usize, durable: bool, here: bool) {
+        if here {
+            match noio::scope(|| open.perform(&io, &mut done, durable)) {
+                // The task whose context this is has been killed. That is not the initiator's business.
+                Err(e) if e == EINTR || e == ERESTARTSYS => {}
+                r => {
+                    let op = io.op();
+                    return io.complete(r.map_err(|e| open.outcome(op, e)));
+                }
+            }
+        }
+        let direct = open.direct && done == 0;
+        let later = noio::scope(|| {
+            KBox::pin_init(
+                pin_init!(Later {
+                    work <- new_work!("fileio::Later"),
+                    io: None,
+                    open: open.clone(),
+                    done,
+                    durable,
+                    direct,
+                }),
+                GFP_KERNEL,
+            )
+        });
+        match later {
+            Ok(mut later) => {
+                *later.as_mut().project().io = Some(io);
+                open.queue.enqueue(later);
+            }
+            Err(_) => io.complete(Err(IoError::Resources)),
+        }
+    }
+
+    fn again(self: Pin<KBox<Self>>) {
+        let open = self.open.clone();
+        open.queue.enqueue(self);
+    }
+
+    fn complete(mut self: Pin<KBox<Self>>, result: Result) {
+        if let Some(io) = self.as_mut().project().io.take() {
+            let result = result.map_err(|e| self.open.outcome(io.op(), e));
+            // The file may be closed by whoever hears of the end.
+            drop(self);
+            io.complete(result);
+        }
+    }
+}
+
+impl WorkItem for Later {
+    type Pointer = Pin<KBox<Self>>;
+
+    fn run(mut this: Pin<KBox<Self>>) {
+        let open = this.open.clone();
+        let Some(op) = this.io.as_ref().map(|io| io.op()) else {
+            return;
+        };
+        let how = if this.durable {
+            Durability::Durable
+        } else {
+            Durability::Cached
+        };
+        match op {
+            Op::Read { pos, .. } if this.direct => open.file.read_direct(pos, Direct(this)),
+            Op::Write { pos, .. } if this.direct => open.file.write_direct(pos, how, Direct(this)),
+            _ => {
+                let me = this.as_mut().project();
+                let result = match me.io {
+                    Some(io) => open.perform(io, me.done, *me.durable),
+                    None => Ok(()),
+                };
+                this.complete(result)
+            }
+        }
+    }
+}
+
+/// An operation past the page cache, which ends in another context.
+struct Direct(Pin<KBox<Later>>);
+
+impl Transfer for Direct {
+    fn buffer(&self) -> &Buffer {
+        static EMPTY: Buffer = Buffer::new();
+        self.0.io.as_ref().map_or(&EMPTY, |io| io.data())
+    }
+
+    fn done(self, result: Result<usize>) {
+        let len = self.buffer().len();
+        let mut later = self.0;
+        match result {
+            Ok(n) if n >= len => later.complete(Ok(())),
+            Ok(n) => {
+                // The end of the file, or the file system stopped short: the worker finds out which.
+                let me = later.as_mut().project();
+                *me.done = n;
+                *me.direct = false;
+                later.again();
+            }
+            // Not aligned for it, or not to be done so at this place of the file.
+            Err(e) if e == EINVAL || e == EAGAIN || e == EOPNOTSUPP || e == ENOTBLK => {
+                *later.as_mut().project().direct = false;
+                later.again();
+            }
+            Err(e) => later.complete(Err(e)),
+        }
+    }
+}
