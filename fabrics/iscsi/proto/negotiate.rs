@@ -187,7 +187,7 @@ impl Negotiation {
             // MaxConnections, ErrorRecoveryLevel, iSCSIProtocolLevel
             _ => range.default,
         };
-        own.clamp(range.min, range.max)
+        own.max(range.min).min(range.max)
     }
 
     /// What this target wants of a boolean key.
@@ -384,6 +384,3 @@ pub fn not_understood(pair: &Pair<'_>, out: &mut Writer<'_>) -> Result<(), Failu
     }
     Ok(out.pair_bytes(pair.key, b"NotUnderstood")?)
 }
-
-#[cfg(test)]
-mod tests;

@@ -88,7 +88,7 @@ impl Write {
     /// Begins with a write command and its immediate data, `command.data_len` bytes that belong to offset 0.
     ///
     /// `wanted` is how many bytes the command needs, as far as SCSI is concerned; not more than the expected transfer
-    /// length is asked for. `index` is below 0xffff and not that of another command of the connection.
+    /// length is asked for. `index` is below 0xfffe and not that of another command of the connection.
     #[must_use]
     pub fn new(command: &ScsiCommand, parameters: &Parameters, index: u16, wanted: u32) -> Self {
         let immediate = command.data_len.bytes();

@@ -85,7 +85,8 @@ impl Ttt {
     pub const NONE: Ttt = Ttt(NO_TAG);
 
     /// The tag for round `round` (an R2T's number) of the command that the driver knows as `index`; the lower 16
-    /// bits are the round, so that it never equals [`Ttt::NONE`] as long as `index` is below 0xffff.
+    /// bits are the round, so that it never equals [`Ttt::NONE`] as long as `index` is below 0xffff (0xfffe is that of
+    /// text).
     #[must_use]
     pub const fn new(index: u16, round: u32) -> Ttt {
         let [high, low] = index.to_be_bytes();

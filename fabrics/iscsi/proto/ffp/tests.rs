@@ -1,1 +1,340 @@
+// SPDX-License-Identifier: GPL-2.0
 
+use super::text::{answer, target_address, target_name, Asked, Exchange, SendTargets, Step};
+use super::*;
+use crate::pdu::{self, Numbers, TextFlags, TextRequest};
+use crate::seq::{CmdWindow, StatSeq};
+use crate::sn::{CmdSn, StatSn};
+use crate::test_util::Random;
+use crate::text::Writer;
+use crate::wire::{DataLen, Lun};
+use std::string::String;
+use std::vec::Vec;
+
+fn tmf(function: u8, ref_cmd_sn: u32, cmd_sn: u32) -> TmfRequest {
+    let mut request = TmfRequest::read(&[0; 48]);
+    request.function = 0x80 | function;
+    request.ref_cmd_sn = CmdSn(ref_cmd_sn);
+    request.cmd_sn = CmdSn(cmd_sn);
+    request
+}
+
+#[test]
+fn functions() {
+    for code in 1..=8 {
+        assert_eq!(Function::of(&tmf(code, 0, 0)).map(|f| f as u8), Some(code));
+    }
+    for code in [0, 9, 14, 0x7f] {
+        assert_eq!(Function::of(&tmf(code, 0, 0)), None);
+    }
+    assert!(Function::AbortTask.has_lun() && !Function::TargetColdReset.has_lun());
+}
+
+#[test]
+fn a_task_that_is_not_there() {
+    let window = CmdWindow::new(CmdSn(10), 8);
+    for (reference, number, want) in [
+        (9, 10, TmfAnswer::NoTask),
+        (10, 10, TmfAnswer::NoTask),
+        (10, 11, TmfAnswer::Complete),
+        (17, 18, TmfAnswer::Complete),
+        (18, 19, TmfAnswer::NoTask),
+    ] {
+        assert_eq!(
+            missing_task(&tmf(1, reference, number), &window),
+            want,
+            "{reference}"
+        );
+    }
+}
+
+#[test]
+fn nops() {
+    let mut pdu = NopOut::read(&[0; 48]);
+    (pdu.itt, pdu.ttt) = (Itt(4), Ttt::NONE);
+    assert_eq!(
+        nop_out(&pdu),
+        Nop {
+            ping: Some(Itt(4)),
+            pong: None
+        }
+    );
+    (pdu.itt, pdu.ttt) = (Itt::NONE, Ttt(8));
+    assert_eq!(
+        nop_out(&pdu),
+        Nop {
+            ping: None,
+            pong: Some(Ttt(8))
+        }
+    );
+    pdu.ttt = Ttt::NONE;
+    assert_eq!(
+        nop_out(&pdu),
+        Nop {
+            ping: None,
+            pong: None
+        }
+    );
+}
+
+#[test]
+fn logouts() {
+    let mut request = LogoutRequest::read(&[0; 48]);
+    for (reason, cid, response, close) in [
+        (0x80, 7, 0, true),
+        (0x81, 1, 0, true),
+        (0x81, 2, 1, false),
+        (0x82, 1, 2, false),
+    ] {
+        (request.reason, request.cid) = (reason, Cid(cid));
+        assert_eq!(logout(&request, Cid(1)), Logout { response, close });
+    }
+}
+
+#[test]
+fn what_a_session_admits() {
+    let parse = |opcode: u8| {
+        let mut bhs = [0; 48];
+        (bhs[0], bhs[1]) = (opcode, 0x80);
+        pdu::parse(&bhs).unwrap().1
+    };
+    for opcode in [0x40, 1, 2, 4, 5, 6] {
+        assert_eq!(admits(SessionType::Normal, &parse(opcode)), Ok(()));
+        let discovery = admits(SessionType::Discovery, &parse(opcode));
+        assert_eq!(
+            discovery.is_ok(),
+            matches!(opcode, 0x40 | 4 | 6),
+            "{opcode:#x}"
+        );
+    }
+    let error = admits(SessionType::Normal, &parse(0x10)).unwrap_err();
+    assert_eq!((error.reason, error.close), (RejectReason::Snack, false));
+    assert!(admits(SessionType::Normal, &parse(0x43)).unwrap_err().close);
+}
+
+fn request(flags: u8, ttt: Ttt, len: usize) -> TextRequest {
+    TextRequest {
+        flags: TextFlags(flags),
+        data_len: DataLen::at_most(len),
+        lun: Lun::default(),
+        itt: Itt(3),
+        ttt,
+        cmd_sn: CmdSn(1),
+        exp_stat_sn: StatSn(1),
+    }
+}
+
+const F: u8 = 0x80;
+const C: u8 = 0x40;
+
+fn numbers() -> Numbers {
+    CmdWindow::new(CmdSn(1), 4).numbers(&mut StatSeq::new(StatSn(1)))
+}
+
+#[test]
+fn a_long_reply_goes_out_in_pieces() {
+    let mut exchange = Exchange::default();
+    assert_eq!(
+        exchange.request(&request(F, Ttt::NONE, 16), 100, numbers),
+        Ok(Step::Complete)
+    );
+    let mut step = exchange.reply(250, 100, numbers());
+    let mut pieces = Vec::new();
+    loop {
+        let Step::Send { pdu, offset } = step else {
+            panic!("{step:?}");
+        };
+        pieces.push((offset, pdu.data_len.bytes(), pdu.flags.0));
+        assert_eq!(pdu.itt, Itt(3));
+        assert_eq!(pdu.flags.last(), pdu.ttt == Ttt::NONE);
+        if pdu.flags.last() {
+            break;
+        }
+        // Any other tag is rejected, and changes nothing.
+        assert!(exchange
+            .request(&request(F, Ttt(1), 0), 100, numbers)
+            .is_err());
+        step = exchange
+            .request(&request(F, pdu.ttt, 0), 100, numbers)
+            .unwrap();
+    }
+    assert_eq!(pieces, [(0, 100, C), (100, 100, C), (200, 50, F)]);
+    assert!(exchange
+        .request(&request(F, Ttt::new(0xfffe, 2), 0), 100, numbers)
+        .is_err());
+}
+
+#[test]
+fn a_long_request_comes_in_pieces() {
+    let mut exchange = Exchange::default();
+    let first = request(C, Ttt::NONE, 5);
+    assert_eq!(exchange.held(&first), Ok(0));
+    let Ok(Step::More(pdu)) = exchange.request(&first, 100, numbers) else {
+        panic!();
+    };
+    assert_eq!((pdu.flags.0, pdu.data_len.bytes()), (0, 0));
+    let second = request(F, pdu.ttt, 7);
+    assert_eq!(exchange.held(&second), Ok(5));
+    assert_eq!(exchange.request(&second, 100, numbers), Ok(Step::Complete));
+    let Step::Send { pdu, offset: 0 } = exchange.reply(0, 100, numbers()) else {
+        panic!();
+    };
+    assert_eq!((pdu.flags.0, pdu.ttt), (F, Ttt::NONE));
+    // Too long in all.
+    let _ = exchange.request(&request(C, Ttt::NONE, 8_192), 100, numbers);
+    let again = request(F, exchange_ttt(&mut exchange), 1);
+    assert!(exchange.held(&again).unwrap_err().close);
+    // A new sequence begins anew.
+    assert_eq!(exchange.held(&request(F, Ttt::NONE, 8_192)), Ok(0));
+}
+
+fn exchange_ttt(exchange: &mut Exchange) -> Ttt {
+    match exchange.request(&request(C, Ttt::NONE, 8_192), 100, numbers) {
+        Ok(Step::More(pdu)) => pdu.ttt,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_unfinished_negotiation_stays_open() {
+    let mut exchange = Exchange::default();
+    assert_eq!(
+        exchange.request(&request(0, Ttt::NONE, 5), 100, numbers),
+        Ok(Step::Complete)
+    );
+    let Step::Send { pdu, .. } = exchange.reply(10, 100, numbers()) else {
+        panic!();
+    };
+    assert_eq!(pdu.flags.0, 0, "F only in answer to F");
+    assert_ne!(pdu.ttt, Ttt::NONE);
+    assert_eq!(
+        exchange.request(&request(F, pdu.ttt, 5), 100, numbers),
+        Ok(Step::Complete)
+    );
+    let Step::Send { pdu, .. } = exchange.reply(10, 100, numbers()) else {
+        panic!();
+    };
+    assert_eq!((pdu.flags.0, pdu.ttt), (F, Ttt::NONE));
+}
+
+#[test]
+fn texts_are_answered() {
+    use SessionType::{Discovery, Normal};
+    let named: &[u8] = b"iqn.2003-01.org.x:t1";
+    for (session, text, want, reply) in [
+        (Discovery, "SendTargets=All ", Some(SendTargets::All), ""),
+        (
+            Discovery,
+            "SendTargets=iqn.2003-01.org.x:t1 ",
+            Some(SendTargets::Named(named)),
+            "",
+        ),
+        (Discovery, "SendTargets= ", None, "SendTargets=Reject "),
+        (Discovery, "SendTargets=a/b ", None, "SendTargets=Reject "),
+        (Normal, "SendTargets= ", Some(SendTargets::Own), ""),
+        (
+            Normal,
+            "SendTargets=iqn.2003-01.org.x:t1 ",
+            Some(SendTargets::Named(named)),
+            "",
+        ),
+        (Normal, "SendTargets=All ", None, "SendTargets=Reject "),
+        (
+            Normal,
+            "X-foo=1 InitiatorAlias=x ",
+            None,
+            "X-foo=NotUnderstood ",
+        ),
+    ] {
+        let text = text.replace(' ', "\0");
+        let mut out = [0; 128];
+        let mut writer = Writer::new(&mut out);
+        let asked = answer(session, text.as_bytes(), &mut writer).unwrap();
+        assert_eq!(asked.send_targets, want, "{text}");
+        let written = String::from_utf8(writer.text().to_vec()).unwrap();
+        assert_eq!(written.replace('\0', " "), reply, "{text}");
+    }
+    let mut out = [0; 128];
+    assert_eq!(
+        answer(
+            Normal,
+            b"MaxRecvDataSegmentLength=4096\0",
+            &mut Writer::new(&mut out)
+        ),
+        Ok(Asked {
+            send_targets: None,
+            peer_recv: Some(4096)
+        })
+    );
+    for text in [
+        &b"MaxRecvDataSegmentLength=1\0"[..],
+        b"MaxRecvDataSegmentLength=512\0MaxRecvDataSegmentLength=512\0",
+        b"InitialR2T=Yes\0",
+        b"TargetName=iqn.x\0",
+        b"TargetAlias=x\0",
+        b"IFMarker=No\0",
+        b"nothing\0",
+    ] {
+        let error = answer(Normal, text, &mut Writer::new(&mut out)).unwrap_err();
+        assert_eq!(
+            (error.reason, error.close),
+            (RejectReason::ProtocolError, false)
+        );
+    }
+}
+
+#[test]
+fn records() {
+    let mut out = [0; 256];
+    let mut writer = Writer::new(&mut out);
+    target_name(&mut writer, b"iqn.x").unwrap();
+    target_address(&mut writer, "10.0.0.1:3260".parse().unwrap(), 1).unwrap();
+    target_address(&mut writer, "[fe80::1]:3261".parse().unwrap(), 65_535).unwrap();
+    assert_eq!(
+        writer.text(),
+        b"TargetName=iqn.x\0TargetAddress=10.0.0.1:3260,1\0TargetAddress=[fe80::1]:3261,65535\0"
+    );
+    let mut short = [0; 20];
+    let mut writer = Writer::new(&mut short);
+    assert!(target_address(&mut writer, "10.0.0.1:3260".parse().unwrap(), 1).is_err());
+    assert!(writer.is_empty());
+}
+
+#[test]
+fn random_exchanges_stay_in_bounds() {
+    let mut random = Random::new(29);
+    for _ in 0..5_000 {
+        let mut exchange = Exchange::default();
+        let (mut ttt, mut total) = (Ttt::NONE, 0usize);
+        for _ in 0..16 {
+            let given = if random.below(3) == 0 { Ttt::NONE } else { ttt };
+            let request = request(
+                [0, F, C][random.below(3)],
+                given,
+                random.below(3_000) * random.below(2),
+            );
+            let Ok(held) = exchange.held(&request) else {
+                continue;
+            };
+            assert!(held + request.data_len.bytes() as usize <= crate::text::TEXT_MAX);
+            let max = random.below(600) as u32;
+            let step = match exchange.request(&request, max, numbers) {
+                Ok(Step::Complete) => {
+                    total = random.below(2_000);
+                    exchange.reply(total, max, numbers())
+                }
+                Ok(step) => step,
+                Err(_) => continue,
+            };
+            match step {
+                Step::More(pdu) => ttt = pdu.ttt,
+                Step::Send { pdu, offset } => {
+                    let len = pdu.data_len.bytes() as usize;
+                    assert!(len <= max.max(1) as usize && offset + len <= total);
+                    ttt = pdu.ttt;
+                }
+                Step::Complete => panic!(),
+            }
+        }
+    }
+}

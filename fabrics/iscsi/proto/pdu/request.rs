@@ -255,12 +255,9 @@ pdu! {
 }
 
 impl DataOut {
-    pub(super) fn parse(head: &Head, bhs: &Bhs) -> Result<Self, Error> {
+    pub(super) fn parse(_head: &Head, bhs: &Bhs) -> Result<Self, Error> {
         let pdu = Self::read(bhs);
         task_tag(pdu.itt)?;
-        if head.immediate {
-            return Err(Error::format("11.7: immediate Data-Out"));
-        }
         Ok(pdu)
     }
 }
@@ -321,6 +318,7 @@ pdu! {
 impl Snack {
     pub(super) fn parse(_head: &Head, bhs: &Bhs) -> Result<Self, Error> {
         let pdu = Self::read(bhs);
+        final_bit(pdu.kind)?;
         no_data(pdu.data_len)?;
         Ok(pdu)
     }
