@@ -148,6 +148,34 @@ enum Holds {
     Nothing,
 }
 
+/// What keeps borrowed memory valid: ends when the buffer is cleared or dropped, in any context.
+pub struct Lease {
+    owner: *mut (),
+    end: unsafe fn(*mut ()),
+}
+
+// SAFETY: `Lease::new` asks for an `end` that may be called from any thread.
+unsafe impl Send for Lease {}
+// SAFETY: A shared reference gives access to nothing.
+unsafe impl Sync for Lease {}
+
+impl Lease {
+    /// A lease at whose end `end(owner)` is called.
+    ///
+    /// # Safety
+    /// `end(owner)` is sound to call once, at any later time and from any context.
+    pub unsafe fn new(owner: *mut (), end: unsafe fn(*mut ())) -> Self {
+        Lease { owner, end }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // SAFETY: As `new` was promised; this is the one call.
+        unsafe { (self.end)(self.owner) }
+    }
+}
+
 /// The data of a command. Empty by default.
 pub struct Buffer {
     inline: [Seg; INLINE],
@@ -157,6 +185,7 @@ pub struct Buffer {
     count: usize,
     len: usize,
     holds: Holds,
+    lease: Option<Lease>,
 }
 
 // SAFETY: The segments are page references or memory that the constructor's caller guarantees from any context.
@@ -179,6 +208,7 @@ impl Buffer {
             count: 0,
             len: 0,
             holds: Holds::Refs,
+            lease: None,
         }
     }
 
@@ -333,6 +363,11 @@ impl Buffer {
         }
     }
 
+    /// Says what keeps the memory valid that [`Self::push_borrowed`] is given. A lease that was set before ends.
+    pub fn set_lease(&mut self, lease: Lease) {
+        self.lease = Some(lease);
+    }
+
     /// Gives all memory back; keeps what it needs to be filled again.
     pub fn clear(&mut self) {
         if self.holds == Holds::Refs {
@@ -344,6 +379,8 @@ impl Buffer {
         self.count = 0;
         self.len = 0;
         self.holds = Holds::Refs;
+        // After the memory, which it keeps.
+        self.lease = None;
         self.spilled.clear();
         if self.spilled.capacity() > 1024 {
             self.spilled = KVec::new();
@@ -449,7 +486,7 @@ impl Buffer {
     }
 
     // Calls `f` with the address and length of each run of the range's memory, as far as the buffer goes.
-    fn each(&self, off: usize, len: usize, mut f: impl FnMut(*mut u8, usize)) {
+    pub(crate) fn each(&self, off: usize, len: usize, mut f: impl FnMut(*mut u8, usize)) {
         let mut skip = off;
         let mut left = len;
         for seg in self.segs() {

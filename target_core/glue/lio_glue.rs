@@ -13,6 +13,7 @@ pub mod gate;
 pub mod global;
 pub mod module;
 pub mod noio;
+pub mod page_store;
 pub mod percpu;
 pub mod rcu_box;
 pub mod rcu_map;

@@ -9,6 +9,7 @@
 #include <linux/sbitmap.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
+#include <linux/xarray.h>
 
 struct page;
 
@@ -58,6 +59,12 @@ void lio_gate_close(struct lio_gate *gate);
 bool lio_gate_reopen(struct lio_gate *gate);
 bool lio_gate_wait(struct lio_gate *gate, u32 timeout_ms);
 void lio_gate_release(struct lio_gate *gate);
+
+/* page_store.c: pages in an xarray */
+void lio_pages_find(struct xarray *xa, unsigned long first, u32 n, struct page **out);
+int lio_pages_make(struct xarray *xa, unsigned long index);
+void lio_pages_drop(struct xarray *xa, unsigned long first, unsigned long last);
+void lio_copy(void *to, const void *from, size_t len);
 
 /* percpu.c */
 void *lio_percpu_alloc(size_t counters);

@@ -22,7 +22,7 @@ use lio_glue::{
     rcu_map::RcuMap,
     slot::{Host, Queue, Slots, Token},
 };
-use lio_scsi::lun::Lun as LunNumber;
+use lio_scsi::{lun::Lun as LunNumber, sense::Asc};
 
 /// The part of a session that does not depend on its fabric.
 #[pin_data]
@@ -61,6 +61,13 @@ impl Core {
     /// All logical units, in order of their numbers.
     pub(crate) fn nexuses(&self) -> impl Iterator<Item = (usize, Arc<Nexus>)> + '_ {
         self.luns.iter()
+    }
+
+    /// Establishes I_T NEXUS LOSS OCCURRED on all logical units that the session sees.
+    pub fn nexus_lost(&self) {
+        for (_, nexus) in self.nexuses() {
+            nexus.attend(Asc::NEXUS_LOSS);
+        }
     }
 
     /// Lets the session see a logical unit.

@@ -20,6 +20,8 @@ pub mod device;
 mod emulate;
 pub mod fabric;
 pub mod lun;
+#[path = "../../backstores/ramdisk/ramdisk.rs"]
+mod ramdisk;
 pub mod registry;
 pub mod session;
 pub mod stats;
@@ -93,15 +95,17 @@ module! {
 
 struct TargetCore {
     // In this order: what comes later is used by what comes before.
+    _ramdisk: registry::BackendRegistration,
     _engine: Holder<Engine>,
     _deferral: Deferral,
 }
 
 impl kernel::Module for TargetCore {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
+    fn init(module: &'static ThisModule) -> Result<Self> {
         let deferral = Deferral::start()?;
         let engine = ENGINE.hold(Engine::new()?)?;
         Ok(TargetCore {
+            _ramdisk: registry::register_backend(&ramdisk::KIND, module)?,
             _engine: engine,
             _deferral: deferral,
         })

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! RAM disks: `core/rd_mcp_N/NAME`.
+//!
+//! Sparse: a page is made when it is first written to. Reads are answered with the pages themselves, where the fabric
+//! can send them; where it brings memory of its own they are copied into that. With `rd_nullio` nothing is kept: writes are
+//! forgotten, and reads give zeroes, or leave memory that the fabric brought as it was (as null_blk does).
+
+use crate::{
+    backend::{Backend, Geometry, Io, IoError, Kind, Op},
+    device::Device,
+};
+use core::fmt;
+use kernel::{
+    error::code::*,
+    new_mutex,
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        Arc, Mutex,
+    },
+};
+use lio_glue::page_store::PageStore;
+
+/// The kind of back end, for [`crate::registry::register_backend`].
+pub(crate) static KIND: Ramdisks = Ramdisks;
+
+/// See [`KIND`].
+pub(crate) struct Ramdisks;
+
+impl Kind for Ramdisks {
+    fn name(&self) -> &'static str {
+        "rd_mcp"
+    }
+
+    fn product(&self) -> &'static str {
+        "RAMDISK-MCP"
+    }
+
+    fn create(&self) -> Result<Arc<dyn Backend>> {
+        Ok(Arc::pin_init(
+            try_pin_init!(Ramdisk {
+                settings <- new_mutex!(Settings::default(), "Ramdisk::settings"),
+                bytes: Atomic::new(0),
+                nullio: Atomic::new(0),
+                store <- PageStore::new(),
+            }? Error),
+            GFP_KERNEL,
+        )?)
+    }
+}
+
+/// What `control` sets.
+#[derive(Clone, Copy, Default)]
+struct Settings {
+    pages: Option<u32>,
+    nullio: bool,
+    /// Enabled with these: the number of tables that the stock module would have made, for `info`.
+    tables: u32,
+}
+
+/// One RAM disk.
+#[pin_data]
+struct Ramdisk {
+    #[pin]
+    settings: Mutex<Settings>,
+    bytes: Atomic<u64>,
+    // Whether `rd_nullio` was set when the disk was enabled.
+    nullio: Atomic<u32>,
+    #[pin]
+    store: PageStore,
+}
+
+/// Scatterlist entries in one of the stock module's tables.
+const TABLE_PAGES: u32 = 2048;
+
+impl Settings {
+    fn set(&mut self, key: &str, value: &str) -> Result {
+        let number = || -> Result<u32> {
+            value
+                .trim()
+                .parse()
+                .ok()
+                .filter(|n| i32::try_from(*n).is_ok())
+                .ok_or_else(|| {
+                    pr_err!(
+                        "rd_mcp: {key}={value}: a number from 0 to {} is wanted\n",
+                        i32::MAX
+                    );
+                    EINVAL
+                })
+        };
+        match key.trim() {
+            "rd_pages" => self.pages = Some(number()?),
+            "rd_nullio" => self.nullio |= number()? == 1,
+            "rd_dummy" => {
+                if number()? == 1 {
+                    pr_err!("rd_mcp: rd_dummy is not implemented\n");
+                    return Err(ENOTSUPP);
+                }
+            }
+            _ => {
+                pr_err!("rd_mcp: '{key}' is none of rd_pages, rd_nullio, rd_dummy\n");
+                return Err(EINVAL);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Ramdisk {
+    fn is_null(&self) -> bool {
+        self.nullio.load(Relaxed) != 0
+    }
+
+    fn read(&self, io: &mut Io, pos: u64, len: u32) -> Result {
+        match (io.may_lend(), self.is_null()) {
+            (true, false) => self.store.lend(pos, len as usize, io.data_mut()),
+            // Nothing was ever written: all of it is the page of zeroes.
+            (true, true) => self.store.lend(0, len as usize, io.data_mut()),
+            (false, false) => self.store.read(pos, io.data()),
+            (false, true) => {
+                if !io.data().is_borrowed() {
+                    io.data().zero(0, io.data().len());
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn run(&self, io: &mut Io) -> Result<(), IoError> {
+        match io.op() {
+            Op::Read { pos, len } => self.read(io, pos, len)?,
+            Op::Flush { .. } | Op::None => (),
+            _ if self.is_null() => (),
+            Op::Write { pos, .. } => self.store.write(pos, io.data())?,
+            Op::Unmap { pos, len } | Op::WriteZeroes { pos, len, .. } => {
+                self.store.discard(pos, len)?
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Backend for Ramdisk {
+    fn control(&self, text: &str) -> Result {
+        let mut settings = self.settings.lock();
+        // All of it or nothing.
+        let mut new = *settings;
+        for item in text.split([',', '\n']).map(str::trim) {
+            if item.is_empty() {
+                continue;
+            }
+            let Some((key, value)) = item.split_once('=') else {
+                pr_err!("rd_mcp: '{item}' is not key=value\n");
+                return Err(EINVAL);
+            };
+            new.set(key, value)?;
+        }
+        *settings = new;
+        Ok(())
+    }
+
+    fn info(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        let settings = *self.settings.lock();
+        writeln!(out, "TCM RamDisk ID: 0  RamDisk Makeup: rd_mcp")?;
+        writeln!(
+            out,
+            "        PAGES/PAGE_SIZE: {}*{PAGE_SIZE}  SG_table_count: {}  nullio: {} dummy: 0",
+            settings.pages.unwrap_or(0),
+            settings.tables,
+            u8::from(settings.nullio),
+        )
+    }
+
+    fn enable(&self, dev: &Arc<Device>) -> Result<Geometry> {
+        let mut settings = self.settings.lock();
+        let Some(pages) = settings.pages.filter(|pages| *pages != 0) else {
+            pr_err!("{}: rd_pages is not set\n", dev.path());
+            return Err(EINVAL);
+        };
+        if !settings.nullio {
+            settings.tables = (pages / TABLE_PAGES).saturating_add(1);
+        }
+        self.nullio.store(settings.nullio.into(), Relaxed);
+        self.bytes
+            .store(u64::from(pages).saturating_mul(PAGE_SIZE as u64), Relaxed);
+        Ok(Geometry {
+            block_size: 512,
+            hw_block_size: 512,
+            hw_max_sectors: u32::MAX & !7,
+            hw_queue_depth: 128,
+            physical_block_exponent: 0,
+            lowest_aligned: 0,
+            max_unmap_lba_count: 0,
+            max_unmap_block_desc_count: 0,
+            unmap_granularity: 0,
+            unmap_granularity_alignment: 0,
+            max_write_same_len: 0,
+            unmap_zeroes_data: false,
+            rotational: false,
+            read_only: false,
+        })
+    }
+
+    fn disable(&self) {
+        self.bytes.store(0, Relaxed);
+        // The position of a disk's last byte is a valid one, so this cannot fail.
+        let _ = self.store.discard(0, u64::MAX);
+    }
+
+    fn submit(&self, mut io: Io) {
+        let result = self.run(&mut io);
+        io.complete(result);
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
+    }
+
+    fn write_cache(&self) -> bool {
+        false
+    }
+
+    fn can_unmap(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Pages in an xarray, found without a lock as the page cache finds its own: take a reference on what may be
+ * the page, then see that it still is.
+ */
+#include <linux/export.h>
+#include <linux/gfp.h>
+#include <linux/mm.h>
+#include <linux/string.h>
+#include <linux/xarray.h>
+#include "../shims.h"
+
+/* out[i]: the page at first + i with a reference, or NULL */
+void lio_pages_find(struct xarray *xa, unsigned long first, u32 n, struct page **out)
+{
+	XA_STATE(xas, xa, first);
+	struct page *page;
+	u32 i;
+
+	rcu_read_lock();
+	for (i = 0; i < n; i++) {
+		page = i ? xas_next(&xas) : xas_load(&xas);
+		if (unlikely(xas.xa_index != first + i)) {
+			xas_set(&xas, first + i);
+			page = xas_load(&xas);
+		}
+		while (page) {
+			if (!xas_retry(&xas, page)) {
+				if (likely(get_page_unless_zero(page))) {
+					if (likely(page == xas_reload(&xas)))
+						break;
+					put_page(page);
+				}
+				xas_reset(&xas);
+			}
+			page = xas_load(&xas);
+		}
+		out[i] = page;
+	}
+	rcu_read_unlock();
+}
+EXPORT_SYMBOL_GPL(lio_pages_find);
+
+/* Makes a zeroed page for index, unless there is one; 0 or an errno. The caller looks it up afterwards. */
+int lio_pages_make(struct xarray *xa, unsigned long index)
+{
+	const gfp_t gfp = GFP_NOIO | __GFP_NOWARN | __GFP_RETRY_MAYFAIL;
+	struct page *page = alloc_page(gfp | __GFP_ZERO);
+	void *old;
+
+	if (!page)
+		return -ENOMEM;
+	old = xa_cmpxchg(xa, index, NULL, page, gfp);
+	if (old)
+		put_page(page);
+	return xa_err(old);
+}
+EXPORT_SYMBOL_GPL(lio_pages_make);
+
+/* Takes the pages first..last out. Who has found one before may go on using it. */
+void lio_pages_drop(struct xarray *xa, unsigned long first, unsigned long last)
+{
+	XA_STATE(xas, xa, first);
+	struct page *page;
+	unsigned int done = 0;
+
+	xas_lock(&xas);
+	xas_for_each(&xas, page, last) {
+		xas_store(&xas, NULL);
+		put_page(page);
+		if (++done % 256)
+			continue;
+		xas_pause(&xas);
+		xas_unlock(&xas);
+		cond_resched();
+		xas_lock(&xas);
+	}
+	xas_unlock(&xas);
+}
+EXPORT_SYMBOL_GPL(lio_pages_drop);
+
+/* A whole page has its own routine, which is the faster one where long string moves are slow to start. */
+void lio_copy(void *to, const void *from, size_t len)
+{
+	if (len == PAGE_SIZE && !(((unsigned long)to | (unsigned long)from) & ~PAGE_MASK))
+		copy_page(to, (void *)from);
+	else
+		memcpy(to, from, len);
+}
+EXPORT_SYMBOL_GPL(lio_copy);
