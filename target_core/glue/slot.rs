@@ -190,18 +190,11 @@ impl<H: Host> Token<H> {
         unsafe { &mut *self.slot().request.get() }
     }
 
-    /// The host, and both parts of the owner's data.
-    pub fn split_mut(&mut self) -> (&Arc<H>, &mut H::Own, &mut H::Request) {
-        // SAFETY: By the invariant the slot is the host's, which `self.host` keeps alive; this is the only token, it is
-        // borrowed exclusively, and the parts are disjoint.
-        unsafe {
-            let slot = self.slot.as_ref();
-            (
-                &self.host,
-                &mut *slot.head.own.get(),
-                &mut *slot.request.get(),
-            )
-        }
+    /// Both parts of the owner's data.
+    pub fn split_mut(&mut self) -> (&mut H::Own, &mut H::Request) {
+        let slot = self.slot();
+        // SAFETY: This is the only token, it is borrowed exclusively, and the parts are disjoint.
+        unsafe { (&mut *slot.head.own.get(), &mut *slot.request.get()) }
     }
 
     // The slot, with the host's reference left in it.

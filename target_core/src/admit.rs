@@ -5,7 +5,6 @@
 use crate::{
     command::{Command, Direction, MAX_CDB},
     emulate,
-    lun::Nexus,
     session::Core,
 };
 use kernel::prelude::*;
@@ -59,18 +58,11 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Refusal> 
         return absent(cmd);
     };
     cmd.ticket = Some(ticket);
-    let checked = check(cmd, &nexus);
-    cmd.nexus = Some(nexus);
-    transfer(cmd, checked?)
-}
-
-// What the logical unit says of the command; the data that its CDB announces.
-fn check(cmd: &mut Command, nexus: &Nexus) -> Result<Data, Refusal> {
+    let nexus = cmd.nexus.insert(nexus).clone();
     let device = nexus.lun().device();
     let interlock = interlock(device.attrib().emulate_ua_intlck_ctrl());
     let cdb = cmd.cdb.get(..cmd.cdb_len.min(MAX_CDB)).unwrap_or(&[]);
-    let features = device.features();
-    let decoded = match cdb::decode(cdb, &features) {
+    let decoded = match cdb::decode(cdb, &device.features()) {
         Ok(decoded) => decoded,
         Err(sense) => {
             // Unit attentions come before anything that is wrong with a command (SAM-5 5.14.4).
@@ -87,10 +79,11 @@ fn check(cmd: &mut Command, nexus: &Nexus) -> Result<Data, Refusal> {
         return Err(Sense::WRITE_PROTECTED.into());
     }
     if decoded.command.extent().is_some() {
-        decoded.check(device.capacity(), &device.limits_with(&features))?;
+        decoded.check(device.capacity(), &device.limits())?;
     }
     cmd.decoded = Some(decoded);
-    Ok(decoded.command.data(device.block_size()))
+    let data = decoded.command.data(device.block_size());
+    transfer(cmd, data)
 }
 
 // Settles what is transferred: the lesser of what the CDB and the initiator say (SAM-5 5.4.3).

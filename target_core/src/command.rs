@@ -373,7 +373,8 @@ impl<F: Fabric> Cmd<F, Received> {
         let Some(mut token) = self.token.take() else {
             return Admitted::Refused;
         };
-        let (host, cmd, _) = token.split_mut();
+        let host = token.host().clone();
+        let (cmd, _) = token.split_mut();
         match crate::admit::admit(host.core(), cmd) {
             Ok(crate::admit::Next::Data) => Admitted::WantsData(Cmd::new(token)),
             Ok(crate::admit::Next::Execute) => Admitted::Ready(Cmd::new(token)),
@@ -411,8 +412,8 @@ impl<F: Fabric> Cmd<F, Ready> {
         if token.shared().is_aborted() {
             return reply_aborted(token);
         }
-        let (host, cmd, _) = token.split_mut();
-        crate::emulate::execute(host.core(), cmd);
+        let host = token.host().clone();
+        crate::emulate::execute(host.core(), &mut token);
         go_on(token);
     }
 }
@@ -446,7 +447,7 @@ fn go_on<F: Fabric>(mut token: Token<Session<F>>) {
 pub(crate) fn finished<F: Fabric>(mut token: Token<Session<F>>) {
     if matches!(token.step, Step::None) {
         token.op = Op::None;
-        let (_, cmd, _) = token.split_mut();
+        let (cmd, _) = token.split_mut();
         crate::emulate::finish(cmd);
         return reply(token);
     }
@@ -464,7 +465,7 @@ pub(crate) fn resume<F: Fabric>(session: &Arc<Session<F>>) {
             reply_aborted(token);
             continue;
         }
-        let (_, cmd, _) = token.split_mut();
+        let (cmd, _) = token.split_mut();
         crate::emulate::step(cmd);
         go_on(token);
     }
@@ -607,7 +608,7 @@ impl<F: Fabric> ReplyQueue<F> {
 
 pub(crate) fn begin<F: Fabric>(token: &mut Token<Session<F>>, start: &Start<'_>) {
     token.shared().begin(start.tag, start.lun);
-    let (_, cmd, _) = token.split_mut();
+    let (cmd, _) = token.split_mut();
     let n = start.cdb.len().min(MAX_CDB);
     cmd.cdb = [0; MAX_CDB];
     if let (Some(to), Some(from)) = (cmd.cdb.get_mut(..n), start.cdb.get(..n)) {
@@ -631,7 +632,7 @@ pub(crate) fn begin<F: Fabric>(token: &mut Token<Session<F>>, start: &Start<'_>)
 
 /// The slot of a command is about to be free.
 pub(crate) fn freeing<F: Fabric>(token: &mut Token<Session<F>>) {
-    let (_, cmd, _) = token.split_mut();
+    let (cmd, _) = token.split_mut();
     cmd.data.clear();
     cmd.scratch = None;
     cmd.step = Step::None;

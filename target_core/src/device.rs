@@ -7,7 +7,7 @@ use crate::{
     backend::{Backend, Geometry, Kind},
     lun::{attend_all, Lun, Nexus},
     session::AnySession,
-    stats::{Gone, Totals},
+    stats::LunStats,
     turns::Turns,
 };
 use kernel::{
@@ -120,8 +120,7 @@ pub struct Device {
     // Also taken to enable the device.
     #[pin]
     luns: Mutex<KVec<Arc<Lun>>>,
-    // What LUNs that were unlinked had counted.
-    gone: Gone,
+    stats: LunStats,
     resets: Atomic<u32>,
     aborts: Atomic<u32>,
     aborts_missed: Atomic<u32>,
@@ -148,7 +147,7 @@ impl Device {
                 known_size: Atomic::new(0),
                 names <- new_mutex!(Names::default(), "Device::names"),
                 luns <- new_mutex!(KVec::new(), "Device::luns"),
-                gone: Gone::new(),
+                stats: LunStats::new()?,
                 resets: Atomic::new(0),
                 aborts: Atomic::new(0),
                 aborts_missed: Atomic::new(0),
@@ -204,11 +203,9 @@ impl Device {
         &self.names
     }
 
-    /// Counters: those of its LUNs, of the ones that are gone as well.
-    pub fn stats(&self) -> Totals {
-        let luns = self.luns.lock();
-        luns.iter()
-            .fold(self.gone.get(), |sum, lun| sum.plus(&lun.stats))
+    /// Counters.
+    pub fn stats(&self) -> &LunStats {
+        &self.stats
     }
 
     /// What the back end found when the device was enabled; `None` before.
@@ -245,12 +242,7 @@ impl Device {
     }
 
     pub(crate) fn remove_lun(&self, lun: &Arc<Lun>) {
-        let mut luns = self.luns.lock();
-        let before = luns.len();
-        luns.retain(|l| !Arc::ptr_eq(l, lun));
-        if luns.len() != before {
-            self.gone.add(&lun.stats);
-        }
+        self.luns.lock().retain(|l| !Arc::ptr_eq(l, lun));
     }
 
     /// Calls `f` for each LUN that is linked to the device.
@@ -325,14 +317,9 @@ impl Device {
 
     /// The limits that VPD page B0 reports and the engine enforces.
     pub fn limits(&self) -> BlockLimits {
-        self.limits_with(&self.features())
-    }
-
-    /// As [`Self::limits`], for features that the caller has at hand.
-    pub(crate) fn limits_with(&self, features: &Features) -> BlockLimits {
         let a = &self.attrib;
         let most = MAX_TRANSFER >> self.block_size().shift();
-        let thin = self.provisioning_with(features).is_thin();
+        let thin = self.provisioning().is_thin();
         let if_thin = |value: u32| if thin { value } else { 0 };
         BlockLimits {
             // The stock modules' B0 says so whether the command is enabled or not.
@@ -350,10 +337,7 @@ impl Device {
 
     /// What UNMAP and WRITE SAME give back.
     pub fn provisioning(&self) -> Provisioning {
-        self.provisioning_with(&self.features())
-    }
-
-    fn provisioning_with(&self, features: &Features) -> Provisioning {
+        let features = self.features();
         Provisioning {
             unmap: features.unmap,
             write_same: features.write_same_unmap,

@@ -238,6 +238,7 @@ impl Nexus {
         let full = cmd.status == Status::TaskSetFull || cmd.status == Status::Busy;
         self.mapped.stats.count(read, written);
         self.lun().stats.count(read, written, full);
+        self.lun().device.stats().count(read, written, full);
     }
 }
 

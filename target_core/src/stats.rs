@@ -2,10 +2,7 @@
 
 //! Counters of the SCSI MIB (RFC 4455), per CPU: counting a command writes nothing that other CPUs write.
 
-use kernel::{
-    prelude::*,
-    sync::atomic::{Atomic, Relaxed},
-};
+use kernel::prelude::*;
 use lio_glue::{clock, percpu::PercpuCounters};
 
 const COMMANDS: usize = 0;
@@ -13,66 +10,7 @@ const READ: usize = 1;
 const WRITTEN: usize = 2;
 const FULL: usize = 3;
 
-/// Sums of a device's LUNs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Commands that were answered.
-    pub commands: u64,
-    /// Bytes that were read.
-    pub read_bytes: u64,
-    /// Bytes that were written.
-    pub written_bytes: u64,
-    /// Commands that were answered BUSY or TASK SET FULL.
-    pub full: u64,
-}
-
-impl Totals {
-    pub(crate) fn plus(self, lun: &LunStats) -> Self {
-        Totals {
-            commands: self.commands.wrapping_add(lun.commands()),
-            read_bytes: self.read_bytes.wrapping_add(lun.read_bytes()),
-            written_bytes: self.written_bytes.wrapping_add(lun.written_bytes()),
-            full: self.full.wrapping_add(lun.full()),
-        }
-    }
-}
-
-/// What LUNs had counted before they went. Written with the device's lock.
-pub(crate) struct Gone {
-    commands: Atomic<u64>,
-    read: Atomic<u64>,
-    written: Atomic<u64>,
-    full: Atomic<u64>,
-}
-
-impl Gone {
-    pub(crate) const fn new() -> Self {
-        Gone {
-            commands: Atomic::new(0),
-            read: Atomic::new(0),
-            written: Atomic::new(0),
-            full: Atomic::new(0),
-        }
-    }
-
-    pub(crate) fn add(&self, lun: &LunStats) {
-        self.commands.add(lun.commands(), Relaxed);
-        self.read.add(lun.read_bytes(), Relaxed);
-        self.written.add(lun.written_bytes(), Relaxed);
-        self.full.add(lun.full(), Relaxed);
-    }
-
-    pub(crate) fn get(&self) -> Totals {
-        Totals {
-            commands: self.commands.load(Relaxed),
-            read_bytes: self.read.load(Relaxed),
-            written_bytes: self.written.load(Relaxed),
-            full: self.full.load(Relaxed),
-        }
-    }
-}
-
-/// Counters of a LUN.
+/// Counters of a device or of a LUN.
 pub struct LunStats(PercpuCounters<4>);
 
 impl LunStats {

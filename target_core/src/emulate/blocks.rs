@@ -7,7 +7,7 @@ use crate::{
     command::{Command, Direction, Turn},
     device::{Device, MAX_TRANSFER},
 };
-use kernel::prelude::*;
+use kernel::{prelude::*, sync::Arc};
 use lio_glue::buffer::Buffer;
 use lio_scsi::{cdb::Transfer, lba::Extent, sense::Sense, unmap};
 
@@ -44,16 +44,16 @@ const CHUNK: u64 = 1 << 20;
 /// Bytes of an UNMAP parameter list that are looked at: what its limits allow is far less than what 16 bits do.
 const MAX_UNMAP_LIST: usize = 65_536;
 
-fn device(cmd: &Command) -> Result<&Device, Sense> {
+fn device(cmd: &Command) -> Result<Arc<Device>, Sense> {
     cmd.nexus
         .as_ref()
-        .map(|n| &**n.lun().device())
+        .map(|n| n.lun().device().clone())
         .ok_or(Sense::INTERNAL_TARGET_FAILURE)
 }
 
 // The range in bytes. It was checked against the capacity, so that neither can overflow.
-fn bytes(cmd: &Command, extent: Extent) -> Result<(u64, u64), Sense> {
-    let size = device(cmd)?.block_size();
+fn bytes(dev: &Device, extent: Extent) -> Result<(u64, u64), Sense> {
+    let size = dev.block_size();
     extent
         .offset(size)
         .zip(extent.bytes(size))
@@ -61,7 +61,7 @@ fn bytes(cmd: &Command, extent: Extent) -> Result<(u64, u64), Sense> {
 }
 
 pub(super) fn read(cmd: &mut Command, t: Transfer) -> Result<(), Sense> {
-    let (pos, len) = bytes(cmd, t.extent)?;
+    let (pos, len) = bytes(&*device(cmd)?, t.extent)?;
     let len = u32::try_from(len).map_err(|_| Sense::LBA_OUT_OF_RANGE)?;
     // Without a transfer there is nothing to do; the range is checked.
     if len == 0 || cmd.direction == Direction::None {
@@ -81,18 +81,17 @@ pub(super) fn read(cmd: &mut Command, t: Transfer) -> Result<(), Sense> {
 
 pub(super) fn write(cmd: &mut Command, t: Transfer) -> Result<(), Sense> {
     let dev = device(cmd)?;
-    let (pos, len) = bytes(cmd, t.extent)?;
+    let (pos, len) = bytes(&dev, t.extent)?;
     // An initiator may send less than its CDB says; whole blocks of that are written (SAM-5 5.4.3).
     let block = u64::from(dev.block_size().bytes());
-    let fua = t.fua && dev.attrib().emulate_fua_write();
-    let own_fua = dev.backend().fua();
     let have = (cmd.data.len() as u64).min(len);
     let have = have.saturating_sub(have.checked_rem(block).unwrap_or(0));
     if have == 0 || cmd.direction == Direction::None {
         return Ok(());
     }
     cmd.data.truncate(have as usize);
-    if fua && !own_fua {
+    let fua = t.fua && dev.attrib().emulate_fua_write();
+    if fua && !dev.backend().fua() {
         cmd.step = Step::Flush { pos, len: have };
     }
     cmd.op = Op::Write { pos, fua };
@@ -100,7 +99,8 @@ pub(super) fn write(cmd: &mut Command, t: Transfer) -> Result<(), Sense> {
 }
 
 pub(super) fn compare_and_write(cmd: &mut Command, t: Transfer) -> Result<(), Sense> {
-    let (pos, len) = bytes(cmd, t.extent)?;
+    let dev = device(cmd)?;
+    let (pos, len) = bytes(&dev, t.extent)?;
     if len == 0 {
         return Ok(());
     }
@@ -117,7 +117,8 @@ pub(super) fn compare_and_write(cmd: &mut Command, t: Transfer) -> Result<(), Se
 }
 
 pub(super) fn flush(cmd: &mut Command, extent: Extent, immediate: bool) -> Result<(), Sense> {
-    let (pos, len) = bytes(cmd, extent)?;
+    let dev = device(cmd)?;
+    let (pos, len) = bytes(&dev, extent)?;
     // With IMMED the answer may come before the flush is done; that it comes after is allowed as well, and what it says is
     // known to be true.
     let _ = immediate;
@@ -135,7 +136,7 @@ pub(super) fn verify(
     one: bool,
 ) -> Result<(), Sense> {
     let dev = device(cmd)?;
-    let (pos, len) = bytes(cmd, extent)?;
+    let (pos, len) = bytes(&dev, extent)?;
     if len == 0 {
         return Ok(());
     }
@@ -204,7 +205,7 @@ fn unmap_from(cmd: &mut Command, next: u32) -> Result<(), Sense> {
     let mut index = next;
     for extent in list.extents().skip(next as usize) {
         index = index.saturating_add(1);
-        let (pos, len) = bytes(cmd, extent)?;
+        let (pos, len) = bytes(&dev, extent)?;
         if len != 0 {
             cmd.step = Step::Unmap { next: index };
             cmd.op = Op::Unmap { pos, len };
@@ -223,7 +224,7 @@ pub(super) fn write_same(
     no_data: bool,
 ) -> Result<(), Sense> {
     let dev = device(cmd)?;
-    let (pos, len) = bytes(cmd, extent)?;
+    let (pos, len) = bytes(&dev, extent)?;
     let block = dev.block_size().bytes() as usize;
     if !no_data && cmd.data.len() < block {
         return Err(Sense::INVALID_FIELD_IN_COMMAND_IU);
