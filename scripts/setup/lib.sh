@@ -46,7 +46,7 @@ in_root() {
 		cd /
 		exec chroot "$root" env -i HOME=/root LANG=C.UTF-8 TERM="${TERM-dumb}" CI="${CI-}" \
 			PATH=/opt/lio/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-			CARGO_TARGET_DIR=/opt/lio/cargo \
+			CARGO_TARGET_DIR="$top/target" \
 			bash -c '\''cd "$0" && exec "$@"'\'' "$top" "$@"
 	' in_root "$ROOT" "$TOP" "${#dirs[@]}" "${dirs[@]}" "$@"
 }
