@@ -20,6 +20,7 @@ pub mod rcu_map;
 pub mod slot;
 pub mod socket;
 mod sys;
+pub mod system;
 pub mod tags;
 pub mod thread;
 pub mod transfer;

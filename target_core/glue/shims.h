@@ -66,6 +66,12 @@ int lio_pages_make(struct xarray *xa, unsigned long index);
 void lio_pages_drop(struct xarray *xa, unsigned long first, unsigned long last);
 void lio_copy(void *to, const void *from, size_t len);
 
+/* system.c */
+const char *lio_system_release(void);
+const char *lio_system_machine(void);
+u32 lio_system_centiseconds(unsigned long when);
+int lio_system_check_dir(const char *name);
+
 /* percpu.c */
 void *lio_percpu_alloc(size_t counters);
 void lio_percpu_free(void *p);

@@ -26,6 +26,8 @@ macro_rules! attributes {
                     attributes!(@get $type, self.$name.load(Relaxed))
                 }
 
+                // Where nothing is implemented, nothing is set.
+                #[allow(dead_code)]
                 pub(crate) fn $set(&self, value: attributes!(@type $type)) {
                     self.$name.store(value as u32, Relaxed);
                 }
@@ -91,6 +93,8 @@ attributes! {
     hw_queue_depth: u32 = 0, set_hw_queue_depth;
     /// Commands of the device.
     queue_depth: u32 = 0, set_queue_depth;
+    /// `queue_depth` as it was written, 0 before: the Max Queue Depth of the `info` file.
+    queue_depth_set: u32 = 0, set_queue_depth_set;
     /// Blocks of one UNMAP.
     max_unmap_lba_count: u32 = 0, set_max_unmap_lba_count;
     /// Descriptors of one UNMAP.
@@ -116,7 +120,7 @@ attributes! {
 impl Attrib {
     // Takes over what the back end found. A value that was written before stays.
     pub(crate) fn adopt(&self, g: &Geometry) {
-        if self.block_size() == 0 {
+        if self.block_size() < g.block_size.min(g.hw_block_size).max(1) {
             self.set_block_size(g.block_size);
         }
         self.set_hw_block_size(g.hw_block_size);

@@ -65,13 +65,14 @@ pub struct Geometry {
 
 /// The storage behind one device. Its methods run concurrently where nothing else is said.
 pub trait Backend: Send + Sync + 'static {
-    /// A write to the `control` file: `key=value` pairs. Comes only while the device is not enabled.
+    /// A write to the `control` file: `key=value` pairs. What cannot be changed any more once the device is enabled is
+    /// refused then.
     ///
     /// # Errors
-    /// `EINVAL` and the like; the reason goes to the log.
+    /// `EINVAL`, `EBUSY` and the like; the reason goes to the log.
     fn control(&self, text: &str) -> Result;
 
-    /// The back end's own lines of the `info` file.
+    /// The back end's own lines of the `info` file; the first one's indentation is there already.
     ///
     /// # Errors
     /// The writer's.
@@ -96,7 +97,13 @@ pub trait Backend: Send + Sync + 'static {
     /// Whether acknowledged writes may be lost with the power until they are flushed. The truth: WCE.
     fn write_cache(&self) -> bool;
 
-    /// Whether the write cache follows the `emulate_write_cache` attribute.
+    /// Whether the `emulate_write_cache` attribute is the write cache: it shows [`Self::write_cache`] and sets it. Where the
+    /// storage has a cache of its own that cannot be switched, it is 0 and stays 0, as with the stock modules.
+    fn emulates_write_cache(&self) -> bool {
+        true
+    }
+
+    /// Has the write cache follow the `emulate_write_cache` attribute.
     ///
     /// # Errors
     /// `EINVAL` where the back end can't do as asked.

@@ -16,7 +16,7 @@ use kernel::{
     prelude::*,
     str::CString,
     sync::{
-        atomic::{Atomic, Relaxed},
+        atomic::{Atomic, Full, Relaxed},
         Arc, Mutex, SetOnce,
     },
 };
@@ -95,12 +95,23 @@ pub struct Names {
     pub udev_path: KVec<u8>,
 }
 
-/// A back end that is closed when its device goes.
-struct Used(Arc<dyn Backend>);
+/// A back end that is closed once, with its device's directory, or with the device that never got one.
+struct Used {
+    backend: Arc<dyn Backend>,
+    closed: Atomic<bool>,
+}
+
+impl Used {
+    fn close(&self) {
+        if !self.closed.xchg(true, Full) {
+            self.backend.disable();
+        }
+    }
+}
 
 impl Drop for Used {
     fn drop(&mut self) {
-        self.0.disable();
+        self.close();
     }
 }
 
@@ -138,7 +149,10 @@ impl Device {
         let path = CString::try_from_fmt(fmt!("core/{}/{}", hba.name(), &*name))?;
         Arc::pin_init(
             try_pin_init!(Device {
-                backend: Used(backend),
+                backend: Used {
+                    backend,
+                    closed: Atomic::new(false),
+                },
                 name,
                 path,
                 index: NEXT.fetch_add(1, Relaxed),
@@ -186,7 +200,7 @@ impl Device {
 
     /// What stores the blocks.
     pub fn backend(&self) -> &Arc<dyn Backend> {
-        &self.backend.0
+        &self.backend.backend
     }
 
     /// The attributes.
@@ -216,18 +230,40 @@ impl Device {
     /// Enables the device.
     ///
     /// # Errors
-    /// `EBUSY` if it is already; what the back end fails with.
+    /// `EEXIST` if it is already; what the back end fails with.
     pub fn enable(self: &Arc<Self>) -> Result {
         let _guard = self.luns.lock();
         if self.geometry.as_ref().is_some() {
             pr_err!("{}: already enabled\n", self.path());
             return Err(EEXIST);
         }
-        let geometry = self.backend.0.enable(self)?;
+        let geometry = self.backend().enable(self)?;
+        let asked = self.attrib.block_size();
         self.attrib.adopt(&geometry);
-        self.known_size.store(self.backend.0.bytes(), Relaxed);
+        if asked != 0 && asked != self.attrib.block_size() {
+            pr_warn!(
+                "{}: block_size is {}: {} is less than the storage's\n",
+                self.path(),
+                self.attrib.block_size(),
+                asked
+            );
+        }
+        self.known_size.store(self.backend().bytes(), Relaxed);
         self.geometry.populate(geometry);
         Ok(())
+    }
+
+    /// Closes the back end: the device's directory is gone, and nothing is linked to it any more.
+    pub(crate) fn close(&self) {
+        // A link that is just being made finds the device closed, or is undone before this is called.
+        let _guard = self.luns.lock();
+        self.backend.close();
+    }
+
+    /// Calls `f` while no LUN is linked to the device, nor can be; `None` if one is.
+    pub(crate) fn unexported<R>(&self, f: impl FnOnce() -> R) -> Option<R> {
+        let luns = self.luns.lock();
+        luns.is_empty().then(f)
     }
 
     /// Links a LUN to the device.
@@ -236,6 +272,9 @@ impl Device {
         if self.geometry.as_ref().is_none() {
             pr_err!("{}: not enabled yet\n", self.path());
             return Err(ENODEV);
+        }
+        if self.backend.closed.load(Relaxed) {
+            return Err(ENOENT);
         }
         luns.push(lun.clone(), GFP_KERNEL)?;
         Ok(())
@@ -282,7 +321,7 @@ impl Device {
 
     /// Logical blocks of the device now. A change is told to all initiators as a unit attention. Process context.
     pub fn capacity(&self) -> Blocks {
-        let bytes = self.backend.0.bytes();
+        let bytes = self.backend().bytes();
         if self.known_size.load(Relaxed) != bytes && self.known_size.xchg(bytes, Relaxed) != bytes {
             pr_info!("{}: the size is {} bytes now\n", self.path(), bytes);
             self.attend(Asc::CAPACITY_CHANGED);
@@ -303,9 +342,9 @@ impl Device {
     /// Which commands and bits of them are valid now.
     pub fn features(&self) -> Features {
         let a = &self.attrib;
-        let can_unmap = self.backend.0.can_unmap();
+        let can_unmap = self.backend().can_unmap();
         Features {
-            dpo_fua: self.backend.0.write_cache() && a.emulate_fua_write(),
+            dpo_fua: self.backend().write_cache() && a.emulate_fua_write(),
             unmap: a.emulate_tpu() && can_unmap,
             write_same: true,
             write_same_unmap: a.emulate_tpws() && can_unmap,

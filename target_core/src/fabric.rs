@@ -11,6 +11,7 @@ use crate::{
     session::Session,
     tpg::{NodeAcl, Target, Tpg},
 };
+use core::fmt;
 use kernel::{error::code::ENOSYS, prelude::*, sync::Arc};
 use lio_configfs::Builder;
 
@@ -68,11 +69,45 @@ pub trait FabricKind: Send + Sync + 'static {
         dir
     }
 
+    /// Adds the fabric's files to `target/NAME/discovery_auth`.
+    fn discovery_auth<'a>(&self, dir: Builder<'a>) -> Builder<'a> {
+        dir
+    }
+
+    /// What a target's `param` says of the contexts that commands are submitted and completed in.
+    fn contexts(&self) -> Contexts {
+        Contexts::default()
+    }
+
     /// Makes `target/NAME/WWN`.
     ///
     /// # Errors
     /// `EINVAL` for a name that is not one of this fabric's.
     fn make_target(&self, target: &Arc<Target>) -> Result<Arc<dyn FabricTarget>>;
+}
+
+/// The read-only files of a target's `param`, with the stock modules' numbers: 1 direct, 2 queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contexts {
+    /// `default_submit_type`
+    pub submit: u32,
+    /// `direct_submit_supported`
+    pub direct_submit: bool,
+    /// `default_complete_type`
+    pub complete: u32,
+    /// `direct_complete_supported`
+    pub direct_complete: bool,
+}
+
+impl Default for Contexts {
+    fn default() -> Self {
+        Contexts {
+            submit: 1,
+            direct_submit: true,
+            complete: 2,
+            direct_complete: false,
+        }
+    }
 }
 
 /// A target's configuration.
@@ -87,6 +122,11 @@ pub trait FabricTarget: Send + Sync + 'static {
     /// # Errors
     /// `EINVAL` for a tag that the fabric does not allow.
     fn make_tpg(&self, tpg: &Arc<Tpg>) -> Result<Arc<dyn FabricTpg>>;
+
+    /// The target's index in the SCSI MIB (scsiInstIndex).
+    fn index(&self) -> u32 {
+        1
+    }
 
     /// The directory was removed.
     fn removed(&self) {}
@@ -110,7 +150,8 @@ pub trait FabricTpg: Send + Sync + 'static {
     /// The protocol of the group's port.
     fn protocol(&self) -> Protocol;
 
-    /// Adds the fabric's files to one of the group's directories.
+    /// Adds the fabric's files to one of the group's directories. An `enable` file calls [`Tpg::enable`] and
+    /// [`Tpg::disable`].
     fn files<'a>(&self, which: TpgDir, dir: Builder<'a>) -> Builder<'a>;
 
     /// Makes `np/NAME`.
@@ -129,6 +170,11 @@ pub trait FabricTpg: Send + Sync + 'static {
         Err(ENOSYS)
     }
 
+    /// Whether what an ACL maps begins write protected: `prod_mode_write_protect`.
+    fn write_protect(&self) -> bool {
+        false
+    }
+
     /// A LUN was linked to a device. Process context.
     ///
     /// # Errors
@@ -141,7 +187,7 @@ pub trait FabricTpg: Send + Sync + 'static {
     /// the others then. Process context.
     fn unlinking(&self, _lun: &Arc<Lun>) {}
 
-    /// The directory is being removed: sessions end.
+    /// The directory is being removed, or could not be made after all: sessions end. No call but the dropping follows.
     fn removed(&self) {}
 }
 
@@ -165,6 +211,12 @@ pub trait FabricAcl: Send + Sync + 'static {
     /// Adds the fabric's files to one of the ACL's directories.
     fn files<'a>(&self, which: AclDir, dir: Builder<'a>) -> Builder<'a>;
 
-    /// The directory is being removed: the initiator's sessions end, or become others' as the group's demo mode says.
+    /// The session of the initiator that the SCSI MIB shows, if there is one: its index, and what tells the initiator's
+    /// ports apart (the ISID as text), which may be empty.
+    fn attached(&self, _sid: &mut dyn fmt::Write) -> Option<u32> {
+        None
+    }
+
+    /// The directory is being removed, or could not be made after all: the initiator's sessions end, or become others' as the group's demo mode says.
     fn removed(&self) {}
 }

@@ -87,6 +87,11 @@ impl Lun {
         &self.device
     }
 
+    /// Counters.
+    pub fn stats(&self) -> &LunStats {
+        &self.stats
+    }
+
     /// Enters, for one command. Lock-free.
     pub(crate) fn enter(&self) -> Option<Ticket<Export>> {
         self.gate.try_enter()
@@ -132,6 +137,11 @@ impl MappedLun {
     /// The portal group's LUN.
     pub fn lun(&self) -> &Arc<Lun> {
         &self.lun
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> &MappedStats {
+        &self.stats
     }
 
     /// Whether this initiator may only read.

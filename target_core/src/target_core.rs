@@ -27,6 +27,7 @@ pub mod session;
 pub mod stats;
 mod tmf;
 pub mod tpg;
+mod tree;
 mod turns;
 
 use kernel::{
@@ -36,6 +37,7 @@ use kernel::{
     prelude::*,
     sync::{Arc, Mutex},
 };
+use lio_configfs::Subsystem;
 use lio_glue::{
     defer::Deferral,
     global::{Global, Holder},
@@ -51,6 +53,8 @@ pub(crate) struct Engine {
     #[pin]
     waiters: WaitQueue,
     queue: Workqueue,
+    #[pin]
+    rtpis: Mutex<tpg::Rtpis>,
 }
 
 static ENGINE: Global<Engine> = Global::new();
@@ -62,6 +66,7 @@ impl Engine {
                 registry <- new_mutex!(registry::Registry::new(), "Engine::registry"),
                 waiters <- WaitQueue::new(),
                 queue: Workqueue::unbound(c_str!("lio"), 0)?,
+                rtpis <- new_mutex!(tpg::Rtpis::default(), "Engine::rtpis"),
             }? Error),
             GFP_KERNEL,
         )
@@ -69,6 +74,11 @@ impl Engine {
 
     pub(crate) fn registry(&self) -> &Mutex<registry::Registry> {
         &self.registry
+    }
+
+    // Taken with nothing else.
+    pub(crate) fn rtpis(&self) -> &Mutex<tpg::Rtpis> {
+        &self.rtpis
     }
 
     pub(crate) fn queue(&self) -> &Workqueue {
@@ -95,6 +105,7 @@ module! {
 
 struct TargetCore {
     // In this order: what comes later is used by what comes before.
+    _tree: Subsystem,
     _ramdisk: registry::BackendRegistration,
     _engine: Holder<Engine>,
     _deferral: Deferral,
@@ -104,8 +115,11 @@ impl kernel::Module for TargetCore {
     fn init(module: &'static ThisModule) -> Result<Self> {
         let deferral = Deferral::start()?;
         let engine = ENGINE.hold(Engine::new()?)?;
+        let ramdisk = registry::register_backend(&ramdisk::KIND, module)?;
+        let tree = tree::register()?;
         Ok(TargetCore {
-            _ramdisk: registry::register_backend(&ramdisk::KIND, module)?,
+            _tree: tree,
+            _ramdisk: ramdisk,
             _engine: engine,
             _deferral: deferral,
         })

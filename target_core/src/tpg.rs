@@ -4,6 +4,7 @@
 
 use crate::{
     device::Device,
+    engine,
     fabric::{FabricKind, Protocol},
     lun::{Lun, MappedLun},
     session::{AnySession, Core},
@@ -42,6 +43,48 @@ impl Target {
     }
 }
 
+/// Relative target port identifiers in use, 1 to 65,535, in order.
+#[derive(Default)]
+pub(crate) struct Rtpis(KVec<u16>);
+
+impl Rtpis {
+    fn lowest_free(&self) -> Option<u16> {
+        // The list has no gap before the first identifier that is greater than its place says.
+        let (mut low, mut high) = (0, self.0.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            if self
+                .0
+                .get(middle)
+                .is_some_and(|r| usize::from(*r) == middle.wrapping_add(1))
+            {
+                low = middle.wrapping_add(1);
+            } else {
+                high = middle;
+            }
+        }
+        u16::try_from(low.checked_add(1)?).ok()
+    }
+
+    // Whether it was free.
+    fn insert(&mut self, rtpi: u16) -> Result<bool> {
+        match self.0.binary_search(&rtpi) {
+            Ok(_) => Ok(false),
+            Err(place) => {
+                self.0.reserve(1, GFP_KERNEL)?;
+                // There is room for it, and the place is one of the list or its end.
+                Ok(self.0.insert_within_capacity(place, rtpi).is_ok())
+            }
+        }
+    }
+
+    fn remove(&mut self, rtpi: u16) {
+        if let Ok(place) = self.0.binary_search(&rtpi) {
+            let _ = self.0.remove(place);
+        }
+    }
+}
+
 /// A session of a group. `read_only`: those without an ACL only.
 struct Member {
     session: Arc<dyn AnySession>,
@@ -61,7 +104,11 @@ struct Lists {
 pub struct Tpg {
     target: Arc<Target>,
     tag: u16,
+    // 0 before the group was first enabled, if no other was written.
     rtpi: Atomic<u32>,
+    // Whether `rtpi` was written, and whether the group is enabled. Like `rtpi`, set with `Engine::rtpis` held.
+    rtpi_set: Atomic<bool>,
+    enabled: Atomic<bool>,
     protocol: Atomic<u32>,
     path: CString,
     #[pin]
@@ -69,7 +116,7 @@ pub struct Tpg {
 }
 
 impl Tpg {
-    pub(crate) fn new(target: &Arc<Target>, tag: u16, rtpi: u16) -> Result<Arc<Self>> {
+    pub(crate) fn new(target: &Arc<Target>, tag: u16) -> Result<Arc<Self>> {
         let path = CString::try_from_fmt(fmt!(
             "{}/{}/tpgt_{}",
             target.kind().name(),
@@ -80,7 +127,9 @@ impl Tpg {
             pin_init!(Tpg {
                 target: target.clone(),
                 tag,
-                rtpi: Atomic::new(rtpi.into()),
+                rtpi: Atomic::new(0),
+                rtpi_set: Atomic::new(false),
+                enabled: Atomic::new(false),
                 protocol: Atomic::new(Protocol::Iscsi as u32),
                 path,
                 lists <- new_mutex!(Lists::default(), "Tpg::lists"),
@@ -109,8 +158,63 @@ impl Tpg {
         self.rtpi.load(Relaxed) as u16
     }
 
-    pub(crate) fn set_rtpi(&self, rtpi: u16) {
+    /// Sets the relative target port identifier that the group takes when it is enabled.
+    ///
+    /// # Errors
+    /// `EINVAL` while it is enabled.
+    pub(crate) fn set_rtpi(&self, rtpi: u16) -> Result {
+        let engine = engine()?;
+        let _rtpis = engine.rtpis().lock();
+        if self.enabled.load(Relaxed) {
+            return Err(EINVAL);
+        }
         self.rtpi.store(rtpi.into(), Relaxed);
+        self.rtpi_set.store(true, Relaxed);
+        Ok(())
+    }
+
+    /// Gives the group its relative target port identifier: the one that was written, or the lowest that is free. A fabric
+    /// with an `enable` file calls it before the first session. Does nothing for a group that is enabled.
+    ///
+    /// # Errors
+    /// `EINVAL` if another group has the identifier, `ENOSPC` if all are taken, `ENOMEM`.
+    pub fn enable(&self) -> Result {
+        let engine = engine()?;
+        let mut rtpis = engine.rtpis().lock();
+        if self.enabled.load(Relaxed) {
+            return Ok(());
+        }
+        let rtpi = if self.rtpi_set.load(Relaxed) {
+            self.rtpi()
+        } else {
+            rtpis.lowest_free().ok_or(ENOSPC)?
+        };
+        rtpis.insert(rtpi)?.then_some(()).ok_or_else(|| {
+            pr_err!(
+                "{}: rtpi {:#x} is another enabled group's\n",
+                self.path(),
+                rtpi
+            );
+            EINVAL
+        })?;
+        self.rtpi.store(rtpi.into(), Relaxed);
+        self.enabled.store(true, Relaxed);
+        Ok(())
+    }
+
+    /// Takes the identifier back. Does nothing for a group that is not enabled.
+    pub fn disable(&self) {
+        let Ok(engine) = engine() else { return };
+        let mut rtpis = engine.rtpis().lock();
+        if self.enabled.load(Relaxed) {
+            rtpis.remove(self.rtpi());
+            self.enabled.store(false, Relaxed);
+        }
+    }
+
+    /// Whether the group is enabled, for fabrics that have an `enable` file.
+    pub fn is_enabled(&self) -> bool {
+        self.enabled.load(Relaxed)
     }
 
     /// The port's protocol.
@@ -326,6 +430,7 @@ fn luns_changed(core: &Core) {
 pub struct NodeAcl {
     tpg: Arc<Tpg>,
     name: CString,
+    index: u32,
     depth: Atomic<u32>,
     #[pin]
     tag: Mutex<KVec<u8>>,
@@ -336,10 +441,12 @@ pub struct NodeAcl {
 
 impl NodeAcl {
     pub(crate) fn new(tpg: &Arc<Tpg>, name: CString, depth: u32) -> Result<Arc<Self>> {
+        static NEXT: Atomic<u32> = Atomic::new(1);
         Arc::pin_init(
             pin_init!(NodeAcl {
                 tpg: tpg.clone(),
                 name,
+                index: NEXT.fetch_add(1, Relaxed),
                 depth: Atomic::new(depth),
                 tag <- new_mutex!(KVec::new(), "NodeAcl::tag"),
                 mapped <- new_mutex!(KVec::new(), "NodeAcl::mapped"),
@@ -356,6 +463,11 @@ impl NodeAcl {
     /// The initiator's name.
     pub fn name(&self) -> &CStr {
         &self.name
+    }
+
+    /// The initiator's index in the SCSI MIB (scsiAuthIntrIndex).
+    pub fn index(&self) -> u32 {
+        self.index
     }
 
     /// Commands that a session of the initiator may have in flight.
@@ -401,6 +513,12 @@ impl NodeAcl {
             }
         }
         Ok(mapped)
+    }
+
+    /// What the initiator sees as number `number`.
+    pub fn mapped(&self, number: LunNumber) -> Option<Arc<MappedLun>> {
+        let list = self.mapped.lock();
+        list.iter().find(|m| m.number() == number).cloned()
     }
 
     /// Takes a logical unit away from the initiator.

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `FABRIC/WWN/tpgt_N/lun/lun_N`: a LUN, which a link to a device's directory fills.
+
+use super::{alua, device, numbered, port_stats, tpg};
+use crate::lun::Lun;
+use kernel::{error::code::*, prelude::*, sync::Arc};
+use lio_configfs::{Builder, Dir, Node, Tree};
+use lio_scsi::lun::Lun as LunNumber;
+
+/// The directory `lun`.
+pub(super) struct Luns(pub(super) Arc<tpg::Handle>);
+
+/// A LUN's directory and those below it.
+pub(super) struct LunDir {
+    tpg: Arc<tpg::Handle>,
+    number: LunNumber,
+}
+
+/// A LUN's own directory has it, and no other directory: what a mapped LUN can be linked to.
+pub(super) struct Handle(Arc<LunDir>);
+
+impl Handle {
+    pub(super) fn dir(&self) -> &LunDir {
+        &self.0
+    }
+}
+
+/// The number in `lun_N`.
+pub(super) fn number(dir: &Node, name: &str) -> Result<LunNumber> {
+    numbered(name, "lun_")
+        .and_then(|n| u16::try_from(n).ok())
+        .map(LunNumber)
+        .ok_or_else(|| {
+            dir.reject(
+                EINVAL,
+                fmt!("'{name}' is not lun_ with a number from 0 to 65535"),
+            )
+        })
+}
+
+impl LunDir {
+    pub(super) fn tpg(&self) -> &Arc<tpg::Handle> {
+        &self.tpg
+    }
+
+    /// The LUN, if it is linked to a device.
+    ///
+    /// # Errors
+    /// `ENODEV` if it is not.
+    pub(super) fn linked(&self) -> Result<Arc<Lun>> {
+        self.tpg.tpg.lun(self.number).ok_or(ENODEV)
+    }
+}
+
+impl Dir for Luns {
+    fn mkdir(&self, dir: &Node, name: &str) -> Result<Tree> {
+        let module = self.0.module();
+        let lun = Arc::new(
+            LunDir {
+                tpg: self.0.clone(),
+                number: number(dir, name)?,
+            },
+            GFP_KERNEL,
+        )?;
+        Builder::new(module, name)
+            .attrs(alua::LUN, lun.clone())
+            .data(Arc::new(Handle(lun.clone()), GFP_KERNEL)?)
+            .dir(lun.clone())
+            .group(port_stats::builder(&lun, module))
+            .build()
+    }
+}
+
+impl Dir for LunDir {
+    fn link(&self, dir: &Node, target: &Node) -> Result {
+        let Some(handle) = target.data::<device::Handle>() else {
+            return Err(dir.reject(EINVAL, fmt!("'{}' is not a device", target.path())));
+        };
+        let tpg = &self.tpg.tpg;
+        let lun = tpg
+            .link(self.number, handle.device())
+            .map_err(|e| dir.reject(e, fmt!("'{}' cannot be linked here", target.path())))?;
+        self.tpg.fabric.linked(&lun).map_err(|e| {
+            tpg.unlink(&lun);
+            dir.reject(e, fmt!("the fabric refuses '{}'", target.path()))
+        })
+    }
+
+    fn unlink(&self, _dir: &Node, _target: &Node) {
+        // There is one link only.
+        if let Ok(lun) = self.linked() {
+            self.tpg.fabric.unlinking(&lun);
+            self.tpg.tpg.unlink(&lun);
+        }
+    }
+}
