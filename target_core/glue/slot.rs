@@ -42,8 +42,11 @@ pub trait Host: Send + Sync + Sized + 'static {
     /// An erased token came back. Runs in whatever context [`Erased::finish`] is called in.
     fn finished(token: Token<Self>);
 
-    /// A token is about to free its slot.
-    fn freeing(token: &mut Token<Self>);
+    /// A token is about to free its slot. Returns whether [`freed`](Self::freed) is to be called once it is free.
+    fn freeing(token: &mut Token<Self>) -> bool;
+
+    /// A slot is free, and [`freeing`](Self::freeing) asked for this: somebody may be waiting for it. Any context.
+    fn freed(&self);
 }
 
 /// The part of a slot that does not depend on its host's type.
@@ -247,9 +250,12 @@ impl<H: Host> DerefMut for Token<H> {
 
 impl<H: Host> Drop for Token<H> {
     fn drop(&mut self) {
-        H::freeing(self);
+        let tell = H::freeing(self);
         let index = self.index();
         self.host.slots().tags.put(index);
+        if tell {
+            self.host.freed();
+        }
     }
 }
 

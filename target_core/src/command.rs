@@ -26,7 +26,7 @@ use core::marker::PhantomData;
 use kernel::{
     prelude::*,
     sync::{
-        atomic::{Acquire, Atomic, Full, Relaxed, Release},
+        atomic::{Acquire, Atomic, Full, Relaxed},
         Arc,
     },
 };
@@ -173,7 +173,9 @@ impl Shared {
         self.tag.store(tag, Relaxed);
         self.lun.store(u64::from_be_bytes(lun), Relaxed);
         let generation = self.state.load(Relaxed) & !(GENERATION - 1);
-        self.state.store(generation | LIVE, Release);
+        // A full barrier: either the looks at the session and at the LUN's gate that follow find them closed, or whoever
+        // closed them finds this command when it marks those that are alive.
+        self.state.xchg(generation | LIVE, Full);
     }
 
     // The reply is decided now: returns whether the command was aborted before, and shall be told so.
@@ -630,8 +632,8 @@ pub(crate) fn begin<F: Fabric>(token: &mut Token<Session<F>>, start: &Start<'_>)
     cmd.set_residual(0);
 }
 
-/// The slot of a command is about to be free.
-pub(crate) fn freeing<F: Fabric>(token: &mut Token<Session<F>>) {
+/// The slot of a command is about to be free; returns whether somebody may be waiting for that.
+pub(crate) fn freeing<F: Fabric>(token: &mut Token<Session<F>>) -> bool {
     let (cmd, _) = token.split_mut();
     cmd.data.clear();
     cmd.scratch = None;
@@ -640,7 +642,5 @@ pub(crate) fn freeing<F: Fabric>(token: &mut Token<Session<F>>) {
     // In this order: when a LUN's gate is closed and empty, no command holds its nexus any more.
     cmd.nexus = None;
     cmd.ticket = None;
-    if token.shared().end() {
-        crate::tmf::wake();
-    }
+    token.shared().end()
 }

@@ -127,8 +127,13 @@ impl<F: Fabric> Host for Session<F> {
         command::finished(token);
     }
 
-    fn freeing(token: &mut Token<Self>) {
-        command::freeing(token);
+    fn freeing(token: &mut Token<Self>) -> bool {
+        command::freeing(token)
+    }
+
+    fn freed(&self) {
+        // After the slot is back: the end of a session waits for the slots, not for the marks alone.
+        crate::tmf::wake();
     }
 }
 
@@ -194,8 +199,10 @@ impl<F: Fabric> Session<F> {
         let mut token = Slots::take(self)?;
         command::begin(&mut token, start);
         if self.core.is_closed() {
-            // Nothing was admitted, so nothing is to be answered.
+            // Nothing was admitted, so nothing is to be answered. Whoever ends the session may have seen the slot taken, and
+            // not the command in it.
             drop(token);
+            crate::tmf::wake();
             return None;
         }
         Some(Cmd::new(token))
