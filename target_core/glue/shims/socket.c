@@ -18,6 +18,10 @@
 struct lio_sock {
 	struct socket *sock;
 	struct lio_waker *waker;	/* owned by whoever owns the socket; NULL for a listener */
+	/* The socket's own, while ours are in their place. */
+	void (*data_ready)(struct sock *sk);
+	void (*write_space)(struct sock *sk);
+	void (*state_change)(struct sock *sk);
 };
 
 static_assert(sizeof(struct sockaddr_in6) <= LIO_ADDR_LEN);
@@ -192,6 +196,9 @@ void lio_sock_attach(struct lio_sock *s, struct lio_waker *waker)
 
 	s->waker = waker;
 	write_lock_bh(&sk->sk_callback_lock);
+	s->data_ready = sk->sk_data_ready;
+	s->write_space = sk->sk_write_space;
+	s->state_change = sk->sk_state_change;
 	sk->sk_user_data = s;
 	sk->sk_data_ready = lio_data_ready;
 	sk->sk_write_space = lio_write_space;
@@ -213,9 +220,15 @@ void lio_sock_release(struct lio_sock *s, bool abort)
 	struct sock *sk = s->sock->sk;
 
 	if (s->waker) {
-		/* The callbacks that are running end, and later ones find nothing; see above. */
+		/*
+		 * The callbacks that are running end, and later ones find nothing; see above. TCP keeps the sock for as
+		 * long as the other side takes to close, and must not call into this module when it is gone.
+		 */
 		write_lock_bh(&sk->sk_callback_lock);
 		sk->sk_user_data = NULL;
+		sk->sk_data_ready = s->data_ready;
+		sk->sk_write_space = s->write_space;
+		sk->sk_state_change = s->state_change;
 		write_unlock_bh(&sk->sk_callback_lock);
 	}
 	/* An aborted connection sends RST: unsent data must not keep its pages until TCP gives up. */
