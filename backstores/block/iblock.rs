@@ -45,6 +45,16 @@ impl kernel::Module for Module {
     }
 }
 
+impl Drop for Module {
+    fn drop(&mut self) {
+        // No device is left, but the worker that did the last operation may still hold the queue: it must not be the one
+        // that drops it.
+        if let Some(queue) = QUEUE.get() {
+            queue.flush();
+        }
+    }
+}
+
 struct Iblock;
 
 impl Kind for Iblock {

@@ -14,6 +14,14 @@ pub fn request(name: &CStr) -> Result {
     to_result(unsafe { sys::lio_request_module(name.as_char_ptr()) })
 }
 
+/// Waits until all threads have left the code that they are in now, unless they sleep in it. The last thing that a module
+/// does which others called for something that is over, and whose return they may be in the middle of. Sleeps, for tenths
+/// of a second.
+pub fn settle() {
+    // SAFETY: The call has no requirements.
+    unsafe { sys::lio_module_settle() }
+}
+
 /// Keeps a module from being unloaded.
 pub struct Pin(*mut bindings::module);
 

@@ -24,6 +24,7 @@ int lio_request_module(const char *name);
 struct module;
 bool lio_module_get(struct module *module);
 void lio_module_put(struct module *module);
+void lio_module_settle(void);
 
 /* defer.c: what is dropped after a grace period, or in process context */
 struct lio_deferred {

@@ -5,7 +5,7 @@
 //! A registration pins nothing by itself. Whoever uses what is registered takes a [`Pin`] of its module, under the lock
 //! that unregistering takes too.
 
-use crate::{backend::Kind, engine, fabric::FabricKind};
+use crate::{backend::Kind, engine, fabric::FabricKind, tmf};
 use kernel::{error::code::*, prelude::*, str::CString};
 use lio_glue::module::{self, Pin};
 
@@ -67,6 +67,8 @@ impl Drop for BackendRegistration {
                 .retain(|e| e.what.name() != self.0);
         }
         lio_glue::defer::flush();
+        // Whoever completed the last operation may not have returned from the back end's code yet.
+        module::settle();
     }
 }
 
@@ -101,8 +103,13 @@ impl Drop for FabricRegistration {
                 .retain(|e| e.what.name() != self.0);
             // Sessions are closed by now; their work items and task management may be about to return.
             engine.queue().flush();
+            engine.management().flush();
+            // Other fabrics' task management may have found our sessions when they were not closed yet.
+            tmf::wait_for_all(&engine);
         }
         lio_glue::defer::flush();
+        // A back end that answered the last command may not have returned from the fabric's code yet.
+        module::settle();
     }
 }
 

@@ -35,7 +35,7 @@ use kernel::{
     error::code::ENODEV,
     new_mutex,
     prelude::*,
-    sync::{Arc, Mutex},
+    sync::{atomic::Atomic, Arc, Mutex},
 };
 use lio_configfs::Subsystem;
 use lio_glue::{
@@ -53,6 +53,10 @@ pub(crate) struct Engine {
     #[pin]
     waiters: WaitQueue,
     queue: Workqueue,
+    // Apart from the other: task management waits for commands, whose next operations come from there.
+    management: Workqueue,
+    /// Task management functions at work.
+    managing: Atomic<u32>,
     #[pin]
     rtpis: Mutex<tpg::Rtpis>,
 }
@@ -66,6 +70,8 @@ impl Engine {
                 registry <- new_mutex!(registry::Registry::new(), "Engine::registry"),
                 waiters <- WaitQueue::new(),
                 queue: Workqueue::unbound(c_str!("lio"), 0)?,
+                management: Workqueue::unbound(c_str!("lio_tmf"), 0)?,
+                managing: Atomic::new(0),
                 rtpis <- new_mutex!(tpg::Rtpis::default(), "Engine::rtpis"),
             }? Error),
             GFP_KERNEL,
@@ -83,6 +89,14 @@ impl Engine {
 
     pub(crate) fn queue(&self) -> &Workqueue {
         &self.queue
+    }
+
+    pub(crate) fn management(&self) -> &Workqueue {
+        &self.management
+    }
+
+    pub(crate) fn managing(&self) -> &Atomic<u32> {
+        &self.managing
     }
 }
 

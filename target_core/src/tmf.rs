@@ -10,10 +10,14 @@ use crate::{
     fabric::Fabric,
     lun::{attend_all, Nexus},
     session::{AnySession, Core, Session},
+    Engine,
 };
 use kernel::{
     prelude::*,
-    sync::{atomic::Full, Arc},
+    sync::{
+        atomic::{Acquire, Full},
+        Arc,
+    },
 };
 use lio_scsi::{
     lun::Lun as LunNumber,
@@ -40,6 +44,15 @@ pub(crate) fn wait_for(done: impl Fn() -> bool, complain: impl Fn()) {
     }
 }
 
+/// Waits until no task management function is at work, of whatever session: it may hold sessions of other fabrics than its
+/// own.
+pub(crate) fn wait_for_all(engine: &Engine) {
+    wait_for(
+        || engine.managing().load(Acquire) == 0,
+        || pr_warn!("a fabric that is unloaded waits for task management\n"),
+    );
+}
+
 impl<F: Fabric> Session<F> {
     /// Performs a task management function, and waits for its end: process context, not the thread that this
     /// session's commands need to make progress.
@@ -64,7 +77,7 @@ impl<F: Fabric> Session<F> {
         let session = self.clone();
         self.core().managing().fetch_add(1, Full);
         let spawned = crate::engine().and_then(|engine| {
-            engine.queue().spawn(move || {
+            engine.management().spawn(move || {
                 let response = session.manage_now(function, lun);
                 done(response);
                 session.core().managing().fetch_sub(1, Full);
@@ -77,7 +90,18 @@ impl<F: Fabric> Session<F> {
         spawned
     }
 
+    // The caller wakes those that wait for the function's end.
     fn manage_now(self: &Arc<Self>, function: Function, lun: [u8; 8]) -> Response {
+        let Ok(engine) = crate::engine() else {
+            return Response::Rejected;
+        };
+        engine.managing().fetch_add(1, Full);
+        let response = self.perform(function, lun);
+        engine.managing().fetch_sub(1, Full);
+        response
+    }
+
+    fn perform(self: &Arc<Self>, function: Function, lun: [u8; 8]) -> Response {
         if let Function::TargetWarmReset | Function::TargetColdReset = function {
             return self.reset_target();
         }

@@ -2,6 +2,7 @@
 /* Modules. */
 #include <linux/kmod.h>
 #include <linux/module.h>
+#include <linux/rcupdate.h>
 #include <linux/export.h>
 #include "../shims.h"
 
@@ -16,6 +17,13 @@ bool lio_module_get(struct module *module)
 	return try_module_get(module);
 }
 EXPORT_SYMBOL_GPL(lio_module_get);
+
+/* In a kernel without preemption, a grace period is all that it takes. */
+void lio_module_settle(void)
+{
+	synchronize_rcu_tasks();
+}
+EXPORT_SYMBOL_GPL(lio_module_settle);
 
 void lio_module_put(struct module *module)
 {
