@@ -129,6 +129,7 @@ int lio_sock_listen(const __u8 *addr, int backlog, struct lio_sock **out);
 int lio_sock_accept(struct lio_sock *listener, struct lio_sock **out);
 void lio_sock_attach(struct lio_sock *s, struct lio_waker *waker);
 void lio_sock_shutdown(struct lio_sock *s);
+void lio_sock_shutdown_send(struct lio_sock *s);
 void lio_sock_release(struct lio_sock *s, bool abort);
 int lio_sock_addr(struct lio_sock *s, bool peer, __u8 *addr);
 long lio_sock_recv(struct lio_sock *s, const struct bio_vec *bv, unsigned int n, size_t len);

@@ -232,10 +232,10 @@ impl Socket {
         unsafe { sys::lio_sock_low_water(self.raw.0.as_ptr(), bytes) }
     }
 
-    /// Ends the connection in both directions; what TCP has taken is still sent.
-    pub fn shutdown(&self) {
+    /// Nothing more is sent; the other side reads the end of the stream after what TCP has taken.
+    pub fn shutdown_send(&self) {
         // SAFETY: The socket is alive.
-        unsafe { sys::lio_sock_shutdown(self.raw.0.as_ptr()) }
+        unsafe { sys::lio_sock_shutdown_send(self.raw.0.as_ptr()) }
     }
 
     /// Ends the connection with a reset: what TCP has taken is thrown away, and with it the pages.

@@ -215,6 +215,12 @@ void lio_sock_shutdown(struct lio_sock *s)
 }
 EXPORT_SYMBOL_GPL(lio_sock_shutdown);
 
+void lio_sock_shutdown_send(struct lio_sock *s)
+{
+	kernel_sock_shutdown(s->sock, SHUT_WR);
+}
+EXPORT_SYMBOL_GPL(lio_sock_shutdown_send);
+
 void lio_sock_release(struct lio_sock *s, bool abort)
 {
 	struct sock *sk = s->sock->sk;

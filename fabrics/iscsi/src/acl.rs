@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Access control lists: what holds for one initiator of a portal group.
+
+use crate::{
+    group::{Group, Setting},
+    name::Name,
+    session::Shared,
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        Arc,
+    },
+};
+use target_core::tpg::NodeAcl;
+
+/// The timers of an initiator's sessions, in seconds: the files of an ACL's `attrib/`.
+pub(crate) struct Attrib {
+    /// -1: as the group's.
+    authentication: Atomic<i32>,
+    pub(crate) dataout_timeout: Setting,
+    pub(crate) dataout_timeout_retries: Setting,
+    /// 0: the target sends no pings of its own.
+    pub(crate) nopin_timeout: Setting,
+    pub(crate) nopin_response_timeout: Setting,
+}
+
+impl Attrib {
+    pub(crate) const fn new() -> Self {
+        Attrib {
+            authentication: Atomic::new(-1),
+            dataout_timeout: Setting::new(3),
+            dataout_timeout_retries: Setting::new(5),
+            nopin_timeout: Setting::new(15),
+            nopin_response_timeout: Setting::new(30),
+        }
+    }
+
+    pub(crate) fn authentication(&self) -> i32 {
+        self.authentication.load(Relaxed)
+    }
+
+    pub(crate) fn set_authentication(&self, v: i32) {
+        self.authentication.store(v, Relaxed);
+    }
+}
+
+/// An initiator's ACL.
+pub(crate) struct Acl {
+    pub(crate) name: Name,
+    pub(crate) group: Arc<Group>,
+    pub(crate) core: Arc<NodeAcl>,
+    pub(crate) attrib: Attrib,
+}
+
+impl Acl {
+    pub(crate) fn new(name: Name, group: &Arc<Group>, core: &Arc<NodeAcl>) -> Result<Arc<Self>> {
+        Ok(Arc::new(
+            Acl {
+                name,
+                group: group.clone(),
+                core: core.clone(),
+                attrib: Attrib::new(),
+            },
+            GFP_KERNEL,
+        )?)
+    }
+
+    /// The initiator's session, the oldest if it has several (with several ISIDs).
+    pub(crate) fn session(&self) -> Option<Arc<Shared>> {
+        let mut found = None;
+        self.group.each_session(|s| {
+            let own = s.acl.as_ref().is_some_and(|a| core::ptr::eq(&**a, self));
+            if own && found.is_none() {
+                found = Some(s.clone());
+            }
+        });
+        found
+    }
+
+    /// Whether a login of this initiator needs authentication.
+    pub(crate) fn needs_authentication(&self) -> bool {
+        match self.attrib.authentication() {
+            0 => false,
+            1 => true,
+            _ => self.group.attrib.authentication.is_on(),
+        }
+    }
+}

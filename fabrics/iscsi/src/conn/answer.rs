@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Answers to SCSI commands and task management (RFC 7143, 11.4, 11.6, 11.7).
+
+use super::ffp::{End, Ffp};
+use crate::{
+    session::{Shared, Stop},
+    tx::Owner,
+    Reply,
+};
+use iscsi_proto::{
+    pdu::{sense_len, DataIn, ScsiResponse, TmfResponse},
+    sn::{DataSn, StatSn},
+    transfer::{Read, Residual},
+    wire::{DataLen, Itt, Lun, Ttt},
+};
+use kernel::prelude::*;
+use lio_scsi::{
+    sense::{Format, Sense},
+    status::Status,
+};
+use target_core::command;
+
+fn residual(r: command::Residual) -> Residual {
+    match r {
+        command::Residual::None => Residual::None,
+        command::Residual::Under(n) => Residual::Underflow(n),
+        command::Residual::Over(n) => Residual::Overflow(n),
+    }
+}
+
+impl Ffp {
+    /// Sends what the engine has finished.
+    pub(super) fn answer_all(&mut self, shared: &Shared) -> Result<(), End> {
+        for reply in shared.replies.drain() {
+            self.answer(reply)?;
+        }
+        while self.managing > 0 {
+            let Some(done) = shared.take_managed() else {
+                break;
+            };
+            self.managing = self.managing.saturating_sub(1);
+            // The commands that the function ended may have come back since.
+            for reply in shared.replies.drain() {
+                self.answer(reply)?;
+            }
+            if done.numbered {
+                self.window.release();
+            }
+            self.answer_management(Itt(done.itt), done.answer)?;
+            if done.ends_sessions {
+                shared
+                    .group
+                    .target
+                    .each_group(|g| g.tell_sessions(Stop::Reset, |s| !core::ptr::eq(s, shared)));
+                self.closing = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, reply: Reply) -> Result {
+        if reply.request().numbered {
+            self.window.release();
+        }
+        if reply.is_aborted() {
+            reply.sent();
+            return Ok(());
+        }
+        if reply.request().drains {
+            return match self.hold(reply) {
+                Some(reply) => self.send_reply(reply),
+                None => Ok(()),
+            };
+        }
+        self.send_reply(reply)
+    }
+
+    pub(super) fn send_reply(&mut self, reply: Reply) -> Result {
+        let total = reply.read_len();
+        if total == 0 {
+            return self.send_status(reply);
+        }
+        let status = reply.status();
+        let itt = Itt(reply.request().itt);
+        let residual = residual(reply.residual());
+        let total = u32::try_from(total).map_err(|_| EINVAL)?;
+        self.link.tx.own(Owner::Reply(reply)).map_err(|_| ENOMEM)?;
+        for chunk in Read::new(total, &self.parameters, true) {
+            let with_status = chunk.flags.status();
+            let mut flags = chunk.flags;
+            let mut count = 0;
+            let sn = if with_status {
+                flags = residual.data_in_flags(flags);
+                count = residual.count();
+                self.window.numbers(&mut self.stat)
+            } else {
+                self.window.with_stat_sn(StatSn(0))
+            };
+            let mut bhs = [0; 48];
+            DataIn {
+                flags,
+                status: if with_status { status.code() } else { 0 },
+                data_len: DataLen::at_most(chunk.length as usize),
+                lun: Lun::default(),
+                itt,
+                ttt: Ttt::NONE,
+                sn,
+                data_sn: chunk.data_sn,
+                offset: chunk.offset,
+                residual: count,
+            }
+            .emit(&mut bhs);
+            let (off, len) = (chunk.offset as usize, chunk.length as usize);
+            self.link.tx.push_data(&bhs, off, len, with_status)?;
+        }
+        Ok(())
+    }
+
+    fn send_status(&mut self, reply: Reply) -> Result {
+        let residual = residual(reply.residual());
+        let sense = reply.sense().map(|s| s.encode(Format::Fixed));
+        let request = reply.request();
+        let (itt, r2ts) = (Itt(request.itt), DataSn(request.r2ts));
+        let sense = sense.as_ref().map_or(&[][..], |s| s.as_slice());
+        self.send_response(itt, reply.status(), residual, r2ts, sense)?;
+        // Nothing of it is sent from its own memory.
+        reply.sent();
+        Ok(())
+    }
+
+    fn send_response(
+        &mut self,
+        itt: Itt,
+        status: Status,
+        residual: Residual,
+        exp_data_sn: DataSn,
+        sense: &[u8],
+    ) -> Result {
+        let len = sense_len(u16::try_from(sense.len()).unwrap_or(0));
+        let prefix = if sense.is_empty() { &[][..] } else { &len[..] };
+        let mut bhs = [0; 48];
+        ScsiResponse {
+            flags: residual.response_flags(),
+            response: 0,
+            status: status.code(),
+            data_len: DataLen::at_most(prefix.len().saturating_add(sense.len())),
+            itt,
+            snack_tag: 0,
+            sn: self.window.numbers(&mut self.stat),
+            exp_data_sn,
+            bidi_residual: 0,
+            residual: residual.count(),
+        }
+        .emit(&mut bhs);
+        self.link.tx.push(&bhs, &[prefix, sense])
+    }
+
+    /// Answers a command that never reached the engine.
+    pub(super) fn answer_directly(
+        &mut self,
+        itt: Itt,
+        numbered: bool,
+        status: Status,
+        sense: Option<&Sense>,
+    ) -> Result {
+        if numbered {
+            self.window.release();
+        }
+        let sense = sense.map(|s| s.encode(Format::Fixed));
+        let sense = sense.as_ref().map_or(&[][..], |s| s.as_slice());
+        self.send_response(itt, status, Residual::None, DataSn(0), sense)
+    }
+
+    pub(super) fn answer_management(&mut self, itt: Itt, answer: u8) -> Result {
+        let mut bhs = [0; 48];
+        TmfResponse {
+            response: answer,
+            itt,
+            sn: self.window.numbers(&mut self.stat),
+        }
+        .emit(&mut bhs);
+        self.link.send(&bhs, &[])
+    }
+}

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A connection below its PDUs: the socket, with what was received and what is to be sent.
+
+use crate::{
+    portal::Portal,
+    rx::{Filled, Rx},
+    target::Global,
+    tx::{Owner, Tx, MAX_INLINE},
+};
+use iscsi_proto::wire::Bhs;
+use kernel::{prelude::*, sync::Arc};
+use lio_glue::{
+    buffer::Buffer,
+    socket::{Address, Socket},
+    thread::{now_ms, Waker},
+};
+
+/// How long a connection that we close waits for the other side, in milliseconds.
+const LINGER_MS: u64 = 2_000;
+
+/// A connection.
+pub(crate) struct Link {
+    pub(crate) global: Arc<Global>,
+    pub(crate) portal: Arc<Portal>,
+    pub(crate) peer: Address,
+    pub(crate) local: Address,
+    pub(crate) sock: Socket,
+    pub(crate) waker: Arc<Waker>,
+    pub(crate) rx: Rx,
+    pub(crate) tx: Tx,
+    /// There may be bytes to receive.
+    pub(crate) readable: bool,
+    /// TCP may have room.
+    pub(crate) writable: bool,
+}
+
+impl Link {
+    /// Takes the events in that are there within `ms` milliseconds (`None`: for ever), and returns them.
+    pub(crate) fn wait(&mut self, ms: Option<u32>) -> u32 {
+        let events = self.waker.wait(ms);
+        self.readable |= events & Waker::RX != 0;
+        self.writable |= events & Waker::TX != 0;
+        events
+    }
+
+    /// Receives into the stage and, first, into `data`. `Filled::Nothing` without a call where nothing can be there.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub(crate) fn fill(&mut self, data: Option<(&Buffer, usize, usize)>) -> Result<Filled> {
+        if !self.readable {
+            return Ok(Filled::Nothing);
+        }
+        let r = self.rx.fill(&self.sock, data);
+        if !matches!(r, Ok(Filled::Got(_))) {
+            self.readable = false;
+        }
+        r
+    }
+
+    /// Hands to TCP what it takes.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub(crate) fn flush(&mut self) -> Result {
+        if self.writable && !self.tx.is_empty() {
+            self.writable = self.tx.flush(&self.sock)?;
+        }
+        Ok(())
+    }
+
+    /// Queues a PDU with `data`, of any length.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub(crate) fn send(&mut self, bhs: &Bhs, data: &[u8]) -> Result {
+        if data.len() <= MAX_INLINE {
+            return self.tx.push(bhs, &[data]);
+        }
+        let buffer = Buffer::alloc(data.len(), false)?;
+        buffer.write_at(0, data);
+        self.send_buffer(bhs, buffer, data.len())
+    }
+
+    /// Queues a PDU with `len` bytes of `data`.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub(crate) fn send_buffer(&mut self, bhs: &Bhs, data: Buffer, len: usize) -> Result {
+        self.tx.own(Owner::Buffer(data)).map_err(|_| ENOMEM)?;
+        self.tx.push_data(bhs, 0, len, true)
+    }
+
+    /// Receives exactly `out.len()` bytes; until `deadline` (in the milliseconds of [`now_ms`]).
+    ///
+    /// # Errors
+    /// `ETIMEDOUT`; `ECONNRESET` if the other side has closed; the socket's.
+    pub(crate) fn receive(&mut self, mut out: &mut [u8], deadline: u64) -> Result {
+        loop {
+            let n = self.rx.available().min(out.len());
+            let (now, later) = out.split_at_mut_checked(n).ok_or(EINVAL)?;
+            self.rx.take(now);
+            if later.is_empty() {
+                return Ok(());
+            }
+            out = later;
+            match self.fill(None)? {
+                Filled::Got(_) => {}
+                Filled::End => return Err(ECONNRESET),
+                Filled::Nothing => self.wait_until(deadline)?,
+            }
+        }
+    }
+
+    /// Sends all that is queued, until `deadline`.
+    ///
+    /// # Errors
+    /// As [`Self::receive`].
+    pub(crate) fn flush_all(&mut self, deadline: u64) -> Result {
+        loop {
+            self.flush()?;
+            if self.tx.is_empty() {
+                return Ok(());
+            }
+            self.wait_until(deadline)?;
+        }
+    }
+
+    /// After the last PDU: waits a moment until the other side has closed too, so that no reset overtakes that PDU.
+    pub(crate) fn linger(&mut self) {
+        let deadline = now_ms().wrapping_add(LINGER_MS);
+        if self.flush_all(deadline).is_err() {
+            return;
+        }
+        self.sock.shutdown_send();
+        loop {
+            self.rx.skip(usize::MAX);
+            match self.fill(None) {
+                Ok(Filled::Got(_)) if now_ms() < deadline => {}
+                Ok(Filled::Nothing) if self.wait_until(deadline).is_ok() => {}
+                _ => return,
+            }
+        }
+    }
+
+    /// Ends the connection with a reset.
+    pub(crate) fn abort(self) {
+        self.sock.abort();
+    }
+
+    fn wait_until(&mut self, deadline: u64) -> Result {
+        let left = deadline.saturating_sub(now_ms());
+        if left == 0 {
+            return Err(ETIMEDOUT);
+        }
+        self.wait(Some(u32::try_from(left).unwrap_or(u32::MAX)));
+        Ok(())
+    }
+}

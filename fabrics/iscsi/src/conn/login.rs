@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The login phase (RFC 7143, 6.3): the driver of [`iscsi_proto::login`].
+
+use super::link::Link;
+use crate::{
+    acl::Acl,
+    group::{Entered, Group},
+    name::Name,
+    session::{Origin, Shared, Stop},
+    stats::LoginFailure,
+    target::Target,
+    Iscsi,
+};
+use iscsi_proto::{
+    login::{Answer, Grant, Login, Outcome, SessionType, Status, Step},
+    negotiate::Config,
+    pdu::{Head, LoginResponse},
+    sn::StatSn,
+    text::TEXT_MAX,
+    wire::{Bhs, Tsih},
+};
+use kernel::{fmt, prelude::*, str::CString, sync::Arc};
+use lio_glue::thread::now_ms;
+use target_core::session::Session;
+
+/// How long a login takes at most before its portal group is known, in milliseconds.
+const TIMEOUT_MS: u64 = 15_000;
+/// How long a login waits for the session that it takes the place of, in milliseconds.
+const REINSTATE_MS: u32 = 20_000;
+/// Commands that a session may have beyond its window: those marked for immediate delivery.
+pub(crate) const IMMEDIATE: u32 = 8;
+/// The window of a discovery session.
+const DISCOVERY_DEPTH: u32 = 16;
+
+/// What a login has come to.
+pub(crate) struct LoggedIn {
+    pub(crate) outcome: Outcome,
+    pub(crate) initiator: Name,
+    /// `None` for discovery.
+    pub(crate) session: Option<Arc<Session<Iscsi>>>,
+}
+
+/// Where the initiator wants to.
+struct Place {
+    target: Arc<Target>,
+    group: Arc<Group>,
+    acl: Option<Arc<Acl>>,
+    depth: u32,
+}
+
+/// A login in progress.
+struct Progress {
+    login: KBox<Login>,
+    input: KVec<u8>,
+    output: KVec<u8>,
+    deadline: u64,
+    started: u64,
+    target: Option<Arc<Target>>,
+    place: Option<Place>,
+}
+
+/// Runs the login phase; `None` if it failed: the log says why, and the initiator was told, where it could be.
+pub(crate) fn run(link: &mut Link) -> Option<LoggedIn> {
+    let started = now_ms();
+    let mut p = match Progress::new(started) {
+        Ok(p) => p,
+        Err(e) => {
+            complain(link, &Name::EMPTY, fmt!("{e:?}"));
+            return None;
+        }
+    };
+    let done = p.steps(link);
+    let initiator = p.initiator();
+    match done {
+        Ok(logged_in) => Some(logged_in),
+        Err(why) => {
+            if let (Some(target), true) = (&p.target, why.failure.is_some() || p.place.is_some()) {
+                let kind = why.failure.unwrap_or(LoginFailure::Other);
+                target.stats.login_failed(kind, &initiator, Some(link.peer));
+            }
+            if let Some(clause) = why.clause {
+                complain(link, &initiator, fmt!("{clause}"));
+            }
+            None
+        }
+    }
+}
+
+fn complain(link: &Link, initiator: &Name, why: fmt::Arguments<'_>) {
+    if link.portal.throttle.allow() {
+        pr_warn!(
+            "iscsi: login of '{}' from {} at {} failed: {}\n",
+            initiator,
+            link.peer,
+            link.local,
+            why
+        );
+    }
+}
+
+/// Why a login failed.
+struct Failed {
+    /// For the log; a connection that just went away leaves no line.
+    clause: Option<&'static str>,
+    failure: Option<LoginFailure>,
+}
+
+impl From<Error> for Failed {
+    fn from(e: Error) -> Self {
+        Failed {
+            clause: if e == ECONNRESET {
+                None
+            } else if e == ETIMEDOUT {
+                Some("it took too long")
+            } else if e == ENOMEM {
+                Some("no memory")
+            } else {
+                Some("the connection broke")
+            },
+            failure: None,
+        }
+    }
+}
+
+fn kind_of(status: u16) -> LoginFailure {
+    match status {
+        0x0201 => LoginFailure::Authenticate,
+        0x0202 => LoginFailure::Authorize,
+        0x0200 | 0x0205 | 0x0207 | 0x020b => LoginFailure::Negotiate,
+        _ => LoginFailure::Other,
+    }
+}
+
+impl Progress {
+    fn new(started: u64) -> Result<Self> {
+        Ok(Progress {
+            login: KBox::new(Login::new(StatSn(0)), GFP_KERNEL)?,
+            input: KVec::from_elem(0, TEXT_MAX, GFP_KERNEL)?,
+            output: KVec::from_elem(0, TEXT_MAX, GFP_KERNEL)?,
+            deadline: started.wrapping_add(TIMEOUT_MS),
+            started,
+            target: None,
+            place: None,
+        })
+    }
+
+    fn initiator(&self) -> Name {
+        Name::new(self.login.query().initiator_name).unwrap_or(Name::EMPTY)
+    }
+
+    fn steps(&mut self, link: &mut Link) -> Result<LoggedIn, Failed> {
+        loop {
+            let mut bhs = [0; 48];
+            link.receive(&mut bhs, self.deadline)?;
+            let held = self.receive_text(link, &bhs)?;
+            let text = self.input.get(..held).unwrap_or_default();
+            let mut step = self.login.request(&bhs, text, &mut self.output);
+            if step == Step::LookUp {
+                step = self.look_up(link, held)?;
+            }
+            match step {
+                Step::Respond(pdu) => self.send(link, &pdu)?,
+                Step::Done(pdu, outcome) => return self.finish(link, pdu, outcome),
+                Step::Refuse(pdu, clause) => {
+                    return Err(self.refuse(link, &pdu, clause));
+                }
+                Step::Close(clause) => {
+                    return Err(Failed {
+                        clause: Some(clause),
+                        failure: None,
+                    })
+                }
+                // It is answered above.
+                Step::LookUp => return Err(EIO.into()),
+            }
+        }
+    }
+
+    // Receives the data segment of the request; returns up to where the input is filled then.
+    fn receive_text(&mut self, link: &mut Link, bhs: &Bhs) -> Result<usize, Failed> {
+        let held = self.login.held();
+        let Ok(head) = self.login.check(bhs) else {
+            // `request` finds the same, and decides about the answer.
+            return Ok(held);
+        };
+        let Head { data_len, .. } = head;
+        let end = held.saturating_add(data_len.bytes() as usize);
+        let to = self.input.get_mut(held..end).ok_or(EINVAL)?;
+        link.receive(to, self.deadline)?;
+        let mut pad = [0; 4];
+        let pad = pad
+            .get_mut(..data_len.padding() as usize)
+            .unwrap_or_default();
+        link.receive(pad, self.deadline)?;
+        Ok(end)
+    }
+
+    fn send(&mut self, link: &mut Link, pdu: &LoginResponse) -> Result {
+        let mut bhs = [0; 48];
+        pdu.emit(&mut bhs);
+        let text = self
+            .output
+            .get(..pdu.data_len.bytes() as usize)
+            .unwrap_or_default();
+        link.send(&bhs, text)?;
+        link.flush_all(self.deadline)
+    }
+
+    // Tells the initiator, as far as that goes.
+    fn refuse(&mut self, link: &mut Link, pdu: &LoginResponse, clause: &'static str) -> Failed {
+        let _ = self.send(link, pdu);
+        Failed {
+            clause: Some(clause),
+            failure: Some(kind_of(pdu.status)),
+        }
+    }
+
+    fn refuse_with(&mut self, link: &mut Link, status: Status, clause: &'static str) -> Failed {
+        let pdu = self.login.refuse(status);
+        self.refuse(link, &pdu, clause)
+    }
+
+    fn look_up(&mut self, link: &Link, held: usize) -> Result<Step> {
+        let mut alias = KVec::new();
+        let answer = match self.find(link) {
+            Err(status) => Answer::Refused(status),
+            Ok(None) => Answer::Allowed(Grant {
+                config: Config::default(),
+                authentication: false,
+                portal_group_tag: 0,
+                alias: b"",
+                depth: DISCOVERY_DEPTH,
+            }),
+            Ok(Some(place)) => {
+                let group = &place.group;
+                let timeout = u64::from(group.attrib.login_timeout.get()).wrapping_mul(1000);
+                self.deadline = self.started.wrapping_add(timeout);
+                let config = {
+                    let params = group.params.lock();
+                    alias.extend_from_slice(params.alias.to_bytes(), GFP_KERNEL)?;
+                    params.config
+                };
+                let answer = Answer::Allowed(Grant {
+                    config,
+                    authentication: match &place.acl {
+                        Some(acl) => acl.needs_authentication(),
+                        None => group.attrib.authentication.is_on(),
+                    },
+                    portal_group_tag: group.tag,
+                    alias: &alias,
+                    depth: place.depth,
+                });
+                self.place = Some(place);
+                answer
+            }
+        };
+        let text = self.input.get(..held).unwrap_or_default();
+        Ok(self.login.answer(answer, text, &mut self.output))
+    }
+
+    // Finds the portal group and decides whether the initiator may log in there; `None`: discovery.
+    fn find(&mut self, link: &Link) -> Result<Option<Place>, Status> {
+        let query = self.login.query();
+        if query.session_type == SessionType::Discovery {
+            return Ok(None);
+        }
+        let initiator = Name::new(query.initiator_name).ok_or(Status::InitiatorError)?;
+        let name = query.target_name.ok_or(Status::MissingParameter)?;
+        let target = link.global.target(name).ok_or(Status::NotFound)?;
+        self.target = Some(target.clone());
+        let here = |g: &Group| g.has_portal(&link.portal);
+        let group = target
+            .find_group(|g| here(g) && g.is_enabled())
+            .ok_or_else(|| match target.find_group(here) {
+                Some(_) => Status::ServiceUnavailable,
+                None => Status::NotFound,
+            })?;
+        let acl = group.acl(&initiator);
+        let depth = match &acl {
+            Some(acl) => acl.core.depth(),
+            None if group.attrib.generate_node_acls.is_on() => {
+                group.attrib.default_cmdsn_depth.get()
+            }
+            None => return Err(Status::AuthorizationFailure),
+        };
+        Ok(Some(Place {
+            target,
+            group,
+            acl,
+            depth: depth.max(1),
+        }))
+    }
+
+    // The negotiation is over: makes the session.
+    fn finish(
+        &mut self,
+        link: &mut Link,
+        mut pdu: LoginResponse,
+        outcome: Outcome,
+    ) -> Result<LoggedIn, Failed> {
+        let initiator = self.initiator();
+        let number = link.global.session_number();
+        let tsih = Tsih(number as u16);
+        let session = match self.place.take() {
+            None => None,
+            Some(place) => {
+                let r = self.make_session(link, &place, number, &outcome);
+                // The statistics go to this target in any case.
+                self.place = Some(place);
+                match r {
+                    Ok(session) => Some(session),
+                    Err((status, clause)) => return Err(self.refuse_with(link, status, clause)),
+                }
+            }
+        };
+        pdu.tsih = tsih;
+        if let Err(e) = self.send(link, &pdu) {
+            if let Some(session) = session {
+                session.close();
+                session.private().group.leave(session.private());
+            }
+            return Err(e.into());
+        }
+        if let Some(place) = &self.place {
+            place.target.stats.accepts.inc();
+        }
+        Ok(LoggedIn {
+            outcome,
+            initiator,
+            session,
+        })
+    }
+
+    fn make_session(
+        &self,
+        link: &Link,
+        place: &Place,
+        number: u32,
+        outcome: &Outcome,
+    ) -> Result<Arc<Session<Iscsi>>, (Status, &'static str)> {
+        const MEMORY: (Status, &str) = (Status::OutOfResources, "no memory for the session");
+        let query = self.login.query();
+        let initiator = self.initiator();
+        let shared = Shared::new(Origin {
+            group: place.group.clone(),
+            acl: place.acl.clone(),
+            initiator,
+            alias: Name::new(query.initiator_alias).unwrap_or(Name::EMPTY),
+            isid: query.isid.0,
+            cid: query.cid.0,
+            number,
+            peer: link.peer,
+            parameters: outcome.parameters,
+            depth: outcome.depth,
+            waker: link.waker.clone(),
+        })
+        .map_err(|_| MEMORY)?;
+        loop {
+            match place.group.enter(&shared).map_err(|_| MEMORY)? {
+                Entered::Yes => break,
+                Entered::Disabled => {
+                    return Err((
+                        Status::ServiceUnavailable,
+                        "the portal group was disabled meanwhile",
+                    ))
+                }
+                Entered::AclChanged => {
+                    return Err((
+                        Status::ServiceUnavailable,
+                        "the initiator's ACL was changed meanwhile",
+                    ))
+                }
+                Entered::Replaces(old) => {
+                    old.stop(Stop::Reinstated);
+                    if !place.group.wait_left(&old, REINSTATE_MS) {
+                        return Err((
+                            Status::TargetError,
+                            "6.3.5: the session to be reinstated does not end",
+                        ));
+                    }
+                }
+            }
+        }
+        let name = CString::try_from_fmt(fmt!("{initiator}")).map_err(|_| MEMORY);
+        let session = name.and_then(|name| {
+            Session::start_session(
+                &place.group.core,
+                name,
+                place.acl.as_ref().map(|a| a.core.clone()),
+                outcome.depth.saturating_add(IMMEDIATE),
+                place.group.attrib.demo_mode_write_protect.is_on(),
+                shared.clone(),
+            )
+            .map_err(|_| MEMORY)
+        });
+        session.inspect_err(|_| place.group.leave(&shared))
+    }
+}

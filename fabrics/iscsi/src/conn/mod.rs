@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A connection, from its beginning to its end, on a thread of its own.
+
+mod answer;
+mod ffp;
+mod link;
+mod login;
+mod receive;
+mod request;
+mod text;
+mod timers;
+mod write;
+
+use crate::{limits::Permit, portal::Portal, rx::Rx, target::Global, tx::Tx};
+use kernel::{c_str, prelude::*, sync::Arc};
+use link::Link;
+use lio_glue::{
+    socket::Incoming,
+    thread::{self, Waker},
+};
+
+/// Gives a connection that came in a thread of its own; or closes it, if there are too many.
+pub(crate) fn start(global: &Arc<Global>, portal: &Arc<Portal>, incoming: Incoming) {
+    if let Err(e) = try_start(global, portal, incoming) {
+        if portal.throttle.allow() {
+            pr_warn!(
+                "iscsi: portal {}: a connection was turned away: {:?}\n",
+                portal.address,
+                e
+            );
+        }
+    }
+}
+
+fn try_start(global: &Arc<Global>, portal: &Arc<Portal>, incoming: Incoming) -> Result {
+    let (peer, local) = (incoming.peer()?, incoming.local()?);
+    let permit = global.limits.admit(&peer)?;
+    let (rx, tx) = (Rx::new()?, Tx::new()?);
+    let waker = Arc::pin_init(Waker::new(), GFP_KERNEL)?;
+    let link = Link {
+        global: global.clone(),
+        portal: portal.clone(),
+        peer,
+        local,
+        sock: incoming.attach(waker.clone()),
+        waker,
+        rx,
+        tx,
+        readable: true,
+        writable: true,
+    };
+    let link = KBox::new(link, GFP_KERNEL)?;
+    let cpus = global.cpus.lock();
+    thread::spawn(
+        global.module,
+        Some(&cpus),
+        c_str!("iscsi_conn"),
+        move || {
+            run(link, permit);
+        },
+    )
+}
+
+fn run(mut link: KBox<Link>, permit: Permit) {
+    let Some(logged_in) = login::run(&mut link) else {
+        link.linger();
+        return;
+    };
+    // A discovery session counts as one that has not logged in.
+    let _permit = logged_in.session.is_none().then_some(permit);
+    ffp::run(link, logged_in);
+}

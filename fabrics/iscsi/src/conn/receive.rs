@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! PDUs as they come in: the header, then its data into where it belongs.
+
+use super::ffp::{End, Ffp};
+use crate::rx::Filled;
+use iscsi_proto::{
+    ffp::admits,
+    pdu::{self, Head, Request, TextRequest},
+    wire::{Bhs, Itt, BHS_LEN},
+};
+use kernel::prelude::*;
+use lio_glue::buffer::Buffer;
+
+/// What is being received.
+pub(super) enum Input {
+    /// A header, with its additional segments.
+    Header,
+    /// The data segment of a PDU.
+    Data(Data),
+}
+
+/// A data segment that is coming in.
+pub(super) struct Data {
+    pub(super) to: To,
+    /// Where the next byte goes, and how many bytes do.
+    pub(super) off: usize,
+    pub(super) keep: usize,
+    /// Bytes that follow and go nowhere: excess and padding.
+    pub(super) skip: usize,
+}
+
+/// Where data goes, and what follows when it is there.
+pub(super) enum To {
+    /// Nowhere.
+    Nothing,
+    /// Into the buffer of the write command with this index.
+    Write(u16),
+    /// Into a buffer that is sent back, with the request's tag and whether it took a number.
+    Ping(Itt, bool, Buffer),
+    /// Into the text of the connection.
+    Text(TextRequest),
+}
+
+impl Data {
+    /// A whole data segment that is thrown away.
+    pub(super) fn nothing(head: &Head) -> Self {
+        Data {
+            to: To::Nothing,
+            off: 0,
+            keep: 0,
+            skip: head.data_len.padded() as usize,
+        }
+    }
+
+    /// The data segment of `head`, of which `keep` bytes go to `off`.
+    pub(super) fn new(to: To, head: &Head, off: usize, keep: usize) -> Self {
+        Data {
+            to,
+            off,
+            keep,
+            skip: (head.data_len.padded() as usize).saturating_sub(keep),
+        }
+    }
+}
+
+impl Ffp {
+    /// Receives the next PDU, or as much of it as is there; false if more must come first.
+    pub(super) fn receive(&mut self) -> Result<bool, End> {
+        match core::mem::replace(&mut self.input, Input::Header) {
+            Input::Header => self.receive_header(),
+            Input::Data(data) => self.receive_data(data),
+        }
+    }
+
+    // Has at least `n` bytes in the stage; false if they are not there yet.
+    fn want(&mut self, n: usize) -> Result<bool, End> {
+        while self.link.rx.available() < n {
+            match self.link.fill(None)? {
+                Filled::Got(_) => {}
+                Filled::Nothing => return Ok(false),
+                Filled::End => return Err(End::Lost),
+            }
+        }
+        Ok(true)
+    }
+
+    fn receive_header(&mut self) -> Result<bool, End> {
+        if !self.want(BHS_LEN)? {
+            return Ok(false);
+        }
+        let mut bhs = [0; BHS_LEN];
+        self.link.rx.peek(&mut bhs);
+        let head = Head::of(&bhs);
+        if let Err(wrong) = head.check_lengths(self.parameters.max_recv) {
+            self.reject(&bhs, &wrong)?;
+            return Ok(true);
+        }
+        let ahs_len = usize::from(head.ahs_len);
+        if !self.want(BHS_LEN.saturating_add(ahs_len))? {
+            return Ok(false);
+        }
+        self.link.rx.skip(BHS_LEN);
+        let mut ahs = [0; 1020];
+        let ahs = ahs.get_mut(..ahs_len).unwrap_or_default();
+        self.link.rx.take(ahs);
+        self.timers.heard();
+        let parsed = pdu::parse(&bhs).and_then(|(_, request)| {
+            admits(self.kind, &request)?;
+            Ok(request)
+        });
+        let data = match parsed {
+            Ok(request) => self.request(&bhs, &head, ahs, &request)?,
+            Err(wrong) => {
+                self.reject(&bhs, &wrong)?;
+                Data::nothing(&head)
+            }
+        };
+        self.receive_data(data)
+    }
+
+    fn request(
+        &mut self,
+        bhs: &Bhs,
+        head: &Head,
+        ahs: &[u8],
+        request: &Request,
+    ) -> Result<Data, End> {
+        let data = match request {
+            Request::ScsiCommand(r) => self.scsi_command(bhs, head, ahs, r),
+            Request::DataOut(r) => self.data_out(bhs, head, r),
+            Request::NopOut(r) => self.nop_out(bhs, head, r),
+            Request::Tmf(r) => self.manage(bhs, head, r),
+            Request::Text(r) => self.text_request(bhs, head, r),
+            Request::Logout(r) => self.logout(bhs, head, r),
+            // `admits` refuses them.
+            Request::Login(_) | Request::Snack(_) => Ok(Data::nothing(head)),
+        };
+        Ok(data?)
+    }
+
+    fn receive_data(&mut self, mut data: Data) -> Result<bool, End> {
+        while data.keep > 0 || data.skip > 0 {
+            if self.closing {
+                return Ok(true);
+            }
+            let buffer = match &data.to {
+                To::Write(i) => self.writes.buffer(*i),
+                To::Ping(_, _, buffer) => Some(buffer),
+                To::Text(_) | To::Nothing => None,
+            };
+            let staged;
+            if data.keep > 0 {
+                staged = match (&data.to, buffer) {
+                    (To::Text(_), _) => self.texts.take(&mut self.link.rx, data.off, data.keep),
+                    (_, Some(buffer)) => self.link.rx.copy(buffer, data.off, data.keep),
+                    // The command has gone: its data goes nowhere.
+                    (_, None) => {
+                        data.skip = data.skip.saturating_add(data.keep);
+                        data.keep = 0;
+                        continue;
+                    }
+                };
+                data.off = data.off.saturating_add(staged);
+                data.keep = data.keep.saturating_sub(staged);
+            } else {
+                staged = self.link.rx.skip(data.skip);
+                data.skip = data.skip.saturating_sub(staged);
+            }
+            if staged > 0 {
+                continue;
+            }
+            let direct = buffer
+                .filter(|_| data.keep > 0)
+                .map(|b| (b, data.off, data.keep));
+            match self.link.fill(direct)? {
+                Filled::Got(n) => {
+                    self.timers.heard();
+                    data.off = data.off.saturating_add(n);
+                    data.keep = data.keep.saturating_sub(n);
+                }
+                Filled::Nothing => {
+                    self.input = Input::Data(data);
+                    return Ok(false);
+                }
+                Filled::End => return Err(End::Lost),
+            }
+        }
+        match data.to {
+            To::Nothing => {}
+            To::Write(index) => self.go_on(index)?,
+            To::Ping(itt, numbered, buffer) => self.answer_ping(itt, numbered, buffer)?,
+            To::Text(pdu) => self.text_complete(&pdu)?,
+        }
+        Ok(true)
+    }
+}

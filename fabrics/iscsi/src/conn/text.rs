@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Text negotiation in full feature phase, SendTargets above all (RFC 7143, 11.10, Appendix C).
+
+use super::{
+    ffp::Ffp,
+    receive::{Data, To},
+};
+use crate::{group::Group, rx::Rx, target::Target};
+use iscsi_proto::{
+    ffp::text::{self, Asked, Exchange, SendTargets, Step},
+    pdu::{Head, TextRequest, TextResponse},
+    text::{Full, Writer, TEXT_MAX},
+    wire::Bhs,
+};
+use kernel::{alloc::KVVec, prelude::*};
+
+/// The longest reply to SendTargets: some thousands of targets.
+const MAX_REPLY: usize = 1 << 20;
+
+/// The text of a connection. Its memory is there only while a sequence is.
+pub(super) struct Texts {
+    exchange: Exchange,
+    input: KVec<u8>,
+    reply: KVVec<u8>,
+}
+
+impl Texts {
+    pub(super) fn new() -> Self {
+        Texts {
+            exchange: Exchange::default(),
+            input: KVec::new(),
+            reply: KVVec::new(),
+        }
+    }
+
+    /// Takes up to `len` bytes of text from the stage to `off`; returns how many.
+    pub(super) fn take(&mut self, rx: &mut Rx, off: usize, len: usize) -> usize {
+        let n = len.min(rx.available());
+        let end = off.saturating_add(n);
+        let taken = self.input.get_mut(off..end).is_some_and(|to| rx.take(to));
+        if taken {
+            n
+        } else {
+            0
+        }
+    }
+
+    fn forget(&mut self) {
+        self.input = KVec::new();
+        self.reply = KVVec::new();
+    }
+}
+
+impl Ffp {
+    pub(super) fn text_request(
+        &mut self,
+        bhs: &Bhs,
+        head: &Head,
+        pdu: &TextRequest,
+    ) -> Result<Data> {
+        if !self.numbered(bhs, head, pdu.cmd_sn, pdu.exp_stat_sn)? {
+            return Ok(Data::nothing(head));
+        }
+        if !head.immediate {
+            // One at a time: the window opens again at once.
+            self.window.release();
+        }
+        let held = match self.texts.exchange.held(pdu) {
+            Ok(held) => held,
+            Err(wrong) => {
+                self.reject(bhs, &wrong)?;
+                return Ok(Data::nothing(head));
+            }
+        };
+        if self.texts.input.is_empty() {
+            self.texts.input = KVec::from_elem(0, TEXT_MAX, GFP_KERNEL)?;
+        }
+        let keep = pdu.data_len.bytes() as usize;
+        Ok(Data::new(To::Text(*pdu), head, held, keep))
+    }
+
+    /// The text of a request is there.
+    pub(super) fn text_complete(&mut self, pdu: &TextRequest) -> Result {
+        let end = match self.texts.exchange.held(pdu) {
+            Ok(held) => held.saturating_add(pdu.data_len.bytes() as usize),
+            Err(_) => 0,
+        };
+        let max = self.parameters.max_xmit;
+        let (window, stat) = (&self.window, &mut self.stat);
+        let step = self
+            .texts
+            .exchange
+            .request(pdu, max, || window.numbers(stat));
+        match step {
+            Ok(Step::Complete) => self.answer_text(pdu, end),
+            Ok(Step::More(response)) => self.send_text(&response, 0),
+            Ok(Step::Send { pdu, offset }) => self.send_text(&pdu, offset),
+            Err(wrong) => self.reject_text(pdu, &wrong),
+        }
+    }
+
+    fn reject_text(&mut self, pdu: &TextRequest, wrong: &iscsi_proto::error::Error) -> Result {
+        self.texts.exchange.reset();
+        self.texts.forget();
+        let mut bhs = [0; 48];
+        pdu.emit(&mut bhs);
+        self.reject(&bhs, wrong)
+    }
+
+    fn send_text(&mut self, pdu: &TextResponse, offset: usize) -> Result {
+        let mut bhs = [0; 48];
+        pdu.emit(&mut bhs);
+        let end = offset.saturating_add(pdu.data_len.bytes() as usize);
+        let data = self.texts.reply.get(offset..end).unwrap_or_default();
+        self.link.send(&bhs, data)?;
+        if pdu.flags.last() {
+            self.texts.forget();
+        }
+        Ok(())
+    }
+
+    fn answer_text(&mut self, pdu: &TextRequest, end: usize) -> Result {
+        let mut size = TEXT_MAX;
+        // The reply's length is known when it is written: a list that finds no room is begun again with more.
+        let total = loop {
+            let mut reply = KVVec::from_elem(0u8, size, GFP_KERNEL)?;
+            let input = self.texts.input.get(..end).unwrap_or_default();
+            let mut out = Writer::new(&mut reply);
+            let asked = match text::answer(self.kind, input, &mut out) {
+                Ok(asked) => asked,
+                Err(wrong) => return self.reject_text(pdu, &wrong),
+            };
+            let Asked {
+                send_targets,
+                peer_recv,
+            } = asked;
+            let written = match send_targets {
+                Some(which) => self.send_targets(&which, &mut out),
+                None => Ok(()),
+            };
+            let total = out.len();
+            match written {
+                Err(Full) if size < MAX_REPLY => {
+                    size = size.saturating_mul(4);
+                    continue;
+                }
+                Err(Full) => {
+                    pr_warn!(
+                        "iscsi: SendTargets of {}: the list is cut\n",
+                        self.initiator
+                    );
+                }
+                Ok(()) => {}
+            }
+            if let Some(max) = peer_recv {
+                self.parameters.max_xmit = max.min(self.own_max_xmit());
+            }
+            self.texts.reply = reply;
+            break total;
+        };
+        let sn = self.window.numbers(&mut self.stat);
+        let max = self.parameters.max_xmit;
+        match self.texts.exchange.reply(total, max, sn) {
+            Step::Send { pdu, offset } => self.send_text(&pdu, offset),
+            Step::More(pdu) => self.send_text(&pdu, 0),
+            Step::Complete => Ok(()),
+        }
+    }
+
+    fn own_max_xmit(&self) -> u32 {
+        match &self.session {
+            Some(s) => s.private().group.params.lock().config.max_xmit,
+            None => iscsi_proto::negotiate::Config::default().max_xmit,
+        }
+    }
+
+    fn send_targets(&self, which: &SendTargets<'_>, out: &mut Writer<'_>) -> Result<(), Full> {
+        let own = self.session.as_ref().map(|s| &s.private().group.target);
+        match (which, own) {
+            (SendTargets::All, _) => {
+                let mut i = 0;
+                while let Some(target) = self.link.global.target_at(i) {
+                    self.describe(&target, out)?;
+                    i = i.saturating_add(1);
+                }
+                Ok(())
+            }
+            (SendTargets::Own, Some(target)) => self.describe(target, out),
+            (SendTargets::Own, None) => Ok(()),
+            (SendTargets::Named(name), Some(target)) if target.name.bytes() == *name => {
+                self.describe(target, out)
+            }
+            (SendTargets::Named(_), Some(_)) => Ok(()),
+            (SendTargets::Named(name), None) => match self.link.global.target(name) {
+                Some(target) => self.describe(&target, out),
+                None => Ok(()),
+            },
+        }
+    }
+
+    // Writes a target's name and the addresses of its groups, if the initiator may see one of them.
+    fn describe(&self, target: &Target, out: &mut Writer<'_>) -> Result<(), Full> {
+        let mut named = false;
+        let mut i = 0;
+        while let Some(group) = target.group_at(i) {
+            i = i.saturating_add(1);
+            if !group.is_shown_to(&self.initiator) {
+                continue;
+            }
+            if !named {
+                text::target_name(out, target.name.bytes())?;
+                named = true;
+            }
+            self.describe_portals(&group, out)?;
+        }
+        Ok(())
+    }
+
+    fn describe_portals(&self, group: &Group, out: &mut Writer<'_>) -> Result<(), Full> {
+        for p in group.portals.lock().iter() {
+            let mut address = p.portal.address.to_socket_addr();
+            // A portal on all addresses is reached at the one that the initiator has found.
+            if p.portal.address.is_any() {
+                address.set_ip(self.link.local.to_socket_addr().ip());
+            }
+            text::target_address(out, address, group.tag)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What happens when nothing comes: pings (RFC 7143, 11.19), data that is awaited, idle discovery sessions.
+
+use super::ffp::{End, Ffp};
+use crate::session::Shared;
+use iscsi_proto::{
+    pdu::NopIn,
+    wire::{DataLen, Itt, Lun, Ttt},
+};
+use kernel::prelude::*;
+use lio_glue::thread::now_ms;
+
+/// The index in the transfer tags of pings: no command has it.
+const PING_INDEX: u16 = 0xfffd;
+/// How long a discovery session may be silent, in milliseconds.
+const DISCOVERY_IDLE_MS: u64 = 30_000;
+/// When there is nothing to watch, in milliseconds.
+const LONG: u64 = 60_000;
+
+/// A connection's clock.
+pub(super) struct Timers {
+    now: u64,
+    // When something came last.
+    heard: u64,
+    // When to look next.
+    next: u64,
+    // The ping that is not answered yet, and since when.
+    ping: Option<(Ttt, u64)>,
+    rounds: u32,
+    /// There is more to do at once.
+    pub(super) busy: bool,
+}
+
+impl Timers {
+    pub(super) fn new(now: u64) -> Self {
+        Timers {
+            now,
+            heard: now,
+            next: now,
+            ping: None,
+            rounds: 0,
+            busy: true,
+        }
+    }
+
+    /// How long to sleep.
+    pub(super) fn sleep_ms(&self) -> Option<u32> {
+        if self.busy {
+            return Some(0);
+        }
+        let left = self.next.saturating_sub(self.now);
+        // At least a tick, lest a timer that is due spins.
+        Some(u32::try_from(left).unwrap_or(u32::MAX).max(1))
+    }
+
+    /// Takes the time, and says whether it is time to look.
+    pub(super) fn is_due(&mut self) -> bool {
+        self.now = now_ms();
+        self.now >= self.next
+    }
+
+    /// The time as it was taken last.
+    pub(super) fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// Something came.
+    pub(super) fn heard(&mut self) {
+        self.heard = self.now;
+    }
+
+    /// The initiator answered a ping.
+    pub(super) fn answered(&mut self, ttt: Ttt) {
+        if self.ping.is_some_and(|(t, _)| t == ttt) {
+            self.ping = None;
+        }
+    }
+
+    /// Has [`Ffp::check_timers`] called at `at`, or before.
+    pub(super) fn watch(&mut self, at: u64) {
+        self.next = self.next.min(at);
+    }
+}
+
+impl Ffp {
+    pub(super) fn check_timers(&mut self, shared: Option<&Shared>) -> Result<(), End> {
+        let now = self.timers.now;
+        self.timers.next = now.saturating_add(LONG);
+        let Some(shared) = shared else {
+            let until = self.timers.heard.saturating_add(DISCOVERY_IDLE_MS);
+            if now >= until {
+                return Err(End::Stopped("a discovery session was silent for too long"));
+            }
+            self.timers.watch(until);
+            return Ok(());
+        };
+        if let Some(until) = self.writes.earliest_deadline() {
+            if now >= until {
+                return Err(End::Timeout("write data that was asked for did not come"));
+            }
+            self.timers.watch(until);
+        }
+        let (silence, patience) = shared.nop_timeouts_ms();
+        if let Some((_, since)) = self.timers.ping {
+            // Whatever comes shows that the initiator is there; but then it has not answered, which it must.
+            let until = since.max(self.timers.heard).saturating_add(patience);
+            if now >= until {
+                return Err(End::Timeout("a ping was not answered"));
+            }
+            self.timers.watch(until);
+        } else if silence > 0 {
+            let until = self.timers.heard.saturating_add(silence);
+            if now >= until {
+                self.ping()?;
+                self.timers.watch(now.saturating_add(patience));
+            } else {
+                self.timers.watch(until);
+            }
+        }
+        Ok(())
+    }
+
+    fn ping(&mut self) -> Result {
+        self.timers.rounds = self.timers.rounds.wrapping_add(1);
+        let ttt = Ttt::new(PING_INDEX, self.timers.rounds);
+        let mut bhs = [0; 48];
+        NopIn {
+            data_len: DataLen::at_most(0),
+            lun: Lun::default(),
+            itt: Itt::NONE,
+            ttt,
+            sn: self.window.with_stat_sn(self.stat.next()),
+        }
+        .emit(&mut bhs);
+        self.link.send(&bhs, &[])?;
+        self.timers.ping = Some((ttt, self.timers.now));
+        Ok(())
+    }
+}

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Target portal groups (RFC 7143, 4.4): what may be logged in to, by whom, and who is.
+
+use crate::{
+    acl::Acl,
+    name::Name,
+    params::Params,
+    portal::Portal,
+    session::{Shared, Stop},
+    target::Target,
+};
+use kernel::{
+    prelude::*,
+    str::CString,
+    sync::{
+        atomic::{Acquire, Atomic, Full, Relaxed, Release},
+        new_mutex, Arc, Mutex,
+    },
+};
+use lio_glue::wait::WaitQueue;
+use target_core::tpg::Tpg;
+
+/// How long a disabled group's sessions may take to end before the log tells of it, in milliseconds.
+const PATIENCE_MS: u32 = 30_000;
+
+/// A number that is read without a lock.
+pub(crate) struct Setting(Atomic<u32>);
+
+impl Setting {
+    pub(crate) const fn new(v: u32) -> Self {
+        Setting(Atomic::new(v))
+    }
+
+    pub(crate) fn get(&self) -> u32 {
+        self.0.load(Relaxed)
+    }
+
+    pub(crate) fn is_on(&self) -> bool {
+        self.get() != 0
+    }
+
+    pub(crate) fn set(&self, v: u32) {
+        self.0.store(v, Relaxed);
+    }
+}
+
+/// The files of a portal group's `attrib/`.
+pub(crate) struct Attrib {
+    /// Logins need authentication. There is none yet: with it on, nobody can log in.
+    pub(crate) authentication: Setting,
+    /// Seconds.
+    pub(crate) login_timeout: Setting,
+    pub(crate) generate_node_acls: Setting,
+    pub(crate) default_cmdsn_depth: Setting,
+    pub(crate) cache_dynamic_acls: Setting,
+    pub(crate) demo_mode_write_protect: Setting,
+    pub(crate) prod_mode_write_protect: Setting,
+    pub(crate) demo_mode_discovery: Setting,
+    pub(crate) tpg_enabled_sendtargets: Setting,
+    pub(crate) login_keys_workaround: Setting,
+}
+
+impl Attrib {
+    const fn new() -> Self {
+        Attrib {
+            authentication: Setting::new(1),
+            login_timeout: Setting::new(15),
+            generate_node_acls: Setting::new(0),
+            default_cmdsn_depth: Setting::new(64),
+            cache_dynamic_acls: Setting::new(0),
+            demo_mode_write_protect: Setting::new(1),
+            prod_mode_write_protect: Setting::new(0),
+            demo_mode_discovery: Setting::new(1),
+            tpg_enabled_sendtargets: Setting::new(1),
+            login_keys_workaround: Setting::new(1),
+        }
+    }
+}
+
+/// A network portal of a group: the name as the administrator wrote it, and the socket, which other groups may share.
+pub(crate) struct GroupPortal {
+    pub(crate) name: CString,
+    pub(crate) portal: Arc<Portal>,
+}
+
+/// A target portal group.
+#[pin_data]
+pub(crate) struct Group {
+    pub(crate) target: Arc<Target>,
+    pub(crate) tag: u16,
+    pub(crate) core: Arc<Tpg>,
+    enabled: Atomic<u32>,
+    pub(crate) attrib: Attrib,
+    #[pin]
+    pub(crate) params: Mutex<Params>,
+    #[pin]
+    pub(crate) portals: Mutex<KVec<GroupPortal>>,
+    #[pin]
+    acls: Mutex<KVec<Arc<Acl>>>,
+    #[pin]
+    sessions: Mutex<KVec<Arc<Shared>>>,
+    // How many sessions have left, ever, and who waits for that.
+    departures: Atomic<u32>,
+    #[pin]
+    left: WaitQueue,
+}
+
+/// What came of [`Group::enter`].
+pub(crate) enum Entered {
+    /// The session is in.
+    Yes,
+    /// The group is disabled.
+    Disabled,
+    /// The initiator's ACL is not the one any more with which the session was made.
+    AclChanged,
+    /// A session of the same initiator port is there, and has to end first (RFC 7143, 6.3.5).
+    Replaces(Arc<Shared>),
+}
+
+impl Group {
+    pub(crate) fn new(target: &Arc<Target>, tag: u16, core: &Arc<Tpg>) -> Result<Arc<Self>> {
+        let params = Params::new()?;
+        Arc::pin_init(
+            pin_init!(Group {
+                target: target.clone(),
+                tag,
+                core: core.clone(),
+                enabled: Atomic::new(0),
+                attrib: Attrib::new(),
+                params <- new_mutex!(params, "iscsi::Group::params"),
+                portals <- new_mutex!(KVec::new(), "iscsi::Group::portals"),
+                acls <- new_mutex!(KVec::new(), "iscsi::Group::acls"),
+                sessions <- new_mutex!(KVec::new(), "iscsi::Group::sessions"),
+                departures: Atomic::new(0),
+                left <- WaitQueue::new(),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    pub(crate) fn is_enabled(&self) -> bool {
+        self.enabled.load(Acquire) != 0
+    }
+
+    /// Lets logins in.
+    pub(crate) fn enable(&self) {
+        self.enabled.store(1, Release);
+    }
+
+    /// Lets no login in any more, ends the sessions and waits for them.
+    pub(crate) fn disable(&self) {
+        {
+            // Under the lock that `enter` holds, so that no session comes in after this.
+            let _sessions = self.sessions.lock();
+            self.enabled.store(0, Release);
+        }
+        self.stop_sessions(Stop::Disabled, |_| true);
+    }
+
+    /// Ends the sessions that `which` chooses, and waits for them: process context, and no thread of a session.
+    pub(crate) fn stop_sessions(&self, why: Stop, which: impl Fn(&Shared) -> bool) {
+        self.tell_sessions(why, &which);
+        while !self.wait_gone(&which, PATIENCE_MS) {
+            pr_warn!(
+                "{}: sessions still have commands with the back end\n",
+                self.core.path()
+            );
+        }
+    }
+
+    // Waits until no session that `which` chooses is there; gives up when none has left for so many milliseconds.
+    fn wait_gone(&self, which: impl Fn(&Shared) -> bool, timeout_ms: u32) -> bool {
+        loop {
+            let seen = self.departures.load(Acquire);
+            if !self.sessions.lock().iter().any(|s| which(s)) {
+                return true;
+            }
+            if !self
+                .left
+                .wait_until(timeout_ms, || self.departures.load(Acquire) != seen)
+            {
+                return false;
+            }
+        }
+    }
+
+    /// Ends the sessions that `which` chooses, without waiting.
+    pub(crate) fn tell_sessions(&self, why: Stop, which: impl Fn(&Shared) -> bool) {
+        for s in self.sessions.lock().iter().filter(|s| which(s)) {
+            s.stop(why);
+        }
+    }
+
+    /// Calls `f` with each session.
+    pub(crate) fn each_session(&self, mut f: impl FnMut(&Arc<Shared>)) {
+        for s in self.sessions.lock().iter() {
+            f(s);
+        }
+    }
+
+    /// Sessions that are logged in.
+    pub(crate) fn session_count(&self) -> usize {
+        self.sessions.lock().len()
+    }
+
+    /// Lets a session in, unless the group is disabled or the initiator port has a session that must end before.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub(crate) fn enter(&self, session: &Arc<Shared>) -> Result<Entered> {
+        let mut sessions = self.sessions.lock();
+        if !self.is_enabled() {
+            return Ok(Entered::Disabled);
+        }
+        let same = match (self.acl(&session.initiator), &session.acl) {
+            (None, None) => true,
+            (Some(now), Some(then)) => Arc::ptr_eq(&now, then),
+            _ => false,
+        };
+        if !same {
+            return Ok(Entered::AclChanged);
+        }
+        if let Some(old) = sessions
+            .iter()
+            .find(|s| s.isid == session.isid && s.initiator == session.initiator)
+        {
+            return Ok(Entered::Replaces(old.clone()));
+        }
+        sessions.push(session.clone(), GFP_KERNEL)?;
+        Ok(Entered::Yes)
+    }
+
+    /// A session that was let in has ended.
+    pub(crate) fn leave(&self, session: &Arc<Shared>) {
+        self.sessions.lock().retain(|s| !Arc::ptr_eq(s, session));
+        self.departures.fetch_add(1, Full);
+        self.left.wake_all();
+    }
+
+    /// Waits until `session` has left; whether it has in so many milliseconds.
+    pub(crate) fn wait_left(&self, session: &Arc<Shared>, timeout_ms: u32) -> bool {
+        self.wait_gone(|s| core::ptr::eq(s, &**session), timeout_ms)
+    }
+
+    /// Whether the group is reached through `portal`.
+    pub(crate) fn has_portal(&self, portal: &Arc<Portal>) -> bool {
+        let portals = self.portals.lock();
+        portals.iter().any(|p| Arc::ptr_eq(&p.portal, portal))
+    }
+
+    /// The ACL of an initiator.
+    pub(crate) fn acl(&self, initiator: &Name) -> Option<Arc<Acl>> {
+        self.acls
+            .lock()
+            .iter()
+            .find(|a| a.name == *initiator)
+            .cloned()
+    }
+
+    /// Takes an ACL in. A session that the initiator has without it ends: it comes back with the ACL's own view.
+    pub(crate) fn add_acl(&self, acl: &Arc<Acl>) -> Result {
+        self.acls.lock().push(acl.clone(), GFP_KERNEL)?;
+        self.tell_sessions(Stop::AclChanged, |s| {
+            s.acl.is_none() && s.initiator == acl.name
+        });
+        Ok(())
+    }
+
+    /// Forgets an ACL and ends its sessions.
+    pub(crate) fn remove_acl(&self, acl: &Acl) {
+        self.acls.lock().retain(|a| !core::ptr::eq(&**a, acl));
+        self.stop_sessions(Stop::AclChanged, |s| {
+            s.acl.as_ref().is_some_and(|a| core::ptr::eq(&**a, acl))
+        });
+    }
+
+    /// Whether an initiator may learn of the group by SendTargets (RFC 7143, Appendix C), as far as names go.
+    pub(crate) fn is_shown_to(&self, initiator: &Name) -> bool {
+        if self.attrib.tpg_enabled_sendtargets.is_on() && !self.is_enabled() {
+            return false;
+        }
+        if self.attrib.generate_node_acls.is_on() || self.attrib.demo_mode_discovery.is_on() {
+            return true;
+        }
+        self.acl(initiator).is_some()
+    }
+
+    /// The directory is being removed.
+    pub(crate) fn removed(&self) {
+        self.disable();
+        self.target.remove_group(self);
+    }
+}

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The iSCSI fabric (RFC 7143): targets over TCP.
+//!
+//! Each connection has one thread, which owns all of the connection's state without a lock: it receives, has the
+//! engine run commands, takes their replies from a lock-free list that any context appends to, and sends. The
+//! protocol itself is the pure crate `iscsi_proto`.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`portal`], [`limits`] | listening sockets, and how many connections may come in |
+//! | [`conn`] | a connection: login, full feature phase, its end |
+//! | [`rx`], [`tx`] | bytes in and out, from and to the pages where data lies |
+//! | [`target`], [`group`], [`acl`], [`session`] | what is configured, and who is logged in |
+//! | [`tree`] | the directories below `target/iscsi` |
+
+#![deny(unsafe_code)]
+
+mod acl;
+mod conn;
+mod group;
+mod limits;
+mod log;
+mod name;
+mod params;
+mod portal;
+mod ring;
+mod rx;
+mod session;
+mod stats;
+mod target;
+mod tree;
+mod tx;
+
+use kernel::{prelude::*, sync::Arc};
+use lio_glue::global::{Global, Holder};
+use session::{event, Shared};
+use target_core::{
+    fabric::Fabric,
+    registry::{register_fabric, FabricRegistration},
+};
+
+type Session = target_core::session::Session<Iscsi>;
+type Reply = target_core::command::Reply<Iscsi>;
+
+/// The data path: see [`Fabric`].
+pub(crate) struct Iscsi;
+
+/// The fabric's data of one command.
+#[derive(Default)]
+pub(crate) struct Request {
+    /// Initiator task tag.
+    itt: u32,
+    /// The command took a number of the window.
+    numbered: bool,
+    /// R2Ts that were sent for it.
+    r2ts: u32,
+    /// Unsolicited data is still to come, and to be thrown away: the reply waits for that.
+    drains: bool,
+}
+
+impl Fabric for Iscsi {
+    const NAME: &'static str = "iscsi";
+    type Request = Request;
+    type Session = Arc<Shared>;
+
+    fn reply(reply: Reply) {
+        let shared = reply.session().private().clone();
+        if shared.replies.push(reply) {
+            shared.waker.wake(event::REPLY);
+        }
+    }
+
+    fn kick(session: &Session) {
+        session.private().waker.wake(event::KICK);
+    }
+}
+
+static GLOBAL: Global<target::Global> = Global::new();
+
+module! {
+    type: Module,
+    name: "iscsi_target_mod",
+    authors: ["The lio-rs authors"],
+    description: "iSCSI target",
+    license: "GPL",
+}
+
+struct Module {
+    // In this order: what comes later is used by what comes before.
+    _registration: FabricRegistration,
+    _global: Holder<target::Global>,
+}
+
+impl kernel::Module for Module {
+    fn init(module: &'static ThisModule) -> Result<Self> {
+        let global = GLOBAL.hold(target::Global::new(module)?)?;
+        let registration = register_fabric(&tree::KIND, module)?;
+        Ok(Module {
+            _registration: registration,
+            _global: global,
+        })
+    }
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The receiving half of a connection.
+//!
+//! Bytes come into a small stage, several PDUs with one call where they are short. The data of a longer one goes
+//! straight into its buffer, and with the same call what follows it into the stage.
+
+use kernel::prelude::*;
+use lio_glue::{
+    buffer::Buffer,
+    socket::{IovSpace, Socket},
+};
+
+/// Bytes of the stage: what is copied once more at most per call.
+const STAGE: usize = 8192;
+/// Segments of one call: 512 KiB of single pages.
+const SEGMENTS: usize = 130;
+
+/// What a call of [`Rx::fill`] came to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Filled {
+    /// So many bytes went into the data; perhaps others into the stage.
+    Got(usize),
+    /// Nothing is there now.
+    Nothing,
+    /// The other side has closed.
+    End,
+}
+
+/// What was received and not looked at yet.
+pub(crate) struct Rx {
+    stage: Buffer,
+    start: usize,
+    end: usize,
+    space: IovSpace,
+}
+
+impl Rx {
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Rx {
+            stage: Buffer::alloc(STAGE, false)?,
+            start: 0,
+            end: 0,
+            space: IovSpace::new(SEGMENTS)?,
+        })
+    }
+
+    /// Bytes in the stage.
+    pub(crate) fn available(&self) -> usize {
+        self.end.saturating_sub(self.start)
+    }
+
+    /// Takes `out.len()` bytes from the stage, if there are so many.
+    pub(crate) fn take(&mut self, out: &mut [u8]) -> bool {
+        if self.available() < out.len() {
+            return false;
+        }
+        self.stage.read_at(self.start, out);
+        self.skip(out.len());
+        true
+    }
+
+    /// Copies `out.len()` bytes from the stage, which has so many.
+    pub(crate) fn peek(&self, out: &mut [u8]) {
+        self.stage.read_at(self.start, out);
+    }
+
+    /// Drops up to `n` bytes of the stage; returns how many.
+    pub(crate) fn skip(&mut self, n: usize) -> usize {
+        let n = n.min(self.available());
+        self.start = self.start.saturating_add(n);
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+        }
+        n
+    }
+
+    /// Moves up to `len` bytes from the stage to `at` of `to`; returns how many.
+    pub(crate) fn copy(&mut self, to: &Buffer, at: usize, len: usize) -> usize {
+        let len = len.min(self.available());
+        let n = to.copy_from(at, &self.stage, self.start, len);
+        self.skip(n)
+    }
+
+    /// Receives what is there: first `len` bytes into `data` at `off`, if the stage is empty, then into the stage.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub(crate) fn fill(
+        &mut self,
+        sock: &Socket,
+        data: Option<(&Buffer, usize, usize)>,
+    ) -> Result<Filled> {
+        if self.start > 0 && STAGE.saturating_sub(self.end) < STAGE / 2 {
+            // Only a part of a header and its additional segments is ever left here when more is wanted.
+            let mut left = [0; 48 + 1020];
+            let n = self.available().min(left.len());
+            if n == self.available() {
+                if let Some(left) = left.get_mut(..n) {
+                    self.stage.read_at(self.start, left);
+                    self.stage.write_at(0, left);
+                    self.start = 0;
+                    self.end = n;
+                }
+            }
+        }
+        let mut iov = self.space.begin();
+        let mut direct = 0;
+        let mut whole = true;
+        if let (Some((buffer, off, len)), true) = (data, self.start == self.end) {
+            direct = iov.buffer(buffer, off, len);
+            whole = direct == len;
+        }
+        if whole {
+            iov.buffer(&self.stage, self.end, STAGE.saturating_sub(self.end));
+        }
+        if iov.is_empty() {
+            return Err(EIO);
+        }
+        match sock.recv(&iov) {
+            Ok(0) => Ok(Filled::End),
+            Ok(n) => {
+                let into_data = n.min(direct);
+                self.end = self
+                    .end
+                    .saturating_add(n.saturating_sub(into_data))
+                    .min(STAGE);
+                Ok(Filled::Got(into_data))
+            }
+            Err(e) if e == EAGAIN => Ok(Filled::Nothing),
+            Err(e) => Err(e),
+        }
+    }
+}

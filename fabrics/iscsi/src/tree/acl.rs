@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Files of `acls/IQN` itself.
+
+use crate::{
+    acl::Acl,
+    session::{Shared, State, Stop},
+};
+use kernel::{prelude::*, sync::atomic::Relaxed};
+use lio_configfs::{attributes, Page, Value};
+
+/// The longest tag, in bytes with its newline.
+const MAX_TAG: usize = 63;
+
+attributes! {
+    pub(super) static BASE: Acl = {
+        ro "info" => show_info;
+        rw "cmdsn_depth" => |acl, page| write!(page, "{}\n", acl.core.depth()), store_depth;
+        rw "tag" => |acl, page| { page.put(&acl.core.tag().lock()); Ok(()) }, store_tag;
+    }
+}
+
+fn show_info(acl: &Acl, page: &mut Page<'_>) -> Result {
+    match acl.session() {
+        Some(session) => session_info(&session, page),
+        None => write!(
+            page,
+            "No active iSCSI Session for Initiator Endpoint: {}\n",
+            acl.name.str()
+        ),
+    }
+}
+
+// Tools parse these lines: they are those of the stock module.
+fn session_info(s: &Shared, page: &mut Page<'_>) -> Result {
+    let (state, conn) = match s.state() {
+        State::LoggedIn => ("TARG_SESS_STATE_LOGGED_IN", "TARG_CONN_STATE_LOGGED_IN"),
+        State::Ending => ("TARG_SESS_STATE_FAILED", "TARG_CONN_STATE_CLEANUP_WAIT"),
+    };
+    write!(page, "InitiatorName: {}\n", s.initiator.str())?;
+    write!(page, "InitiatorAlias: {}\n", s.alias.str())?;
+    write!(page, "LIO Session ID: {}   ISID: 0x", s.number)?;
+    for (i, byte) in s.isid.iter().enumerate() {
+        let space = if i == 0 { "" } else { " " };
+        write!(page, "{space}{byte:02x}")?;
+    }
+    write!(page, "  TSIH: {}  SessionType: Normal\n", s.tsih)?;
+    write!(page, "Session State: {state}\n")?;
+    write!(
+        page,
+        "---------------------[iSCSI Session Values]-----------------------\n"
+    )?;
+    write!(
+        page,
+        "  CmdSN/WR  :  CmdSN/WC  :  ExpCmdSN  :  MaxCmdSN  :     ITT    :     TTT\n"
+    )?;
+    let (exp, max) = (s.exp_cmd_sn.load(Relaxed), s.max_cmd_sn.load(Relaxed));
+    let open = max.wrapping_sub(exp).wrapping_add(1);
+    write!(
+        page,
+        " 0x{:08x}   0x{:08x}   0x{:08x}   0x{:08x}   0x{:08x}   0x{:08x}\n",
+        s.depth, open, exp, max, 0, 0
+    )?;
+    write!(
+        page,
+        "----------------------[iSCSI Connections]-------------------------\n"
+    )?;
+    write!(page, "CID: {}  Connection State: {conn}\n", s.cid)?;
+    let mut text = [0; 64];
+    let n = s.peer.print(false, &mut text);
+    write!(page, "   Address ")?;
+    page.put(text.get(..n).unwrap_or_default());
+    write!(page, " TCP  StatSN: 0x{:08x}\n", s.stat_sn.load(Relaxed))
+}
+
+// Sessions take it when they begin: those that are there begin again.
+fn store_depth(acl: &Acl, value: &Value<'_>) -> Result {
+    let depth = value.u32_in(1..=512)?;
+    if depth != acl.core.depth() {
+        acl.core.set_depth(depth);
+        acl.group.tell_sessions(Stop::AclChanged, |s| {
+            s.acl.as_ref().is_some_and(|a| core::ptr::eq(&**a, acl))
+        });
+    }
+    Ok(())
+}
+
+fn store_tag(acl: &Acl, value: &Value<'_>) -> Result {
+    let bytes = value.bytes();
+    if bytes.len() > MAX_TAG {
+        return Err(value.reject(EINVAL, fmt!("a tag has at most {MAX_TAG} bytes")));
+    }
+    let mut tag = KVec::new();
+    if !bytes.starts_with(b"NULL") {
+        tag.extend_from_slice(bytes, GFP_KERNEL)?;
+    }
+    *acl.core.tag().lock() = tag;
+    Ok(())
+}

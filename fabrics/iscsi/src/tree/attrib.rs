@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `attrib/` of portal groups and of ACLs.
+
+use crate::{acl::Acl, group::Group};
+use kernel::prelude::*;
+use lio_configfs::{attributes, Page, Value};
+
+// A file that has one value until what it chooses is implemented; that value can be written.
+fn fixed(value: &Value<'_>, is: u32, allowed: core::ops::RangeInclusive<u32>, why: &str) -> Result {
+    if value.u32_in(allowed)? == is {
+        return Ok(());
+    }
+    Err(value.reject(EOPNOTSUPP, fmt!("{why}")))
+}
+
+const ERL: &str = "error recovery above level 0 is not implemented yet";
+const PI: &str = "protection information is not implemented yet";
+const ORDER: &str = "data is always transferred in order";
+
+macro_rules! show {
+    ($field:ident) => {
+        |x, page| write!(page, "{}\n", x.attrib.$field.get())
+    };
+}
+
+macro_rules! flag {
+    ($field:ident) => {
+        |x, value| {
+            x.attrib.$field.set(value.u32_in(0..=1)?);
+            Ok(())
+        }
+    };
+}
+
+macro_rules! number {
+    ($field:ident, $range:expr) => {
+        |x, value| {
+            x.attrib.$field.set(value.u32_in($range)?);
+            Ok(())
+        }
+    };
+}
+
+attributes! {
+    /// Files of a portal group's `attrib/`.
+    pub(super) static GROUP: Group = {
+        rw "authentication" => show!(authentication), flag!(authentication);
+        rw "login_timeout" => show!(login_timeout), number!(login_timeout, 5..=30);
+        rw "generate_node_acls" => show!(generate_node_acls), store_generate;
+        rw "default_cmdsn_depth" => show!(default_cmdsn_depth), number!(default_cmdsn_depth, 1..=512);
+        rw "cache_dynamic_acls" => show!(cache_dynamic_acls), store_cache;
+        rw "demo_mode_write_protect" => show!(demo_mode_write_protect), flag!(demo_mode_write_protect);
+        rw "prod_mode_write_protect" => show!(prod_mode_write_protect), flag!(prod_mode_write_protect);
+        rw "demo_mode_discovery" => show!(demo_mode_discovery), flag!(demo_mode_discovery);
+        rw "default_erl" => |_, page| write!(page, "0\n"), |_, value| fixed(value, 0, 0..=2, ERL);
+        rw "t10_pi" => |_, page| write!(page, "0\n"), |_, value| fixed(value, 0, 0..=1, PI);
+        rw "fabric_prot_type" => |_, page| write!(page, "0\n"), |_, value| fixed(value, 0, 0..=3, PI);
+        rw "tpg_enabled_sendtargets" => show!(tpg_enabled_sendtargets), flag!(tpg_enabled_sendtargets);
+        rw "login_keys_workaround" => show!(login_keys_workaround), flag!(login_keys_workaround);
+    }
+
+    /// Files of an ACL's `attrib/`.
+    pub(super) static ACL: Acl = {
+        rw "dataout_timeout" => show!(dataout_timeout), number!(dataout_timeout, 2..=60);
+        rw "dataout_timeout_retries" => show!(dataout_timeout_retries), number!(dataout_timeout_retries, 1..=15);
+        rw "default_erl" => |_, page| write!(page, "0\n"), |_, value| fixed(value, 0, 0..=2, ERL);
+        rw "nopin_timeout" => show!(nopin_timeout), store_nopin_timeout;
+        rw "nopin_response_timeout" => show!(nopin_response_timeout), number!(nopin_response_timeout, 3..=60);
+        rw "random_datain_pdu_offsets" => |_, page| write!(page, "0\n"), |_, value| fixed(value, 0, 0..=1, ORDER);
+        rw "random_datain_seq_offsets" => |_, page| write!(page, "0\n"), |_, value| fixed(value, 0, 0..=1, ORDER);
+        rw "random_r2t_offsets" => |_, page| write!(page, "0\n"), |_, value| fixed(value, 0, 0..=1, ORDER);
+        rw "authentication" => show_authentication, store_authentication;
+    }
+}
+
+// Demo mode implies that what it made is kept, as in the stock module.
+fn store_generate(group: &Group, value: &Value<'_>) -> Result {
+    let on = value.u32_in(0..=1)?;
+    group.attrib.generate_node_acls.set(on);
+    if on == 1 {
+        group.attrib.cache_dynamic_acls.set(1);
+    }
+    Ok(())
+}
+
+fn store_cache(group: &Group, value: &Value<'_>) -> Result {
+    let on = value.u32_in(0..=1)?;
+    if on == 1 || !group.attrib.generate_node_acls.is_on() {
+        group.attrib.cache_dynamic_acls.set(on);
+    }
+    Ok(())
+}
+
+fn store_nopin_timeout(acl: &Acl, value: &Value<'_>) -> Result {
+    let n = value.u32_in(0..=60)?;
+    if matches!(n, 1..=2) {
+        return Err(value.reject(EINVAL, fmt!("0 or a number from 3 to 60 is wanted")));
+    }
+    acl.attrib.nopin_timeout.set(n);
+    Ok(())
+}
+
+fn show_authentication(acl: &Acl, page: &mut Page<'_>) -> Result {
+    write!(page, "{}\n", acl.attrib.authentication())
+}
+
+fn store_authentication(acl: &Acl, value: &Value<'_>) -> Result {
+    let n = value.i32()?;
+    if !(-1..=1).contains(&n) {
+        return Err(value.reject(EINVAL, fmt!("-1, 0 or 1 is wanted")));
+    }
+    acl.attrib.set_authentication(n);
+    Ok(())
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `param/`: what a portal group offers (RFC 7143, 13), and what an ACL's session has agreed on.
+
+use crate::{acl::Acl, group::Group};
+use iscsi_proto::negotiate::Parameters;
+use kernel::{prelude::*, str::CString};
+use lio_configfs::{attributes, Page, Value};
+
+fn yes_no(on: bool) -> &'static str {
+    if on {
+        "Yes"
+    } else {
+        "No"
+    }
+}
+
+fn parse_yes_no(value: &Value<'_>) -> Result<bool> {
+    match value.str()? {
+        "Yes" => Ok(true),
+        "No" => Ok(false),
+        _ => Err(value.reject(EINVAL, fmt!("Yes or No is wanted"))),
+    }
+}
+
+// A key that has one value until what it chooses is implemented: those of `same` mean this value, or leave the
+// choice to us.
+fn fixed(value: &Value<'_>, same: &[&str], why: &str) -> Result {
+    let text = value.str()?;
+    if same.contains(&text) {
+        return Ok(());
+    }
+    Err(value.reject(EOPNOTSUPP, fmt!("{why}")))
+}
+
+const DIGEST: &str = "digests are not implemented yet: only a list with None can be offered";
+const DIGESTS: &[&str] = &["CRC32C,None", "None,CRC32C", "None"];
+const MARKERS: &str = "markers are obsolete (RFC 7143, 13.25)";
+const IN_ORDER: &str = "data is always transferred in order";
+
+macro_rules! boolean {
+    (show $field:ident) => {
+        |g, page| write!(page, "{}\n", yes_no(g.params.lock().config.$field))
+    };
+    (store $field:ident) => {
+        |g, value| {
+            let on = parse_yes_no(value)?;
+            g.params.lock().config.$field = on;
+            Ok(())
+        }
+    };
+}
+
+macro_rules! number {
+    (show $field:ident) => {
+        |g, page| write!(page, "{}\n", g.params.lock().config.$field)
+    };
+    (store $field:ident, $type:ty, $range:expr) => {
+        |g, value| {
+            let n = <$type>::try_from(value.u32_in($range)?).map_err(|_| ERANGE)?;
+            g.params.lock().config.$field = n;
+            Ok(())
+        }
+    };
+}
+
+/// The length of a data segment or burst.
+const LENGTH: core::ops::RangeInclusive<u32> = 512..=16_777_215;
+
+attributes! {
+    /// Files of a portal group's `param/`.
+    pub(super) static GROUP: Group = {
+        rw "AuthMethod" => show_auth, store_auth;
+        rw "HeaderDigest" => |_, page| write!(page, "CRC32C,None\n"), |_, value| fixed(value, DIGESTS, DIGEST);
+        rw "DataDigest" => |_, page| write!(page, "CRC32C,None\n"), |_, value| fixed(value, DIGESTS, DIGEST);
+        rw "MaxConnections" => |_, page| write!(page, "1\n"),
+            |_, value| fixed(value, &["1"], "more than one connection to a session is not implemented yet");
+        rw "TargetAlias" => show_alias, store_alias;
+        rw "InitialR2T" => boolean!(show initial_r2t), boolean!(store initial_r2t);
+        rw "ImmediateData" => boolean!(show immediate_data), boolean!(store immediate_data);
+        rw "MaxRecvDataSegmentLength" => number!(show max_recv), number!(store max_recv, u32, LENGTH);
+        rw "MaxXmitDataSegmentLength" => number!(show max_xmit), number!(store max_xmit, u32, LENGTH);
+        rw "MaxBurstLength" => number!(show max_burst), number!(store max_burst, u32, LENGTH);
+        rw "FirstBurstLength" => number!(show first_burst), number!(store first_burst, u32, LENGTH);
+        rw "DefaultTime2Wait" => number!(show time2wait), number!(store time2wait, u16, 0..=3600);
+        rw "DefaultTime2Retain" => number!(show time2retain), number!(store time2retain, u16, 0..=3600);
+        rw "MaxOutstandingR2T" => number!(show max_outstanding_r2t), number!(store max_outstanding_r2t, u16, 1..=65535);
+        rw "DataPDUInOrder" => |_, page| write!(page, "Yes\n"), |_, value| fixed(value, &["Yes"], IN_ORDER);
+        rw "DataSequenceInOrder" => |_, page| write!(page, "Yes\n"), |_, value| fixed(value, &["Yes"], IN_ORDER);
+        rw "ErrorRecoveryLevel" => |_, page| write!(page, "0\n"),
+            |_, value| fixed(value, &["0"], "error recovery above level 0 is not implemented yet");
+        rw "IFMarker" => |_, page| write!(page, "No\n"), |_, value| fixed(value, &["No"], MARKERS);
+        rw "OFMarker" => |_, page| write!(page, "No\n"), |_, value| fixed(value, &["No"], MARKERS);
+        rw "IFMarkInt" => |_, page| write!(page, "Reject\n"), |_, value| fixed(value, &["Reject"], MARKERS);
+        rw "OFMarkInt" => |_, page| write!(page, "Reject\n"), |_, value| fixed(value, &["Reject"], MARKERS);
+    }
+
+    /// Files of an ACL's `param/`: those of its session.
+    pub(super) static ACL: Acl = {
+        ro "MaxConnections" => |acl, page| agreed(acl, page, |_| 1);
+        ro "InitialR2T" => |acl, page| agreed(acl, page, |p| p.initial_r2t.into());
+        ro "ImmediateData" => |acl, page| agreed(acl, page, |p| p.immediate_data.into());
+        ro "MaxBurstLength" => |acl, page| agreed(acl, page, |p| p.max_burst);
+        ro "FirstBurstLength" => |acl, page| agreed(acl, page, |p| p.first_burst);
+        ro "DefaultTime2Wait" => |acl, page| agreed(acl, page, |p| p.time2wait.into());
+        ro "DefaultTime2Retain" => |acl, page| agreed(acl, page, |p| p.time2retain.into());
+        ro "MaxOutstandingR2T" => |acl, page| agreed(acl, page, |p| p.max_outstanding_r2t.into());
+        ro "DataPDUInOrder" => |acl, page| agreed(acl, page, |_| 1);
+        ro "DataSequenceInOrder" => |acl, page| agreed(acl, page, |_| 1);
+        ro "ErrorRecoveryLevel" => |acl, page| agreed(acl, page, |_| 0);
+    }
+}
+
+fn agreed(acl: &Acl, page: &mut Page<'_>, value: fn(&Parameters) -> u32) -> Result {
+    match acl.session() {
+        Some(session) => write!(page, "{}\n", value(&session.parameters)),
+        None => write!(page, "No Active iSCSI Session\n"),
+    }
+}
+
+// What is offered follows from whether a login must authenticate.
+fn show_auth(group: &Group, page: &mut Page<'_>) -> Result {
+    if group.attrib.authentication.is_on() {
+        write!(page, "CHAP\n")
+    } else {
+        write!(page, "CHAP,None\n")
+    }
+}
+
+fn store_auth(group: &Group, value: &Value<'_>) -> Result {
+    match value.str()? {
+        "CHAP,None" | "None,CHAP" | "None" => Ok(()),
+        "CHAP" if group.attrib.authentication.is_on() => Ok(()),
+        _ => Err(value.reject(
+            EOPNOTSUPP,
+            fmt!("CHAP is not implemented yet: only a list with None can be offered"),
+        )),
+    }
+}
+
+fn show_alias(group: &Group, page: &mut Page<'_>) -> Result {
+    page.put(group.params.lock().alias.to_bytes());
+    page.put(b"\n");
+    Ok(())
+}
+
+fn store_alias(group: &Group, value: &Value<'_>) -> Result {
+    let text = value.str()?;
+    if text.len() > 255 || text.chars().any(char::is_control) {
+        return Err(value.reject(
+            EINVAL,
+            fmt!("an alias has at most 255 bytes and no control characters"),
+        ));
+    }
+    let alias = CString::try_from_fmt(fmt!("{text}"))?;
+    group.params.lock().alias = alias;
+    Ok(())
+}

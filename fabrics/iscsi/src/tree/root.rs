@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `target/iscsi/`: `lio_version`, `cpus_allowed_list` and `discovery_auth/`.
+
+use super::auth;
+use crate::target::Global;
+use kernel::{prelude::*, str::CString};
+use lio_configfs::{attributes, Page, Value};
+use lio_glue::thread::CpuList;
+
+/// The version whose files and behaviour these are; tools show it.
+pub(crate) const VERSION: &str = "v4.1.0";
+
+attributes! {
+    /// Files of `target/iscsi/` itself.
+    pub(super) static ROOT: Global = {
+        ro "lio_version" => |_, page| write!(page, "Datera Inc. iSCSI Target {VERSION}\n");
+        rw "cpus_allowed_list" => show_cpus, store_cpus;
+    }
+
+    /// Files of `discovery_auth/`.
+    pub(super) static DISCOVERY_AUTH: Global = {
+        rw "userid" => |_, page| auth::show(page), |_, value| auth::store(value);
+        rw "password" => |_, page| auth::show(page), |_, value| auth::store(value);
+        rw "userid_mutual" => |_, page| auth::show(page), |_, value| auth::store(value);
+        rw "password_mutual" => |_, page| auth::show(page), |_, value| auth::store(value);
+        ro "authenticate_target" => |_, page| write!(page, "0\n");
+        rw "enforce_discovery_auth" => |_, page| write!(page, "0\n"), store_enforce;
+    }
+}
+
+fn show_cpus(global: &Global, page: &mut Page<'_>) -> Result {
+    let mut text = [0; 1024];
+    let n = global.cpus.lock().print(&mut text);
+    page.put(text.get(..n).unwrap_or_default());
+    page.put(b"\n");
+    Ok(())
+}
+
+// For the connections that come from now on.
+fn store_cpus(global: &Global, value: &Value<'_>) -> Result {
+    let text = CString::try_from_fmt(fmt!("{}", value.str()?))?;
+    let cpus = CpuList::parse(&text)
+        .map_err(|e| value.reject(e, fmt!("a list of CPUs such as 0-3,7 is wanted")))?;
+    *global.cpus.lock() = cpus;
+    Ok(())
+}
+
+fn store_enforce(_: &Global, value: &Value<'_>) -> Result {
+    if value.u32_in(0..=1)? == 1 {
+        return Err(value.reject(EOPNOTSUPP, fmt!("{}", auth::REASON)));
+    }
+    Ok(())
+}
