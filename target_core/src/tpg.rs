@@ -265,6 +265,8 @@ impl Tpg {
         lists.luns.push(lun.clone(), GFP_KERNEL)?;
         for member in lists.sessions.iter() {
             if member.session.core().acl().is_none() {
+                // Before it is there: it has no news of itself.
+                luns_changed(member.session.core());
                 let mapped = MappedLun::new(number, lun, member.read_only);
                 if let Err(e) = mapped.and_then(|m| member.session.core().map(&m)) {
                     pr_err!(
@@ -274,8 +276,6 @@ impl Tpg {
                         member.session.core().initiator(),
                         e
                     );
-                } else {
-                    luns_changed(member.session.core());
                 }
             }
         }
@@ -508,8 +508,8 @@ impl NodeAcl {
         for member in lists.sessions.iter() {
             let core = member.session.core();
             if core.acl().is_some_and(|a| Arc::ptr_eq(a, self)) {
-                core.map(&mapped)?;
                 luns_changed(core);
+                core.map(&mapped)?;
             }
         }
         Ok(mapped)
