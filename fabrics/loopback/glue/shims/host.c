@@ -10,13 +10,13 @@
 #include <scsi/scsi_host.h>
 #include "loop.h"
 
-static unsigned int nr_hw_queues = 1;
+static unsigned int nr_hw_queues;
 module_param(nr_hw_queues, uint, 0644);
-MODULE_PARM_DESC(nr_hw_queues, "Hardware queues of a host");
+MODULE_PARM_DESC(nr_hw_queues, "Hardware queues of a host (0: one for each CPU)");
 
 static unsigned int can_queue = 1024;
 module_param(can_queue, uint, 0644);
-MODULE_PARM_DESC(can_queue, "Commands in flight on a hardware queue of a host");
+MODULE_PARM_DESC(can_queue, "Commands in flight on a host");
 
 static unsigned int cmd_per_lun = 1024;
 module_param(cmd_per_lun, uint, 0644);
@@ -134,8 +134,14 @@ struct lio_loop_host *lio_loop_host_add(const struct lio_loop_ops *ops, void *dr
 	sh->max_lun = 0;
 	sh->max_channel = 0;
 	sh->max_cmd_len = SCSI_MAX_VARLEN_CDB_SIZE;
-	sh->nr_hw_queues = clamp(nr_hw_queues, 1U, nr_cpu_ids);
+	/*
+	 * With a queue for each CPU commands need no I/O scheduler, and are submitted and completed where they come
+	 * from. They share what may be in flight, but not down to what one CPU alone would want.
+	 */
+	sh->nr_hw_queues = nr_hw_queues ? min(nr_hw_queues, nr_cpu_ids) : num_possible_cpus();
 	sh->can_queue = clamp(can_queue, 1U, 4096U);
+	if (sh->nr_hw_queues > 1)
+		sh->can_queue = min(sh->can_queue, max(sh->can_queue / (int)sh->nr_hw_queues, 128));
 	sh->cmd_per_lun = clamp(cmd_per_lun, 1U, 4096U);
 	host->sh = sh;
 	*error = scsi_add_host(sh, &host->dev);
