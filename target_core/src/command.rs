@@ -30,7 +30,7 @@ use kernel::{
         Arc,
     },
 };
-use lio_glue::{buffer::Buffer, gate::Ticket, slot::Token};
+use lio_glue::{buffer::Buffer, gate::Ticket, noio, slot::Token};
 use lio_scsi::{cdb::Decoded, sense::Sense, status::Status, task::Attribute};
 
 /// Bytes of a CDB that are kept. No operation code that is served has a longer one.
@@ -462,6 +462,11 @@ pub(crate) fn finished<F: Fabric>(mut token: Token<Session<F>>) {
 
 /// Goes on with the commands that [`finished`] put off. Process context.
 pub(crate) fn resume<F: Fabric>(session: &Arc<Session<F>>) {
+    // Memory for these may be waited for by what they are to write.
+    noio::scope(|| resume_all(session))
+}
+
+fn resume_all<F: Fabric>(session: &Arc<Session<F>>) {
     for mut token in session.deferred.drain() {
         if token.shared().is_aborted() {
             reply_aborted(token);

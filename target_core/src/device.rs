@@ -238,6 +238,15 @@ impl Device {
             return Err(EEXIST);
         }
         let geometry = self.backend().enable(self)?;
+        if BlockSize::new(geometry.block_size).is_none() {
+            // Smaller blocks could not be read or written one by one.
+            pr_err!(
+                "{}: blocks of {} bytes are not supported\n",
+                self.path(),
+                geometry.block_size
+            );
+            return Err(EOPNOTSUPP);
+        }
         let asked = self.attrib.block_size();
         self.attrib.adopt(&geometry);
         if asked != 0 && asked != self.attrib.block_size() {

@@ -19,6 +19,7 @@ use kernel::{
         Arc,
     },
 };
+use lio_glue::noio;
 use lio_scsi::{
     lun::Lun as LunNumber,
     sense::Asc,
@@ -96,7 +97,8 @@ impl<F: Fabric> Session<F> {
             return Response::Rejected;
         };
         engine.managing().fetch_add(1, Full);
-        let response = self.perform(function, lun);
+        // It allocates with locks held that commands may take, and whoever writes to free memory waits for commands.
+        let response = noio::scope(|| self.perform(function, lun));
         engine.managing().fetch_sub(1, Full);
         response
     }

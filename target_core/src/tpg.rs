@@ -425,6 +425,14 @@ fn luns_changed(core: &Core) {
     }
 }
 
+// Takes `mapped` away from a session; whether it saw it.
+fn unmap_this(core: &Core, mapped: &Arc<MappedLun>) -> bool {
+    let number = mapped.number();
+    core.nexus(number)
+        .is_some_and(|n| Arc::ptr_eq(n.mapped(), mapped))
+        && core.unmap(number).is_some()
+}
+
 /// An initiator that is known by name: `acls/NAME`, or one that demo mode keeps.
 #[pin_data]
 pub struct NodeAcl {
@@ -509,7 +517,14 @@ impl NodeAcl {
             let core = member.session.core();
             if core.acl().is_some_and(|a| Arc::ptr_eq(a, self)) {
                 luns_changed(core);
-                core.map(&mapped)?;
+                if let Err(error) = core.map(&mapped) {
+                    // For no session then: the caller hears that nothing was mapped.
+                    list.retain(|m| !Arc::ptr_eq(m, &mapped));
+                    for member in lists.sessions.iter() {
+                        unmap_this(member.session.core(), &mapped);
+                    }
+                    return Err(error);
+                }
             }
         }
         Ok(mapped)
@@ -529,12 +544,7 @@ impl NodeAcl {
             self.mapped.lock().retain(|m| !Arc::ptr_eq(m, mapped));
             for member in lists.sessions.iter() {
                 let core = member.session.core();
-                let number = mapped.number();
-                if core
-                    .nexus(number)
-                    .is_some_and(|n| Arc::ptr_eq(n.mapped(), mapped))
-                {
-                    core.unmap(number);
+                if unmap_this(core, mapped) {
                     luns_changed(core);
                     let _ = affected.push(member.session.clone(), GFP_KERNEL);
                 }

@@ -9,6 +9,7 @@
 #include <linux/pagemap.h>
 #include <linux/folio_batch.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/shmem_fs.h>
 #include <linux/swap.h>
 #include <linux/uio.h>
@@ -100,9 +101,10 @@ bool lio_file_may_inline(void)
 {
 	/*
 	 * The caller may be submitting from inside another file system or block driver: inside a transaction, or
-	 * with bios of its own that wait for it to return.
+	 * with bios of its own that wait for it to return. Or it may be a process that must not write large files itself.
 	 */
-	return !current->journal_info && !current->bio_list && !(current->flags & PF_MEMALLOC);
+	return !current->journal_info && !current->bio_list && !(current->flags & PF_MEMALLOC) &&
+	       rlimit(RLIMIT_FSIZE) == RLIM_INFINITY;
 }
 EXPORT_SYMBOL_GPL(lio_file_may_inline);
 
