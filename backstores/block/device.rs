@@ -138,12 +138,8 @@ impl Backend for Device {
         self.open.as_ref().is_some_and(|d| d.write_cache())
     }
 
-    fn set_write_cache(&self, on: bool) -> Result {
-        // The device's own setting counts. User space restores the 0 that it read of a stock device.
-        if on && !self.write_cache() {
-            return Err(EINVAL);
-        }
-        Ok(())
+    fn emulates_write_cache(&self) -> bool {
+        false
     }
 
     fn can_unmap(&self) -> bool {

@@ -21,7 +21,7 @@ use kernel::{
 use lio_configfs::{attributes, Builder, Value};
 use lio_glue::{rcu_box::RcuBox, rcu_map::RcuMap};
 use target_core::{
-    fabric::{FabricKind, FabricTarget, FabricTpg, Protocol, TpgDir},
+    fabric::{Contexts, FabricKind, FabricTarget, FabricTpg, Protocol, TpgDir},
     lun::Lun,
     session::Session,
     tpg::{Target, Tpg},
@@ -81,6 +81,14 @@ impl FabricKind for Kind {
         match Arc::new((), GFP_KERNEL) {
             Ok(nothing) => dir.attrs(ROOT, nothing),
             Err(_) => dir,
+        }
+    }
+
+    fn contexts(&self) -> Contexts {
+        Contexts {
+            submit: 2,
+            direct_submit: false,
+            ..Contexts::default()
         }
     }
 

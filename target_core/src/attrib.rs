@@ -29,7 +29,7 @@ macro_rules! attributes {
                 // Where nothing is implemented, nothing is set.
                 #[allow(dead_code)]
                 pub(crate) fn $set(&self, value: attributes!(@type $type)) {
-                    self.$name.store(value as u32, Relaxed);
+                    self.$name.store(u32::from(value), Relaxed);
                 }
             )*
         }

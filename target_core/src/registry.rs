@@ -174,7 +174,7 @@ pub(crate) fn fabric(name: &str) -> Result<(&'static dyn FabricKind, &'static Th
 }
 
 fn load(name: &str) {
-    let loaded = CString::try_from_fmt(fmt!("{name}")).map_err(Error::from);
+    let loaded = CString::try_from_fmt(fmt!("{name}"));
     if let Err(e) = loaded.and_then(|name| module::request(&name)) {
         pr_err!("module {name} could not be loaded: {e:?}\n");
     }

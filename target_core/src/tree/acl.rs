@@ -33,7 +33,7 @@ attributes! {
 
     static MAPPED: MappedDir = {
         rw "write_protect" => |dir, page| match dir.linked() {
-            Ok(mapped) => write!(page, "{}\n", u32::from(mapped.write_protect())),
+            Ok(mapped) => writeln!(page, "{}", u32::from(mapped.write_protect())),
             // Nothing, as the tools expect.
             Err(_) => Ok(()),
         }, |dir, value| {

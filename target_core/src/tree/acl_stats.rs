@@ -14,7 +14,7 @@ macro_rules! number {
         |$dir, page| {
             let $mapped = $dir.linked()?;
             let _ = &$mapped;
-            write!(page, "{}\n", $value)
+            writeln!(page, "{}", $value)
         }
     };
 }
@@ -44,7 +44,7 @@ attributes! {
         ro "dev" => number!(dir, mapped, mapped.lun().device().index());
         ro "indx" => |dir, page| {
             let index = dir.acl().fabric.attached(&mut Nowhere).ok_or(ENODEV)?;
-            write!(page, "{index}\n")
+            writeln!(page, "{index}")
         };
         ro "inst" => number!(dir, mapped, dir.acl().tpg.target.fabric.index());
         ro "port" => number!(dir, mapped, mapped.lun().tpg().tag());

@@ -14,7 +14,7 @@ const DEFAULT: &str = "default_tg_pt_gp";
 
 macro_rules! number {
     ($now:literal) => {
-        |_, page| write!(page, concat!($now, "\n"))
+        |_, page| writeln!(page, "{}", $now)
     };
 }
 macro_rules! keep {
@@ -26,8 +26,8 @@ macro_rules! keep {
 attributes! {
     static GROUP: Device = {
         rw "alua_access_state" => number!(0), keep!(0);
-        rw "alua_access_status" => |_, page| write!(page, "None\n"), keep!(0);
-        rw "alua_access_type" => |_, page| write!(page, "Implicit and Explicit\n"), keep!(3);
+        rw "alua_access_status" => |_, page| writeln!(page, "None"), keep!(0);
+        rw "alua_access_type" => |_, page| writeln!(page, "Implicit and Explicit"), keep!(3);
         rw "alua_support_active_nonoptimized" => number!(1), keep!(1);
         rw "alua_support_active_optimized" => number!(1), keep!(1);
         rw "alua_support_lba_dependent" => number!(0), keep!(0);
@@ -103,7 +103,7 @@ fn store_group(lun: &LunDir, value: &Value<'_>) -> Result {
 
 fn zero(lun: &LunDir, page: &mut Page<'_>) -> Result {
     lun.linked()?;
-    write!(page, "0\n")
+    writeln!(page, "0")
 }
 
 fn store_zero(lun: &LunDir, value: &Value<'_>) -> Result {

@@ -10,19 +10,25 @@ use lio_scsi::lba::BlockSize;
 
 macro_rules! show {
     ($name:ident) => {
-        |dev, page| write!(page, "{}\n", u32::from(dev.attrib().$name()))
+        |dev, page| writeln!(page, "{}", u32::from(dev.attrib().$name()))
     };
 }
 
 // A number or a truth value that may be written at any time.
 macro_rules! number {
     ($set:ident) => {
-        |dev, value| Ok(dev.attrib().$set(value.u32()?))
+        |dev, value| {
+            dev.attrib().$set(value.u32()?);
+            Ok(())
+        }
     };
 }
 macro_rules! flag {
     ($set:ident) => {
-        |dev, value| Ok(dev.attrib().$set(value.bool()?))
+        |dev, value| {
+            dev.attrib().$set(value.bool()?);
+            Ok(())
+        }
     };
 }
 
@@ -41,11 +47,11 @@ macro_rules! fixed_flag {
 attributes! {
     pub(super) static ATTRIB: Device = {
         rw "alua_support" => show!(alua_support), fixed_flag!(alua_support);
-        ro "atomic_alignment" => |_, page| write!(page, "0\n");
-        ro "atomic_granularity" => |_, page| write!(page, "0\n");
-        ro "atomic_max_boundary" => |_, page| write!(page, "0\n");
-        ro "atomic_max_len" => |_, page| write!(page, "0\n");
-        ro "atomic_max_with_boundary" => |_, page| write!(page, "0\n");
+        ro "atomic_alignment" => |_, page| writeln!(page, "0");
+        ro "atomic_granularity" => |_, page| writeln!(page, "0");
+        ro "atomic_max_boundary" => |_, page| writeln!(page, "0");
+        ro "atomic_max_len" => |_, page| writeln!(page, "0");
+        ro "atomic_max_with_boundary" => |_, page| writeln!(page, "0");
         rw "block_size" => show!(block_size), block_size;
         rw "complete_type" => show!(complete_type), fixed!(complete_type);
         rw "emulate_3pc" => show!(emulate_3pc), fixed_flag!(emulate_3pc);
@@ -64,19 +70,21 @@ attributes! {
         rw "emulate_tpu" => show!(emulate_tpu), |dev, value| {
             let on = value.bool()?;
             thin(dev, value, on)?;
-            Ok(dev.attrib().set_emulate_tpu(on))
+            dev.attrib().set_emulate_tpu(on);
+            Ok(())
         };
         rw "emulate_tpws" => show!(emulate_tpws), |dev, value| {
             let on = value.bool()?;
             thin(dev, value, on)?;
-            Ok(dev.attrib().set_emulate_tpws(on))
+            dev.attrib().set_emulate_tpws(on);
+            Ok(())
         };
         rw "emulate_ua_intlck_ctrl" => show!(emulate_ua_intlck_ctrl), |dev, value| {
             let to = value.u32_in(0..=2)?;
             let same = dev.attrib().emulate_ua_intlck_ctrl() == to;
             idle(dev, value, same, || dev.attrib().set_emulate_ua_intlck_ctrl(to))
         };
-        rw "emulate_write_cache" => |dev, page| write!(page, "{}\n", u32::from(shown_write_cache(dev))), write_cache;
+        rw "emulate_write_cache" => |dev, page| writeln!(page, "{}", u32::from(shown_write_cache(dev))), write_cache;
         rw "enforce_pr_isids" => show!(enforce_pr_isids), fixed_flag!(enforce_pr_isids);
         rw "force_pr_aptpl" => show!(force_pr_aptpl), fixed_flag!(force_pr_aptpl);
         ro "hw_block_size" => show!(hw_block_size);
@@ -90,7 +98,7 @@ attributes! {
         rw "optimal_sectors" => show!(optimal_sectors), optimal_sectors;
         rw "pgr_support" => show!(pgr_support), fixed_flag!(pgr_support);
         // Stays readable and writable for tools, and always is 0.
-        rw "pi_prot_format" => |_, page| write!(page, "0\n"), |_, value| fixed_flag(value, false);
+        rw "pi_prot_format" => |_, page| writeln!(page, "0"), |_, value| fixed_flag(value, false);
         rw "pi_prot_type" => show!(pi_prot_type), fixed!(pi_prot_type);
         rw "pi_prot_verify" => show!(pi_prot_verify), fixed_flag!(pi_prot_verify);
         rw "queue_depth" => show!(queue_depth), queue_depth;

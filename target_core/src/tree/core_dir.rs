@@ -9,17 +9,15 @@ use lio_configfs::{attributes, Builder, Dir, Node, Tree};
 
 attributes! {
     static HBA: HbaDir = {
-        ro "hba_info" => |dir, page| write!(
-            page,
-            "HBA Index: {} plugin: {} version: {VERSION}\n",
+        ro "hba_info" => |dir, page| writeln!(page, "HBA Index: {} plugin: {} version: {VERSION}",
             dir.hba.index(),
             dir.hba.kind().name()
         );
-        rw "hba_mode" => |_, page| write!(page, "0\n"), |_, value| fixed(value, 0);
+        rw "hba_mode" => |_, page| writeln!(page, "0"), |_, value| fixed(value, 0);
     }
 
     static DEFAULT_LU_GROUP: Root = {
-        rw "lu_gp_id" => |_, page| write!(page, "0\n"), |_, value| fixed(value, 0);
+        rw "lu_gp_id" => |_, page| writeln!(page, "0"), |_, value| fixed(value, 0);
         ro "members" => |root, page| root.each_enabled(|device| {
             page.write_fmt(fmt!("{}/{}\n", device.hba().name(), device.name()))
         });

@@ -20,7 +20,7 @@ attributes! {
             store_text(dev, value, |names| &mut names.alias)
         };
         rw "alua_lu_gp" => show_lu_group, store_lu_group;
-        wo "control" => |dev, value| control(dev, value);
+        wo "control" => control;
         ro "info" => show_info;
         // A map of more than nothing is of the groups in it.
         rw "lba_map" => |_, _| Ok(()), |_, value| {
@@ -32,7 +32,7 @@ attributes! {
     }
 
     static ENABLE: Handle = {
-        rw "enable" => |handle, page| write!(page, "{}\n", u32::from(handle.0.geometry().is_some())), enable;
+        rw "enable" => |handle, page| writeln!(page, "{}", u32::from(handle.0.geometry().is_some())), enable;
     }
 }
 
@@ -157,7 +157,7 @@ fn show_info(dev: &Device, page: &mut Page<'_>) -> Result {
 
 fn show_lu_group(dev: &Device, page: &mut Page<'_>) -> Result {
     match dev.geometry() {
-        Some(_) => write!(page, "LU Group Alias: default_lu_gp\nLU Group ID: 0\n"),
+        Some(_) => writeln!(page, "LU Group Alias: default_lu_gp\nLU Group ID: 0"),
         None => Ok(()),
     }
 }

@@ -4,13 +4,13 @@
 
 use super::wwn;
 use crate::device::{Device, Hba};
-use kernel::{sync::Arc, ThisModule};
+use kernel::{error::Result, sync::Arc, ThisModule};
 use lio_configfs::{attributes, Builder, Page};
 use lio_glue::system;
 
 macro_rules! number {
     ($dev:ident, $value:expr) => {
-        |$dev, page| write!(page, "{}\n", $value)
+        |$dev, page| writeln!(page, "{}", $value)
     };
 }
 
@@ -19,7 +19,7 @@ attributes! {
         ro "indx" => number!(dev, dev.index());
         ro "inst" => number!(dev, instance(dev.hba()));
         ro "ports" => number!(dev, dev.exports());
-        ro "role" => |_, page| write!(page, "Target\n");
+        ro "role" => |_, page| writeln!(page, "Target");
     }
 
     static SCSI_TGT_DEV: Device = {
@@ -28,7 +28,7 @@ attributes! {
         ro "indx" => number!(dev, dev.index());
         ro "inst" => number!(dev, instance(dev.hba()));
         ro "non_access_lus" => number!(dev, u32::from(dev.exports() == 0));
-        ro "num_lus" => |_, page| write!(page, "1\n");
+        ro "num_lus" => |_, page| writeln!(page, "1");
         ro "resets" => number!(dev, dev.resets());
         ro "status" => number!(dev, if dev.exports() == 0 { "deactivated" } else { "activated" });
     }
@@ -36,25 +36,25 @@ attributes! {
     static SCSI_LU: Device = {
         ro "creation_time" => number!(dev, system::centiseconds(dev.created()));
         ro "dev" => number!(dev, dev.index());
-        ro "dev_type" => |_, page| write!(page, "0\n");
+        ro "dev_type" => |_, page| writeln!(page, "0");
         ro "full_stat" => number!(dev, dev.stats().full());
         // High-speed counters are for those that wrap too soon; ours have 64 bits.
-        ro "hs_num_cmds" => |_, page| write!(page, "0\n");
-        ro "indx" => |_, page| write!(page, "1\n");
+        ro "hs_num_cmds" => |_, page| writeln!(page, "0");
+        ro "indx" => |_, page| writeln!(page, "1");
         ro "inst" => number!(dev, instance(dev.hba()));
         ro "lu_name" => |dev, page| match &*dev.names().lock().serial {
-            [] => write!(page, "None\n"),
-            serial => Ok(padded(page, serial, 0)),
+            [] => writeln!(page, "None"),
+            serial => padded(page, serial, 0),
         };
-        ro "lun" => |_, page| write!(page, "0\n");
+        ro "lun" => |_, page| writeln!(page, "0");
         ro "num_cmds" => number!(dev, dev.stats().commands());
-        ro "prod" => |dev, page| Ok(padded(page, wwn::product(dev, &dev.names().lock()), 16));
+        ro "prod" => |dev, page| padded(page, wwn::product(dev, &dev.names().lock()), 16);
         ro "read_mbytes" => number!(dev, dev.stats().read_bytes() >> 20);
         ro "resets" => number!(dev, dev.resets());
-        ro "rev" => |dev, page| Ok(padded(page, wwn::revision(dev, &dev.names().lock()), 4));
-        ro "state_bit" => |_, page| write!(page, "exposed\n");
+        ro "rev" => |dev, page| padded(page, wwn::revision(dev, &dev.names().lock()), 4);
+        ro "state_bit" => |_, page| writeln!(page, "exposed");
         ro "status" => number!(dev, if dev.exports() == 0 { "notavailable" } else { "available" });
-        ro "vend" => |dev, page| Ok(padded(page, wwn::vendor(&dev.names().lock()), 8));
+        ro "vend" => |dev, page| padded(page, wwn::vendor(&dev.names().lock()), 8);
         ro "write_mbytes" => number!(dev, dev.stats().written_bytes() >> 20);
     }
 }
@@ -73,10 +73,11 @@ pub(super) fn instance(hba: &Hba) -> u32 {
 }
 
 // A field of the INQUIRY data in its full width.
-fn padded(page: &mut Page<'_>, text: &[u8], width: usize) {
+fn padded(page: &mut Page<'_>, text: &[u8], width: usize) -> Result {
     page.put(text);
     for _ in text.len()..width {
         page.put(b" ");
     }
     page.put(b"\n");
+    Ok(())
 }

@@ -22,17 +22,17 @@ use lio_glue::module::Pin as ModulePin;
 
 attributes! {
     static PARAM: Handle = {
-        rw "cmd_completion_affinity" => |_, page| write!(page, "-1\n"), |_, value| match value.i32()? {
+        rw "cmd_completion_affinity" => |_, page| writeln!(page, "-1"), |_, value| match value.i32()? {
             -1 => Ok(()),
             _ => Err(super::refuse(value)),
         };
-        ro "default_complete_type" => |h, page| write!(page, "{}\n", h.target.kind().contexts().complete);
-        ro "default_submit_type" => |h, page| write!(page, "{}\n", h.target.kind().contexts().submit);
+        ro "default_complete_type" => |h, page| writeln!(page, "{}", h.target.kind().contexts().complete);
+        ro "default_submit_type" => |h, page| writeln!(page, "{}", h.target.kind().contexts().submit);
         ro "direct_complete_supported" => |h, page| {
-            write!(page, "{}\n", u32::from(h.target.kind().contexts().direct_complete))
+            writeln!(page, "{}", u32::from(h.target.kind().contexts().direct_complete))
         };
         ro "direct_submit_supported" => |h, page| {
-            write!(page, "{}\n", u32::from(h.target.kind().contexts().direct_submit))
+            writeln!(page, "{}", u32::from(h.target.kind().contexts().direct_submit))
         };
     }
 }

@@ -10,7 +10,7 @@ macro_rules! number {
     ($lun:ident, $value:expr) => {
         |dir, page| {
             let $lun = dir.linked()?;
-            write!(page, "{}\n", $value)
+            writeln!(page, "{}", $value)
         }
     };
 }
@@ -18,7 +18,7 @@ macro_rules! zero {
     () => {
         |dir, page| {
             dir.linked()?;
-            write!(page, "0\n")
+            writeln!(page, "0")
         }
     };
 }
@@ -29,7 +29,7 @@ attributes! {
         ro "dev" => number!(lun, lun.device().index());
         ro "indx" => number!(lun, lun.tpg().rtpi());
         ro "inst" => number!(lun, instance(lun.device().hba()));
-        ro "role" => |dir, page| write!(page, "Device{}\n", dir.linked()?.device().index());
+        ro "role" => |dir, page| writeln!(page, "Device{}", dir.linked()?.device().index());
     }
 
     static SCSI_TGT_PORT: LunDir = {
@@ -40,7 +40,7 @@ attributes! {
         ro "inst" => number!(lun, instance(lun.device().hba()));
         ro "name" => |dir, page| {
             let lun = dir.linked()?;
-            write!(page, "{}Port#{}\n", lun.tpg().target().kind().display_name(), lun.tpg().rtpi())
+            writeln!(page, "{}Port#{}", lun.tpg().target().kind().display_name(), lun.tpg().rtpi())
         };
         ro "port_index" => |dir, page| {
             let lun = dir.linked()?;
@@ -63,11 +63,11 @@ attributes! {
             Ok(())
         };
         ro "device" => |dir, page| {
-            write!(page, "scsiTransport{}\n", dir.linked()?.tpg().target().kind().display_name())
+            writeln!(page, "scsiTransport{}", dir.linked()?.tpg().target().kind().display_name())
         };
         ro "indx" => |dir, page| {
             dir.linked()?;
-            write!(page, "{}\n", dir.tpg().target.fabric.index())
+            writeln!(page, "{}", dir.tpg().target.fabric.index())
         };
         ro "inst" => number!(lun, instance(lun.device().hba()));
         ro "proto_id" => number!(lun, lun.tpg().protocol() as u32);

@@ -20,7 +20,7 @@ use lio_configfs::{attributes, Builder, Dir, Node, Tree, Value};
 
 attributes! {
     static TPG: Handle = {
-        rw "rtpi" => |h, page| write!(page, "{:#x}\n", h.tpg.rtpi()), store_rtpi;
+        rw "rtpi" => |h, page| writeln!(page, "{:#x}", h.tpg.rtpi()), store_rtpi;
     }
 }
 

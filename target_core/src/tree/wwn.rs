@@ -16,7 +16,7 @@ const COMPANY: u32 = 0x00_1405;
 attributes! {
     pub(super) static WWN: Device = {
         rw "company_id" =>
-            |dev, page| write!(page, "{:#08x}\n", dev.names().lock().company.unwrap_or(COMPANY)), company;
+            |dev, page| writeln!(page, "{:#08x}", dev.names().lock().company.unwrap_or(COMPANY)), company;
         // Nothing can ask for it yet (REPORT IDENTIFYING INFORMATION).
         rw "pd_text_id_info" => |dev, page| show(page, &dev.names().lock().text_id), |_, value| {
             if value.str()?.is_empty() { Ok(()) } else { Err(refuse(value)) }
