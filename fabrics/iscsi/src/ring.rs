@@ -2,12 +2,13 @@
 
 //! A first-in, first-out queue that keeps its memory.
 
-use kernel::prelude::*;
+use kernel::{alloc::KVVec, prelude::*};
 
 /// A queue that grows by doubling.
 pub(crate) struct Ring<T> {
     // Its length is 0 or a power of two.
-    slots: KVec<Option<T>>,
+    // Not in one piece: large reads by an initiator that takes little at a time are many.
+    slots: KVVec<Option<T>>,
     first: usize,
     len: usize,
 }
@@ -16,7 +17,7 @@ impl<T> Ring<T> {
     /// An empty queue; allocates nothing.
     pub(crate) const fn new() -> Self {
         Ring {
-            slots: KVec::new(),
+            slots: KVVec::new(),
             first: 0,
             len: 0,
         }
@@ -56,7 +57,7 @@ impl<T> Ring<T> {
             return Ok(());
         }
         let size = self.slots.len().saturating_mul(2).max(16);
-        let mut bigger = KVec::with_capacity(size, GFP_KERNEL)?;
+        let mut bigger = KVVec::with_capacity(size, GFP_KERNEL)?;
         while let Some(x) = self.pop() {
             bigger.push(Some(x), GFP_KERNEL)?;
         }

@@ -17,6 +17,11 @@ use lio_glue::{
 /// Data that goes into the head itself, in bytes: longer data is an owner's.
 pub(crate) const MAX_INLINE: usize = PAGE_SIZE - BHS_LEN - 4;
 
+/// PDUs, and bytes of the connection's own buffers, that wait to be sent, beyond which nothing is received: the initiator
+/// does not read what it asked for.
+const MAX_QUEUED: usize = 4096;
+const MAX_BUFFERED: usize = 1 << 20;
+
 /// Segments of one call of the socket: some fifteen reads of 64 KiB.
 const SEGMENTS: usize = 256;
 
@@ -66,6 +71,8 @@ pub(crate) struct Tx {
     pdus: Ring<Pdu>,
     // Each owner's PDUs are together, in the order of the owners.
     owners: Ring<Owner>,
+    // Bytes that the owners that are ours have.
+    buffered: usize,
     // Bytes of the first PDU that TCP has.
     sent: usize,
     space: IovSpace,
@@ -82,6 +89,7 @@ impl Tx {
             used: 0,
             pdus: Ring::new(),
             owners: Ring::new(),
+            buffered: 0,
             sent: 0,
             space: IovSpace::new(SEGMENTS)?,
             data_octets: 0,
@@ -94,9 +102,9 @@ impl Tx {
         self.pdus.is_empty()
     }
 
-    /// PDUs that are not sent yet.
-    pub(crate) fn len(&self) -> usize {
-        self.pdus.len()
+    /// Whether so much waits to be sent that no more is to be caused.
+    pub(crate) fn is_full(&self) -> bool {
+        self.pdus.len() >= MAX_QUEUED || self.buffered >= MAX_BUFFERED
     }
 
     // A page with room for `len` bytes, and where they begin.
@@ -161,7 +169,13 @@ impl Tx {
     /// # Errors
     /// The owner comes back where there is no memory.
     pub(crate) fn own(&mut self, owner: Owner) -> Result<(), Owner> {
-        self.owners.push(owner)
+        let bytes = match &owner {
+            Owner::Reply(_) => 0,
+            Owner::Buffer(b) => b.len(),
+        };
+        self.owners.push(owner)?;
+        self.buffered = self.buffered.saturating_add(bytes);
+        Ok(())
     }
 
     /// Appends a PDU whose data are `len` bytes at `off` of the newest owner's. `last`: the owner has no further ones.
@@ -261,7 +275,8 @@ impl Tx {
             if last {
                 match self.owners.pop() {
                     Some(Owner::Reply(r)) => r.sent(),
-                    Some(Owner::Buffer(_)) | None => {}
+                    Some(Owner::Buffer(b)) => self.buffered = self.buffered.saturating_sub(b.len()),
+                    None => {}
                 }
             }
         }

@@ -32,8 +32,6 @@ use lio_glue::thread::now_ms;
 
 /// PDUs that are received before replies are looked for.
 const BATCH: usize = 64;
-/// PDUs that wait to be sent, beyond which nothing is received: the initiator does not read what it asked for.
-const MAX_QUEUED: usize = 4096;
 /// How often a session that ends looks whether its commands are done, in milliseconds.
 const DRAIN_MS: u32 = 20;
 /// How long it does so before the log tells of it, in milliseconds.
@@ -136,22 +134,22 @@ impl Ffp {
     // One turn: what has happened, what has come, what is to go. False: the connection has ended in good order.
     fn turn(&mut self, shared: Option<&Shared>) -> Result<bool, End> {
         let events = self.link.wait(self.timers.sleep_ms());
-        if events & event::STOP != 0 {
-            if let Some(why) = shared.and_then(|s| s.stopped()) {
-                return Err(End::Stopped(why.reason()));
-            }
+        // The event may have come, and gone, while the login's last response was sent.
+        if let Some(why) = shared.and_then(|s| s.stopped()) {
+            return Err(End::Stopped(why.reason()));
         }
         if events & event::KICK != 0 {
             self.give_up_aborted();
         }
-        let mut busy = false;
-        if !self.closing && self.link.tx.len() < MAX_QUEUED {
-            busy = true;
-            for _ in 0..BATCH {
-                if self.closing || !self.receive()? {
-                    busy = false;
-                    break;
-                }
+        // Whether there may be something that was not looked at.
+        let mut more = !self.closing;
+        for _ in 0..BATCH {
+            if self.closing || self.link.tx.is_full() {
+                break;
+            }
+            if !self.receive()? {
+                more = false;
+                break;
             }
         }
         if let Some(shared) = shared {
@@ -164,7 +162,8 @@ impl Ffp {
         if self.closing && self.link.tx.is_empty() {
             return Ok(false);
         }
-        self.timers.busy = busy;
+        // What is full now is not so when TCP has room again, which is an event; what has become empty is none.
+        self.timers.busy = more && !self.closing && !self.link.tx.is_full();
         if self.timers.is_due() {
             self.check_timers(shared)?;
             self.link.flush()?;

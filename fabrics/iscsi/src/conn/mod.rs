@@ -16,6 +16,7 @@ use crate::{limits::Permit, portal::Portal, rx::Rx, target::Global, tx::Tx};
 use kernel::{c_str, prelude::*, sync::Arc};
 use link::Link;
 use lio_glue::{
+    noio,
     socket::Incoming,
     thread::{self, Waker},
 };
@@ -57,7 +58,8 @@ fn try_start(global: &Arc<Global>, portal: &Arc<Portal>, incoming: Incoming) -> 
         Some(&cpus),
         c_str!("iscsi_conn"),
         move || {
-            run(link, permit);
+            // The initiator may be this machine, and its writes what memory waits for.
+            noio::scope(|| run(link, permit));
         },
     )
 }
