@@ -1,0 +1,296 @@
+"""A small iSCSI initiator (RFC 7143) whose PDUs can be as wrong as a test likes. Nothing here checks what it sends."""
+import contextlib
+import socket
+import struct
+import time
+
+NOP_OUT, SCSI_COMMAND, TMF, LOGIN, TEXT, DATA_OUT, LOGOUT, SNACK = 0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x10
+NOP_IN, SCSI_RESPONSE, TMF_RESPONSE, LOGIN_RESPONSE, TEXT_RESPONSE, DATA_IN, LOGOUT_RESPONSE, R2T, ASYNC, REJECT = (
+    0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x31, 0x32, 0x3F)
+NONE = 0xFFFFFFFF
+FINAL, READ, WRITE = 0x80, 0x40, 0x20
+ABORT_TASK, ABORT_TASK_SET, CLEAR_TASK_SET, LUN_RESET, WARM_RESET, COLD_RESET = 1, 2, 4, 5, 6, 7
+SECURITY, OPERATIONAL, FULL_FEATURE = 0, 1, 3
+
+
+def pad(data):
+    return data + bytes(-len(data) % 4)
+
+
+def pdu(opcode, flags=FINAL, data=b"", *, immediate=False, lun=0, itt=NONE, w=(), ahs=b"", data_len=None, ahs_words=None,
+        bytes_2_3=b"\0\0", bytes_8_15=None, padding=True):
+    """A PDU as bytes. `w` are the words from byte 20 on; `data_len` and `ahs_words` are what the header says of the
+    lengths, if not the truth."""
+    head = bytes([opcode | (0x40 if immediate else 0), flags]) + bytes_2_3
+    head += bytes([len(pad(ahs)) // 4 if ahs_words is None else ahs_words])
+    head += (len(data) if data_len is None else data_len).to_bytes(3, "big")
+    head += lun_bytes(lun) if bytes_8_15 is None else bytes_8_15
+    head += struct.pack(">I", itt)
+    tail = b"".join(x if isinstance(x, bytes) else struct.pack(">I", x & NONE) for x in w)
+    head += tail + bytes(28 - len(tail))
+    assert len(head) == 48
+    return head + pad(ahs) + (pad(data) if padding else data)
+
+
+def lun_bytes(lun):
+    """SAM-5, 4.7: peripheral or flat addressing."""
+    return struct.pack(">H6x", lun if lun < 256 else 0x4000 | lun)
+
+
+def text(pairs):
+    items = pairs.items() if isinstance(pairs, dict) else pairs
+    return b"".join(f"{k}={v}".encode() + b"\0" for k, v in items)
+
+
+class Answer:
+    """A PDU of the target."""
+
+    def __init__(self, bhs, ahs, data):
+        self.bhs, self.ahs, self.data = bhs, ahs, data
+        self.opcode, self.flags = bhs[0] & 0x3F, bhs[1]
+        self.itt, self.ttt, self.stat_sn, self.exp_cmd_sn, self.max_cmd_sn = struct.unpack(">5I", bhs[16:36])
+
+    @property
+    def text(self):
+        return dict(p.split("=", 1) for p in self.data.decode().split("\0") if p)
+
+    # SCSI Response, and a Data-In with status
+    @property
+    def status(self):
+        return self.bhs[3]
+
+    @property
+    def sense(self):
+        return self.data[2 : 2 + int.from_bytes(self.data[:2], "big")]
+
+    @property
+    def residual(self):
+        """Negative for an overflow."""
+        n = struct.unpack(">I", self.bhs[44:48])[0]
+        return n if self.flags & 2 else -n if self.flags & 4 else 0
+
+    # others
+    @property
+    def response(self):
+        return self.bhs[2]
+
+    reason = response  # of a Reject
+
+    @property
+    def login_status(self):
+        return self.bhs[36] << 8 | self.bhs[37]
+
+    @property
+    def offset(self):
+        return struct.unpack(">I", self.bhs[40:44])[0]
+
+    @property
+    def wanted(self):
+        """How many bytes an R2T asks for."""
+        return struct.unpack(">I", self.bhs[44:48])[0]
+
+    @property
+    def data_sn(self):
+        return struct.unpack(">I", self.bhs[36:40])[0]
+
+    def __repr__(self):
+        return f"Answer({self.opcode:#x}, {self.bhs.hex()}, {self.data[:64]!r})"
+
+
+class Connection:
+    """A TCP connection; the numbers are those that the next request of an honest initiator would carry."""
+
+    def __init__(self, portal="127.0.0.1:3260", timeout=10):
+        host, port = portal.rsplit(":", 1)
+        self.sock = socket.create_connection((host.strip("[]"), int(port)), timeout)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.timeout = timeout
+        self.cmd_sn, self.exp_stat_sn, self.next_itt = 1, 0, 1
+        self.buffer = b""
+
+    def close(self):
+        self.sock.close()
+
+    def reset(self):
+        """Ends the connection by a TCP reset."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+
+    def send(self, data):
+        """Sends bytes; a connection that the target has closed is no error here: receive() tells."""
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.sock.sendall(data)
+
+    def _take(self, n, end):
+        while len(self.buffer) < n:
+            self.sock.settimeout(max(end - time.monotonic(), 0.001))
+            got = self.sock.recv(65536)
+            if not got:
+                raise ConnectionResetError
+            self.buffer += got
+        data, self.buffer = self.buffer[:n], self.buffer[n:]
+        return data
+
+    def receive(self, timeout=None):
+        """The next PDU; None when the target has closed the connection. TimeoutError when nothing comes."""
+        end = time.monotonic() + (timeout or self.timeout)
+        try:
+            bhs = self._take(48, end)
+            ahs = self._take(bhs[4] * 4, end)
+            n = int.from_bytes(bhs[5:8], "big")
+            data = self._take(n + -n % 4, end)[:n]
+        except (ConnectionResetError, BrokenPipeError):
+            return None
+        answer = Answer(bhs, ahs, data)
+        if answer.opcode not in (R2T,) and not (answer.opcode == DATA_IN and not answer.flags & 1):
+            self.exp_stat_sn = (answer.stat_sn + 1) & NONE
+        return answer
+
+    def itt(self):
+        self.next_itt += 1
+        return self.next_itt
+
+    # --- login -----------------------------------------------------------------------------------------------
+
+    def login_pdu(self, data, csg=OPERATIONAL, nsg=FULL_FEATURE, transit=True, more=False, isid=b"\x80\0\0\0\0\1",
+                  tsih=0, cid=1, itt=1, version_max=0, version_min=0, **kw):
+        flags = (0x80 if transit else 0) | (0x40 if more else 0) | csg << 2 | (nsg if transit else 0)
+        kw.setdefault("immediate", True)
+        return pdu(LOGIN, flags, data, itt=itt, bytes_2_3=bytes([version_max, version_min]),
+                   bytes_8_15=isid + struct.pack(">H", tsih),
+                   w=(cid << 16, self.cmd_sn, self.exp_stat_sn), **kw)
+
+    def login(self, target=None, name="iqn.2024-01.org.example:python", keys=None, isid=b"\x80\0\0\0\0\1", check=True):
+        """An honest login in one step. `target` None: discovery. Keeps the answered keys in self.keys."""
+        pairs = {"InitiatorName": name, "AuthMethod": "None"}
+        pairs |= {"TargetName": target, "SessionType": "Normal"} if target else {"SessionType": "Discovery"}
+        self.send(self.login_pdu(text(pairs), SECURITY, OPERATIONAL, isid=isid))
+        answer = self.receive()
+        if answer and answer.login_status == 0:
+            operational = {"HeaderDigest": "None", "DataDigest": "None", "MaxRecvDataSegmentLength": 65536,
+                           "DefaultTime2Wait": 0, "DefaultTime2Retain": 0, "ErrorRecoveryLevel": 0}
+            if target:
+                operational |= {"InitialR2T": "No", "ImmediateData": "Yes", "MaxBurstLength": 65536,
+                                "FirstBurstLength": 65536, "MaxOutstandingR2T": 1, "MaxConnections": 1,
+                                "DataPDUInOrder": "Yes", "DataSequenceInOrder": "Yes"}
+            operational |= keys or {}
+            self.send(self.login_pdu(text(operational), isid=isid))
+            answer = self.receive()
+        if check:
+            assert answer and answer.opcode == LOGIN_RESPONSE, answer
+            assert answer.login_status == 0 and answer.flags & 0x83 == 0x83, f"{answer.login_status:#06x}"
+        if answer and answer.opcode == LOGIN_RESPONSE and answer.login_status == 0:
+            self.keys = answer.text
+            self.tsih = struct.unpack(">H", answer.bhs[14:16])[0]
+            self.max_cmd_sn = answer.max_cmd_sn
+        return answer
+
+    # --- full feature phase ----------------------------------------------------------------------------------
+
+    def numbers(self, immediate=False):
+        """CmdSN and ExpStatSN of the next request."""
+        n = self.cmd_sn
+        if not immediate:
+            self.cmd_sn = (self.cmd_sn + 1) & NONE
+        return n, self.exp_stat_sn
+
+    def command_pdu(self, cdb, length=0, direction=0, data=b"", lun=0, itt=None, last=True, attr=1, **kw):
+        """A SCSI command. `direction`: READ, WRITE or both; `data`: immediate."""
+        cdb = bytes(cdb)
+        itt = self.itt() if itt is None else itt
+        sn = kw.pop("numbers", None) or self.numbers(kw.get("immediate", False))
+        return pdu(SCSI_COMMAND, (FINAL if last else 0) | direction | attr, data, lun=lun, itt=itt,
+                   w=(length, *sn, cdb[:16] + bytes(16 - len(cdb[:16]))), **kw)
+
+    def start(self, cdb, length=0, direction=0, data=b"", **kw):
+        """Sends a command; gives its tag."""
+        itt = self.itt()
+        self.send(self.command_pdu(cdb, length, direction, data, itt=itt, **kw))
+        return itt
+
+    def data_out_pdu(self, itt, ttt, data, offset=0, data_sn=0, last=True, lun=0, **kw):
+        return pdu(DATA_OUT, FINAL if last else 0, data, lun=lun, itt=itt,
+                   w=(ttt, 0, self.exp_stat_sn, 0, data_sn, offset), **kw)
+
+    def answer_r2t(self, r2t, data, burst=8192):
+        """Sends what an R2T asks for out of the command's whole `data`."""
+        at, end, n = r2t.offset, r2t.offset + r2t.wanted, 0
+        while at < end:
+            piece = data[at : min(at + burst, end)]
+            self.send(self.data_out_pdu(r2t.itt, r2t.ttt, piece, at, n, at + len(piece) >= end))
+            at, n = at + len(piece), n + 1
+
+    def finish(self, itt, data=b"", timeout=None):
+        """Goes on with a command until it is answered. Gives (status, data read, its last PDU)."""
+        got = bytearray()
+        while True:
+            a = self.receive(timeout)
+            assert a is not None, "the target has closed the connection"
+            if a.opcode == NOP_IN and a.ttt != NONE:
+                self.send(pdu(NOP_OUT, immediate=True, w=(a.ttt, self.cmd_sn, self.exp_stat_sn)))
+            elif a.itt != itt:
+                raise AssertionError(f"not an answer to {itt:#x}: {a}")
+            elif a.opcode == R2T:
+                self.answer_r2t(a, data)
+            elif a.opcode == DATA_IN:
+                if len(got) < a.offset + len(a.data):
+                    got.extend(bytes(a.offset + len(a.data) - len(got)))
+                got[a.offset : a.offset + len(a.data)] = a.data
+                if a.flags & 1:
+                    return a.status, bytes(got), a
+            elif a.opcode == SCSI_RESPONSE:
+                return (a.status if a.response == 0 else -a.response), bytes(got), a
+            else:
+                raise AssertionError(f"unexpected: {a}")
+
+    def scsi(self, cdb, read=0, write=b"", lun=0, immediate=True, timeout=None):
+        """One SCSI command from start to end."""
+        length, direction = (len(write), WRITE) if write else (read, READ if read else 0)
+        first = min(len(write), 8192) if immediate else 0
+        itt = self.start(cdb, length, direction, write[:first], lun=lun)
+        return self.finish(itt, write, timeout)
+
+    def tmf(self, function, lun=0, ref_itt=NONE, ref_cmd_sn=0, timeout=None):
+        """Gives the response code. What else comes before it is kept in self.seen."""
+        itt = self.itt()
+        self.send(pdu(TMF, FINAL | function, immediate=True, lun=lun, itt=itt,
+                      w=(ref_itt, self.cmd_sn, self.exp_stat_sn, ref_cmd_sn)))
+        self.seen = []
+        while True:
+            a = self.receive(timeout)
+            assert a is not None, "the target has closed the connection"
+            if a.opcode == TMF_RESPONSE and a.itt == itt:
+                return a.response
+            self.seen.append(a)
+
+    def ping(self, data=b"ping", timeout=None):
+        itt = self.itt()
+        self.send(pdu(NOP_OUT, FINAL, data, immediate=True, itt=itt, w=(NONE, self.cmd_sn, self.exp_stat_sn)))
+        a = self.receive(timeout)
+        return a is not None and a.opcode == NOP_IN and a.itt == itt and a.data == data
+
+    def text_request(self, pairs, ttt=NONE):
+        itt = self.itt()
+        self.send(pdu(TEXT, FINAL, text(pairs), itt=itt, w=(ttt, *self.numbers())))
+        return self.receive()
+
+    def logout(self, reason=0, cid=1):
+        itt = self.itt()
+        self.send(pdu(LOGOUT, FINAL | reason, itt=itt, w=(cid << 16, *self.numbers())))
+        return self.receive()
+
+
+def session(target, portal=None, **kw):
+    """Logs in to an IscsiTarget of lio.py, and clears the unit attentions that wait there."""
+    c = Connection(portal or target.portals[0])
+    c.login(target.iqn, **kw)
+    for _ in range(8):
+        if c.scsi(bytes(6))[0] == 0:
+            break
+    return c

@@ -1,0 +1,59 @@
+"""Runs libiscsi's iscsi-test-cu against a target, and reads what it says of each test.
+
+A record (tests/libiscsi/*.txt) has a line for each test: "RESULT SUITE.TEST", RESULT being pass, skip or fail. A test
+that skips a part of itself counts as skip: iscsi-test-cu reports it as passed."""
+import os
+import re
+
+import lio
+
+RECORDS = lio.TOP / "tests/libiscsi"
+GOODNESS = {"fail": 0, "skip": 1, "pass": 2}
+SIZE = 64 << 20
+
+
+def backstores():
+    """The three back ends as the records were made: unmapping on wherever the back end can."""
+    os.makedirs("/etc/target/pr", exist_ok=True)  # without it the stock modules fail each change of a reservation
+    made = {"ramdisk": lio.ramdisk(size=SIZE), "fileio": lio.fileio(size=SIZE), "iblock": lio.iblock(size=SIZE)}
+    for name in ("fileio", "iblock"):
+        for attribute in ("emulate_tpu", "emulate_tpws"):
+            made[name].attrib(attribute, 1)
+    return made
+
+
+def run(target, log, timeout=900):
+    """The whole suite; its output goes to the file `log`. Gives {test: result}."""
+    url = f"iscsi://{target.portals[0]}/{target.iqn}/0"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    status = lio.run("bash", "-c", f"timeout {timeout} iscsi-test-cu -d -V -t ALL {url} > {log} 2>&1", check=False,
+                     timeout=timeout + 20).returncode
+    text = log.read_text(errors="replace")
+    assert status != 124, f"iscsi-test-cu did not end within {timeout} s; {log} has what it said"
+    assert "Run Summary" in text, f"iscsi-test-cu did not end (exit status {status}); {log} has what it said"
+    return parse(text)
+
+
+def parse(text):
+    results, suite = {}, None
+    for part in re.split(r"^(?=Suite: |  Test: )", text, flags=re.M):
+        if m := re.match(r"Suite: (\S+)", part):
+            suite = m[1]
+        elif m := re.match(r"  Test: (\S+) \.\.\.", part):
+            part = part.split("\nRun Summary")[0]
+            passed = re.search(r"(^|\.\.\.)passed", part, re.M) and not re.search(r"(^|\.\.\.)FAILED$", part, re.M)
+            result = "fail" if not passed else "skip" if "[SKIPPED]" in part else "pass"
+            results[f"{suite}.{m[1]}"] = result
+    return results
+
+
+def load(path):
+    lines = (line.split() for line in path.read_text().splitlines() if line and not line.startswith("#"))
+    return {name: result for result, name in lines}
+
+
+def save(path, results, note):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    count = {r: sum(v == r for v in results.values()) for r in ("pass", "skip", "fail")}
+    head = f"# {note}: " + ", ".join(f"{n} {r}" for r, n in count.items())
+    path.write_text("\n".join([head] + [f"{r} {name}" for name, r in sorted(results.items())]) + "\n")
