@@ -261,7 +261,11 @@ def scsi_disk(hctl):
     except (FileNotFoundError, NotADirectoryError, IndexError):
         return None
     dev = f"/dev/{name}"
-    return dev if os.path.exists(dev) else None
+    try:
+        os.close(os.open(dev, os.O_RDONLY | os.O_NONBLOCK))
+    except OSError:  # its directory is there before it can be opened
+        return None
+    return dev
 
 
 # --- open-iscsi ----------------------------------------------------------------------------------------------

@@ -71,7 +71,7 @@ class Disk:
         """One command. `length`: of the transfer that is announced, if not that of the data."""
         cdb = bytes.fromhex(cdb) if isinstance(cdb, str) else bytes(cdb)
         n = length if length is not None else (len(write) or read)
-        data = ctypes.create_string_buffer(write.ljust(n, b"\0") if write else bytes(n), max(n, 1))
+        data = ctypes.create_string_buffer(bytes(write).ljust(n, b"\0") if write else bytes(n), max(n, 1))
         command, sense = ctypes.create_string_buffer(cdb, len(cdb)), ctypes.create_string_buffer(64)
         hdr = bytearray(struct.pack(FORMAT, ord("S"), TO_DEV if write else FROM_DEV if n else NONE, len(cdb), 64, 0, n,
                                     ctypes.addressof(data), ctypes.addressof(command), ctypes.addressof(sense), timeout * 1000,

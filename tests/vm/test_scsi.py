@@ -234,7 +234,7 @@ def test_verify(each):
     assert information(r.sense) in (None, 1000, 1), r.sense.hex()
     ok(each.scsi(write_same16(0, 8), write=data[:512]))
     ok(each.scsi(verify16(0, 8, 3), write=data[:512]))
-    refused(each.scsi(verify16(0, 8, 3), write=wrong[512:1024]), "E/1d00")
+    refused(each.scsi(verify16(0, 8, 3), write=bytes(wrong[512:1024])), "E/1d00")
     assert ok(each.scsi(read16(0, 8), read=4096)).data == data[:512] * 8, "VERIFY writes nothing"
 
 
