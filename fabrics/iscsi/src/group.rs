@@ -144,8 +144,13 @@ impl Group {
     }
 
     /// Lets logins in.
-    pub(crate) fn enable(&self) {
+    ///
+    /// # Errors
+    /// The engine's.
+    pub(crate) fn enable(&self) -> Result {
+        self.core.enable()?;
         self.enabled.store(1, Release);
+        Ok(())
     }
 
     /// Lets no login in any more, ends the sessions and waits for them.
@@ -156,6 +161,7 @@ impl Group {
             self.enabled.store(0, Release);
         }
         self.stop_sessions(Stop::Disabled, |_| true);
+        self.core.disable();
     }
 
     /// Ends the sessions that `which` chooses, and waits for them: process context, and no thread of a session.

@@ -9,14 +9,10 @@ use crate::{
 use kernel::{prelude::*, sync::atomic::Relaxed};
 use lio_configfs::{attributes, Page, Value};
 
-/// The longest tag, in bytes with its newline.
-const MAX_TAG: usize = 63;
-
 attributes! {
     pub(super) static BASE: Acl = {
         ro "info" => show_info;
         rw "cmdsn_depth" => |acl, page| write!(page, "{}\n", acl.core.depth()), store_depth;
-        rw "tag" => |acl, page| { page.put(&acl.core.tag().lock()); Ok(()) }, store_tag;
     }
 }
 
@@ -82,18 +78,5 @@ fn store_depth(acl: &Acl, value: &Value<'_>) -> Result {
             s.acl.as_ref().is_some_and(|a| core::ptr::eq(&**a, acl))
         });
     }
-    Ok(())
-}
-
-fn store_tag(acl: &Acl, value: &Value<'_>) -> Result {
-    let bytes = value.bytes();
-    if bytes.len() > MAX_TAG {
-        return Err(value.reject(EINVAL, fmt!("a tag has at most {MAX_TAG} bytes")));
-    }
-    let mut tag = KVec::new();
-    if !bytes.starts_with(b"NULL") {
-        tag.extend_from_slice(bytes, GFP_KERNEL)?;
-    }
-    *acl.core.tag().lock() = tag;
     Ok(())
 }

@@ -26,7 +26,7 @@ fn show_dynamic(group: &Group, page: &mut Page<'_>) -> Result {
 fn store_enable(group: &Group, value: &Value<'_>) -> Result {
     let on = value.bool()?;
     match (on, group.is_enabled()) {
-        (true, false) => group.enable(),
+        (true, false) => group.enable()?,
         (false, true) => group.disable(),
         (true, true) | (false, false) => {}
     }

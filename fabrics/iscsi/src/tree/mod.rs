@@ -12,6 +12,7 @@ mod root;
 mod statistics;
 
 use crate::{acl::Acl, group::Group, name::Name, target::Target, GLOBAL};
+use core::fmt;
 use iscsi_proto::name::acceptable;
 use kernel::{prelude::*, sync::Arc};
 use lio_configfs::Builder;
@@ -53,9 +54,14 @@ impl FabricKind for Kind {
         let Some(global) = GLOBAL.get() else {
             return dir;
         };
-        dir.attrs(root::ROOT, global.clone()).group(
-            Builder::new(global.module, "discovery_auth").attrs(root::DISCOVERY_AUTH, global),
-        )
+        dir.attrs(root::ROOT, global)
+    }
+
+    fn discovery_auth<'a>(&self, dir: Builder<'a>) -> Builder<'a> {
+        let Some(global) = GLOBAL.get() else {
+            return dir;
+        };
+        dir.attrs(root::DISCOVERY_AUTH, global)
     }
 
     fn make_target(&self, target: &Arc<tpg::Target>) -> Result<Arc<dyn FabricTarget>> {
@@ -85,6 +91,10 @@ impl FabricTarget for Wwn {
         let made = Arc::new(TpgNode(group.clone()), GFP_KERNEL)?;
         self.0.add_group(&group)?;
         Ok(made)
+    }
+
+    fn index(&self) -> u32 {
+        self.0.index
     }
 
     fn removed(&self) {
@@ -123,6 +133,10 @@ impl FabricTpg for TpgNode {
         Ok(made)
     }
 
+    fn write_protect(&self) -> bool {
+        self.0.attrib.prod_mode_write_protect.is_on()
+    }
+
     fn removed(&self) {
         self.0.removed();
     }
@@ -147,6 +161,14 @@ impl FabricAcl for AclNode {
             }
         };
         dir.attrs(table, acl)
+    }
+
+    fn attached(&self, sid: &mut dyn fmt::Write) -> Option<u32> {
+        let session = self.0.session()?;
+        for byte in session.isid {
+            write!(sid, "{byte:02x}").ok()?;
+        }
+        Some(session.number)
     }
 
     fn removed(&self) {
