@@ -159,10 +159,12 @@ impl Shared {
         self.state.load(Acquire) & LIVE != 0 && self.selected(select)
     }
 
-    /// Whether the command is alive and marked, and `select(tag, lun)` says so.
-    pub(crate) fn is_marked(&self, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool {
+    /// Whether the command is alive and marked, and `select(tag, lun)` says so. Not `unsent`: without those whose reply is
+    /// decided, which only the initiator can keep from being sent.
+    pub(crate) fn is_marked(&self, unsent: bool, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool {
         const MARKED: u32 = LIVE | ABORTED;
-        self.state.load(Acquire) & MARKED == MARKED && self.selected(select)
+        let state = self.state.load(Acquire);
+        state & MARKED == MARKED && (unsent || state & REPLIED == 0) && self.selected(select)
     }
 
     fn is_aborted(&self) -> bool {
@@ -502,6 +504,14 @@ fn reply<F: Fabric>(mut token: Token<Session<F>>) {
     if let Some(nexus) = &token.nexus {
         nexus.count_reply(&token);
     }
+    // The logical unit has done its part: its removal need not wait for an initiator that does not take the answer, whose data
+    // keeps its own pages. In this order: when a LUN's gate is closed and empty, no command holds its nexus any more.
+    token.nexus = None;
+    token.ticket = None;
+    if aborted {
+        // It is among those that another session's task management waits for no longer.
+        crate::tmf::wake();
+    }
     F::reply(Reply { token });
 }
 
@@ -644,7 +654,7 @@ pub(crate) fn freeing<F: Fabric>(token: &mut Token<Session<F>>) -> bool {
     cmd.scratch = None;
     cmd.step = Step::None;
     cmd.decoded = None;
-    // In this order: when a LUN's gate is closed and empty, no command holds its nexus any more.
+    // As in `reply`, which most commands have passed.
     cmd.nexus = None;
     cmd.ticket = None;
     token.shared().end()

@@ -220,7 +220,8 @@ impl<F: Fabric> Session<F> {
 
     /// Whether no command and no task management function is at work any more.
     pub fn is_drained(&self) -> bool {
-        self.slots.busy() == 0 && self.core.managing.load(Relaxed) == 0
+        // The number of slots may be too small while others are taken and given back; a command that is alive is not missed.
+        self.slots.busy() == 0 && !self.has(&|_, _| true) && self.core.managing.load(Relaxed) == 0
     }
 
     /// Ends the session and waits for all of its commands. Must not be called by a thread that replies wait for; such a
@@ -263,8 +264,9 @@ pub(crate) trait AnySession: Send + Sync {
     /// Whether a command that `select` chooses is still in flight. Any context.
     fn has(&self, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool;
 
-    /// Whether a marked command that `select` chooses is still in flight. Any context.
-    fn has_marked(&self, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool;
+    /// Whether a marked command that `select` chooses is still in flight; `unsent`: or was answered, and that is not sent
+    /// yet. Any context.
+    fn has_marked(&self, unsent: bool, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool;
 }
 
 impl<F: Fabric> AnySession for Session<F> {
@@ -289,7 +291,7 @@ impl<F: Fabric> AnySession for Session<F> {
         self.slots.shared().any(|s| s.is_live(select))
     }
 
-    fn has_marked(&self, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool {
-        self.slots.shared().any(|s| s.is_marked(select))
+    fn has_marked(&self, unsent: bool, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool {
+        self.slots.shared().any(|s| s.is_marked(unsent, select))
     }
 }

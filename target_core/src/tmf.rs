@@ -141,7 +141,7 @@ impl<F: Fabric> Session<F> {
         }
         self.abort(false, select);
         wait_for(
-            || !self.has_marked(select),
+            || !self.has_marked(true, select),
             || {
                 pr_warn!(
                     "{}: an abort of {} waits for the back end of {}\n",
@@ -210,11 +210,13 @@ pub(crate) fn abort_all(device: &Arc<Device>, by: &Core) -> Result {
         let tell = tas && !core::ptr::eq(session.core(), by);
         session.abort(tell, &|_, l| LunNumber::parse(l) == Some(*number));
     }
+    // Of other sessions, not until their answers are sent: one that does not read must not hold up the others.
     wait_for(
         || {
-            !marked
-                .iter()
-                .any(|(s, n)| s.has_marked(&|_, l| LunNumber::parse(l) == Some(*n)))
+            !marked.iter().any(|(s, n)| {
+                let own = core::ptr::eq(s.core(), by);
+                s.has_marked(own, &|_, l| LunNumber::parse(l) == Some(*n))
+            })
         },
         || pr_warn!("{}: a reset waits for the back end\n", device.path()),
     );
