@@ -98,9 +98,9 @@ def test_set_and_delete_one_by_one(cli):
     assert not [d for d in lio.dirs(lio.CORE) if d.name != "alua"]
 
 
-@pytest.mark.parametrize("saver,restorer", [("targetcli", "targetcli-pypi"), ("targetcli-pypi", "targetcli")])
-def test_what_one_saved_the_other_restores(saver, restorer):
+def test_the_newer_one_restores_what_the_older_one_saved():
+    """(The other way round, Debian's rtslib does not know PyPI's attributes of block devices.)"""
     forget()
-    build(Targetcli(saver))
-    Targetcli(saver)("saveconfig /tmp/saved.json", "clearconfig confirm=True")
-    check_all_there(Targetcli(restorer)("restoreconfig /tmp/saved.json", "ls", "clearconfig confirm=True"))
+    build(Targetcli("targetcli"))
+    Targetcli("targetcli")("saveconfig /tmp/saved.json", "clearconfig confirm=True")
+    check_all_there(Targetcli("targetcli-pypi")("restoreconfig /tmp/saved.json", "ls", "clearconfig confirm=True"))
