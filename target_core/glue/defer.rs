@@ -70,6 +70,8 @@ impl Node {
 
     /// Drops `arc` in process context after a grace period.
     pub(crate) fn drop_later<T: Send + Sync>(self, arc: Arc<T>) {
+        /// # Safety
+        /// `arg` is an `Arc<T>`'s reference, which this takes over.
         unsafe extern "C" fn release<T>(arg: *mut c_void) {
             // SAFETY: `arg` comes from `Arc::into_raw` below, whose reference this takes over.
             drop(unsafe { Arc::<T>::from_raw(arg.cast_const().cast()) })

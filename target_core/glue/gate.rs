@@ -55,6 +55,8 @@ unsafe impl<T: Send + Sync> Send for Ticket<T> {}
 // SAFETY: As above.
 unsafe impl<T: Send + Sync> Sync for Ticket<T> {}
 
+/// # Safety
+/// `gate` is that of an `Inner<T>` that nobody uses any more, and that this takes over.
 unsafe extern "C" fn free<T>(gate: *mut sys::lio_gate) {
     // SAFETY: The C side calls this once, when neither owner nor tickets are left; `gate` is the first field of the
     // `Inner<T>` that `Gated::new` leaked.

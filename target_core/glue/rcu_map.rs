@@ -84,10 +84,8 @@ impl<T: Send + Sync + 'static> RcuMap<T> {
             return None;
         }
         // SAFETY: As in `with`.
-        Some((
-            at,
-            unsafe { ArcBorrow::from_raw(ptr.cast_const().cast::<T>()) }.into(),
-        ))
+        let entry = unsafe { ArcBorrow::from_raw(ptr.cast_const().cast::<T>()) };
+        Some((at, entry.into()))
     }
 
     /// The entries in the order of their indices. What is inserted or removed meanwhile is seen or not. The loop's

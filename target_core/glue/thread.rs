@@ -72,9 +72,9 @@ unsafe impl Sync for Waker {}
 
 impl Waker {
     /// The socket has bytes, or has been closed.
-    pub const RX: u32 = sys::LIO_EVENT_RX as u32;
+    pub const RX: u32 = sys::LIO_EVENT_RX;
     /// The socket has room for more bytes.
-    pub const TX: u32 = sys::LIO_EVENT_TX as u32;
+    pub const TX: u32 = sys::LIO_EVENT_TX;
     /// The first bit that the user of a waker may define himself, with all above it.
     pub const FIRST_FREE: u32 = 4;
 

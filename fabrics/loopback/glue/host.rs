@@ -135,6 +135,8 @@ unsafe fn borrow<'a, D: Driver>(driver: *mut c_void) -> ArcBorrow<'a, D> {
     unsafe { ArcBorrow::from_raw(driver.cast_const().cast()) }
 }
 
+/// # Safety
+/// Only for the C side: `driver` is what `Host::add` gave it, and `sc` is a command that the midlayer just handed to the host.
 unsafe extern "C" fn queue<D: Driver>(driver: *mut c_void, sc: *mut sys::scsi_cmnd) -> bool {
     let Some(sc) = NonNull::new(sc) else {
         return true;
@@ -147,11 +149,15 @@ unsafe extern "C" fn queue<D: Driver>(driver: *mut c_void, sc: *mut sys::scsi_cm
     }
 }
 
+/// # Safety
+/// Only for the C side: `driver` is what `Host::add` gave it, and not released yet.
 unsafe extern "C" fn abort<D: Driver>(driver: *mut c_void, id: u32, lun: u64, tag: u64) -> bool {
     // SAFETY: The C side passes the driver that it was given.
     unsafe { borrow::<D>(driver) }.abort(id, lun, tag)
 }
 
+/// # Safety
+/// Only for the C side: `driver` is what `Host::add` gave it, and not released yet.
 unsafe extern "C" fn reset<D: Driver>(
     driver: *mut c_void,
     id: u32,
@@ -167,6 +173,8 @@ unsafe extern "C" fn reset<D: Driver>(
     }
 }
 
+/// # Safety
+/// Only for the C side: `driver` is what `Host::add` gave it, and used no more.
 unsafe extern "C" fn release<D: Driver>(driver: *mut c_void) {
     // SAFETY: It is what `Host::add` made of an `Arc<D>`, and the C side does not use it any more.
     drop(unsafe { Arc::<D>::from_raw(driver.cast_const().cast()) })

@@ -23,4 +23,7 @@ pub struct scsi_cmnd {
     _private: [u8; 0],
 }
 
-include!(concat!(env!("LIO_OUT"), "/fabrics/loopback/glue/shims_generated.rs"));
+include!(concat!(
+    env!("LIO_OUT"),
+    "/fabrics/loopback/glue/shims_generated.rs"
+));
