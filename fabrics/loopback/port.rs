@@ -44,7 +44,7 @@ fn protocol_of(name: &str) -> Option<Protocol> {
 
 attributes! {
     static ROOT: () = {
-        ro "version" => |_, page| write!(page, "TCM Loopback Fabric module v2.1-rc2\n");
+        ro "version" => |_, page| writeln!(page, "TCM Loopback Fabric module v2.1-rc2");
     }
     static BASE: Port = {
         rw "nexus" => |port, page| {
@@ -54,12 +54,12 @@ attributes! {
             Ok(())
         }, Port::set_nexus;
         rw "transport_status" => |port, page| {
-            write!(page, "{}\n", if port.is_offline() { "offline" } else { "online" })
+            writeln!(page, "{}", if port.is_offline() { "offline" } else { "online" })
         }, Port::set_transport_status;
-        ro "address" => |port, page| write!(page, "{}:0:{}\n", port.host.number(), port.tpg.tag());
+        ro "address" => |port, page| writeln!(page, "{}:0:{}", port.host.number(), port.tpg.tag());
     }
     static ATTRIB: Port = {
-        rw "fabric_prot_type" => |_, page| write!(page, "0\n"), |_, value| match value.u32_in(0..=3)? {
+        rw "fabric_prot_type" => |_, page| writeln!(page, "0"), |_, value| match value.u32_in(0..=3)? {
             0 => Ok(()),
             _ => Err(value.reject(ENOSYS, fmt!("protection information is not implemented yet"))),
         };

@@ -20,7 +20,7 @@ const ORDER: &str = "data is always transferred in order";
 
 macro_rules! show {
     ($field:ident) => {
-        |x, page| write!(page, "{}\n", x.attrib.$field.get())
+        |x, page| writeln!(page, "{}", x.attrib.$field.get())
     };
 }
 
@@ -53,9 +53,9 @@ attributes! {
         rw "demo_mode_write_protect" => show!(demo_mode_write_protect), flag!(demo_mode_write_protect);
         rw "prod_mode_write_protect" => show!(prod_mode_write_protect), flag!(prod_mode_write_protect);
         rw "demo_mode_discovery" => show!(demo_mode_discovery), flag!(demo_mode_discovery);
-        rw "default_erl" => |_, page| write!(page, "0\n"), |_, value| fixed(value, 0, 0..=2, ERL);
-        rw "t10_pi" => |_, page| write!(page, "0\n"), |_, value| fixed(value, 0, 0..=1, PI);
-        rw "fabric_prot_type" => |_, page| write!(page, "0\n"), |_, value| fixed(value, 0, 0..=3, PI);
+        rw "default_erl" => |_, page| writeln!(page, "0"), |_, value| fixed(value, 0, 0..=2, ERL);
+        rw "t10_pi" => |_, page| writeln!(page, "0"), |_, value| fixed(value, 0, 0..=1, PI);
+        rw "fabric_prot_type" => |_, page| writeln!(page, "0"), |_, value| fixed(value, 0, 0..=3, PI);
         rw "tpg_enabled_sendtargets" => show!(tpg_enabled_sendtargets), flag!(tpg_enabled_sendtargets);
         rw "login_keys_workaround" => show!(login_keys_workaround), flag!(login_keys_workaround);
     }
@@ -64,12 +64,12 @@ attributes! {
     pub(super) static ACL: Acl = {
         rw "dataout_timeout" => show!(dataout_timeout), number!(dataout_timeout, 2..=60);
         rw "dataout_timeout_retries" => show!(dataout_timeout_retries), number!(dataout_timeout_retries, 1..=15);
-        rw "default_erl" => |_, page| write!(page, "0\n"), |_, value| fixed(value, 0, 0..=2, ERL);
+        rw "default_erl" => |_, page| writeln!(page, "0"), |_, value| fixed(value, 0, 0..=2, ERL);
         rw "nopin_timeout" => show!(nopin_timeout), store_nopin_timeout;
         rw "nopin_response_timeout" => show!(nopin_response_timeout), number!(nopin_response_timeout, 3..=60);
-        rw "random_datain_pdu_offsets" => |_, page| write!(page, "0\n"), |_, value| fixed(value, 0, 0..=1, ORDER);
-        rw "random_datain_seq_offsets" => |_, page| write!(page, "0\n"), |_, value| fixed(value, 0, 0..=1, ORDER);
-        rw "random_r2t_offsets" => |_, page| write!(page, "0\n"), |_, value| fixed(value, 0, 0..=1, ORDER);
+        rw "random_datain_pdu_offsets" => |_, page| writeln!(page, "0"), |_, value| fixed(value, 0, 0..=1, ORDER);
+        rw "random_datain_seq_offsets" => |_, page| writeln!(page, "0"), |_, value| fixed(value, 0, 0..=1, ORDER);
+        rw "random_r2t_offsets" => |_, page| writeln!(page, "0"), |_, value| fixed(value, 0, 0..=1, ORDER);
         rw "authentication" => show_authentication, store_authentication;
     }
 }
@@ -102,7 +102,7 @@ fn store_nopin_timeout(acl: &Acl, value: &Value<'_>) -> Result {
 }
 
 fn show_authentication(acl: &Acl, page: &mut Page<'_>) -> Result {
-    write!(page, "{}\n", acl.attrib.authentication())
+    writeln!(page, "{}", acl.attrib.authentication())
 }
 
 fn store_authentication(acl: &Acl, value: &Value<'_>) -> Result {

@@ -10,7 +10,7 @@ pub(super) const REASON: &str = "CHAP is not implemented yet";
 
 /// What is not set reads as an empty line.
 pub(super) fn show(page: &mut Page<'_>) -> Result {
-    write!(page, "\n")
+    writeln!(page, "")
 }
 
 /// Only "NULL" and nothing, which unset, are taken.
@@ -28,7 +28,7 @@ attributes! {
         rw "password" => |_, page| show(page), |_, value| store(value);
         rw "userid_mutual" => |_, page| show(page), |_, value| store(value);
         rw "password_mutual" => |_, page| show(page), |_, value| store(value);
-        ro "authenticate_target" => |_, page| write!(page, "0\n");
+        ro "authenticate_target" => |_, page| writeln!(page, "0");
     }
 
     /// Files of an ACL's `auth/`.
@@ -37,6 +37,6 @@ attributes! {
         rw "password" => |_, page| show(page), |_, value| store(value);
         rw "userid_mutual" => |_, page| show(page), |_, value| store(value);
         rw "password_mutual" => |_, page| show(page), |_, value| store(value);
-        ro "authenticate_target" => |_, page| write!(page, "0\n");
+        ro "authenticate_target" => |_, page| writeln!(page, "0");
     }
 }

@@ -40,7 +40,7 @@ const IN_ORDER: &str = "data is always transferred in order";
 
 macro_rules! boolean {
     (show $field:ident) => {
-        |g, page| write!(page, "{}\n", yes_no(g.params.lock().config.$field))
+        |g, page| writeln!(page, "{}", yes_no(g.params.lock().config.$field))
     };
     (store $field:ident) => {
         |g, value| {
@@ -53,7 +53,7 @@ macro_rules! boolean {
 
 macro_rules! number {
     (show $field:ident) => {
-        |g, page| write!(page, "{}\n", g.params.lock().config.$field)
+        |g, page| writeln!(page, "{}", g.params.lock().config.$field)
     };
     (store $field:ident, $type:ty, $range:expr) => {
         |g, value| {
@@ -71,9 +71,9 @@ attributes! {
     /// Files of a portal group's `param/`.
     pub(super) static GROUP: Group = {
         rw "AuthMethod" => show_auth, store_auth;
-        rw "HeaderDigest" => |_, page| write!(page, "CRC32C,None\n"), |_, value| fixed(value, DIGESTS, DIGEST);
-        rw "DataDigest" => |_, page| write!(page, "CRC32C,None\n"), |_, value| fixed(value, DIGESTS, DIGEST);
-        rw "MaxConnections" => |_, page| write!(page, "1\n"),
+        rw "HeaderDigest" => |_, page| writeln!(page, "CRC32C,None"), |_, value| fixed(value, DIGESTS, DIGEST);
+        rw "DataDigest" => |_, page| writeln!(page, "CRC32C,None"), |_, value| fixed(value, DIGESTS, DIGEST);
+        rw "MaxConnections" => |_, page| writeln!(page, "1"),
             |_, value| fixed(value, &["1"], "more than one connection to a session is not implemented yet");
         rw "TargetAlias" => show_alias, store_alias;
         rw "InitialR2T" => boolean!(show initial_r2t), boolean!(store initial_r2t);
@@ -85,14 +85,14 @@ attributes! {
         rw "DefaultTime2Wait" => number!(show time2wait), number!(store time2wait, u16, 0..=3600);
         rw "DefaultTime2Retain" => number!(show time2retain), number!(store time2retain, u16, 0..=3600);
         rw "MaxOutstandingR2T" => number!(show max_outstanding_r2t), number!(store max_outstanding_r2t, u16, 1..=65535);
-        rw "DataPDUInOrder" => |_, page| write!(page, "Yes\n"), |_, value| fixed(value, &["Yes"], IN_ORDER);
-        rw "DataSequenceInOrder" => |_, page| write!(page, "Yes\n"), |_, value| fixed(value, &["Yes"], IN_ORDER);
-        rw "ErrorRecoveryLevel" => |_, page| write!(page, "0\n"),
+        rw "DataPDUInOrder" => |_, page| writeln!(page, "Yes"), |_, value| fixed(value, &["Yes"], IN_ORDER);
+        rw "DataSequenceInOrder" => |_, page| writeln!(page, "Yes"), |_, value| fixed(value, &["Yes"], IN_ORDER);
+        rw "ErrorRecoveryLevel" => |_, page| writeln!(page, "0"),
             |_, value| fixed(value, &["0"], "error recovery above level 0 is not implemented yet");
-        rw "IFMarker" => |_, page| write!(page, "No\n"), |_, value| fixed(value, &["No"], MARKERS);
-        rw "OFMarker" => |_, page| write!(page, "No\n"), |_, value| fixed(value, &["No"], MARKERS);
-        rw "IFMarkInt" => |_, page| write!(page, "Reject\n"), |_, value| fixed(value, &["Reject"], MARKERS);
-        rw "OFMarkInt" => |_, page| write!(page, "Reject\n"), |_, value| fixed(value, &["Reject"], MARKERS);
+        rw "IFMarker" => |_, page| writeln!(page, "No"), |_, value| fixed(value, &["No"], MARKERS);
+        rw "OFMarker" => |_, page| writeln!(page, "No"), |_, value| fixed(value, &["No"], MARKERS);
+        rw "IFMarkInt" => |_, page| writeln!(page, "Reject"), |_, value| fixed(value, &["Reject"], MARKERS);
+        rw "OFMarkInt" => |_, page| writeln!(page, "Reject"), |_, value| fixed(value, &["Reject"], MARKERS);
     }
 
     /// Files of an ACL's `param/`: those of its session.
@@ -113,17 +113,17 @@ attributes! {
 
 fn agreed(acl: &Acl, page: &mut Page<'_>, value: fn(&Parameters) -> u32) -> Result {
     match acl.session() {
-        Some(session) => write!(page, "{}\n", value(&session.parameters)),
-        None => write!(page, "No Active iSCSI Session\n"),
+        Some(session) => writeln!(page, "{}", value(&session.parameters)),
+        None => writeln!(page, "No Active iSCSI Session"),
     }
 }
 
 // What is offered follows from whether a login must authenticate.
 fn show_auth(group: &Group, page: &mut Page<'_>) -> Result {
     if group.attrib.authentication.is_on() {
-        write!(page, "CHAP\n")
+        writeln!(page, "CHAP")
     } else {
-        write!(page, "CHAP,None\n")
+        writeln!(page, "CHAP,None")
     }
 }
 

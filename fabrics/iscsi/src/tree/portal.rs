@@ -18,8 +18,8 @@ pub(super) struct Np {
 
 attributes! {
     static FILES: Np = {
-        rw "iser" => |_, page| write!(page, "0\n"), |_, value| refuse(value, "iSER");
-        rw "cxgbit" => |_, page| write!(page, "0\n"), |_, value| refuse(value, "offload to cxgbit adapters");
+        rw "iser" => |_, page| writeln!(page, "0"), |_, value| refuse(value, "iSER");
+        rw "cxgbit" => |_, page| writeln!(page, "0"), |_, value| refuse(value, "offload to cxgbit adapters");
     }
 }
 

@@ -14,7 +14,7 @@ pub(crate) const VERSION: &str = "v4.1.0";
 attributes! {
     /// Files of `target/iscsi/` itself.
     pub(super) static ROOT: Global = {
-        ro "lio_version" => |_, page| write!(page, "Datera Inc. iSCSI Target {VERSION}\n");
+        ro "lio_version" => |_, page| writeln!(page, "Datera Inc. iSCSI Target {VERSION}");
         rw "cpus_allowed_list" => show_cpus, store_cpus;
     }
 
@@ -24,8 +24,8 @@ attributes! {
         rw "password" => |_, page| auth::show(page), |_, value| auth::store(value);
         rw "userid_mutual" => |_, page| auth::show(page), |_, value| auth::store(value);
         rw "password_mutual" => |_, page| auth::show(page), |_, value| auth::store(value);
-        ro "authenticate_target" => |_, page| write!(page, "0\n");
-        rw "enforce_discovery_auth" => |_, page| write!(page, "0\n"), store_enforce;
+        ro "authenticate_target" => |_, page| writeln!(page, "0");
+        rw "enforce_discovery_auth" => |_, page| writeln!(page, "0"), store_enforce;
     }
 }
 

@@ -20,31 +20,31 @@ fn or_none(name: &crate::name::Name) -> &str {
 
 macro_rules! count {
     ($field:ident) => {
-        |t, page| write!(page, "{}\n", t.stats.$field.get())
+        |t, page| writeln!(page, "{}", t.stats.$field.get())
     };
 }
 
 attributes! {
     /// Files of `iscsi_instance/`.
     pub(super) static INSTANCE: Target = {
-        ro "inst" => |t, page| write!(page, "{}\n", t.index);
-        ro "min_ver" => |_, page| write!(page, "0\n");
-        ro "max_ver" => |_, page| write!(page, "0\n");
-        ro "portals" => |t, page| write!(page, "{}\n", t.portal_count());
-        ro "nodes" => |_, page| write!(page, "1\n");
-        ro "sessions" => |t, page| write!(page, "{}\n", t.session_count());
-        ro "fail_sess" => |t, page| write!(page, "{}\n", t.stats.failed_sessions());
-        ro "fail_type" => |t, page| write!(page, "{}\n", t.stats.last_session.lock().kind);
-        ro "fail_rem_name" => |t, page| write!(page, "{}\n", or_none(&t.stats.last_session.lock().initiator));
-        ro "disc_time" => |_, page| write!(page, "0\n");
-        ro "description" => |_, page| write!(page, "Storage Engine Target\n");
-        ro "vendor" => |_, page| write!(page, "Datera, Inc. iSCSI-Target\n");
-        ro "version" => |_, page| write!(page, "{VERSION}\n");
+        ro "inst" => |t, page| writeln!(page, "{}", t.index);
+        ro "min_ver" => |_, page| writeln!(page, "0");
+        ro "max_ver" => |_, page| writeln!(page, "0");
+        ro "portals" => |t, page| writeln!(page, "{}", t.portal_count());
+        ro "nodes" => |_, page| writeln!(page, "1");
+        ro "sessions" => |t, page| writeln!(page, "{}", t.session_count());
+        ro "fail_sess" => |t, page| writeln!(page, "{}", t.stats.failed_sessions());
+        ro "fail_type" => |t, page| writeln!(page, "{}", t.stats.last_session.lock().kind);
+        ro "fail_rem_name" => |t, page| writeln!(page, "{}", or_none(&t.stats.last_session.lock().initiator));
+        ro "disc_time" => |_, page| writeln!(page, "0");
+        ro "description" => |_, page| writeln!(page, "Storage Engine Target");
+        ro "vendor" => |_, page| writeln!(page, "Datera, Inc. iSCSI-Target");
+        ro "version" => |_, page| writeln!(page, "{VERSION}");
     }
 
     /// Files of `iscsi_sess_err/`.
     pub(super) static SESSION_ERRORS: Target = {
-        ro "inst" => |t, page| write!(page, "{}\n", t.index);
+        ro "inst" => |t, page| writeln!(page, "{}", t.index);
         ro "digest_errors" => count!(digest_errors);
         ro "cxn_errors" => count!(timeout_errors);
         ro "format_errors" => count!(format_errors);
@@ -52,20 +52,20 @@ attributes! {
 
     /// Files of `iscsi_tgt_attr/`.
     pub(super) static TARGET: Target = {
-        ro "inst" => |t, page| write!(page, "{}\n", t.index);
-        ro "indx" => |_, page| write!(page, "{NODE}\n");
-        ro "login_fails" => |t, page| write!(page, "{}\n", t.stats.failed_logins());
-        ro "last_fail_time" => |t, page| write!(page, "{}\n", t.stats.last_login.lock().time);
-        ro "last_fail_type" => |t, page| write!(page, "{}\n", t.stats.last_login.lock().kind);
-        ro "fail_intr_name" => |t, page| write!(page, "{}\n", or_none(&t.stats.last_login.lock().initiator));
+        ro "inst" => |t, page| writeln!(page, "{}", t.index);
+        ro "indx" => |_, page| writeln!(page, "{NODE}");
+        ro "login_fails" => |t, page| writeln!(page, "{}", t.stats.failed_logins());
+        ro "last_fail_time" => |t, page| writeln!(page, "{}", t.stats.last_login.lock().time);
+        ro "last_fail_type" => |t, page| writeln!(page, "{}", t.stats.last_login.lock().kind);
+        ro "fail_intr_name" => |t, page| writeln!(page, "{}", or_none(&t.stats.last_login.lock().initiator));
         ro "fail_intr_addr_type" => show_address_type;
         ro "fail_intr_addr" => show_address;
     }
 
     /// Files of `iscsi_login_stats/`.
     pub(super) static LOGIN: Target = {
-        ro "inst" => |t, page| write!(page, "{}\n", t.index);
-        ro "indx" => |_, page| write!(page, "{NODE}\n");
+        ro "inst" => |t, page| writeln!(page, "{}", t.index);
+        ro "indx" => |_, page| writeln!(page, "{NODE}");
         ro "accepts" => count!(accepts);
         ro "other_fails" => count!(other_fails);
         ro "redirects" => count!(redirects);
@@ -76,15 +76,15 @@ attributes! {
 
     /// Files of `iscsi_logout_stats/`.
     pub(super) static LOGOUT: Target = {
-        ro "inst" => |t, page| write!(page, "{}\n", t.index);
-        ro "indx" => |_, page| write!(page, "{NODE}\n");
+        ro "inst" => |t, page| writeln!(page, "{}", t.index);
+        ro "indx" => |_, page| writeln!(page, "{NODE}");
         ro "normal_logouts" => count!(normal_logouts);
         ro "abnormal_logouts" => count!(abnormal_logouts);
     }
 
     /// Files of an ACL's `iscsi_sess_stats/`; without a session they are empty but for the first.
     pub(super) static SESSION: Acl = {
-        ro "inst" => |acl, page| write!(page, "{}\n", acl.group.target.index);
+        ro "inst" => |acl, page| writeln!(page, "{}", acl.group.target.index);
         ro "node" => |acl, page| of_session(acl, page, |_| NODE.into());
         ro "indx" => |acl, page| of_session(acl, page, |s| s.number.into());
         ro "cmd_pdus" => |acl, page| of_session(acl, page, |s| s.cmd_pdus.get());
@@ -98,7 +98,7 @@ attributes! {
 
 fn of_session(acl: &Acl, page: &mut Page<'_>, value: fn(&Shared) -> u64) -> Result {
     match acl.session() {
-        Some(session) => write!(page, "{}\n", value(&session)),
+        Some(session) => writeln!(page, "{}", value(&session)),
         None => Ok(()),
     }
 }
@@ -110,7 +110,7 @@ fn show_address_type(target: &Target, page: &mut Page<'_>) -> Result {
         .lock()
         .address
         .is_some_and(|a| a.is_v6());
-    write!(page, "{}\n", if six { "ipv6" } else { "ipv4" })
+    writeln!(page, "{}", if six { "ipv6" } else { "ipv4" })
 }
 
 fn show_address(target: &Target, page: &mut Page<'_>) -> Result {
