@@ -44,7 +44,7 @@ fn protocol_of(name: &str) -> Option<Protocol> {
 
 attributes! {
     static ROOT: () = {
-        ro "version" => |_, page| writeln!(page, "TCM Loopback Fabric module v2.1-rc2");
+        ro "version" => |(), page| writeln!(page, "TCM Loopback Fabric module v2.1-rc2");
     }
     static BASE: Port = {
         rw "nexus" => |port, page| {
