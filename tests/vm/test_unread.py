@@ -1,0 +1,59 @@
+"""Initiators that do not read what they asked for: they hold up nobody, and cost bounded memory."""
+import select
+import socket
+import time
+
+import initiator
+import lio
+import pytest
+from initiator import LUN_RESET, NOP_IN, NOP_OUT, NONE, READ
+
+pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C modules do this otherwise")
+READ_1M = bytes.fromhex("28000000000000080000")
+
+
+@pytest.fixture
+def target():
+    return lio.IscsiTarget(lio.ramdisk())
+
+
+def stuck(target):
+    """A session with 32 MB on their way to it, of which it takes a few KiB."""
+    c = initiator.session(target, name="iqn.2024-01.org.example:stuck", isid=b"\x80\0\0\0\2\1")
+    c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    for _ in range(32):
+        c.start(READ_1M, 1 << 20, READ)
+    time.sleep(1)
+    return c
+
+
+def test_others_are_not_held_up(target):
+    with stuck(target), initiator.session(target) as other:
+        before = time.monotonic()
+        assert other.tmf(LUN_RESET, timeout=10) == 0
+        target.remove_lun()
+        assert time.monotonic() - before < 10
+
+
+def test_pings(target):
+    """8 KiB each, without reading: the target stops taking them in. Read in the end, each has its answer."""
+    with initiator.session(target) as c:
+        c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        c.sock.setblocking(False)
+        sent = pings = 0
+        rest = memoryview(b"")
+        while sent < 64 << 20:
+            if not rest:
+                pings += 1
+                rest = memoryview(initiator.pdu(NOP_OUT, data=bytes(8192), immediate=True, itt=pings,
+                                                w=(NONE, c.cmd_sn, c.exp_stat_sn)))
+            if not select.select([], [c.sock], [], 3)[1]:
+                break
+            n = c.sock.send(rest)
+            sent, rest = sent + n, rest[n:]
+        assert sent < 32 << 20
+        for itt in range(1, pings + 1):
+            a = c.receive(10)
+            assert a.opcode == NOP_IN and a.itt == itt and len(a.data) == 8192
+            if rest and select.select([], [c.sock], [], 0)[1]:
+                rest = rest[c.sock.send(rest) :]
