@@ -66,7 +66,8 @@ unsafe extern "C" fn free<T>(gate: *mut sys::lio_gate) {
     }
 }
 
-impl<T: Send + Sync> Gated<T> {
+// What is guarded may outlive the handle: it is dropped when the last ticket is back.
+impl<T: Send + Sync + 'static> Gated<T> {
     /// Puts `data` behind a gate that is open. May sleep.
     ///
     /// # Errors
@@ -161,7 +162,7 @@ impl<T: Send + Sync> Deref for Gated<T> {
 impl<T: Send + Sync> Drop for Gated<T> {
     fn drop(&mut self) {
         // SAFETY: The gate is live, and nobody else can close or reopen it now.
-        unsafe { sys::lio_gate_release(self.gate()) }
+        unsafe { sys::lio_gate_release(self.ptr.as_ptr().cast()) }
     }
 }
 

@@ -252,7 +252,12 @@ impl<H: Host> Drop for Token<H> {
     fn drop(&mut self) {
         let tell = H::freeing(self);
         let index = self.index();
-        self.host.slots().tags.put(index);
+        let slots = self.host.slots();
+        // The slot's own: a host that shows others than before loses it, but cannot have it given out twice.
+        let slot = slots.slots.get(index as usize);
+        if slot.is_some_and(|s| ptr::eq(&**s, self.slot.as_ptr())) {
+            slots.tags.put(index);
+        }
         if tell {
             self.host.freed();
         }
