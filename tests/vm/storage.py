@@ -1,0 +1,164 @@
+"""What the back ends' tests share: devices that fail, and looking beneath a back end."""
+import contextlib
+import os
+import re
+from pathlib import Path
+
+import lio
+
+MIB = 1 << 20
+
+
+def pattern(size, seed=1):
+    """Bytes that name their block: a shifted or stale block is found."""
+    return b"".join((seed * 1_000_003 + n).to_bytes(8, "big") * 64 for n in range(size // 512))
+
+
+def pwrite(dev, pos, data):
+    """Writes past the initiator's cache, and waits for the target's answer."""
+    fd = os.open(dev, os.O_WRONLY | os.O_DIRECT)
+    try:
+        _direct(lambda m: os.pwritev(fd, [m], pos), len(data), data)
+    finally:
+        os.close(fd)
+
+
+def pread(dev, pos, size):
+    fd = os.open(dev, os.O_RDONLY | os.O_DIRECT)
+    try:
+        return _direct(lambda m: os.preadv(fd, [m], pos), size)
+    finally:
+        os.close(fd)
+
+
+def attach(*stores):
+    """Exports back ends through loopback: gives their disks, once they can be opened."""
+    for n, s in enumerate(stores):
+        # Without a serial number no VPD pages are listed, and the initiator does not look for limits.
+        lio.write(s.path / "wwn/vpd_unit_serial", f"0000000{n}-2222-3333-4444-555555555555")
+    tpg = lio.Loopback(*stores)
+    disks = [tpg.disk(n) for n in range(len(stores))]
+    for d in disks:
+        lio.wait_for(lambda: opens(d))
+    return disks[0] if len(disks) == 1 else disks
+
+
+def opens(dev):
+    """the disk can be opened"""
+    try:
+        os.close(os.open(dev, os.O_RDONLY))
+    except OSError:
+        return False
+    return True
+
+
+def _direct(what, size, data=None):
+    import mmap
+
+    with mmap.mmap(-1, max(size, 4096)) as m:
+        if data is not None:
+            m[: len(data)] = data
+        with memoryview(m) as view, view[:size] as part:
+            n = what(part)
+        assert n == size, f"{n} of {size} bytes"
+        return m[:size]
+
+
+def fails(dev, write, lba=0, blocks=8, block=512):
+    """Reads or writes by SG_IO: gives (status, sense key, ASC, ASCQ)."""
+    cdb = bytes([0x8A if write else 0x88, 0]) + lba.to_bytes(8, "big") + blocks.to_bytes(4, "big") + bytes(2)
+    size = blocks * block
+    _, sense, status = lio.sg_raw(generic(dev), cdb, **({"data": bytes(size)} if write else {"read_len": size}))
+    return (status, *decode(sense))
+
+
+def generic(dev):
+    """The character device of a disk, which can be opened for writing when the disk is write-protected."""
+    lio.modprobe("sg")
+    base = Path(f"/sys/block/{os.path.basename(dev)}/device/scsi_generic")
+    return lio.wait_for(lambda: [f"/dev/{d.name}" for d in base.glob("*") if os.path.exists(f"/dev/{d.name}")])[0]
+
+
+def rescan(dev):
+    """Has the initiator read the capacity again."""
+    lio.write(f"/sys/block/{os.path.basename(dev)}/device/rescan", 1)
+
+
+def decode(sense):
+    """(sense key, ASC, ASCQ)"""
+    if len(sense) >= 14 and sense[0] & 0x7F in (0x70, 0x71):
+        return sense[2] & 15, sense[12], sense[13]
+    if len(sense) >= 4 and sense[0] & 0x7F in (0x72, 0x73):
+        return sense[1] & 15, sense[2], sense[3]
+    return None, None, None
+
+
+def allocated(path):
+    """Bytes that a file takes on its file system."""
+    return os.stat(path).st_blocks * 512
+
+
+def flushes(dev):
+    """Flushes that a block device has been asked for."""
+    return int(Path(f"/sys/block/{os.path.basename(os.path.realpath(dev))}/stat").read_text().split()[15])
+
+
+@contextlib.contextmanager
+def mounted(dev, where, *options):
+    os.makedirs(where, exist_ok=True)
+    lio.run("mount", *options, dev, where)
+    try:
+        yield where
+    finally:
+        lio.run("umount", where)
+
+
+@contextlib.contextmanager
+def dm(name, table):
+    """A device-mapper device; gives its path."""
+    lio.modprobe("dm_mod")
+    lio.run("dmsetup", "create", name, input=table)
+    try:
+        yield f"/dev/mapper/{name}"
+    finally:
+        lio.run("udevadm", "settle", check=False)
+        lio.run("dmsetup", "remove", "--retry", name)
+
+
+def reload(name, table):
+    lio.run("dmsetup", "suspend", "--noflush", name)
+    lio.run("dmsetup", "reload", name, input=table)
+    lio.run("dmsetup", "resume", name)
+
+
+@contextlib.contextmanager
+def scsi_debug(**parameters):
+    """The kernel's own simulated disk; gives its path."""
+    assert "scsi_debug" not in lio.loaded()
+    lio.run("modprobe", "scsi_debug", *(f"{k}={v}" for k, v in parameters.items()))
+
+    def found():
+        """scsi_debug's disk"""
+        for d in Path("/sys/bus/pseudo/drivers/scsi_debug").glob("adapter*/host*/target*/*:*/block/*"):
+            if os.path.exists(f"/dev/{d.name}"):
+                return f"/dev/{d.name}"
+
+    try:
+        yield lio.wait_for(found)
+    finally:
+        lio.run("udevadm", "settle", check=False)
+        lio.run("rmmod", "scsi_debug", check=False)
+
+
+def capacity(dev):
+    """READ CAPACITY(16): (blocks, bytes of a block)"""
+    got, _, status = lio.sg_raw(dev, "9e 10 00 00 00 00 00 00 00 00 00 00 00 20 00 00", 32)
+    assert status == 0
+    return int.from_bytes(got[:8], "big") + 1, int.from_bytes(got[8:12], "big")
+
+
+def wce(dev):
+    """The WCE bit of the caching mode page."""
+    got, _, status = lio.sg_raw(dev, "1a 08 08 00 ff 00", 255)
+    assert status == 0
+    return bool(re.search(rb"\x08\x12(.)", got[4:], re.S)[1][0] & 4)

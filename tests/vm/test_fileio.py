@@ -1,0 +1,316 @@
+"""fileio: files of every kind, what reaches the disk and when, and what their faults become."""
+import errno
+import os
+import re
+import threading
+
+import lio
+import pytest
+from storage import MIB, allocated, attach, capacity, decode, dm, fails, flushes, mounted, pattern, pread, pwrite, wce
+
+ours = pytest.mark.skipif(lio.STOCK, reason="the C modules do this otherwise")
+
+
+@pytest.fixture
+def ext4():
+    """A file system on a loop device: (where it is mounted, the device)."""
+    dev = lio.loop_device(96 * MIB)
+    lio.run("mkfs.ext4", "-q", "-O", "^has_journal", dev)
+    with mounted(dev, "/tmp/ext4"):
+        yield "/tmp/ext4", dev
+        lio.clear()
+
+
+KINDS = {
+    "tmpfs": {},
+    "tmpfs-buffered": {"buffered": True},
+    "ext4": {},
+    "ext4-buffered": {"buffered": True},
+    "ext4-async": {"asynchronous": True},
+    "bdev": {},
+    "bdev-buffered": {"buffered": True},
+    "bdev-async": {"asynchronous": True},
+}
+
+
+@pytest.fixture(params=list(KINDS))
+def store(request):
+    """A fileio object of each kind, 32 MiB."""
+    kind = request.param.split("-")[0]
+    if kind == "bdev":
+        yield lio.fileio(file=lio.loop_device(32 * MIB), **KINDS[request.param])
+    elif kind == "ext4":
+        mount, _ = request.getfixturevalue("ext4")
+        yield lio.fileio(file=f"{mount}/f", **KINDS[request.param])
+    else:
+        if os.path.exists("/tmp/f0.img"):
+            os.unlink("/tmp/f0.img")
+        yield lio.fileio(**KINDS[request.param])
+
+
+def test_data(store):
+    """All sizes and alignments come back as they were written, and what was never written is zero."""
+    disk = attach(store)
+    data = pattern(4 * MIB)
+    pwrite(disk, MIB, data)
+    assert pread(disk, MIB, len(data)) == data
+    assert pread(disk, 0, MIB) == bytes(MIB)
+    for pos, size in (0, 512), (512, 4096), (4096 - 512, 1024), (65536 - 512, 65536), (MIB + 1536, 300 * 1024 - 512):
+        data = pattern(size, pos)
+        pwrite(disk, pos, data)
+        assert pread(disk, pos, size) == data, (pos, size)
+        lio.run("sync")
+        assert pread(disk, pos, size) == data, (pos, size)
+    end = 32 * MIB - 4096
+    pwrite(disk, end, pattern(4096, 9))
+    assert pread(disk, end, 4096) == pattern(4096, 9)
+
+
+def test_fio(store):
+    """Concurrent I/O, verified."""
+    disk = attach(store)
+    lio.run("fio", "--name=v", f"--filename={disk}", "--direct=1", "--ioengine=libaio", "--iodepth=32", "--rw=randrw",
+            "--bsrange=512-256k", "--bs_unaligned=0", "--blockalign=512", "--size=16m", "--verify=crc32c",
+            "--do_verify=1", "--verify_fatal=1", "--verify_state_save=0", "--minimal", timeout=180)
+
+
+def test_info():
+    b = lio.fileio()
+    assert re.fullmatch(
+        r"Status: \S+  Max Queue Depth: 0  SectorSize: 512  HwMaxSectors: 16384\n"
+        r" {8}TCM FILEIO ID: \d+ {8}File: /tmp/f0.img  Size: 33554432  Mode: O_DSYNC Async: 0", b.info), b.info
+    b.delete()
+    b = lio.fileio(buffered=True, asynchronous=True)
+    assert re.search(r"Mode: Buffered-WCE Async: 1$", b.info), b.info
+    assert b.attrib("emulate_write_cache") == "1"
+
+
+def test_control_refused():
+    b = lio.Backstore("fileio", "f0", enable=False)
+    for text in "fd_dev_size=x", "fd_buffered_io=2", "fd_dev_size=-1":
+        with lio.refused(errno.EINVAL):
+            lio.write(b.path / "control", text)
+    with lio.refused(errno.EINVAL):
+        lio.write(b.path / "enable", 1)
+    lio.write(b.path / "control", "fd_dev_name=/tmp/without-size\n")
+    with lio.refused(errno.EINVAL):
+        lio.write(b.path / "enable", 1)
+    lio.write(b.path / "control", "fd_dev_name=/tmp,fd_dev_size=1048576,\n")
+    with lio.refused(errno.EISDIR, errno.EINVAL):
+        lio.write(b.path / "enable", 1)
+    lio.write(b.path / "control", "fd_dev_name=/nowhere/f")
+    with lio.refused(errno.ENOENT):
+        lio.write(b.path / "enable", 1)
+    lio.write(b.path / "control", "fd_dev_name=/tmp/made,fd_dev_size=0x100000,\n")
+    lio.write(b.path / "enable", 1)
+    assert os.stat("/tmp/made").st_mode & 0o777 == 0o600
+
+
+@ours
+def test_control_refused_ours():
+    b = lio.Backstore("fileio", "f0", enable=False)
+    for text in "nonsense=1", "fd_async_io=no", "fd_dev_name=", "fd_dev_name=" + "x" * 300, "fd_dev_size=100", "fd_dev_size=0xffffffffffffffff":
+        with lio.refused(errno.EINVAL, errno.ENAMETOOLONG):
+            lio.write(b.path / "control", text)
+    lio.write(b.path / "control", "fd_dev_name=/dev/null,fd_dev_size=1048576")
+    with lio.refused(errno.EINVAL):
+        lio.write(b.path / "enable", 1)
+
+
+def test_unmap(ext4):
+    """UNMAP gives space back, WRITE SAME of zeroes reads as zeroes."""
+    mount, _ = ext4
+    b = lio.fileio(file=f"{mount}/f", size=16 * MIB)
+    b.attrib("emulate_tpu", 1)
+    disk = attach(b)
+    pwrite(disk, 0, pattern(8 * MIB))
+    before = allocated(f"{mount}/f")
+    assert before >= 8 * MIB
+    lio.run("blkdiscard", "-o", MIB, "-l", 4 * MIB, disk)
+    assert allocated(f"{mount}/f") <= before - 4 * MIB + 65536
+    assert pread(disk, MIB, 4 * MIB) == bytes(4 * MIB)
+    assert pread(disk, 0, MIB) == pattern(8 * MIB)[:MIB]
+    lio.run("blkdiscard", "-z", "-o", 6 * MIB, "-l", MIB, disk)
+    assert pread(disk, 6 * MIB, MIB) == bytes(MIB)
+    assert pread(disk, 7 * MIB, MIB) == pattern(8 * MIB)[7 * MIB:]
+
+
+@pytest.mark.parametrize("file", ["tmpfs", "bdev"])
+def test_write_same(file):
+    b = lio.fileio(file=lio.loop_device(32 * MIB) if file == "bdev" else None)
+    disk = attach(b)
+    pwrite(disk, 0, pattern(MIB))
+    for cdb, data, want in (
+        ("93 00 00 00 00 00 00 00 00 10 00 00 00 20 00 00", bytes(512), bytes(32 * 512)),
+        ("93 00 00 00 00 00 00 00 00 40 00 00 00 20 00 00", pattern(512, 7), pattern(512, 7) * 32),
+    ):
+        _, sense, status = lio.sg_raw(disk, cdb, data=data)
+        assert status == 0, decode(sense)
+        at = int(cdb.split()[9], 16) * 512
+        assert pread(disk, at, 32 * 512) == want
+        assert pread(disk, at + 32 * 512, 512) == pattern(MIB)[at + 32 * 512:at + 33 * 512]
+
+
+def test_flush_reaches_the_disk(ext4):
+    """What is acknowledged as durable has been flushed to the device below: by FUA, by SYNCHRONIZE CACHE, by O_DSYNC."""
+    mount, dev = ext4
+    buffered = lio.fileio("f0", file=f"{mount}/f0", buffered=True)
+    through = lio.fileio("f1", file=f"{mount}/f1", hba=1)
+    cached, synced = attach(buffered, through)
+    assert wce(cached) and not wce(synced)
+    write16 = "8a {:02x} 00 00 00 00 00 00 00 08 00 00 00 08 00 00"
+
+    def flushed(disk, cdb, **kw):
+        before = flushes(dev)
+        _, sense, status = lio.sg_raw(disk, cdb, **kw)
+        assert status == 0, decode(sense)
+        return flushes(dev) - before
+
+    data = pattern(4096)
+    assert flushed(cached, write16.format(0), data=data) == 0
+    assert flushed(cached, write16.format(8), data=data) >= 1
+    assert flushed(cached, write16.format(0), data=data) == 0
+    assert flushed(cached, "91 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00") >= 1
+    assert flushed(synced, write16.format(0), data=data) >= 1
+
+
+@ours
+def test_async_is_durable(ext4):
+    """fd_async_io without a write cache is durable too."""
+    mount, dev = ext4
+    b = lio.fileio(file=f"{mount}/f", asynchronous=True)
+    disk = attach(b)
+    before = flushes(dev)
+    pwrite(disk, 0, pattern(65536))
+    assert flushes(dev) > before
+
+
+@ours
+def test_write_cache_off(ext4):
+    """A buffered file whose write cache is turned off writes through."""
+    mount, dev = ext4
+    b = lio.fileio(file=f"{mount}/f", buffered=True)
+    b.attrib("emulate_write_cache", 0)
+    disk = attach(b)
+    assert not wce(disk)
+    before = flushes(dev)
+    pwrite(disk, 0, pattern(4096))
+    assert flushes(dev) > before
+
+
+@ours
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_full(asynchronous):
+    """A full file system: DATA PROTECT, SPACE ALLOCATION FAILED WRITE PROTECT; what was there is still there."""
+    with mounted("none", "/tmp/small", "-t", "tmpfs", "-o", "size=4m"):
+        b = lio.fileio(file="/tmp/small/f", size=32 * MIB, asynchronous=asynchronous)
+        disk = attach(b)
+        pwrite(disk, 0, pattern(2 * MIB))
+        got = {fails(disk, True, lba, 2048) for lba in range(4096, 20480, 2048)}
+        assert (2, 7, 0x27, 7) in got, got
+        assert got <= {(2, 7, 0x27, 7), (0, None, None, None)}
+        assert pread(disk, 0, 2 * MIB) == pattern(2 * MIB)
+        lio.clear()
+
+
+def test_shrunk_file():
+    """What a file has lost reads as zeroes."""
+    b = lio.fileio()
+    disk = attach(b)
+    pwrite(disk, 0, pattern(4 * MIB))
+    os.truncate("/tmp/f0.img", MIB + 1000)
+    want = pattern(4 * MIB)[:MIB + 1000] + bytes(3 * MIB - 1000)
+    assert pread(disk, 0, 4 * MIB) == want
+    pwrite(disk, 3 * MIB, pattern(4096, 5))
+    assert pread(disk, 2 * MIB, MIB) == bytes(MIB)
+    assert pread(disk, 3 * MIB, 4096) == pattern(4096, 5)
+
+
+@ours
+@pytest.mark.parametrize("mode", ["", "buffered", "asynchronous"])
+def test_bad_medium(mode):
+    """A block device that fails: MEDIUM ERROR, and good blocks still work."""
+    dev = lio.loop_device(32 * MIB)
+    with dm("lio-bad", f"0 16384 linear {dev} 0\n16384 16384 error\n32768 32768 linear {dev} 32768\n") as bad:
+        b = lio.fileio(file=bad, **({mode: True} if mode else {}))
+        disk = attach(b)
+        pwrite(disk, 0, pattern(MIB))
+        assert pread(disk, 0, MIB) == pattern(MIB)
+        assert fails(disk, False, 20000) == (2, 3, 0x11, 0)
+        if mode == "buffered":
+            # The cache takes it; the flush has to tell.
+            assert fails(disk, True, 20000)[0] == 0
+            _, sense, status = lio.sg_raw(disk, "91 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00")
+            assert (status, decode(sense)[0]) == (2, 3)
+        else:
+            assert fails(disk, True, 20000) == (2, 3, 0x0C, 0)
+        assert pread(disk, 20 * MIB, MIB) == bytes(MIB)
+        lio.clear()
+
+
+@ours
+def test_read_only():
+    """A file on a read-only file system is a write-protected disk."""
+    dev = lio.loop_device(32 * MIB)
+    lio.run("mkfs.ext4", "-q", dev)
+    with mounted(dev, "/tmp/ro"):
+        with open("/tmp/ro/f", "wb") as f:
+            f.write(pattern(MIB))
+    with mounted(dev, "/tmp/ro", "-o", "ro"):
+        disk = attach(lio.fileio(file="/tmp/ro/f", size=MIB))
+        assert pread(disk, 0, MIB) == pattern(MIB)
+        assert fails(disk, True) == (2, 7, 0x27, 0)
+        lio.clear()
+
+
+def test_block_device_resize():
+    """The size of a block device is followed."""
+    dev = lio.loop_device(16 * MIB)
+    disk = attach(lio.fileio(file=dev))
+    assert capacity(disk) == (32768, 512)
+    backing = lio.run("losetup", "-nO", "BACK-FILE", dev).stdout.strip()
+    os.truncate(backing, 24 * MIB)
+    lio.run("losetup", "-c", dev)
+    assert capacity(disk) == (49152, 512)
+
+
+def test_file_resize():
+    """The size of a file is what control says."""
+    b = lio.fileio(size=16 * MIB)
+    disk = attach(b)
+    assert capacity(disk) == (32768, 512)
+    lio.write(b.path / "control", f"fd_dev_size={24 * MIB}")
+    assert capacity(disk) == (49152, 512)
+    assert "Size: 25165824" in b.info
+    if not lio.STOCK:
+        with lio.refused(errno.EBUSY):
+            lio.write(b.path / "control", "fd_dev_name=/tmp/other")
+
+
+def test_delete_under_io():
+    """A LUN can go while its file is busy; the file is closed then."""
+    b = lio.fileio(asynchronous=True, file=lio.loop_device(32 * MIB))
+    tpg = lio.Loopback(b)
+    disk = tpg.disk()
+    stop = threading.Event()
+
+    def busy():
+        n = 0
+        while not stop.is_set():
+            try:
+                pwrite(disk, (n % 64) * 65536, pattern(65536))
+                pread(disk, (n % 64) * 65536, 65536)
+            except (OSError, AssertionError):
+                return
+            n += 1
+
+    threads = [threading.Thread(target=busy) for _ in range(4)]
+    for t in threads:
+        t.start()
+    tpg.remove_lun()
+    stop.set()
+    for t in threads:
+        t.join(30)
+        assert not t.is_alive()
+    tpg.delete()
+    b.delete()
