@@ -8,11 +8,14 @@ use kernel::{
     error::{code::*, Error},
     impl_has_work, new_mutex, new_work,
     prelude::*,
-    sync::{Arc, Mutex, SetOnce},
+    sync::{
+        atomic::{Atomic, Relaxed},
+        Arc, Mutex,
+    },
     workqueue::{Work, WorkItem},
 };
 use lio_glue::{
-    bdev::BlockDevice,
+    bdev::{BlockDevice, Slot},
     bio,
     buffer::Buffer,
     noio,
@@ -24,12 +27,13 @@ use target_core::{
     device,
 };
 
-/// A back end. Its device is open from `enable` until it is dropped.
+/// A back end. Its device is open from `enable` to `disable`.
 #[pin_data]
 pub(crate) struct Device {
     #[pin]
     config: Mutex<Config>,
-    open: SetOnce<Arc<BlockDevice>>,
+    open: Slot,
+    can_unmap: Atomic<bool>,
     queue: Arc<Workqueue>,
 }
 
@@ -38,7 +42,8 @@ impl Device {
         Arc::pin_init(
             pin_init!(Device {
                 config <- new_mutex!(Config::default(), "iblock::Device::config"),
-                open: SetOnce::new(),
+                open: Slot::new(),
+                can_unmap: Atomic::new(false),
                 queue,
             }),
             GFP_KERNEL,
@@ -49,7 +54,7 @@ impl Device {
 impl Backend for Device {
     fn control(&self, text: &str) -> Result {
         let mut config = self.config.lock();
-        if self.open.as_ref().is_some() {
+        if self.open.get().is_some() {
             pr_err!("{}: control: the device is enabled\n", config.path());
             return Err(EBUSY);
         }
@@ -58,9 +63,9 @@ impl Backend for Device {
 
     fn info(&self, out: &mut dyn Write) -> FmtResult {
         let config = self.config.lock();
-        let open = self.open.as_ref();
-        if let Some(dev) = open {
-            out.write_fmt(fmt!("iBlock device: {}", &**dev))?;
+        let open = self.open.get();
+        if let Some(dev) = &open {
+            out.write_fmt(fmt!("iBlock device: {}", dev))?;
         }
         if let Some(path) = &config.path {
             write!(out, "  UDEV PATH: {}", path.to_str().unwrap_or("?"))?;
@@ -102,40 +107,44 @@ impl Backend for Device {
                 );
             })?;
         let geometry = geometry(&open, config.readonly);
-        let open = Arc::new(open, GFP_KERNEL)?;
-        if !self.open.populate(open) {
-            return Err(EEXIST);
+        self.can_unmap
+            .store(geometry.max_unmap_lba_count > 0, Relaxed);
+        if let Some(before) = self.open.replace(Some(open)) {
+            before.close();
         }
         Ok(geometry)
     }
 
-    // The device is closed with the back end, which goes when the last operation has completed.
-    fn disable(&self) {}
+    fn disable(&self) {
+        if let Some(dev) = self.open.replace(None) {
+            dev.close();
+        }
+    }
 
     fn submit(&self, mut io: Io) {
-        let Some(dev) = self.open.as_ref() else {
+        let Some(dev) = self.open.get() else {
             return io.complete(Err(IoError::Gone));
         };
         match io.op() {
             Op::Read { pos, .. } => match noio::scope(|| io.allocate()) {
-                Ok(()) => bio::read(dev, pos, Bio::new(io, dev)),
+                Ok(()) => bio::read(dev, pos, Bio(io)),
                 Err(_) => io.complete(Err(IoError::Resources)),
             },
-            Op::Write { pos, fua } => bio::write(dev, pos, fua, Bio::new(io, dev)),
+            Op::Write { pos, fua } => bio::write(dev, pos, fua, Bio(io)),
             // A device has no way to flush a range.
-            Op::Flush { .. } => bio::flush(dev, Bio::new(io, dev)),
-            Op::Unmap { pos, len } => bio::discard(dev, pos, len, Bio::new(io, dev)),
+            Op::Flush { .. } => bio::flush(dev, Bio(io)),
+            Op::Unmap { pos, len } => bio::discard(dev, pos, len, Bio(io)),
             Op::WriteZeroes { .. } => Zero::start(&self.queue, dev, io),
             Op::None => io.complete(Err(IoError::Unsupported)),
         }
     }
 
     fn bytes(&self) -> u64 {
-        self.open.as_ref().map_or(0, |d| d.bytes())
+        self.open.get().map_or(0, |d| d.bytes())
     }
 
     fn write_cache(&self) -> bool {
-        self.open.as_ref().is_some_and(|d| d.write_cache())
+        self.open.get().is_some_and(|d| d.write_cache())
     }
 
     fn emulates_write_cache(&self) -> bool {
@@ -143,9 +152,7 @@ impl Backend for Device {
     }
 
     fn can_unmap(&self) -> bool {
-        self.open
-            .as_ref()
-            .is_some_and(|d| d.limits().max_discard_sectors > 0)
+        self.can_unmap.load(Relaxed)
     }
 }
 
@@ -181,47 +188,25 @@ fn geometry(dev: &BlockDevice, readonly: bool) -> Geometry {
 }
 
 /// A command's operation on its way through the block layer.
-struct Bio {
-    io: Io,
-    dev: Arc<BlockDevice>,
-}
-
-impl Bio {
-    fn new(io: Io, dev: &Arc<BlockDevice>) -> Self {
-        Bio {
-            io,
-            dev: dev.clone(),
-        }
-    }
-}
+struct Bio(Io);
 
 impl Transfer for Bio {
     fn buffer(&self) -> &Buffer {
-        self.io.data()
+        self.0.data()
     }
 
     fn done(self, result: Result<usize>) {
-        let Bio { io, dev } = self;
-        let result = result.map(|_| ()).or_else(|e| outcome(io.op(), &dev, e));
-        // The device may be closed by whoever hears of the end.
-        drop(dev);
-        io.complete(result);
+        let op = self.0.op();
+        let result = result.map(|_| ()).or_else(|e| outcome(op, e));
+        self.0.complete(result);
     }
 }
 
 /// What a block device's error means for `op`.
-fn outcome(op: Op, dev: &BlockDevice, e: Error) -> Result<(), IoError> {
-    let end = match op {
-        Op::Read { pos, len } => pos.checked_add(u64::from(len)),
-        Op::Write { pos, .. } => Some(pos.saturating_add(1)),
-        Op::WriteZeroes { pos, len, .. } => pos.checked_add(len),
-        _ => Some(0),
-    };
+fn outcome(op: Op, e: Error) -> Result<(), IoError> {
     match e {
         // To discard is a hint: a device that doesn't care has done its part.
         EOPNOTSUPP if matches!(op, Op::Unmap { .. }) => Ok(()),
-        // The device shrank after the range was checked. The block layer calls it an I/O error.
-        EIO if end.is_none_or(|end| end > dev.bytes()) => Err(IoError::OutOfRange),
         EBADE => Err(IoError::Reserved),
         // Memory that the device can't take, not a wrong position: that was checked.
         EINVAL => Err(IoError::Medium),
@@ -235,7 +220,7 @@ struct Zero {
     #[pin]
     work: Work<Self>,
     io: Option<Io>,
-    dev: Arc<BlockDevice>,
+    dev: BlockDevice,
 }
 
 impl_has_work! {
@@ -243,13 +228,13 @@ impl_has_work! {
 }
 
 impl Zero {
-    fn start(queue: &Workqueue, dev: &Arc<BlockDevice>, io: Io) {
+    fn start(queue: &Workqueue, dev: BlockDevice, io: Io) {
         let zero = noio::scope(|| {
             KBox::pin_init(
                 pin_init!(Zero {
                     work <- new_work!("iblock::Zero"),
                     io: None,
-                    dev: dev.clone(),
+                    dev,
                 }),
                 GFP_KERNEL,
             )
@@ -272,8 +257,12 @@ impl WorkItem for Zero {
             return;
         };
         let result = match io.op() {
-            Op::WriteZeroes { pos, len, unmap } => noio::scope(|| this.dev.zero(pos, len, unmap))
-                .or_else(|e| outcome(io.op(), &this.dev, e)),
+            Op::WriteZeroes { pos, len, unmap } => {
+                match noio::scope(|| this.dev.zero(pos, len, unmap)) {
+                    Err(e) if e == EIO && this.dev.is_gone() => Err(IoError::Gone),
+                    r => r.or_else(|e| outcome(io.op(), e)),
+                }
+            }
             _ => Err(IoError::Unsupported),
         };
         drop(this);

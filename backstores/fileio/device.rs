@@ -4,7 +4,7 @@
 
 use crate::{
     config::Config,
-    work::{Later, Open}, //
+    work::{Facts, Later, Open}, //
 };
 use core::fmt::{Result as FmtResult, Write};
 use kernel::{
@@ -18,7 +18,7 @@ use kernel::{
 };
 use lio_glue::{
     bdev::Limits,
-    file::File,
+    file::{File, Slot},
     noio,
     workqueue::Workqueue, //
 };
@@ -31,12 +31,14 @@ use target_core::{
 const MAX_BYTES: u32 = 8 << 20;
 const QUEUE_DEPTH: u32 = 128;
 
-/// A back end. Its file is open from `enable` until it is dropped.
+/// A back end. Its file is open from `enable` to `disable`.
 #[pin_data]
 pub(crate) struct Device {
     #[pin]
     config: Mutex<Config>,
-    open: SetOnce<Arc<Open>>,
+    file: Slot,
+    // Set before the file is.
+    facts: SetOnce<Facts>,
     // Of a regular file: what initiators see of it.
     size: Atomic<u64>,
     write_cache: Atomic<bool>,
@@ -49,7 +51,8 @@ impl Device {
         Arc::pin_init(
             pin_init!(Device {
                 config <- new_mutex!(Config::default(), "fileio::Device::config"),
-                open: SetOnce::new(),
+                file: Slot::new(),
+                facts: SetOnce::new(),
                 size: Atomic::new(0),
                 write_cache: Atomic::new(false),
                 id: Atomic::new(0),
@@ -57,6 +60,13 @@ impl Device {
             }),
             GFP_KERNEL,
         )
+    }
+
+    fn open(&self) -> Option<Open> {
+        Some(Open {
+            file: self.file.get()?,
+            facts: self.facts.copy()?,
+        })
     }
 
     // Opens the file, for reading alone where nothing can be written.
@@ -86,35 +96,30 @@ impl Device {
         })
     }
 
-    fn read(open: &Arc<Open>, mut io: Io, pos: u64, len: u32) {
-        let len = len as usize;
-        if io.may_lend() && open.lends {
-            if let Ok(true) = open.file.lend(pos, len, io.data_mut()) {
+    fn read(&self, open: Open, mut io: Io, pos: u64, len: u32) {
+        if io.may_lend() && open.facts.lends {
+            if let Ok(true) = open.file.lend(pos, len as usize, io.data_mut()) {
                 return io.complete(Ok(()));
             }
         }
         if noio::scope(|| io.allocate()).is_err() {
             return io.complete(Err(IoError::Resources));
         }
-        if open.here() {
-            return Later::start(open, io, 0, false, true);
-        }
         let mut done = 0;
-        if open.nowait && !open.direct {
+        if !open.here() && open.facts.nowait && !open.facts.direct {
             done = open.file.read_cached(pos, io.data()).unwrap_or(0);
             if done == io.data().len() {
                 return io.complete(Ok(()));
             }
         }
-        Later::start(open, io, done, false, false)
+        Later::start(&self.queue, open, io, done, false)
     }
 }
 
 impl Backend for Device {
     fn control(&self, text: &str) -> Result {
         let mut config = self.config.lock();
-        let open = self.open.as_ref();
-        config.parse(text, open.is_some())?;
+        config.parse(text, self.file.get().is_some())?;
         if let Some(size) = config.size {
             self.size.store(size, Relaxed);
         }
@@ -123,10 +128,7 @@ impl Backend for Device {
 
     fn info(&self, out: &mut dyn Write) -> FmtResult {
         let config = self.config.lock();
-        let size = match self.open.as_ref() {
-            Some(open) if open.limits.is_some() => open.file.size(),
-            _ => self.size.load(Relaxed),
-        };
+        let size = self.bytes();
         writeln!(
             out,
             "TCM FILEIO ID: {}        File: {}  Size: {}  Mode: {} Async: {}",
@@ -155,53 +157,52 @@ impl Backend for Device {
             );
             return Err(EINVAL);
         }
-        let geometry = geometry(limits.as_ref(), !writable);
-        let open = Arc::new(
-            Open {
-                memory: file.in_memory(),
-                lends: file.can_lend() && !config.direct,
-                nowait: file.knows_nowait(),
-                direct: config.direct,
-                buffered: config.buffered,
-                limits,
-                file,
-                queue: self.queue.clone(),
-            },
-            GFP_KERNEL,
-        )?;
-        if !self.open.populate(open) {
+        let facts = Facts {
+            block: limits.as_ref().map_or(0, |l| l.logical_block),
+            memory: file.in_memory(),
+            lends: file.can_lend() && !config.direct,
+            nowait: file.knows_nowait(),
+            direct: config.direct,
+            buffered: config.buffered,
+            can_unmap: limits.as_ref().is_none_or(|l| l.max_discard_sectors > 0),
+        };
+        if !self.facts.populate(facts) {
             return Err(EEXIST);
         }
         if config.buffered {
             self.write_cache.store(true, Relaxed);
         }
         self.id.store(NEXT_ID.fetch_add(1, Relaxed), Relaxed);
-        Ok(geometry)
+        self.file.replace(Some(file));
+        Ok(geometry(limits.as_ref(), !writable))
     }
 
-    // The file is closed with the back end, which goes when the last operation has completed.
-    fn disable(&self) {}
+    fn disable(&self) {
+        self.file.replace(None);
+    }
 
     fn submit(&self, io: Io) {
-        let Some(open) = self.open.as_ref() else {
+        let Some(open) = self.open() else {
             return io.complete(Err(IoError::Gone));
         };
         match io.op() {
-            Op::Read { pos, len } => Self::read(open, io, pos, len),
+            Op::Read { pos, len } => self.read(open, io, pos, len),
             // A file in memory is as durable as it gets.
-            Op::Flush { .. } if open.memory => io.complete(Ok(())),
+            Op::Flush { .. } if open.facts.memory => io.complete(Ok(())),
             Op::None => io.complete(Err(IoError::Unsupported)),
             op => {
                 let fua = matches!(op, Op::Write { fua: true, .. });
-                let cached = open.buffered && self.write_cache() && !fua;
-                Later::start(open, io, 0, !cached && !open.memory, open.here())
+                let cached = open.facts.buffered && self.write_cache() && !fua;
+                let durable = !cached && !open.facts.memory;
+                Later::start(&self.queue, open, io, 0, durable)
             }
         }
     }
 
     fn bytes(&self) -> u64 {
-        match self.open.as_ref() {
-            Some(open) if open.limits.is_some() => open.file.size(),
+        // The size of a block device is its own.
+        match self.facts.as_ref() {
+            Some(facts) if facts.block > 0 => self.file.get().map_or(0, |file| file.size()),
             _ => self.size.load(Relaxed),
         }
     }
@@ -217,10 +218,7 @@ impl Backend for Device {
     }
 
     fn can_unmap(&self) -> bool {
-        self.open.as_ref().is_some_and(|open| match &open.limits {
-            Some(limits) => limits.max_discard_sectors > 0,
-            None => true,
-        })
+        self.facts.as_ref().is_some_and(|facts| facts.can_unmap)
     }
 }
 

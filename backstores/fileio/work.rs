@@ -2,15 +2,14 @@
 
 //! Operations on an open file: done at once where nothing waits for a disk, else by a worker.
 
+use crate::QUEUE;
 use kernel::{
     error::{code::*, Error},
     impl_has_work, new_work,
     prelude::*,
-    sync::Arc,
     workqueue::{Work, WorkItem},
 };
 use lio_glue::{
-    bdev::Limits,
     buffer::Buffer,
     file::{self, Durability, File},
     noio,
@@ -19,11 +18,11 @@ use lio_glue::{
 };
 use target_core::backend::{Io, IoError, Op};
 
-/// An open file, and what is known of it.
-pub(crate) struct Open {
-    pub(crate) file: File,
-    /// Of a block device.
-    pub(crate) limits: Option<Limits>,
+/// What is known of an open file.
+#[derive(Clone, Copy)]
+pub(crate) struct Facts {
+    /// Bytes of a logical block of the block device that the file is; 0 for a regular file.
+    pub(crate) block: u32,
     /// The file lies in memory: nothing waits for a disk, nothing is more durable than it is.
     pub(crate) memory: bool,
     /// Pages of the page cache may be lent to readers.
@@ -34,13 +33,20 @@ pub(crate) struct Open {
     pub(crate) direct: bool,
     /// Writes may stay in the page cache.
     pub(crate) buffered: bool,
-    pub(crate) queue: Arc<Workqueue>,
+    /// Space can be given back.
+    pub(crate) can_unmap: bool,
+}
+
+/// An open file.
+pub(crate) struct Open {
+    pub(crate) file: File,
+    pub(crate) facts: Facts,
 }
 
 impl Open {
     /// Whether operations can be done in the caller's context.
     pub(crate) fn here(&self) -> bool {
-        self.memory && file::may_work_here()
+        self.facts.memory && file::may_work_here()
     }
 
     // Does what is left of `io`, of which `done` bytes are done. Waits.
@@ -94,7 +100,7 @@ impl Open {
 
     // What a sparse or shortened file does not have reads as zeroes; a block device has no more.
     fn at_end(&self, data: &Buffer, done: usize) -> Result {
-        if self.limits.is_some() {
+        if self.facts.block > 0 {
             return Err(EFBIG);
         }
         data.zero(done, data.len().saturating_sub(done));
@@ -102,11 +108,11 @@ impl Open {
     }
 
     fn unmap(&self, pos: u64, len: u64) -> Result {
-        let Some(limits) = &self.limits else {
+        if self.facts.block == 0 {
             return self.file.punch(pos, len);
-        };
+        }
         // Parts of the device's blocks stay as they are.
-        let block = u64::from(limits.logical_block.max(512));
+        let block = u64::from(self.facts.block);
         let end = pos.saturating_add(len) / block * block;
         let pos = pos.div_ceil(block).saturating_mul(block);
         if end <= pos {
@@ -136,9 +142,9 @@ impl Open {
         };
         match e {
             // That is how a block device says that it has no such block.
-            ENOSPC if self.limits.is_some() && start >= self.file.size() => IoError::OutOfRange,
+            ENOSPC if self.facts.block > 0 && start >= self.file.size() => IoError::OutOfRange,
             // A file system without space for the file to grow.
-            EFBIG if self.limits.is_none() => IoError::NoSpace,
+            EFBIG if self.facts.block == 0 => IoError::NoSpace,
             // Positions were checked: it is something else.
             EINVAL => IoError::Medium,
             e => e.into(),
@@ -153,7 +159,7 @@ pub(crate) struct Later {
     work: Work<Self>,
     // Present until it is completed.
     io: Option<Io>,
-    open: Arc<Open>,
+    open: Open,
     done: usize,
     durable: bool,
     direct: bool,
@@ -164,9 +170,9 @@ impl_has_work! {
 }
 
 impl Later {
-    /// Does `io`, of which `done` bytes are done: `here` and now, or in a worker.
-    pub(crate) fn start(open: &Arc<Open>, io: Io, mut done: usize, durable: bool, here: bool) {
-        if here {
+    /// Does `io`, of which `done` bytes are done: here and now if that waits for no disk, else in a worker.
+    pub(crate) fn start(queue: &Workqueue, open: Open, io: Io, mut done: usize, durable: bool) {
+        if open.here() {
             match noio::scope(|| open.perform(&io, &mut done, durable)) {
                 // The task whose context this is has been killed. That is not the initiator's business.
                 Err(e) if e == EINTR || e == ERESTARTSYS => {}
@@ -176,13 +182,13 @@ impl Later {
                 }
             }
         }
-        let direct = open.direct && done == 0;
+        let direct = open.facts.direct && done == 0;
         let later = noio::scope(|| {
             KBox::pin_init(
                 pin_init!(Later {
                     work <- new_work!("fileio::Later"),
                     io: None,
-                    open: open.clone(),
+                    open,
                     done,
                     durable,
                     direct,
@@ -193,15 +199,17 @@ impl Later {
         match later {
             Ok(mut later) => {
                 *later.as_mut().project().io = Some(io);
-                open.queue.enqueue(later);
+                queue.enqueue(later);
             }
             Err(_) => io.complete(Err(IoError::Resources)),
         }
     }
 
     fn again(self: Pin<KBox<Self>>) {
-        let open = self.open.clone();
-        open.queue.enqueue(self);
+        match QUEUE.get() {
+            Some(queue) => drop(queue.enqueue(self)),
+            None => self.complete(Err(ENODEV)),
+        }
     }
 
     fn complete(mut self: Pin<KBox<Self>>, result: Result) {
@@ -218,7 +226,6 @@ impl WorkItem for Later {
     type Pointer = Pin<KBox<Self>>;
 
     fn run(mut this: Pin<KBox<Self>>) {
-        let open = this.open.clone();
         let Some(op) = this.io.as_ref().map(|io| io.op()) else {
             return;
         };
@@ -228,12 +235,18 @@ impl WorkItem for Later {
             Durability::Cached
         };
         match op {
-            Op::Read { pos, .. } if this.direct => open.file.read_direct(pos, Direct(this)),
-            Op::Write { pos, .. } if this.direct => open.file.write_direct(pos, how, Direct(this)),
+            Op::Read { pos, .. } if this.direct => {
+                let file = this.open.file.clone();
+                file.read_direct(pos, Direct(this))
+            }
+            Op::Write { pos, .. } if this.direct => {
+                let file = this.open.file.clone();
+                file.write_direct(pos, how, Direct(this))
+            }
             _ => {
                 let me = this.as_mut().project();
                 let result = match me.io {
-                    Some(io) => open.perform(io, me.done, *me.durable),
+                    Some(io) => me.open.perform(io, me.done, *me.durable),
                     None => Ok(()),
                 };
                 this.complete(result)

@@ -2,7 +2,10 @@
 
 //! Block devices, opened by path.
 
-use crate::sys;
+use crate::{
+    file::{self, File},
+    sys, //
+};
 use core::{mem::MaybeUninit, ptr::NonNull};
 use kernel::{
     bindings,
@@ -16,9 +19,10 @@ use kernel::{
 /// An open block device. Reads and writes are [`crate::bio`]'s.
 ///
 /// # Invariants
-/// `file` is a block device's file, whose reference this owns, and `bdev` is its device.
+/// `file` is a block device's file, and `bdev` is its device.
+#[derive(Clone)]
 pub struct BlockDevice {
-    file: NonNull<bindings::file>,
+    file: File,
     bdev: NonNull<bindings::block_device>,
 }
 
@@ -52,11 +56,25 @@ impl BlockDevice {
         // SAFETY: `path` is a C string; `file` is written before success is returned.
         to_result(unsafe { sys::lio_bdev_open(path.as_char_ptr(), write, holder, &mut file) })?;
         let file = NonNull::new(file).ok_or(code::ENODEV)?;
-        // SAFETY: `file` was opened as a block device's.
-        let bdev = unsafe { bindings::file_bdev(file.as_ptr()) };
-        let bdev = NonNull::new(bdev).ok_or(code::ENODEV)?;
-        // INVARIANT: `lio_bdev_open` gave the reference to us.
-        Ok(BlockDevice { file, bdev })
+        // SAFETY: `lio_bdev_open` gave the reference to us.
+        let file = unsafe { File::from_raw(file) };
+        // SAFETY: It is a block device's.
+        unsafe { Self::from_file(file) }.ok_or(code::ENODEV)
+    }
+
+    /// # Safety
+    /// `file` was opened as a block device's.
+    unsafe fn from_file(file: File) -> Option<Self> {
+        // SAFETY: As the caller guarantees.
+        let bdev = NonNull::new(unsafe { bindings::file_bdev(file.as_ptr()) })?;
+        // INVARIANT: As the caller guarantees.
+        Some(BlockDevice { file, bdev })
+    }
+
+    /// Gives up the claim, and closes the device once its users are done. May sleep.
+    pub fn close(self) {
+        // SAFETY: By the invariant it is a block device's open file.
+        unsafe { sys::lio_bdev_yield(self.file.as_ptr()) }
     }
 
     /// The device, for glue that hands it to C.
@@ -115,11 +133,31 @@ impl fmt::Display for BlockDevice {
     }
 }
 
-impl Drop for BlockDevice {
-    fn drop(&mut self) {
-        // The claim goes with the file: a plain `fput` may come from any context, even an interrupt.
-        // SAFETY: By the invariant the reference is ours.
-        unsafe { bindings::fput(self.file.as_ptr()) }
+/// Where an open device is kept for all to use, as a [`file::Slot`].
+///
+/// # Invariants
+/// The file in it is a block device's.
+#[derive(Default)]
+pub struct Slot(file::Slot);
+
+impl Slot {
+    /// An empty slot.
+    pub const fn new() -> Self {
+        Slot(file::Slot::new())
+    }
+
+    /// The device, if there is one. Any context.
+    #[inline]
+    pub fn get(&self) -> Option<BlockDevice> {
+        // SAFETY: By the invariant.
+        unsafe { BlockDevice::from_file(self.0.get()?) }
+    }
+
+    /// Puts a device in, and gives back what was there.
+    pub fn replace(&self, dev: Option<BlockDevice>) -> Option<BlockDevice> {
+        let old = self.0.replace(dev.map(|d| d.file))?;
+        // SAFETY: By the invariant.
+        unsafe { BlockDevice::from_file(old) }
     }
 }
 

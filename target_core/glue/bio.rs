@@ -8,7 +8,6 @@ use kernel::{
     bindings,
     error::{code, to_result},
     prelude::*,
-    sync::Arc,
     types::Opaque,
 };
 
@@ -16,21 +15,24 @@ use kernel::{
 #[repr(C)]
 struct Request<T> {
     bio: Opaque<bindings::bio>,
-    dev: Arc<BlockDevice>,
+    dev: BlockDevice,
     transfer: ManuallyDrop<T>,
     // Memory that the device can take, where the buffer's is not so.
     bounce: Option<Buffer>,
     read: bool,
+    // Behind the last byte.
+    end: u64,
 }
 
-/// Reads from `pos` on into all of the transfer's buffer. May sleep for memory or a free request, not for the data.
-pub fn read<T: Transfer>(dev: &Arc<BlockDevice>, pos: u64, transfer: T) {
+/// Reads from `pos` on into all of the transfer's buffer; `EFBIG` beyond the device's end, `ENODEV` if it is gone, else
+/// its own error. May sleep for memory or a free request, not for the data.
+pub fn read<T: Transfer>(dev: BlockDevice, pos: u64, transfer: T) {
     data(dev, sys::LIO_BIO_READ, pos, transfer)
 }
 
-/// Writes all of the transfer's buffer from `pos` on. With `fua` the data is durable when the transfer is done. May
+/// Writes all of the transfer's buffer from `pos` on, as [`read`] reads. With `fua` the data is durable when the transfer is done. May
 /// sleep for memory or a free request, not for the data.
-pub fn write<T: Transfer>(dev: &Arc<BlockDevice>, pos: u64, fua: bool, transfer: T) {
+pub fn write<T: Transfer>(dev: BlockDevice, pos: u64, fua: bool, transfer: T) {
     let op = if fua {
         sys::LIO_BIO_WRITE_FUA
     } else {
@@ -40,7 +42,7 @@ pub fn write<T: Transfer>(dev: &Arc<BlockDevice>, pos: u64, fua: bool, transfer:
 }
 
 /// Makes all writes durable that were done before. The transfer's buffer is not used.
-pub fn flush<T: Transfer>(dev: &Arc<BlockDevice>, transfer: T) {
+pub fn flush<T: Transfer>(dev: BlockDevice, transfer: T) {
     if let Some(r) = Request::new(dev, sys::LIO_BIO_FLUSH, 0, transfer) {
         Request::submit(r);
     }
@@ -48,19 +50,20 @@ pub fn flush<T: Transfer>(dev: &Arc<BlockDevice>, transfer: T) {
 
 /// Tells the device that `len` bytes from `pos` on are not needed any more, as far as it cares: `EOPNOTSUPP` if it
 /// does not. The transfer's buffer is not used.
-pub fn discard<T: Transfer>(dev: &Arc<BlockDevice>, pos: u64, len: u64, transfer: T) {
+pub fn discard<T: Transfer>(dev: BlockDevice, pos: u64, len: u64, transfer: T) {
     if (pos | len) & 511 != 0 {
         return transfer.done(Err(code::EINVAL));
     }
     if let Some(r) = Request::new(dev, sys::LIO_BIO_ANCHOR, 0, transfer) {
-        let dev = dev.clone();
+        let dev = r.dev.as_ptr();
         let bio = Request::into_bio(r);
-        // SAFETY: `bio` is an anchor, which owns its request until it ends; the device is open.
-        unsafe { sys::lio_bio_discard(bio, dev.as_ptr(), pos >> 9, len >> 9) }
+        // SAFETY: `bio` is an anchor. It owns its request, which keeps the device open, until it ends, and that is the
+        // last thing that the function does.
+        unsafe { sys::lio_bio_discard(bio, dev, pos >> 9, len >> 9) }
     }
 }
 
-fn data<T: Transfer>(dev: &Arc<BlockDevice>, op: u32, pos: u64, transfer: T) {
+fn data<T: Transfer>(dev: BlockDevice, op: u32, pos: u64, transfer: T) {
     if pos & 511 != 0 {
         return transfer.done(Err(code::EINVAL));
     }
@@ -70,7 +73,10 @@ fn data<T: Transfer>(dev: &Arc<BlockDevice>, op: u32, pos: u64, transfer: T) {
     r.read = op == sys::LIO_BIO_READ;
     match r.set_memory() {
         Ok(0) => Request::end(r, Ok(0)),
-        Ok(_) => Request::submit(r),
+        Ok(n) => {
+            r.end = pos.saturating_add(n as u64);
+            Request::submit(r)
+        }
         Err(e) => Request::end(r, Err(e)),
     }
 }
@@ -92,7 +98,7 @@ fn needs_bounce(dev: &BlockDevice, buffer: &Buffer, read: bool) -> bool {
 
 impl<T: Transfer> Request<T> {
     // Ends the transfer where there is no memory.
-    fn new(dev: &Arc<BlockDevice>, op: u32, sector: u64, transfer: T) -> Option<KBox<Self>> {
+    fn new(dev: BlockDevice, op: u32, sector: u64, transfer: T) -> Option<KBox<Self>> {
         let Ok(r) = noio::scope(|| KBox::<Self>::new_uninit(GFP_KERNEL)) else {
             transfer.done(Err(code::ENOMEM));
             return None;
@@ -101,14 +107,15 @@ impl<T: Transfer> Request<T> {
             r,
             Request {
                 bio: Opaque::uninit(),
-                dev: dev.clone(),
+                dev,
                 transfer: ManuallyDrop::new(transfer),
                 bounce: None,
                 read: false,
+                end: 0,
             },
         );
-        // SAFETY: The bio is memory of ours that is not in use; the device is open for as long as `dev` is.
-        unsafe { sys::lio_bio_init(r.bio.get(), dev.as_ptr(), op, sector, Some(ended::<T>)) };
+        // SAFETY: The bio is memory of ours that is not in use; the request keeps the device open.
+        unsafe { sys::lio_bio_init(r.bio.get(), r.dev.as_ptr(), op, sector, Some(ended::<T>)) };
         Some(r)
     }
 
@@ -176,9 +183,10 @@ unsafe extern "C" fn ended<T: Transfer>(bio: *mut bindings::bio) {
     // SAFETY: The bio is alive.
     let result = to_result(unsafe { sys::lio_bio_errno(bio) });
     let len = r.transfer.buffer().len();
-    // A device that was pulled out fails with a plain I/O error.
+    // The block layer calls these a plain I/O error too: a device that was pulled out, and one that has shrunk.
     let result = match result {
         Err(e) if e == code::EIO && r.dev.is_gone() => Err(code::ENODEV),
+        Err(e) if e == code::EIO && r.end > r.dev.bytes() => Err(code::EFBIG),
         r => r,
     };
     Request::end(r, result.map(|()| len))

@@ -8,7 +8,7 @@ use crate::{
     noio, sys,
     transfer::Transfer,
 };
-use core::{mem::ManuallyDrop, ptr::NonNull};
+use core::{cell::UnsafeCell, mem::ManuallyDrop, ptr::NonNull};
 use kernel::{
     bindings,
     error::{code, to_result, Error},
@@ -64,7 +64,16 @@ impl File {
         Ok(File(NonNull::new(file).ok_or(code::ENOENT)?))
     }
 
-    fn as_ptr(&self) -> *mut bindings::file {
+    /// Takes over a reference.
+    ///
+    /// # Safety
+    /// The caller owns a reference on the open file, and gives it up.
+    pub(crate) unsafe fn from_raw(file: NonNull<bindings::file>) -> Self {
+        // INVARIANT: As the caller guarantees.
+        File(file)
+    }
+
+    pub(crate) fn as_ptr(&self) -> *mut bindings::file {
         self.0.as_ptr()
     }
 
@@ -275,13 +284,11 @@ impl File {
         let Ok(a) = noio::scope(|| KBox::<Aio<T>>::new_uninit(GFP_KERNEL)) else {
             return transfer.done(Err(code::ENOMEM));
         };
-        // SAFETY: By the invariant the file is open. The reference is dropped in `Aio::end`.
-        unsafe { bindings::get_file(self.as_ptr()) };
         let a = KBox::write(
             a,
             Aio {
                 iocb: Opaque::uninit(),
-                file: self.0,
+                file: self.clone(),
                 transfer: ManuallyDrop::new(transfer),
             },
         );
@@ -319,10 +326,65 @@ impl File {
     }
 }
 
+impl Clone for File {
+    fn clone(&self) -> Self {
+        // SAFETY: By the invariant the file is open.
+        unsafe { bindings::get_file(self.as_ptr()) };
+        // INVARIANT: A reference was just taken.
+        File(self.0)
+    }
+}
+
 impl Drop for File {
     fn drop(&mut self) {
-        // SAFETY: By the invariant the reference is ours.
+        // SAFETY: By the invariant the reference is ours; this may come from any context.
         unsafe { bindings::fput(self.as_ptr()) }
+    }
+}
+
+/// Where an open file is kept for all to use, until it is taken out to be closed. Users take a reference of their own,
+/// without a lock.
+///
+/// # Invariants
+/// The pointer is null or an open file, whose reference the slot owns.
+pub struct Slot(UnsafeCell<*mut bindings::file>);
+
+// SAFETY: The pointer is only read and written by atomic operations; files may be used from any thread.
+unsafe impl Send for Slot {}
+// SAFETY: As above.
+unsafe impl Sync for Slot {}
+
+impl Slot {
+    /// An empty slot.
+    pub const fn new() -> Self {
+        Slot(UnsafeCell::new(core::ptr::null_mut()))
+    }
+
+    /// The file, if there is one. Any context.
+    #[inline]
+    pub fn get(&self) -> Option<File> {
+        // SAFETY: By the invariant; files are memory of that type until an RCU grace period has passed, and the
+        // function makes sure that it took the reference on the file that the slot holds.
+        NonNull::new(unsafe { sys::lio_file_slot_get(self.0.get()) }).map(File)
+    }
+
+    /// Puts a file in, and gives back what was there. Whoever drops that closes it, once its users are done.
+    pub fn replace(&self, file: Option<File>) -> Option<File> {
+        let new = file.map_or(core::ptr::null_mut(), |f| ManuallyDrop::new(f).as_ptr());
+        // SAFETY: The reference of `new` goes to the slot, that of the result comes from it.
+        NonNull::new(unsafe { sys::lio_file_slot_replace(self.0.get(), new) }).map(File)
+    }
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        drop(self.replace(None));
     }
 }
 
@@ -348,15 +410,13 @@ pub fn may_work_here() -> bool {
 #[repr(C)]
 struct Aio<T> {
     iocb: Opaque<bindings::kiocb>,
-    // A reference on it is ours.
-    file: NonNull<bindings::file>,
+    // Keeps it open.
+    file: File,
     transfer: ManuallyDrop<T>,
 }
 
 impl<T: Transfer> Aio<T> {
     fn end(mut this: KBox<Self>, n: isize) {
-        // SAFETY: The reference was taken in `aio`; `fput` may come from any context.
-        unsafe { bindings::fput(this.file.as_ptr()) };
         // SAFETY: Taken once: the request is freed before anybody can look again.
         let transfer = unsafe { ManuallyDrop::take(&mut this.transfer) };
         drop(this);

@@ -167,6 +167,8 @@ struct block_device;
 #define LIO_RW_CACHED 4		/* what can be had without I/O and without waiting, once */
 #define LIO_RW_DIRECT 8
 int lio_file_open(const char *path, bool write, struct file **out);
+struct file *lio_file_slot_get(struct file **slot);
+struct file *lio_file_slot_replace(struct file **slot, struct file *file);
 u64 lio_file_size(struct file *file);
 struct block_device *lio_file_bdev(struct file *file);
 unsigned int lio_file_traits(struct file *file);
@@ -206,6 +208,7 @@ struct lio_bdev_limits {
 #define LIO_BIO_FLUSH 3
 #define LIO_BIO_ANCHOR 4	/* is not submitted: others are chained to it */
 int lio_bdev_open(const char *path, bool write, void *holder, struct file **out);
+void lio_bdev_yield(struct file *file);
 void lio_bdev_limits(struct block_device *bdev, struct lio_bdev_limits *out);
 int lio_bdev_name(struct block_device *bdev, char *buf, size_t len);
 u64 lio_bdev_bytes(struct block_device *bdev);

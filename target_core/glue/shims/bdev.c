@@ -17,6 +17,12 @@ int lio_bdev_open(const char *path, bool write, void *holder, struct file **out)
 }
 EXPORT_SYMBOL_GPL(lio_bdev_open);
 
+void lio_bdev_yield(struct file *file)
+{
+	bdev_yield_claim(file);
+}
+EXPORT_SYMBOL_GPL(lio_bdev_yield);
+
 void lio_bdev_limits(struct block_device *bdev, struct lio_bdev_limits *out)
 {
 	struct request_queue *q = bdev_get_queue(bdev);

@@ -63,6 +63,23 @@ int lio_file_open(const char *path, bool write, struct file **out)
 }
 EXPORT_SYMBOL_GPL(lio_file_open);
 
+struct file *lio_file_slot_get(struct file **slot)
+{
+	struct file *file;
+
+	rcu_read_lock();
+	file = get_file_rcu((struct file __rcu **)slot);
+	rcu_read_unlock();
+	return file;
+}
+EXPORT_SYMBOL_GPL(lio_file_slot_get);
+
+struct file *lio_file_slot_replace(struct file **slot, struct file *file)
+{
+	return xchg(slot, file);
+}
+EXPORT_SYMBOL_GPL(lio_file_slot_replace);
+
 u64 lio_file_size(struct file *file)
 {
 	return i_size_read(file->f_mapping->host);
