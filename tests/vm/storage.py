@@ -1,5 +1,7 @@
 """What the back ends' tests share: devices that fail, and looking beneath a back end."""
 import contextlib
+import ctypes
+import fcntl
 import os
 import re
 from pathlib import Path
@@ -64,12 +66,44 @@ def _direct(what, size, data=None):
         return m[:size]
 
 
+class _SgIo(ctypes.Structure):
+    """struct sg_io_hdr of <scsi/sg.h>"""
+
+    _fields_ = [
+        ("interface_id", ctypes.c_int), ("dxfer_direction", ctypes.c_int), ("cmd_len", ctypes.c_ubyte),
+        ("mx_sb_len", ctypes.c_ubyte), ("iovec_count", ctypes.c_ushort), ("dxfer_len", ctypes.c_uint),
+        ("dxferp", ctypes.c_void_p), ("cmdp", ctypes.c_void_p), ("sbp", ctypes.c_void_p), ("timeout", ctypes.c_uint),
+        ("flags", ctypes.c_uint), ("pack_id", ctypes.c_int), ("usr_ptr", ctypes.c_void_p), ("status", ctypes.c_ubyte),
+        ("masked_status", ctypes.c_ubyte), ("msg_status", ctypes.c_ubyte), ("sb_len_wr", ctypes.c_ubyte),
+        ("host_status", ctypes.c_ushort), ("driver_status", ctypes.c_ushort), ("resid", ctypes.c_int),
+        ("duration", ctypes.c_uint), ("info", ctypes.c_uint),
+    ]
+
+
+def scsi(dev, cdb, read=0, data=None):
+    """Sends a CDB to a disk: gives (data read, status, (sense key, ASC, ASCQ))."""
+    cdb = bytes.fromhex(cdb) if isinstance(cdb, str) else bytes(cdb)
+    size = len(data) if data is not None else read
+    buffer = ctypes.create_string_buffer(data, size) if data is not None else ctypes.create_string_buffer(max(size, 1))
+    command, sense = ctypes.create_string_buffer(cdb, len(cdb)), ctypes.create_string_buffer(96)
+    io = _SgIo(interface_id=ord("S"), dxfer_direction=-2 if data is not None else -3 if read else -1,
+               cmd_len=len(cdb), mx_sb_len=96, dxfer_len=size, dxferp=ctypes.addressof(buffer),
+               cmdp=ctypes.addressof(command), sbp=ctypes.addressof(sense), timeout=60000)
+    fd = os.open(generic(dev), os.O_RDWR)
+    try:
+        fcntl.ioctl(fd, 0x2285, io)
+    finally:
+        os.close(fd)
+    assert not io.host_status, f"host status {io.host_status}"
+    return buffer.raw[: size - io.resid], io.status, decode(sense.raw[: io.sb_len_wr])
+
+
 def fails(dev, write, lba=0, blocks=8, block=512):
-    """Reads or writes by SG_IO: gives (status, sense key, ASC, ASCQ)."""
+    """Reads or writes: gives (status, sense key, ASC, ASCQ)."""
     cdb = bytes([0x8A if write else 0x88, 0]) + lba.to_bytes(8, "big") + blocks.to_bytes(4, "big") + bytes(2)
     size = blocks * block
-    _, sense, status = lio.sg_raw(generic(dev), cdb, **({"data": bytes(size)} if write else {"read_len": size}))
-    return (status, *decode(sense))
+    _, status, sense = scsi(dev, cdb, **({"data": bytes(size)} if write else {"read": size}))
+    return (status, *sense)
 
 
 def generic(dev):
@@ -117,18 +151,18 @@ def mounted(dev, where, *options):
 def dm(name, table):
     """A device-mapper device; gives its path."""
     lio.modprobe("dm_mod")
-    lio.run("dmsetup", "create", name, input=table)
+    lio.run("dmsetup", "create", "--noudevsync", name, input=table)
     try:
-        yield f"/dev/mapper/{name}"
+        yield "/dev/" + lio.run("dmsetup", "info", "-c", "--noheadings", "-o", "blkdevname", name).stdout.strip()
     finally:
         lio.run("udevadm", "settle", check=False)
-        lio.run("dmsetup", "remove", "--retry", name)
+        lio.run("dmsetup", "remove", "--noudevsync", "--retry", name)
 
 
 def reload(name, table):
     lio.run("dmsetup", "suspend", "--noflush", name)
     lio.run("dmsetup", "reload", name, input=table)
-    lio.run("dmsetup", "resume", name)
+    lio.run("dmsetup", "resume", "--noudevsync", name)
 
 
 @contextlib.contextmanager
@@ -147,18 +181,20 @@ def scsi_debug(**parameters):
         yield lio.wait_for(found)
     finally:
         lio.run("udevadm", "settle", check=False)
-        lio.run("rmmod", "scsi_debug", check=False)
+        lio.wait_for(lambda: lio.run("rmmod", "scsi_debug", check=False).returncode == 0)
 
 
 def capacity(dev):
     """READ CAPACITY(16): (blocks, bytes of a block)"""
-    got, _, status = lio.sg_raw(dev, "9e 10 00 00 00 00 00 00 00 00 00 00 00 20 00 00", 32)
+    got, status, _ = scsi(dev, "9e 10 00 00 00 00 00 00 00 00 00 00 00 20 00 00", 32)
+    if status == 2:  # the unit attention
+        got, status, _ = scsi(dev, "9e 10 00 00 00 00 00 00 00 00 00 00 00 20 00 00", 32)
     assert status == 0
     return int.from_bytes(got[:8], "big") + 1, int.from_bytes(got[8:12], "big")
 
 
 def wce(dev):
     """The WCE bit of the caching mode page."""
-    got, _, status = lio.sg_raw(dev, "1a 08 08 00 ff 00", 255)
+    got, status, _ = scsi(dev, "1a 08 08 00 ff 00", 255)
     assert status == 0
     return bool(re.search(rb"\x08\x12(.)", got[4:], re.S)[1][0] & 4)

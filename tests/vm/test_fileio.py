@@ -6,7 +6,7 @@ import threading
 
 import lio
 import pytest
-from storage import MIB, allocated, attach, capacity, decode, dm, fails, flushes, mounted, pattern, pread, pwrite, wce
+from storage import MIB, allocated, attach, capacity, dm, fails, flushes, mounted, pattern, pread, pwrite, scsi, wce
 
 ours = pytest.mark.skipif(lio.STOCK, reason="the C modules do this otherwise")
 
@@ -144,8 +144,8 @@ def test_write_same(file):
         ("93 00 00 00 00 00 00 00 00 10 00 00 00 20 00 00", bytes(512), bytes(32 * 512)),
         ("93 00 00 00 00 00 00 00 00 40 00 00 00 20 00 00", pattern(512, 7), pattern(512, 7) * 32),
     ):
-        _, sense, status = lio.sg_raw(disk, cdb, data=data)
-        assert status == 0, decode(sense)
+        _, status, sense = scsi(disk, cdb, data=data)
+        assert status == 0, sense
         at = int(cdb.split()[9], 16) * 512
         assert pread(disk, at, 32 * 512) == want
         assert pread(disk, at + 32 * 512, 512) == pattern(MIB)[at + 32 * 512:at + 33 * 512]
@@ -162,8 +162,8 @@ def test_flush_reaches_the_disk(ext4):
 
     def flushed(disk, cdb, **kw):
         before = flushes(dev)
-        _, sense, status = lio.sg_raw(disk, cdb, **kw)
-        assert status == 0, decode(sense)
+        _, status, sense = scsi(disk, cdb, **kw)
+        assert status == 0, sense
         return flushes(dev) - before
 
     data = pattern(4096)
@@ -240,8 +240,8 @@ def test_bad_medium(mode):
         if mode == "buffered":
             # The cache takes it; the flush has to tell.
             assert fails(disk, True, 20000)[0] == 0
-            _, sense, status = lio.sg_raw(disk, "91 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00")
-            assert (status, decode(sense)[0]) == (2, 3)
+            _, status, sense = scsi(disk, "91 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00")
+            assert (status, sense[0]) == (2, 3)
         else:
             assert fails(disk, True, 20000) == (2, 3, 0x0C, 0)
         assert pread(disk, 20 * MIB, MIB) == bytes(MIB)

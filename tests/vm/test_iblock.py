@@ -7,8 +7,8 @@ from pathlib import Path
 
 import lio
 import pytest
-from storage import (MIB, allocated, attach, capacity, decode, dm, fails, flushes, mounted, pattern, pread, pwrite, reload,
-                     rescan, scsi_debug, wce)
+from storage import (MIB, allocated, attach, capacity, dm, fails, flushes, mounted, pattern, pread, pwrite, reload,
+                     rescan, scsi, scsi_debug, wce)
 
 ours = pytest.mark.skipif(lio.STOCK, reason="the C modules do this otherwise")
 
@@ -131,8 +131,8 @@ def test_write_same_on_a_device_without():
     pwrite(disk, 0, pattern(MIB))
     for lba, data, want in (0x10, bytes(512), bytes(32 * 512)), (0x40, pattern(512, 7), pattern(512, 7) * 32):
         cdb = bytes([0x93, 0]) + lba.to_bytes(8, "big") + (32).to_bytes(4, "big") + bytes(2)
-        _, sense, status = lio.sg_raw(disk, cdb, data=data)
-        assert status == 0, decode(sense)
+        _, status, sense = scsi(disk, cdb, data=data)
+        assert status == 0, sense
         assert pread(disk, lba * 512, 32 * 512) == want
         assert pread(disk, (lba + 32) * 512, 512) == pattern(MIB)[(lba + 32) * 512:][:512]
 
@@ -148,8 +148,8 @@ def test_flush_reaches_the_device():
 
     def flushed(cdb, **kw):
         before = flushes(dev)
-        _, sense, status = lio.sg_raw(disk, cdb, **kw)
-        assert status == 0, decode(sense)
+        _, status, sense = scsi(disk, cdb, **kw)
+        assert status == 0, sense
         return flushes(dev) - before
 
     assert flushed(write16.format(0), data=pattern(4096)) == 0
