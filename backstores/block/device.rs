@@ -34,6 +34,8 @@ pub(crate) struct Device {
     config: Mutex<Config>,
     open: Slot,
     can_unmap: Atomic<bool>,
+    // Bytes; of a device that is gone, what it had.
+    size: Atomic<u64>,
     queue: Arc<Workqueue>,
 }
 
@@ -44,6 +46,7 @@ impl Device {
                 config <- new_mutex!(Config::default(), "iblock::Device::config"),
                 open: Slot::new(),
                 can_unmap: Atomic::new(false),
+                size: Atomic::new(0),
                 queue,
             }),
             GFP_KERNEL,
@@ -140,7 +143,18 @@ impl Backend for Device {
     }
 
     fn bytes(&self) -> u64 {
-        self.open.get().map_or(0, |d| d.bytes())
+        let known = self.size.load(Relaxed);
+        match self.open.get() {
+            // The kernel lets a removed device shrink to nothing; initiators shall hear that it is gone.
+            Some(dev) if !dev.is_gone() => {
+                let now = dev.bytes();
+                if now != known {
+                    self.size.store(now, Relaxed);
+                }
+                now
+            }
+            _ => known,
+        }
     }
 
     fn write_cache(&self) -> bool {

@@ -120,8 +120,11 @@ impl Backend for Device {
     fn control(&self, text: &str) -> Result {
         let mut config = self.config.lock();
         config.parse(text, self.file.get().is_some())?;
-        if let Some(size) = config.size {
-            self.size.store(size, Relaxed);
+        match (config.size, self.facts.as_ref()) {
+            // A block device has its own.
+            (Some(_), Some(facts)) if facts.block > 0 => (),
+            (Some(size), _) => self.size.store(size, Relaxed),
+            (None, _) => (),
         }
         Ok(())
     }
@@ -202,7 +205,20 @@ impl Backend for Device {
     fn bytes(&self) -> u64 {
         // The size of a block device is its own.
         match self.facts.as_ref() {
-            Some(facts) if facts.block > 0 => self.file.get().map_or(0, |file| file.size()),
+            Some(facts) if facts.block > 0 => {
+                let known = self.size.load(Relaxed);
+                match self.file.get() {
+                    // The kernel lets a removed device shrink to nothing; initiators shall hear that it is gone.
+                    Some(file) if !file.is_gone() => {
+                        let now = file.size();
+                        if now != known {
+                            self.size.store(now, Relaxed);
+                        }
+                        now
+                    }
+                    _ => known,
+                }
+            }
             _ => self.size.load(Relaxed),
         }
     }

@@ -101,7 +101,7 @@ impl Open {
     // What a sparse or shortened file does not have reads as zeroes; a block device has no more.
     fn at_end(&self, data: &Buffer, done: usize) -> Result {
         if self.facts.block > 0 {
-            return Err(EFBIG);
+            return Err(if self.file.is_gone() { ENXIO } else { EFBIG });
         }
         data.zero(done, data.len().saturating_sub(done));
         Ok(())
@@ -141,6 +141,7 @@ impl Open {
             _ => 0,
         };
         match e {
+            EIO | ENXIO if self.file.is_gone() => IoError::Gone,
             // That is how a block device says that it has no such block.
             ENOSPC if self.facts.block > 0 && start >= self.file.size() => IoError::OutOfRange,
             // A file system without space for the file to grow.

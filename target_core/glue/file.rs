@@ -116,6 +116,15 @@ impl File {
         Some(bdev::limits(bdev))
     }
 
+    /// Whether the block device that the file is was removed from the system.
+    pub fn is_gone(&self) -> bool {
+        // SAFETY: By the invariant the file is open, and it keeps the device open.
+        unsafe {
+            let bdev = sys::lio_file_bdev(self.as_ptr());
+            !bdev.is_null() && sys::lio_bdev_gone(bdev)
+        }
+    }
+
     // `skip` bytes of `data` are done already. Returns what was done in this call.
     fn rw(&self, pos: u64, data: &Buffer, skip: usize, flags: u32) -> Result<usize> {
         let pos = i64::try_from(pos).map_err(|_| code::EFBIG)?;

@@ -102,7 +102,24 @@ def fails(dev, write, lba=0, blocks=8, block=512):
     """Reads or writes: gives (status, sense key, ASC, ASCQ)."""
     cdb = bytes([0x8A if write else 0x88, 0]) + lba.to_bytes(8, "big") + blocks.to_bytes(4, "big") + bytes(2)
     size = blocks * block
-    _, status, sense = scsi(dev, cdb, **({"data": bytes(size)} if write else {"read": size}))
+    for _ in range(4):
+        _, status, sense = scsi(dev, cdb, **({"data": bytes(size)} if write else {"read": size}))
+        if sense[0] != 6:  # a unit attention comes first
+            break
+    return (status, *sense)
+
+
+def unmap(dev, lba, blocks):
+    """UNMAP of one range: gives (status, sense key, ASC, ASCQ)."""
+    data = bytes([0, 22, 0, 16]) + bytes(4) + lba.to_bytes(8, "big") + blocks.to_bytes(4, "big") + bytes(4)
+    _, status, sense = scsi(dev, "42 00 00 00 00 00 00 00 18 00", data=data)
+    return (status, *sense)
+
+
+def write_same(dev, lba, blocks, data=bytes(512), unmap=False):
+    """WRITE SAME(16): gives (status, sense key, ASC, ASCQ)."""
+    cdb = bytes([0x93, unmap << 3]) + lba.to_bytes(8, "big") + blocks.to_bytes(4, "big") + bytes(2)
+    _, status, sense = scsi(dev, cdb, data=data)
     return (status, *sense)
 
 
@@ -155,8 +172,8 @@ def dm(name, table):
     try:
         yield "/dev/" + lio.run("dmsetup", "info", "-c", "--noheadings", "-o", "blkdevname", name).stdout.strip()
     finally:
-        lio.run("udevadm", "settle", check=False)
-        lio.run("dmsetup", "remove", "--noudevsync", "--retry", name)
+        lio.clear()
+        lio.run("dmsetup", "remove", "--noudevsync", "--retry", name, check=False)
 
 
 def reload(name, table):
@@ -180,7 +197,7 @@ def scsi_debug(**parameters):
     try:
         yield lio.wait_for(found)
     finally:
-        lio.run("udevadm", "settle", check=False)
+        lio.clear()
         lio.wait_for(lambda: lio.run("rmmod", "scsi_debug", check=False).returncode == 0)
 
 

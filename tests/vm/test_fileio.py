@@ -6,7 +6,7 @@ import threading
 
 import lio
 import pytest
-from storage import MIB, allocated, attach, capacity, dm, fails, flushes, mounted, pattern, pread, pwrite, scsi, wce
+from storage import MIB, allocated, attach, capacity, dm, fails, flushes, mounted, pattern, pread, pwrite, scsi, unmap, wce, write_same
 
 ours = pytest.mark.skipif(lio.STOCK, reason="the C modules do this otherwise")
 
@@ -122,14 +122,17 @@ def test_unmap(ext4):
     mount, _ = ext4
     b = lio.fileio(file=f"{mount}/f", size=16 * MIB)
     b.attrib("emulate_tpu", 1)
+    b.attrib("emulate_tpws", 1)
     disk = attach(b)
     pwrite(disk, 0, pattern(8 * MIB))
     before = allocated(f"{mount}/f")
     assert before >= 8 * MIB
-    lio.run("blkdiscard", "-o", MIB, "-l", 4 * MIB, disk)
+    assert unmap(disk, MIB // 512, 4 * MIB // 512)[0] == 0
     assert allocated(f"{mount}/f") <= before - 4 * MIB + 65536
     assert pread(disk, MIB, 4 * MIB) == bytes(4 * MIB)
     assert pread(disk, 0, MIB) == pattern(8 * MIB)[:MIB]
+    assert write_same(disk, 5 * MIB // 512, MIB // 512, unmap=not lio.STOCK)[0] == 0
+    assert pread(disk, 5 * MIB, MIB) == bytes(MIB)
     lio.run("blkdiscard", "-z", "-o", 6 * MIB, "-l", MIB, disk)
     assert pread(disk, 6 * MIB, MIB) == bytes(MIB)
     assert pread(disk, 7 * MIB, MIB) == pattern(8 * MIB)[7 * MIB:]
@@ -140,13 +143,9 @@ def test_write_same(file):
     b = lio.fileio(file=lio.loop_device(32 * MIB) if file == "bdev" else None)
     disk = attach(b)
     pwrite(disk, 0, pattern(MIB))
-    for cdb, data, want in (
-        ("93 00 00 00 00 00 00 00 00 10 00 00 00 20 00 00", bytes(512), bytes(32 * 512)),
-        ("93 00 00 00 00 00 00 00 00 40 00 00 00 20 00 00", pattern(512, 7), pattern(512, 7) * 32),
-    ):
-        _, status, sense = scsi(disk, cdb, data=data)
-        assert status == 0, sense
-        at = int(cdb.split()[9], 16) * 512
+    for lba, data, want in (0x10, bytes(512), bytes(32 * 512)), (0x40, pattern(512, 7), pattern(512, 7) * 32):
+        assert write_same(disk, lba, 32, data)[0] == 0
+        at = lba * 512
         assert pread(disk, at, 32 * 512) == want
         assert pread(disk, at + 32 * 512, 512) == pattern(MIB)[at + 32 * 512:at + 33 * 512]
 

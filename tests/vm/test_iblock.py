@@ -8,7 +8,7 @@ from pathlib import Path
 import lio
 import pytest
 from storage import (MIB, allocated, attach, capacity, dm, fails, flushes, mounted, pattern, pread, pwrite, reload,
-                     rescan, scsi, scsi_debug, wce)
+                     rescan, scsi, scsi_debug, unmap, wce, write_same)
 
 ours = pytest.mark.skipif(lio.STOCK, reason="the C modules do this otherwise")
 
@@ -111,13 +111,16 @@ def test_discard():
     dev = lio.loop_device(16 * MIB)
     b = lio.iblock(dev=dev)
     b.attrib("emulate_tpu", 1)
+    b.attrib("emulate_tpws", 1)
     disk = attach(b)
     data = pattern(8 * MIB)
     pwrite(disk, 0, data)
     before = allocated(backing(dev))
-    lio.run("blkdiscard", "-o", MIB, "-l", 4 * MIB, disk)
+    assert unmap(disk, MIB // 512, 4 * MIB // 512)[0] == 0
     assert allocated(backing(dev)) <= before - 4 * MIB
-    assert pread(disk, MIB, 4 * MIB) == bytes(4 * MIB)
+    assert write_same(disk, 5 * MIB // 512, MIB // 512, unmap=True)[0] == 0
+    assert allocated(backing(dev)) <= before - 5 * MIB
+    assert pread(disk, MIB, 5 * MIB) == bytes(5 * MIB)
     assert pread(disk, 0, MIB) == data[:MIB]
     lio.run("blkdiscard", "-z", "-o", 6 * MIB, "-l", MIB, disk)
     assert pread(disk, 6 * MIB, MIB) == bytes(MIB)
@@ -130,9 +133,7 @@ def test_write_same_on_a_device_without():
     disk = attach(lio.iblock(dev="/dev/ram0"))
     pwrite(disk, 0, pattern(MIB))
     for lba, data, want in (0x10, bytes(512), bytes(32 * 512)), (0x40, pattern(512, 7), pattern(512, 7) * 32):
-        cdb = bytes([0x93, 0]) + lba.to_bytes(8, "big") + (32).to_bytes(4, "big") + bytes(2)
-        _, status, sense = scsi(disk, cdb, data=data)
-        assert status == 0, sense
+        assert write_same(disk, lba, 32, data)[0] == 0
         assert pread(disk, lba * 512, 32 * 512) == want
         assert pread(disk, (lba + 32) * 512, 512) == pattern(MIB)[(lba + 32) * 512:][:512]
 
@@ -233,7 +234,6 @@ def test_shrunk_device():
     disk = attach(lio.iblock(dev=dev))
     os.truncate(backing(dev), 8 * MIB)
     lio.run("losetup", "-c", dev)
-    fails(disk, False)  # the unit attention
     assert fails(disk, False, 20000) == (2, 5, 0x21, 0)
     assert capacity(disk) == (16384, 512)
 
