@@ -42,12 +42,15 @@ pub(crate) struct Device {
     // Of a regular file: what initiators see of it.
     size: Atomic<u64>,
     write_cache: Atomic<bool>,
+    // The failures of writing back that flushes have told of.
+    flushed: Arc<Atomic<u32>>,
     id: Atomic<u32>,
     queue: Arc<Workqueue>,
 }
 
 impl Device {
     pub(crate) fn new(queue: Arc<Workqueue>) -> Result<Arc<Self>> {
+        let flushed = Arc::new(Atomic::new(0), GFP_KERNEL)?;
         Arc::pin_init(
             pin_init!(Device {
                 config <- new_mutex!(Config::default(), "fileio::Device::config"),
@@ -55,6 +58,7 @@ impl Device {
                 facts: SetOnce::new(),
                 size: Atomic::new(0),
                 write_cache: Atomic::new(false),
+                flushed,
                 id: Atomic::new(0),
                 queue,
             }),
@@ -112,7 +116,7 @@ impl Device {
                 return io.complete(Ok(()));
             }
         }
-        Later::start(&self.queue, open, io, done, false)
+        Later::start(&self.queue, &self.flushed, open, io, done, false)
     }
 }
 
@@ -176,6 +180,7 @@ impl Backend for Device {
             self.write_cache.store(true, Relaxed);
         }
         self.id.store(NEXT_ID.fetch_add(1, Relaxed), Relaxed);
+        self.flushed.store(file.failures(), Relaxed);
         self.file.replace(Some(file));
         Ok(geometry(limits.as_ref(), !writable))
     }
@@ -197,7 +202,7 @@ impl Backend for Device {
                 let fua = matches!(op, Op::Write { fua: true, .. });
                 let cached = open.facts.buffered && self.write_cache() && !fua;
                 let durable = !cached && !open.facts.memory;
-                Later::start(&self.queue, open, io, 0, durable)
+                Later::start(&self.queue, &self.flushed, open, io, 0, durable)
             }
         }
     }

@@ -7,6 +7,10 @@ use kernel::{
     error::{code::*, Error},
     impl_has_work, new_work,
     prelude::*,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        Arc,
+    },
     workqueue::{Work, WorkItem},
 };
 use lio_glue::{
@@ -49,8 +53,31 @@ impl Open {
         self.facts.memory && file::may_work_here()
     }
 
-    // Does what is left of `io`, of which `done` bytes are done. Waits.
-    fn perform(&self, io: &Io, done: &mut usize, durable: bool) -> Result {
+    // Does what is left of `io`, of which `done` bytes are done. Waits. `flushed`: the failures that the last flush
+    // told of.
+    fn perform(&self, io: &Io, done: &mut usize, durable: bool, flushed: &Atomic<u32>) -> Result {
+        let mark = self.file.failures();
+        let result = self.attempt(io, done, durable);
+        match io.op() {
+            // What another operation has been told of failed for this one too, if it was under way meanwhile.
+            Op::Write { .. } | Op::Unmap { .. } | Op::WriteZeroes { .. } if durable => {
+                result.and_then(|()| self.file.failed_since(mark))
+            }
+            // A flush is about all that was written since the flush before.
+            Op::Flush { .. } => {
+                let since = flushed.load(Relaxed);
+                let now = self.file.failures();
+                let failed = self.file.failed_since(since);
+                if failed.is_err() {
+                    flushed.store(now, Relaxed);
+                }
+                result.and(failed)
+            }
+            _ => result,
+        }
+    }
+
+    fn attempt(&self, io: &Io, done: &mut usize, durable: bool) -> Result {
         let len = io.data().len();
         match io.op() {
             Op::Read { pos, .. } => {
@@ -164,6 +191,7 @@ pub(crate) struct Later {
     done: usize,
     durable: bool,
     direct: bool,
+    flushed: Arc<Atomic<u32>>,
 }
 
 impl_has_work! {
@@ -172,9 +200,16 @@ impl_has_work! {
 
 impl Later {
     /// Does `io`, of which `done` bytes are done: here and now if that waits for no disk, else in a worker.
-    pub(crate) fn start(queue: &Workqueue, open: Open, io: Io, mut done: usize, durable: bool) {
+    pub(crate) fn start(
+        queue: &Workqueue,
+        flushed: &Arc<Atomic<u32>>,
+        open: Open,
+        io: Io,
+        mut done: usize,
+        durable: bool,
+    ) {
         if open.here() {
-            match noio::scope(|| open.perform(&io, &mut done, durable)) {
+            match noio::scope(|| open.perform(&io, &mut done, durable, flushed)) {
                 // The task whose context this is has been killed. That is not the initiator's business.
                 Err(e) if e == EINTR || e == ERESTARTSYS => {}
                 r => {
@@ -193,6 +228,7 @@ impl Later {
                     done,
                     durable,
                     direct,
+                    flushed: flushed.clone(),
                 }),
                 GFP_KERNEL,
             )
@@ -247,7 +283,7 @@ impl WorkItem for Later {
             _ => {
                 let me = this.as_mut().project();
                 let result = match me.io {
-                    Some(io) => me.open.perform(io, me.done, *me.durable),
+                    Some(io) => me.open.perform(io, me.done, *me.durable, me.flushed),
                     None => Ok(()),
                 };
                 this.complete(result)

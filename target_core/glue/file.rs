@@ -242,6 +242,22 @@ impl File {
         to_result(unsafe { sys::lio_file_sync(self.as_ptr(), start, end) })
     }
 
+    /// How many times the file's data could not be written back, as a mark for [`Self::failed_since`].
+    pub fn failures(&self) -> u32 {
+        // SAFETY: By the invariant the file is open.
+        unsafe { sys::lio_file_errors(self.as_ptr()) }
+    }
+
+    /// Whether any of the file's data could not be written back since the mark was taken. [`Self::sync`] and durable
+    /// writes tell only one of those that wait at the same time.
+    ///
+    /// # Errors
+    /// Why it could not.
+    pub fn failed_since(&self, mark: u32) -> Result {
+        // SAFETY: By the invariant the file is open.
+        to_result(unsafe { sys::lio_file_error_since(self.as_ptr(), mark) })
+    }
+
     /// Has a range read as zeroes, and gives its space back.
     ///
     /// # Errors

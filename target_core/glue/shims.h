@@ -179,6 +179,8 @@ ssize_t lio_file_aio(struct kiocb *iocb, struct file *file, loff_t pos, const st
 		     unsigned long nr, size_t len, unsigned int flags, void (*complete)(struct kiocb *, long));
 void lio_file_aio_done(struct kiocb *iocb);
 int lio_file_sync(struct file *file, loff_t start, loff_t end);
+u32 lio_file_errors(struct file *file);
+int lio_file_error_since(struct file *file, u32 since);
 int lio_file_punch(struct file *file, loff_t pos, loff_t len);
 int lio_file_discard(struct file *file, loff_t pos, loff_t len);
 int lio_file_zero(struct file *file, loff_t pos, loff_t len);

@@ -146,7 +146,7 @@ ssize_t lio_file_rw(struct file *file, loff_t pos, const struct bio_vec *bv, uns
 	struct scope s = scope_enter();
 	struct iov_iter iter;
 	struct kiocb iocb;
-	ssize_t n;
+	ssize_t n, done = 0;
 
 	init_sync_kiocb(&iocb, file);
 	iocb.ki_flags |= kiocb_flags(flags);
@@ -158,11 +158,13 @@ ssize_t lio_file_rw(struct file *file, loff_t pos, const struct bio_vec *bv, uns
 			n = vfs_iocb_iter_write(file, &iocb, &iter);
 		else
 			n = vfs_iocb_iter_read(file, &iocb, &iter);
+		/* A write whose data was taken can still fail to become durable: only what is returned counts. */
+		if (n > 0)
+			done += n;
 	} while (n > 0 && iov_iter_count(&iter) && !(flags & LIO_RW_CACHED));
 	scope_leave(s);
-	n = n < 0 ? n : 0;
 	/* What was done before the error counts; the error comes back when the rest is tried. */
-	return len - skip - iov_iter_count(&iter) ?: n;
+	return done ?: n;
 }
 EXPORT_SYMBOL_GPL(lio_file_rw);
 
@@ -203,6 +205,18 @@ int lio_file_sync(struct file *file, loff_t start, loff_t end)
 	return ret;
 }
 EXPORT_SYMBOL_GPL(lio_file_sync);
+
+u32 lio_file_errors(struct file *file)
+{
+	return filemap_sample_wb_err(file->f_mapping);
+}
+EXPORT_SYMBOL_GPL(lio_file_errors);
+
+int lio_file_error_since(struct file *file, u32 since)
+{
+	return filemap_check_wb_err(file->f_mapping, since);
+}
+EXPORT_SYMBOL_GPL(lio_file_error_since);
 
 int lio_file_punch(struct file *file, loff_t pos, loff_t len)
 {
