@@ -191,15 +191,24 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Receives into `iov` what has come; 0 means that the other side has closed.
+    /// Receives into `iov` what has come: how many bytes, 0 if the other side has closed, and whether there may be more
+    /// to receive now; if not, [`Waker::RX`] follows when there is.
     ///
     /// # Errors
     /// `EAGAIN`: nothing there now, [`Waker::RX`] follows. Others end the connection.
-    pub fn recv(&self, iov: &Iov<'_, '_>) -> Result<usize> {
+    pub fn recv(&self, iov: &Iov<'_, '_>) -> Result<(usize, bool)> {
+        let mut more = false;
         // SAFETY: `iov` borrows all that its segments point to, and buffers may be written at any time.
-        let n =
-            unsafe { sys::lio_sock_recv(self.raw.0.as_ptr(), iov.as_ptr(), iov.count(), iov.len) };
-        count(n)
+        let n = unsafe {
+            sys::lio_sock_recv(
+                self.raw.0.as_ptr(),
+                iov.as_ptr(),
+                iov.count(),
+                iov.len,
+                &mut more,
+            )
+        };
+        Ok((count(n)?, more))
     }
 
     /// Sends from `iov`; returns how many bytes TCP took, which may be less than all: [`Waker::TX`] follows then.

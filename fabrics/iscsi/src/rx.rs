@@ -2,8 +2,9 @@
 
 //! The receiving half of a connection.
 //!
-//! Bytes come into a small stage, several PDUs with one call where they are short. The data of a longer one goes
-//! straight into its buffer, and with the same call what follows it into the stage.
+//! Bytes come into a small stage, several PDUs with one call where they have no data. Data goes straight into its
+//! buffer, and with the same call the next header into the stage; what follows a header is left in the socket then, so
+//! that data which comes in a stream is copied once.
 
 use kernel::prelude::*;
 use lio_glue::{
@@ -12,15 +13,15 @@ use lio_glue::{
 };
 
 /// Bytes of the stage: what is copied once more at most per call.
-const STAGE: usize = 8192;
+pub(crate) const STAGE: usize = 8192;
 /// Segments of one call: 512 KiB of single pages.
 const SEGMENTS: usize = 130;
 
 /// What a call of [`Rx::fill`] came to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Filled {
-    /// So many bytes went into the data; perhaps others into the stage.
-    Got(usize),
+    /// So many bytes went into the data, perhaps others into the stage; and whether more may be there.
+    Got(usize, bool),
     /// Nothing is there now.
     Nothing,
     /// The other side has closed.
@@ -83,7 +84,8 @@ impl Rx {
         self.skip(n)
     }
 
-    /// Receives what is there: first `len` bytes into `data` at `off`, if the stage is empty, then into the stage.
+    /// Receives what is there: first `len` bytes into `data` at `off`, if the stage is empty, then into the stage,
+    /// which gets no more than `limit` bytes in all.
     ///
     /// # Errors
     /// The connection is broken.
@@ -91,6 +93,7 @@ impl Rx {
         &mut self,
         sock: &Socket,
         data: Option<(&Buffer, usize, usize)>,
+        limit: usize,
     ) -> Result<Filled> {
         if self.start > 0 && STAGE.saturating_sub(self.end) < STAGE / 2 {
             // Only a part of a header and its additional segments is ever left here when more is wanted.
@@ -113,20 +116,22 @@ impl Rx {
             whole = direct == len;
         }
         if whole {
-            iov.buffer(&self.stage, self.end, STAGE.saturating_sub(self.end));
+            let room = STAGE.saturating_sub(self.end);
+            let left = limit.saturating_sub(self.end.saturating_sub(self.start));
+            iov.buffer(&self.stage, self.end, room.min(left));
         }
         if iov.is_empty() {
             return Err(EIO);
         }
         match sock.recv(&iov) {
-            Ok(0) => Ok(Filled::End),
-            Ok(n) => {
+            Ok((0, _)) => Ok(Filled::End),
+            Ok((n, more)) => {
                 let into_data = n.min(direct);
                 self.end = self
                     .end
                     .saturating_add(n.saturating_sub(into_data))
                     .min(STAGE);
-                Ok(Filled::Got(into_data))
+                Ok(Filled::Got(into_data, more))
             }
             Err(e) if e == EAGAIN => Ok(Filled::Nothing),
             Err(e) => Err(e),

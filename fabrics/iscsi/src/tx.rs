@@ -141,8 +141,11 @@ impl Tx {
             page.write_at(to, part)?;
             to = to.saturating_add(part.len());
         }
-        page.write_at(to, &[0; 4])?;
-        self.pdus.push(pdu(page, at, head)).map_err(|_| ENOMEM)?;
+        let pdu = pdu(page, at, head);
+        if pdu.pad > 0 {
+            pdu.page.write_at(to, &[0; 4])?;
+        }
+        self.pdus.push(pdu).map_err(|_| ENOMEM)?;
         self.pdus_queued = self.pdus_queued.wrapping_add(1);
         Ok(())
     }

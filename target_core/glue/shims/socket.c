@@ -258,12 +258,18 @@ int lio_sock_addr(struct lio_sock *s, bool peer, __u8 *addr)
 }
 EXPORT_SYMBOL_GPL(lio_sock_addr);
 
-long lio_sock_recv(struct lio_sock *s, const struct bio_vec *bv, unsigned int n, size_t len)
+/* `more`: there may be more to receive without another LIO_EVENT_RX. */
+long lio_sock_recv(struct lio_sock *s, const struct bio_vec *bv, unsigned int n, size_t len, bool *more)
 {
 	struct msghdr msg = { .msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL };
+	struct sock *sk = s->sock->sk;
+	long ret;
 
 	iov_iter_bvec(&msg.msg_iter, ITER_DEST, bv, n, len);
-	return sock_recvmsg(s->sock, &msg, msg.msg_flags);
+	ret = sock_recvmsg(s->sock, &msg, msg.msg_flags);
+	/* The event of the other side's end may have come before, and that end be behind what was received here. */
+	*more = ret == len || READ_ONCE(sk->sk_shutdown) & RCV_SHUTDOWN || READ_ONCE(sk->sk_err);
+	return ret;
 }
 EXPORT_SYMBOL_GPL(lio_sock_recv);
 

@@ -229,8 +229,6 @@ fn texts_are_answered() {
             Some(SendTargets::Named(named)),
             "",
         ),
-        (Discovery, "SendTargets= ", None, "SendTargets=Reject "),
-        (Discovery, "SendTargets=a/b ", None, "SendTargets=Reject "),
         (Normal, "SendTargets= ", Some(SendTargets::Own), ""),
         (
             Normal,
@@ -238,7 +236,7 @@ fn texts_are_answered() {
             Some(SendTargets::Named(named)),
             "",
         ),
-        (Normal, "SendTargets=All ", None, "SendTargets=Reject "),
+        (Normal, "SendTargets=All ", Some(SendTargets::Own), ""),
         (
             Normal,
             "X-foo=1 InitiatorAlias=x ",
@@ -253,6 +251,18 @@ fn texts_are_answered() {
         assert_eq!(asked.send_targets, want, "{text}");
         let written = String::from_utf8(writer.text().to_vec()).unwrap();
         assert_eq!(written.replace('\0', " "), reply, "{text}");
+    }
+    for (session, text) in [
+        (Discovery, "SendTargets="),
+        (Discovery, "SendTargets=a/b"),
+        (Discovery, "SendTargets=Banana"),
+        (Normal, "SendTargets=Alle"),
+        (Normal, "SendTargetsPlease=All"),
+        (Normal, "sENDtARGETS=aLL"),
+    ] {
+        let mut out = [0; 128];
+        let wrong = answer(session, text.as_bytes(), &mut Writer::new(&mut out)).unwrap_err();
+        assert!(!wrong.close, "{text}");
     }
     let mut out = [0; 128];
     assert_eq!(

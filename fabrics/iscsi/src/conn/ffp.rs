@@ -76,6 +76,8 @@ pub(super) struct Ffp {
     pub(super) timers: Timers,
     /// Task management functions at work.
     pub(super) managing: usize,
+    /// The last PDU had data.
+    pub(super) streaming: bool,
     /// What is queued is sent, then the connection is closed.
     pub(super) closing: bool,
 }
@@ -117,6 +119,7 @@ pub(super) fn run(link: KBox<Link>, logged_in: LoggedIn) {
         texts: Texts::new(),
         timers: Timers::new(now_ms()),
         managing: 0,
+        streaming: false,
         closing: false,
     };
     let shared = shared.as_deref();
@@ -134,6 +137,7 @@ impl Ffp {
     // One turn: what has happened, what has come, what is to go. False: the connection has ended in good order.
     fn turn(&mut self, shared: Option<&Shared>) -> Result<bool, End> {
         let events = self.link.wait(self.timers.sleep_ms());
+        self.timers.tick();
         // The event may have come, and gone, while the login's last response was sent.
         if let Some(why) = shared.and_then(|s| s.stopped()) {
             return Err(End::Stopped(why.reason()));
@@ -164,6 +168,9 @@ impl Ffp {
         }
         // What is full now is not so when TCP has room again, which is an event; what has become empty is none.
         self.timers.busy = more && !self.closing && !self.link.tx.is_full();
+        if self.closing {
+            self.timers.close_soon();
+        }
         if self.timers.is_due() {
             self.check_timers(shared)?;
             self.link.flush()?;
@@ -213,7 +220,7 @@ impl Ffp {
     }
 
     // The connection has ended, in good order if there is no reason: all commands come back before the thread goes.
-    fn end(mut self, shared: Option<&Shared>, why: Option<End>) {
+    fn end(self, shared: Option<&Shared>, why: Option<End>) {
         match &why {
             None | Some(End::Lost) => {}
             Some(End::Timeout(what)) => self.complain(what),
@@ -244,6 +251,8 @@ impl Ffp {
         };
         let shared = session.private().clone();
         shared.set_ending();
+        session.begin_close();
+        writes.clear();
         if why.is_none() {
             link.linger();
         } else {
@@ -257,8 +266,6 @@ impl Ffp {
         } else {
             drop(link);
         }
-        session.begin_close();
-        writes.clear();
         let mut told = now_ms();
         loop {
             shared.replies.drain().for_each(|reply| reply.sent());

@@ -4,7 +4,7 @@
 
 use crate::{
     portal::Portal,
-    rx::{Filled, Rx},
+    rx::{Filled, Rx, STAGE},
     target::Global,
     tx::{Owner, Tx, MAX_INLINE},
 };
@@ -44,18 +44,21 @@ impl Link {
         events
     }
 
-    /// Receives into the stage and, first, into `data`. `Filled::Nothing` without a call where nothing can be there.
+    /// Receives into the stage, up to `limit` bytes there, and, first, into `data`. `Filled::Nothing` without a call
+    /// where nothing can be there.
     ///
     /// # Errors
     /// The connection is broken.
-    pub(crate) fn fill(&mut self, data: Option<(&Buffer, usize, usize)>) -> Result<Filled> {
+    pub(crate) fn fill(
+        &mut self,
+        data: Option<(&Buffer, usize, usize)>,
+        limit: usize,
+    ) -> Result<Filled> {
         if !self.readable {
             return Ok(Filled::Nothing);
         }
-        let r = self.rx.fill(&self.sock, data);
-        if !matches!(r, Ok(Filled::Got(_))) {
-            self.readable = false;
-        }
+        let r = self.rx.fill(&self.sock, data, limit);
+        self.readable = matches!(r, Ok(Filled::Got(_, true)));
         r
     }
 
@@ -105,8 +108,8 @@ impl Link {
                 return Ok(());
             }
             out = later;
-            match self.fill(None)? {
-                Filled::Got(_) => {}
+            match self.fill(None, STAGE)? {
+                Filled::Got(..) => {}
                 Filled::End => return Err(ECONNRESET),
                 Filled::Nothing => self.wait_until(deadline)?,
             }
@@ -136,8 +139,8 @@ impl Link {
         self.sock.shutdown_send();
         loop {
             self.rx.skip(usize::MAX);
-            match self.fill(None) {
-                Ok(Filled::Got(_)) if now_ms() < deadline => {}
+            match self.fill(None, STAGE) {
+                Ok(Filled::Got(..)) if now_ms() < deadline => {}
                 Ok(Filled::Nothing) if self.wait_until(deadline).is_ok() => {}
                 _ => return,
             }

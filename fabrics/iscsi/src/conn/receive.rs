@@ -3,7 +3,7 @@
 //! PDUs as they come in: the header, then its data into where it belongs.
 
 use super::ffp::{End, Ffp};
-use crate::rx::Filled;
+use crate::rx::{Filled, STAGE};
 use iscsi_proto::{
     ffp::admits,
     pdu::{self, Head, Request, TextRequest},
@@ -76,8 +76,10 @@ impl Ffp {
     // Has at least `n` bytes in the stage; false if they are not there yet.
     fn want(&mut self, n: usize) -> Result<bool, End> {
         while self.link.rx.available() < n {
-            match self.link.fill(None)? {
-                Filled::Got(_) => {}
+            // While data comes with each PDU, what follows the header is not for the stage.
+            let limit = if self.streaming { n } else { STAGE };
+            match self.link.fill(None, limit)? {
+                Filled::Got(..) => {}
                 Filled::Nothing => return Ok(false),
                 Filled::End => return Err(End::Lost),
             }
@@ -101,9 +103,17 @@ impl Ffp {
             return Ok(false);
         }
         self.link.rx.skip(BHS_LEN);
-        let mut ahs = [0; 1020];
-        let ahs = ahs.get_mut(..ahs_len).unwrap_or_default();
-        self.link.rx.take(ahs);
+        self.streaming = head.data_len.bytes() > 0;
+        let mut room;
+        let ahs = match ahs_len {
+            0 => &[][..],
+            n => {
+                room = [0; 1020];
+                let ahs = room.get_mut(..n).unwrap_or_default();
+                self.link.rx.take(ahs);
+                ahs
+            }
+        };
         self.timers.heard();
         let parsed = pdu::parse(&bhs).and_then(|(_, request)| {
             admits(self.kind, &request)?;
@@ -173,8 +183,8 @@ impl Ffp {
             let direct = buffer
                 .filter(|_| data.keep > 0)
                 .map(|b| (b, data.off, data.keep));
-            match self.link.fill(direct)? {
-                Filled::Got(n) => {
+            match self.link.fill(direct, BHS_LEN)? {
+                Filled::Got(n, _) => {
                     self.timers.heard();
                     data.off = data.off.saturating_add(n);
                     data.keep = data.keep.saturating_sub(n);

@@ -15,6 +15,8 @@ use lio_glue::thread::now_ms;
 const PING_INDEX: u16 = 0xfffd;
 /// How long a discovery session may be silent, in milliseconds.
 const DISCOVERY_IDLE_MS: u64 = 30_000;
+/// How long the last responses may take to be sent, in milliseconds.
+const CLOSE_MS: u64 = 10_000;
 /// When there is nothing to watch, in milliseconds.
 const LONG: u64 = 60_000;
 
@@ -28,6 +30,8 @@ pub(super) struct Timers {
     // The ping that is not answered yet, and since when.
     ping: Option<(Ttt, u64)>,
     rounds: u32,
+    // When the connection is closed, whatever is still to be sent.
+    close_by: Option<u64>,
     /// There is more to do at once.
     pub(super) busy: bool,
 }
@@ -40,6 +44,7 @@ impl Timers {
             next: now,
             ping: None,
             rounds: 0,
+            close_by: None,
             busy: true,
         }
     }
@@ -54,10 +59,23 @@ impl Timers {
         Some(u32::try_from(left).unwrap_or(u32::MAX).max(1))
     }
 
-    /// Takes the time, and says whether it is time to look.
-    pub(super) fn is_due(&mut self) -> bool {
+    /// Takes the time.
+    pub(super) fn tick(&mut self) {
         self.now = now_ms();
+    }
+
+    /// Whether it is time to look.
+    pub(super) fn is_due(&self) -> bool {
         self.now >= self.next
+    }
+
+    /// The connection is closing: what is queued has so long to be sent.
+    pub(super) fn close_soon(&mut self) {
+        if self.close_by.is_none() {
+            let at = self.now.saturating_add(CLOSE_MS);
+            self.close_by = Some(at);
+            self.watch(at);
+        }
     }
 
     /// The time as it was taken last.
@@ -87,6 +105,12 @@ impl Ffp {
     pub(super) fn check_timers(&mut self, shared: Option<&Shared>) -> Result<(), End> {
         let now = self.timers.now;
         self.timers.next = now.saturating_add(LONG);
+        if let Some(until) = self.timers.close_by {
+            if now >= until {
+                return Err(End::Lost);
+            }
+            self.timers.watch(until);
+        }
         let Some(shared) = shared else {
             let until = self.timers.heard.saturating_add(DISCOVERY_IDLE_MS);
             if now >= until {

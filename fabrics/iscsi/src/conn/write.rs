@@ -192,15 +192,23 @@ impl Ffp {
                 return Ok(nothing);
             }
         };
-        let mut cdb = [0; MAX_CDB];
-        let more = segments.extended_cdb.unwrap_or_default();
-        let bytes = Iterator::chain(pdu.cdb.iter(), more.iter());
-        cdb.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
-        let cdb_len = pdu.cdb.len().saturating_add(more.len()).min(MAX_CDB);
+        let mut room;
+        let cdb = match segments.extended_cdb {
+            None => &pdu.cdb[..],
+            Some(more) => {
+                room = [0; MAX_CDB];
+                let bytes = Iterator::chain(pdu.cdb.iter(), more.iter());
+                room.iter_mut()
+                    .zip(bytes)
+                    .for_each(|(to, from)| *to = *from);
+                let n = pdu.cdb.len().saturating_add(more.len()).min(MAX_CDB);
+                room.get(..n).unwrap_or_default()
+            }
+        };
         let start = Start {
             tag: pdu.itt.0.into(),
             lun: pdu.lun.0,
-            cdb: cdb.get(..cdb_len).unwrap_or_default(),
+            cdb,
             attribute: attribute(pdu.flags.attribute()),
             direction,
             expected: pdu.expected_len,
