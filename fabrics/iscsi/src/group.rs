@@ -12,7 +12,6 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    str::CString,
     sync::{
         atomic::{Acquire, Atomic, Full, Relaxed, Release},
         new_mutex, Arc, Mutex,
@@ -78,12 +77,6 @@ impl Attrib {
     }
 }
 
-/// A network portal of a group: the name as the administrator wrote it, and the socket, which other groups may share.
-pub(crate) struct GroupPortal {
-    pub(crate) name: CString,
-    pub(crate) portal: Arc<Portal>,
-}
-
 /// A target portal group.
 #[pin_data]
 pub(crate) struct Group {
@@ -95,7 +88,7 @@ pub(crate) struct Group {
     #[pin]
     pub(crate) params: Mutex<Params>,
     #[pin]
-    pub(crate) portals: Mutex<KVec<GroupPortal>>,
+    pub(crate) portals: Mutex<KVec<Arc<Portal>>>,
     #[pin]
     acls: Mutex<KVec<Arc<Acl>>>,
     #[pin]
@@ -252,7 +245,7 @@ impl Group {
     /// Whether the group is reached through `portal`.
     pub(crate) fn has_portal(&self, portal: &Arc<Portal>) -> bool {
         let portals = self.portals.lock();
-        portals.iter().any(|p| Arc::ptr_eq(&p.portal, portal))
+        portals.iter().any(|p| Arc::ptr_eq(p, portal))
     }
 
     /// The ACL of an initiator.

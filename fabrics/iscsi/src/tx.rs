@@ -53,8 +53,7 @@ struct Pdu {
     len: usize,
     // Bytes of zeroes that follow the data; they lie behind the head.
     pad: usize,
-    // The PDU's data is its owner's, and whether it is the owner's last PDU.
-    owned: bool,
+    // Whether it is its owner's last PDU.
     last: bool,
 }
 
@@ -162,7 +161,6 @@ impl Tx {
             off: 0,
             len: 0,
             pad: head.wrapping_neg() & 3,
-            owned: false,
             last: false,
         })
     }
@@ -197,7 +195,6 @@ impl Tx {
             off,
             len,
             pad: len.wrapping_neg() & 3,
-            owned: true,
             last,
         })
     }

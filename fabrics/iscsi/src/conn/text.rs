@@ -219,9 +219,9 @@ impl Ffp {
 
     fn describe_portals(&self, group: &Group, out: &mut Writer<'_>) -> Result<(), Full> {
         for p in group.portals.lock().iter() {
-            let mut address = p.portal.address.to_socket_addr();
+            let mut address = p.address.to_socket_addr();
             // A portal on all addresses is reached at the one that the initiator has found.
-            if p.portal.address.is_any() {
+            if p.address.is_any() {
                 address.set_ip(self.link.local.to_socket_addr().ip());
             }
             text::target_address(out, address, group.tag)?;

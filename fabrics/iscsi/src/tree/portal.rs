@@ -3,7 +3,7 @@
 //! `np/ADDRESS:PORT`.
 
 use crate::{
-    group::{Group, GroupPortal},
+    group::Group,
     portal::{self, Portal},
 };
 use kernel::{prelude::*, str::CString, sync::Arc};
@@ -61,14 +61,13 @@ pub(super) fn make<'a>(group: &Arc<Group>, name: &str, dir: Builder<'a>) -> Resu
         .portals
         .lock()
         .iter()
-        .any(|p| p.portal.address == address)
+        .any(|p| p.address == address)
     {
         return Err(complain(
             EEXIST,
             "the group has this portal already, by another name",
         ));
     }
-    let name_kept = CString::try_from_fmt(fmt!("{name}"))?;
     let portal = portal::open(global, &address)
         .map_err(|e| complain(e, "cannot listen there (is the port in use?)"))?;
     let np = Arc::new(
@@ -78,13 +77,9 @@ pub(super) fn make<'a>(group: &Arc<Group>, name: &str, dir: Builder<'a>) -> Resu
         },
         GFP_KERNEL,
     );
-    let entry = GroupPortal {
-        name: name_kept,
-        portal: portal.clone(),
-    };
     let made = np
         .map_err(Error::from)
-        .and_then(|np| Ok((np, group.portals.lock().push(entry, GFP_KERNEL)?)));
+        .and_then(|np| Ok((np, group.portals.lock().push(portal.clone(), GFP_KERNEL)?)));
     match made {
         Ok((np, ())) => Ok(dir.attrs(FILES, np.clone()).dir(np)),
         Err(e) => {
@@ -106,7 +101,7 @@ impl Np {
         let had = {
             let mut portals = self.group.portals.lock();
             let before = portals.len();
-            portals.retain(|p| !Arc::ptr_eq(&p.portal, &self.portal));
+            portals.retain(|p| !Arc::ptr_eq(p, &self.portal));
             before != portals.len()
         };
         if had {
