@@ -57,12 +57,7 @@ pub(super) fn make<'a>(group: &Arc<Group>, name: &str, dir: Builder<'a>) -> Resu
         return Err(complain(EINVAL, "port 0 is no port"));
     }
     let global = &group.target.global;
-    if group
-        .portals
-        .lock()
-        .iter()
-        .any(|p| p.address == address)
-    {
+    if group.portals.lock().iter().any(|p| p.address == address) {
         return Err(complain(
             EEXIST,
             "the group has this portal already, by another name",
