@@ -56,8 +56,10 @@ impl Kind for Ramdisks {
 struct Settings {
     pages: Option<u32>,
     nullio: bool,
-    /// Enabled with these: the number of tables that the stock module would have made, for `info`.
+    /// The number of tables that the stock module would have made when the disk was enabled, for `info`.
     tables: u32,
+    /// The number in `rd_mcp_N`, known when the disk is enabled.
+    id: u32,
 }
 
 /// One RAM disk.
@@ -164,7 +166,11 @@ impl Backend for Ramdisk {
 
     fn info(&self, out: &mut dyn fmt::Write) -> fmt::Result {
         let settings = *self.settings.lock();
-        writeln!(out, "TCM RamDisk ID: 0  RamDisk Makeup: rd_mcp")?;
+        writeln!(
+            out,
+            "TCM RamDisk ID: {}  RamDisk Makeup: rd_mcp",
+            settings.id
+        )?;
         writeln!(
             out,
             "        PAGES/PAGE_SIZE: {}*{PAGE_SIZE}  SG_table_count: {}  nullio: {} dummy: 0",
@@ -183,6 +189,12 @@ impl Backend for Ramdisk {
         if !settings.nullio {
             settings.tables = (pages / TABLE_PAGES).saturating_add(1);
         }
+        let hba = dev.hba().name().to_str().unwrap_or_default();
+        settings.id = hba
+            .rsplit('_')
+            .next()
+            .and_then(|id| id.parse().ok())
+            .unwrap_or(0);
         self.nullio.store(settings.nullio.into(), Relaxed);
         self.bytes
             .store(u64::from(pages).saturating_mul(PAGE_SIZE as u64), Relaxed);

@@ -72,11 +72,30 @@ impl<'a> Pages<'a> {
     /// The page at `at`, made if there is none.
     fn make(&mut self, at: usize) -> Result<&PageRef> {
         while self.get(at).is_none() {
-            // SAFETY: `xa` is initialised.
-            to_result(unsafe { sys::lio_pages_make(self.store.xa.get(), at) })?;
-            self.valid = 0;
+            self.add(at, &PageRef::alloc(0, true)?)?;
         }
         self.get(at).ok_or(ENOMEM)
+    }
+
+    /// Makes `page`, of order 0, the one at `at`, which was a hole, unless there is one now; whether it is.
+    fn add(&mut self, at: usize, page: &PageRef) -> Result<bool> {
+        // SAFETY: `xa` is initialised, and `page` is alive; the store gets a reference of its own.
+        let added = unsafe { sys::lio_pages_add(self.store.xa.get(), at, page.as_ptr()) };
+        match to_result(added) {
+            Ok(()) => {
+                let slot = self.found.get_mut(at.wrapping_sub(self.first));
+                if let Some(slot) = slot {
+                    *slot = Some(page.clone());
+                }
+                Ok(true)
+            }
+            Err(error) if error == EEXIST => {
+                // Somebody else was faster: look again.
+                self.valid = 0;
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -146,15 +165,11 @@ impl PageStore {
             let mut done = 0;
             while done < n {
                 let m = (n - done).min(PAGE_SIZE.saturating_sub(offset(pos)));
+                let page = pages.get(index(pos)).unwrap_or(&self.zero);
                 // SAFETY: `to` is valid for `n` bytes, and `done + m <= n`; a page is valid for `PAGE_SIZE` bytes, and
                 // `offset(pos) + m <= PAGE_SIZE`. The buffer's memory is not the store's own, but if it were, bytes
                 // would be copied in some order.
-                unsafe {
-                    match pages.get(index(pos)) {
-                        Some(page) => sys::lio_copy(to.add(done).cast(), address(page, pos), m),
-                        None => to.add(done).write_bytes(0, m),
-                    }
-                }
+                unsafe { sys::lio_copy(to.add(done).cast(), address(page, pos), m) };
                 pos = pos.saturating_add(m as u64);
                 done += m;
             }
@@ -175,18 +190,36 @@ impl PageStore {
             let mut done = 0;
             while done < n && result.is_ok() {
                 let m = (n - done).min(PAGE_SIZE.saturating_sub(offset(pos)));
-                match pages.make(index(pos)) {
-                    // SAFETY: As in `read`, the other way round.
-                    Ok(page) => unsafe {
-                        sys::lio_copy(address(page, pos), data.add(done).cast_const().cast(), m)
-                    },
-                    Err(error) => result = Err(error),
-                }
+                // SAFETY: `done + m <= n`, and `data` is valid for `n` bytes.
+                result = unsafe { Self::put(&mut pages, pos, data.add(done), m) };
                 pos = pos.saturating_add(m as u64);
                 done += m;
             }
         });
         result
+    }
+
+    /// Copies `len` bytes of `data` to `pos`, all in one page.
+    ///
+    /// # Safety
+    /// `data` is valid for `len` bytes, and `offset(pos) + len <= PAGE_SIZE`.
+    unsafe fn put(pages: &mut Pages<'_>, pos: u64, data: *const u8, len: usize) -> Result {
+        let at = index(pos);
+        // A new page that is written to as a whole need not be zeroed before.
+        let whole = len == PAGE_SIZE && pages.get(at).is_none();
+        if whole {
+            let page = PageRef::alloc(0, false)?;
+            // SAFETY: As below; nobody else has the page yet.
+            unsafe { sys::lio_copy(address(&page, pos), data.cast(), len) };
+            if pages.add(at, &page)? {
+                return Ok(());
+            }
+        }
+        let page = pages.make(at)?;
+        // SAFETY: The page is valid for `PAGE_SIZE` bytes, and `data` as the caller says. The two are not the same, but
+        // if they were, bytes would be copied in some order.
+        unsafe { sys::lio_copy(address(page, pos), data.cast(), len) };
+        Ok(())
     }
 
     /// Makes the `len` bytes from `pos` on read as zeroes, and gives whole pages back. May sleep.

@@ -41,21 +41,19 @@ void lio_pages_find(struct xarray *xa, unsigned long first, u32 n, struct page *
 }
 EXPORT_SYMBOL_GPL(lio_pages_find);
 
-/* Makes a zeroed page for index, unless there is one; 0 or an errno. The caller looks it up afterwards. */
-int lio_pages_make(struct xarray *xa, unsigned long index)
+/* Gives the store a reference on page as the one at index, if it has none there; 0, -EEXIST or another errno. */
+int lio_pages_add(struct xarray *xa, unsigned long index, struct page *page)
 {
-	const gfp_t gfp = GFP_NOIO | __GFP_NOWARN | __GFP_RETRY_MAYFAIL;
-	struct page *page = alloc_page(gfp | __GFP_ZERO);
 	void *old;
 
-	if (!page)
-		return -ENOMEM;
-	old = xa_cmpxchg(xa, index, NULL, page, gfp);
-	if (old)
-		put_page(page);
-	return xa_err(old);
+	get_page(page);
+	old = xa_cmpxchg(xa, index, NULL, page, GFP_NOIO | __GFP_NOWARN);
+	if (!old)
+		return 0;
+	put_page(page);
+	return xa_err(old) ?: -EEXIST;
 }
-EXPORT_SYMBOL_GPL(lio_pages_make);
+EXPORT_SYMBOL_GPL(lio_pages_add);
 
 /* Takes the pages first..last out. Who has found one before may go on using it. */
 void lio_pages_drop(struct xarray *xa, unsigned long first, unsigned long last)
