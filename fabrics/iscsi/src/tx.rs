@@ -185,7 +185,7 @@ impl Tx {
     /// `ENOMEM`: the connection can only be closed, since an owner's PDUs are missing. `EINVAL`: the owner has less data.
     pub(crate) fn push_data(&mut self, bhs: &Bhs, off: usize, len: usize, last: bool) -> Result {
         let have = self.owners.back().map_or(0, |o| o.data().len());
-        if off.checked_add(len).map_or(true, |end| end > have) {
+        if off.checked_add(len).is_none_or(|end| end > have) {
             return Err(EINVAL);
         }
         self.add(bhs, &[], |page, at, head| Pdu {

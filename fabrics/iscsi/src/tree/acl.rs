@@ -12,16 +12,16 @@ use lio_configfs::{attributes, Page, Value};
 attributes! {
     pub(super) static BASE: Acl = {
         ro "info" => show_info;
-        rw "cmdsn_depth" => |acl, page| write!(page, "{}\n", acl.core.depth()), store_depth;
+        rw "cmdsn_depth" => |acl, page| writeln!(page, "{}", acl.core.depth()), store_depth;
     }
 }
 
 fn show_info(acl: &Acl, page: &mut Page<'_>) -> Result {
     match acl.session() {
         Some(session) => session_info(&session, page),
-        None => write!(
+        None => writeln!(
             page,
-            "No active iSCSI Session for Initiator Endpoint: {}\n",
+            "No active iSCSI Session for Initiator Endpoint: {}",
             acl.name.str()
         ),
     }
@@ -33,40 +33,40 @@ fn session_info(s: &Shared, page: &mut Page<'_>) -> Result {
         State::LoggedIn => ("TARG_SESS_STATE_LOGGED_IN", "TARG_CONN_STATE_LOGGED_IN"),
         State::Ending => ("TARG_SESS_STATE_FAILED", "TARG_CONN_STATE_CLEANUP_WAIT"),
     };
-    write!(page, "InitiatorName: {}\n", s.initiator.str())?;
-    write!(page, "InitiatorAlias: {}\n", s.alias.str())?;
+    writeln!(page, "InitiatorName: {}", s.initiator.str())?;
+    writeln!(page, "InitiatorAlias: {}", s.alias.str())?;
     write!(page, "LIO Session ID: {}   ISID: 0x", s.number)?;
     for (i, byte) in s.isid.iter().enumerate() {
         let space = if i == 0 { "" } else { " " };
         write!(page, "{space}{byte:02x}")?;
     }
-    write!(page, "  TSIH: {}  SessionType: Normal\n", s.tsih)?;
-    write!(page, "Session State: {state}\n")?;
-    write!(
+    writeln!(page, "  TSIH: {}  SessionType: Normal", s.tsih)?;
+    writeln!(page, "Session State: {state}")?;
+    writeln!(
         page,
-        "---------------------[iSCSI Session Values]-----------------------\n"
+        "---------------------[iSCSI Session Values]-----------------------"
     )?;
-    write!(
+    writeln!(
         page,
-        "  CmdSN/WR  :  CmdSN/WC  :  ExpCmdSN  :  MaxCmdSN  :     ITT    :     TTT\n"
+        "  CmdSN/WR  :  CmdSN/WC  :  ExpCmdSN  :  MaxCmdSN  :     ITT    :     TTT"
     )?;
     let (exp, max) = (s.exp_cmd_sn.load(Relaxed), s.max_cmd_sn.load(Relaxed));
     let open = max.wrapping_sub(exp).wrapping_add(1);
-    write!(
+    writeln!(
         page,
-        " 0x{:08x}   0x{:08x}   0x{:08x}   0x{:08x}   0x{:08x}   0x{:08x}\n",
+        " 0x{:08x}   0x{:08x}   0x{:08x}   0x{:08x}   0x{:08x}   0x{:08x}",
         s.depth, open, exp, max, 0, 0
     )?;
-    write!(
+    writeln!(
         page,
-        "----------------------[iSCSI Connections]-------------------------\n"
+        "----------------------[iSCSI Connections]-------------------------"
     )?;
-    write!(page, "CID: {}  Connection State: {conn}\n", s.cid)?;
+    writeln!(page, "CID: {}  Connection State: {conn}", s.cid)?;
     let mut text = [0; 64];
     let n = s.peer.print(false, &mut text);
     write!(page, "   Address ")?;
     page.put(text.get(..n).unwrap_or_default());
-    write!(page, " TCP  StatSN: 0x{:08x}\n", s.stat_sn.load(Relaxed))
+    writeln!(page, " TCP  StatSN: 0x{:08x}", s.stat_sn.load(Relaxed))
 }
 
 // Sessions take it when they begin: those that are there begin again.

@@ -10,7 +10,7 @@ pub(super) const REASON: &str = "CHAP is not implemented yet";
 
 /// What is not set reads as an empty line.
 pub(super) fn show(page: &mut Page<'_>) -> Result {
-    writeln!(page, "")
+    writeln!(page)
 }
 
 /// Only "NULL" and nothing, which unset, are taken.

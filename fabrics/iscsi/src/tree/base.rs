@@ -9,7 +9,7 @@ use lio_configfs::{attributes, Page, Value};
 attributes! {
     pub(super) static GROUP: Group = {
         ro "dynamic_sessions" => show_dynamic;
-        rw "enable" => |g, page| write!(page, "{}\n", u32::from(g.is_enabled())), store_enable;
+        rw "enable" => |g, page| writeln!(page, "{}", u32::from(g.is_enabled())), store_enable;
     }
 }
 
