@@ -244,7 +244,7 @@ impl Later {
 
     fn again(self: Pin<KBox<Self>>) {
         match QUEUE.get() {
-            Some(queue) => drop(queue.enqueue(self)),
+            Some(queue) => queue.enqueue(self),
             None => self.complete(Err(ENODEV)),
         }
     }
