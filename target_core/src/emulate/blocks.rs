@@ -61,8 +61,11 @@ fn bytes(dev: &Device, extent: Extent) -> Result<(u64, u64), Sense> {
 }
 
 pub(super) fn read(cmd: &mut Command, t: Transfer) -> Result<(), Sense> {
-    let (pos, len) = bytes(&*device(cmd)?, t.extent)?;
-    let len = u32::try_from(len).map_err(|_| Sense::LBA_OUT_OF_RANGE)?;
+    let dev = device(cmd)?;
+    let (pos, len) = bytes(&dev, t.extent)?;
+    // Only the blocks of which something goes to the initiator: one that expects a byte has no megabytes read for it.
+    let wanted = u64::from(cmd.expected).next_multiple_of(dev.block_size().bytes().into());
+    let len = u32::try_from(len.min(wanted)).map_err(|_| Sense::LBA_OUT_OF_RANGE)?;
     // Without a transfer there is nothing to do; the range is checked.
     if len == 0 || cmd.direction == Direction::None {
         return Ok(());
