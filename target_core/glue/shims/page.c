@@ -11,6 +11,12 @@ struct page *lio_page_alloc(unsigned int order, bool zero, bool atomic)
 
 	if (zero)
 		gfp |= __GFP_ZERO;
+	/*
+	 * An initiator says how much, and more of them than there is memory for may: rather than have processes killed,
+	 * or wait for ever where nothing may be written to free memory, its command fails.
+	 */
+	if (!order && !atomic)
+		gfp |= __GFP_RETRY_MAYFAIL | __GFP_NOWARN;
 	if (order)
 		gfp = (gfp | __GFP_COMP | __GFP_NOWARN | __GFP_NORETRY) & ~__GFP_DIRECT_RECLAIM;
 	return alloc_pages(gfp, order);

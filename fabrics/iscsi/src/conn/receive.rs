@@ -183,7 +183,12 @@ impl Ffp {
             let direct = buffer
                 .filter(|_| data.keep > 0)
                 .map(|b| (b, data.off, data.keep));
-            match self.link.fill(direct, BHS_LEN)? {
+            // What has no buffer goes through the stage, as much of it at once as finds room there.
+            let staged = match direct {
+                Some(_) => 0,
+                None => data.keep.saturating_add(data.skip),
+            };
+            match self.link.fill(direct, staged.saturating_add(BHS_LEN))? {
                 Filled::Got(n, _) => {
                     self.timers.heard();
                     data.off = data.off.saturating_add(n);
