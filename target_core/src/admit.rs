@@ -82,7 +82,18 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Refusal> 
         decoded.check(device.capacity(), &device.limits())?;
     }
     cmd.decoded = Some(decoded);
-    let data = decoded.command.data(device.block_size());
+    let block = device.block_size();
+    let data = decoded.command.data(block);
+    // Blocks are written as a whole or not at all: an initiator that sends a part of one is told so (as by the stock
+    // modules), not that its data is written.
+    if decoded.command.extent().is_some()
+        && data.direction == cdb::Direction::Out
+        && cmd.direction == Direction::Write
+        && data.length.min(cmd.expected.into()) % u64::from(block.bytes()) != 0
+    {
+        cmd.set_residual(data.length);
+        return Err(Sense::INVALID_FIELD_IN_COMMAND_IU.into());
+    }
     transfer(cmd, data)
 }
 
@@ -102,6 +113,8 @@ fn transfer(cmd: &mut Command, data: Data) -> Result<Next, Refusal> {
             }
             Ok(Next::Data)
         }
+        // Nothing goes to an initiator that sends, and what it sends goes nowhere: the stock modules call that a success.
+        (cdb::Direction::In, Direction::Write) if !cmd.data.is_borrowed() => Ok(Next::Execute),
         // The data goes the other way than the initiator thinks: none of it can be transferred.
         _ => Err(Sense::INVALID_FIELD_IN_COMMAND_IU.into()),
     }
