@@ -145,6 +145,8 @@ fn block_limits(unit: &Unit<'_>, out: &mut Writer<'_>) {
         alignment => alignment | 0x8000_0000,
     });
     out.be64(limits.max_write_same);
+    // The whole page: Linux believes the limits of unmapping only in one of this length.
+    out.zeros_to(64);
 }
 
 /// Block device characteristics (SBC-3, 6.6.2).

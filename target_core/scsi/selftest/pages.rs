@@ -123,7 +123,8 @@ fn stock_standard_inquiry() {
 
 #[test]
 fn thin_provisioning_pages() {
-    // From the field layouts of SBC-3, 6.6.3 and 6.6.4; as long as the stock modules have them: 28h.
+    // From the field layouts of SBC-3, 6.6.3 and 6.6.4, whole: the stock modules' page B0 ends at 28h, where Linux does
+    // not find the limits of unmapping.
     let thin = Provisioning {
         unmap: true,
         write_same: true,
@@ -140,9 +141,10 @@ fn thin_provisioning_pages() {
     };
     assert_eq!(
         vpd(&unit, 0xb0),
-        hex("00 b0 00 28 01 01 00 01  00 00 40 00 00 00 40 00
+        hex("00 b0 00 3c 01 01 00 01  00 00 40 00 00 00 40 00
              00 00 00 00 00 00 20 00  00 00 00 01 00 00 00 01
-             80 00 00 08 00 00 00 00  00 00 10 00")
+             80 00 00 08 00 00 00 00  00 00 10 00 00 00 00 00
+             00 00 00 00 00 00 00 00  00 00 00 00 00 00 00 00")
     );
     assert_eq!(vpd(&unit, 0xb2), hex("00 b2 00 04 00 e4 00 00"));
     for (thin, expected) in [
