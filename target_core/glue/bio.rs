@@ -156,6 +156,9 @@ impl<T: Transfer> Request<T> {
     }
 
     fn submit(this: KBox<Self>) {
+        // The block layer goes on using the device's queue when the bio has ended already, perhaps on another CPU, and the
+        // request with its reference is gone.
+        let _dev = this.dev.clone();
         // SAFETY: The bio is initialised, and owns what it needs until `ended`.
         unsafe { bindings::submit_bio(Self::into_bio(this)) }
     }
