@@ -122,7 +122,6 @@ REFUSALS = {
     "MODE SENSE (6): unknown page": ("1a 00 2e 00 ff 00", 255, 0, "5/2400", ...),
     "MODE SENSE (10): saved values": ("5a 00 c8 00 00 00 00 00 ff 00", 255, 0, "5/3900", ...),
     "REPORT LUNS: unknown SELECT REPORT": ("a0 00 55 00 00 00 00 00 10 00 00 00", 4096, 0, "5/2400", (True, 2, None)),
-    "REPORT LUNS: less than 16 bytes": ("a0 00 00 00 00 00 00 00 00 0f 00 00", 255, 0, "5/2400", ...),
     "READ CAPACITY (10): an address without PMI": ("25 00 00000001 0000 00 00", 8, 0, "5/2400", ...),
     "UNMAP where it is off": ("42 00 00000000 00 0018 00", 0, 24, "5/2000", ...),
 }
