@@ -1,0 +1,52 @@
+"""What targetcli saves is what it saves with the stock modules, for the same steps: tests/abi/saveconfig-*.json, which
+STOCK=1 makes again."""
+import json
+import re
+
+import lio
+import pytest
+from test_targetcli import Targetcli, build, forget
+
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def saved(cli):
+    """The saved configuration without what differs at each run."""
+    forget()
+    call = Targetcli(cli)
+    build(call)
+    call("saveconfig /tmp/compare.json", "clearconfig confirm=True")
+    forget()
+    with open("/tmp/compare.json") as f:
+        text = f.read()
+    text = UUID.sub("UUID", text)
+    text = re.sub(r"/dev/loop\d+", "/dev/loopN", text)
+    text = re.sub(r'"(alua_lu_gp|tpg_index|index)": \d+', r'"\1": 0', text)
+    return json.loads(text)
+
+
+@pytest.mark.parametrize("cli", ["targetcli", "targetcli-pypi"])
+def test_saved_as_with_the_stock_modules(cli):
+    path = lio.TOP / f"tests/abi/saveconfig-{cli}.json"
+    got = saved(cli)
+    if lio.STOCK:
+        path.write_text(json.dumps(got, indent=1, sort_keys=True) + "\n")
+        return
+    want = json.loads(path.read_text())
+    different = []
+    compare("", want, got, different)
+    assert not different, "\n".join(different)
+
+
+def compare(where, want, got, out):
+    if isinstance(want, dict) and isinstance(got, dict):
+        for key in sorted(want.keys() | got.keys()):
+            if key not in want or key not in got:
+                out.append(f"{where}/{key}: only {'ours' if key in got else 'stock'} has it")
+            else:
+                compare(f"{where}/{key}", want[key], got[key], out)
+    elif isinstance(want, list) and isinstance(got, list) and len(want) == len(got):
+        for i, (a, b) in enumerate(zip(want, got)):
+            compare(f"{where}[{i}]", a, b, out)
+    elif want != got:
+        out.append(f"{where}: {got!r}, stock {want!r}")
