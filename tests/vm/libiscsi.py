@@ -24,7 +24,7 @@ def backstores():
     return made
 
 
-def run(target, log, timeout=900):
+def run(target, log, timeout=1500):
     """The whole suite; its output goes to the file `log`. Gives {test: result}."""
     url = f"iscsi://{target.portals[0]}/{target.iqn}/0"
     log.parent.mkdir(parents=True, exist_ok=True)
