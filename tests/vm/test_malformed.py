@@ -1,5 +1,6 @@
 """Malformed iSCSI: each case of malformed.py gets one of the answers that RFC 7143 allows, and then an honest initiator
 is served. With STOCK=1, what the stock modules answer is written to tests/iscsi/malformed-stock.txt instead."""
+# vm: --timeout 1800
 import fnmatch
 import random
 import socket

@@ -1,5 +1,5 @@
 """SCSI commands by SG_IO over loopback: what they do, what they refuse and how, and that the tables tell the truth."""
-# vm: --timeout 900
+# vm: --timeout 1800
 import threading
 
 import lio

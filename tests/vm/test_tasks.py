@@ -1,5 +1,5 @@
 """Task management and unit attentions, by the Python initiator: commands waiting for data, at the back end, queued."""
-# vm: --timeout 900
+# vm: --timeout 1800
 import contextlib
 import time
 

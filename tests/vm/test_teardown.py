@@ -1,6 +1,6 @@
 """Deleting and disabling everything at random, and rmmod attempts, while fio runs and initiators come and go: nothing hangs,
 nothing is leaked. 15 rounds in `make check`; `make check-teardown` makes 200 (LIO_RS_ARGS="rounds=N seed=N")."""
-# vm: --timeout 900
+# vm: --timeout 1800
 import os
 import random
 import re
