@@ -119,7 +119,7 @@ impl Root {
         let mut dbroot = KVec::new();
         dbroot.extend_from_slice(path.as_bytes(), GFP_KERNEL)?;
         system::check_dir(&name)
-            .map_err(|e| value.reject(e, fmt!("'{path}' cannot be opened as a directory")))?;
+            .map_err(|e| value.reject(e, fmt!("the path cannot be opened as a directory")))?;
         let mut state = self.state.lock();
         if !state.devices.is_empty() {
             return Err(value.reject(EINVAL, fmt!("there are devices already")));

@@ -119,10 +119,9 @@ fn store_text(
 }
 
 fn control(dev: &Device, value: &Value<'_>) -> Result {
-    let text = value.str()?;
     dev.backend()
-        .control(text)
-        .map_err(|e| value.reject(e, fmt!("'{text}' is refused")))
+        .control(value.str()?)
+        .map_err(|e| value.reject(e, fmt!("the back end refuses it")))
 }
 
 fn enable(handle: &Handle, value: &Value<'_>) -> Result {
