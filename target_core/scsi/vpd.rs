@@ -88,10 +88,12 @@ pub(crate) fn write(unit: &Unit<'_>, code: u8, out: &mut Writer<'_>) -> Result<(
     Ok(())
 }
 
-/// Supported VPD pages (SPC-4, 7.8.14). Without a serial number none are listed.
+/// Supported VPD pages (SPC-4, 7.8.14). Without a serial number nothing in pages 80h and 83h tells the unit from others,
+/// and they are not listed, so that no initiator takes it for another; the limits still are, since they are enforced.
 fn supported(unit: &Unit<'_>, out: &mut Writer<'_>) {
-    if unit.identity.serial.is_some() {
-        for (code, _) in &PAGES {
+    let identified = unit.identity.serial.is_some();
+    for (code, _) in &PAGES {
+        if identified || !matches!(code, 0x80 | 0x83) {
             out.u8(*code);
         }
     }

@@ -222,7 +222,11 @@ fn without_serial_number() {
         },
         ..UNIT
     };
-    assert_eq!(vpd(&unit, 0x00), [0, 0, 0, 0]);
+    // Nothing that identifies it is listed; the limits are.
+    assert_eq!(
+        vpd(&unit, 0x00),
+        [0, 0, 0, 6, 0x00, 0x86, 0xb0, 0xb1, 0xb2, 0xb3]
+    );
     assert_eq!(vpd(&unit, 0x80), [0, 0x80, 0, 0]);
     // No NAA designator, and the vendor alone.
     assert_eq!(
