@@ -220,7 +220,7 @@ def test_references_outlive_the_directory(thing):
     lio.write(T / "hold", "a")
     thing.rmdir()
     assert lio.read(T / "held") == "lio_test/a"
-    assert live() == "5 2", "the held node and its data, no default group"
+    assert live() == f"{int(clean().split()[0]) + 1} 2", "the held node and its data, no default group"
     assert unload_refused()
     lio.write(T / "held", "")
     assert live() == clean()
