@@ -28,6 +28,8 @@ def saved(cli):
 @pytest.mark.parametrize("cli", ["targetcli", "targetcli-pypi"])
 def test_saved_as_with_the_stock_modules(cli):
     path = lio.TOP / f"tests/abi/saveconfig-{cli}.json"
+    if not lio.STOCK and not path.exists():
+        pytest.skip("there is no record of the stock modules: STOCK=1 makes it")
     got = saved(cli)
     if lio.STOCK:
         path.write_text(json.dumps(got, indent=1, sort_keys=True) + "\n")
