@@ -57,7 +57,6 @@ pub(crate) struct Attrib {
     pub(crate) prod_mode_write_protect: Setting,
     pub(crate) demo_mode_discovery: Setting,
     pub(crate) tpg_enabled_sendtargets: Setting,
-    pub(crate) login_keys_workaround: Setting,
 }
 
 impl Attrib {
@@ -72,7 +71,6 @@ impl Attrib {
             prod_mode_write_protect: Setting::new(0),
             demo_mode_discovery: Setting::new(1),
             tpg_enabled_sendtargets: Setting::new(1),
-            login_keys_workaround: Setting::new(1),
         }
     }
 }

@@ -16,6 +16,7 @@ fn fixed(value: &Value<'_>, is: u32, allowed: core::ops::RangeInclusive<u32>, wh
 
 const ERL: &str = "error recovery above level 0 is not implemented yet";
 const PI: &str = "protection information is not implemented yet";
+const KEYS: &str = "keys are answered as RFC 7143 says, which old initiators are known to stand";
 const ORDER: &str = "data is always transferred in order";
 
 macro_rules! show {
@@ -57,7 +58,7 @@ attributes! {
         rw "t10_pi" => |_, page| writeln!(page, "0"), |_, value| fixed(value, 0, 0..=1, PI);
         rw "fabric_prot_type" => |_, page| writeln!(page, "0"), |_, value| fixed(value, 0, 0..=3, PI);
         rw "tpg_enabled_sendtargets" => show!(tpg_enabled_sendtargets), flag!(tpg_enabled_sendtargets);
-        rw "login_keys_workaround" => show!(login_keys_workaround), flag!(login_keys_workaround);
+        rw "login_keys_workaround" => |_, page| writeln!(page, "1"), |_, value| fixed(value, 1, 0..=1, KEYS);
     }
 
     /// Files of an ACL's `attrib/`.
