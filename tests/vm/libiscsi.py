@@ -47,8 +47,10 @@ def parse(text):
             suite = m[1]
         elif m := re.match(r"  Test: (\S+) \.\.\.", part):
             part = part.split("\nRun Summary")[0]
-            passed = re.search(r"(^|\.\.\.)passed", part, re.M) and not re.search(r"(^|\.\.\.)FAILED$", part, re.M)
-            result = "fail" if not passed else "skip" if "[SKIPPED]" in part else "pass"
+            end = re.search(r"(?:^|\.\.\. *)(passed|FAILED$)", part, re.M)
+            # What follows is already the next suite's.
+            skipped = end and "[SKIPPED]" in part[: end.start()]
+            result = "fail" if not end or end[1] != "passed" else "skip" if skipped else "pass"
             results[f"{suite}.{m[1]}"] = result
     return results
 
