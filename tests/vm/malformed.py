@@ -266,7 +266,7 @@ case("full: a tag in use", "full", lambda c: c.command_pdu(WRITE_128, 65536, WRI
      ("r2t then reject 07", "r2t then reject 04", "r2t then reject 09", "r2t then closed", "r2t then status 02 *", "r2t then r2t"),
      "11.17.1")
 for what, lun in {"of reserved addressing": b"\xff" * 8, "of LUN 5000": b"\x53\x88" + bytes(6), "with a second level": b"\0\0\0\1" + bytes(4),
-                  "of extended addressing": b"\xd2\0\0\0\0\0\0\0"}.items():
+                  "of a well known unit that there is not": b"\xc1\x7f\0\0\0\0\0\0"}.items():
     case(f"full: a LUN {what}", "full", lambda c, n=lun: c.command_pdu(TUR, bytes_8_15=n), ("status 02 5/2500", "status 02 5/*"),
          "SAM-5, 4.7")
 for op in (0x02, 0x1F, 0x7E, 0x7F, 0xC0, 0xFF):
