@@ -24,7 +24,7 @@ use target_core::{
     fabric::{Contexts, FabricKind, FabricTarget, FabricTpg, Protocol, TpgDir},
     lun::Lun,
     session::Session,
-    tpg::{Target, Tpg},
+    tpg::{Access, Target, Tpg},
 };
 
 /// Target numbers of a host.
@@ -207,10 +207,9 @@ impl Port {
         let session = Session::start_session(
             &self.tpg,
             CString::try_from_fmt(fmt!("{name}"))?,
-            None,
+            Access::All,
             // A command is free for the midlayer a moment before its slot is.
             self.host.depth().saturating_add(64),
-            false,
             (),
         )?;
         if let Err(error) = self.session.publish(session.clone()) {

@@ -162,12 +162,18 @@ pub trait FabricTpg: Send + Sync + 'static {
         Err(ENOSYS)
     }
 
-    /// Makes `acls/NAME`.
+    /// Makes `acls/NAME`. The ACL may be one that demo mode made: the initiator's sessions go on, with the new directory's
+    /// settings.
     ///
     /// # Errors
     /// `ENOSYS` where the fabric has no ACLs, `EINVAL` for a name that is none.
     fn make_acl(&self, _acl: &Arc<NodeAcl>) -> Result<Arc<dyn FabricAcl>> {
         Err(ENOSYS)
+    }
+
+    /// Commands in flight that a new ACL allows its initiator's sessions.
+    fn depth(&self) -> u32 {
+        1
     }
 
     /// Whether what an ACL maps begins write protected: `prod_mode_write_protect`.
@@ -217,6 +223,7 @@ pub trait FabricAcl: Send + Sync + 'static {
         None
     }
 
-    /// The directory is being removed, or could not be made after all: the initiator's sessions end, or become others' as the group's demo mode says.
+    /// The directory is being removed, or could not be made after all: the initiator's sessions
+    /// end. When they begin again, it is as the group's demo mode says.
     fn removed(&self) {}
 }

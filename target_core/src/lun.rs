@@ -113,16 +113,33 @@ pub struct MappedLun {
     number: LunNumber,
     lun: Arc<Lun>,
     write_protect: Atomic<u32>,
+    // Made by demo mode, or by a fabric without ACLs: no link in the tree stands for it.
+    generated: Atomic<bool>,
     pub(crate) stats: MappedStats,
 }
 
 impl MappedLun {
     pub(crate) fn new(number: LunNumber, lun: &Arc<Lun>, write_protect: bool) -> Result<Arc<Self>> {
+        Self::make(number, lun, write_protect, false)
+    }
+
+    /// The group's LUN under its own number, as those see it who have no ACL.
+    pub(crate) fn generate(lun: &Arc<Lun>, write_protect: bool) -> Result<Arc<Self>> {
+        Self::make(lun.number(), lun, write_protect, true)
+    }
+
+    fn make(
+        number: LunNumber,
+        lun: &Arc<Lun>,
+        write_protect: bool,
+        generated: bool,
+    ) -> Result<Arc<Self>> {
         Ok(Arc::new(
             MappedLun {
                 number,
                 lun: lun.clone(),
                 write_protect: Atomic::new(write_protect.into()),
+                generated: Atomic::new(generated),
                 stats: MappedStats::new()?,
             },
             GFP_KERNEL,
@@ -142,6 +159,16 @@ impl MappedLun {
     /// Counters.
     pub fn stats(&self) -> &MappedStats {
         &self.stats
+    }
+
+    /// Whether no link in the tree stands for it.
+    pub(crate) fn is_generated(&self) -> bool {
+        self.generated.load(Relaxed)
+    }
+
+    /// A link stands for it from now on.
+    pub(crate) fn configure(&self) {
+        self.generated.store(false, Relaxed);
     }
 
     /// Whether this initiator may only read.

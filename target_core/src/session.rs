@@ -6,7 +6,7 @@ use crate::{
     command::{self, Cmd, Command, Received, Shared, Start},
     fabric::Fabric,
     lun::{MappedLun, Nexus},
-    tpg::{NodeAcl, Tpg},
+    tpg::{Access, NodeAcl, Tpg},
 };
 use kernel::{
     impl_has_work, new_work,
@@ -14,7 +14,7 @@ use kernel::{
     str::CString,
     sync::{
         atomic::{Acquire, Atomic, Full, Relaxed},
-        rcu, Arc,
+        rcu, Arc, SetOnce,
     },
     workqueue::{Work, WorkItem},
 };
@@ -29,7 +29,8 @@ use lio_scsi::{lun::Lun as LunNumber, sense::Asc};
 pub struct Core {
     initiator: CString,
     tpg: Arc<Tpg>,
-    acl: Option<Arc<NodeAcl>>,
+    // Set when the group takes the session in.
+    acl: SetOnce<Arc<NodeAcl>>,
     #[pin]
     luns: RcuMap<Nexus>,
     closed: Atomic<u32>,
@@ -48,9 +49,13 @@ impl Core {
         &self.tpg
     }
 
-    /// The ACL; dynamic sessions (demo mode) have none.
+    /// The ACL, which demo mode may have made; sessions of fabrics without ACLs have none.
     pub fn acl(&self) -> Option<&Arc<NodeAcl>> {
         self.acl.as_ref()
+    }
+
+    pub(crate) fn set_acl(&self, acl: Arc<NodeAcl>) {
+        self.acl.populate(acl);
     }
 
     /// The logical unit that this initiator knows as `lun`.
@@ -138,17 +143,16 @@ impl<F: Fabric> Host for Session<F> {
 }
 
 impl<F: Fabric> Session<F> {
-    /// Starts a session of `initiator` with `tpg`, which may have `depth` commands in flight. With an ACL it sees the
-    /// logical units that the ACL maps; without one, all of the group, written to only where `read_only` is not set.
+    /// Starts a session of `initiator` with `tpg`, which may have `depth` commands in flight, and sees the logical units
+    /// that `access` says.
     ///
     /// # Errors
     /// `ENOMEM`; `ESHUTDOWN` if the group is going away.
     pub fn start_session(
         tpg: &Arc<Tpg>,
         initiator: CString,
-        acl: Option<Arc<NodeAcl>>,
+        access: Access,
         depth: u32,
-        read_only: bool,
         private: F::Session,
     ) -> Result<Arc<Self>> {
         let slots = Slots::new(depth.max(1))?;
@@ -157,7 +161,7 @@ impl<F: Fabric> Session<F> {
                 core <- pin_init!(Core {
                     initiator,
                     tpg: tpg.clone(),
-                    acl,
+                    acl: SetOnce::new(),
                     luns <- RcuMap::new(),
                     closed: Atomic::new(0),
                     managing: Atomic::new(0),
@@ -169,7 +173,7 @@ impl<F: Fabric> Session<F> {
             }),
             GFP_KERNEL,
         )?;
-        tpg.add_session(session.clone(), read_only)?;
+        tpg.add_session(session.clone(), access)?;
         Ok(session)
     }
 

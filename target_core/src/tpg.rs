@@ -2,6 +2,10 @@
 
 //! Targets, their portal groups, LUNs and ACLs: what sessions are made of.
 
+mod acl;
+
+pub use acl::{Access, NodeAcl};
+
 use crate::{
     device::Device,
     engine,
@@ -15,7 +19,7 @@ use kernel::{
     prelude::*,
     str::CString,
     sync::{
-        atomic::{Acquire, Atomic, Relaxed, Release},
+        atomic::{Atomic, Relaxed},
         rcu, Arc, Mutex,
     },
 };
@@ -85,17 +89,11 @@ impl Rtpis {
     }
 }
 
-/// A session of a group. `read_only`: those without an ACL only.
-struct Member {
-    session: Arc<dyn AnySession>,
-    read_only: bool,
-}
-
 #[derive(Default)]
 struct Lists {
     luns: KVec<Arc<Lun>>,
     acls: KVec<Arc<NodeAcl>>,
-    sessions: KVec<Member>,
+    sessions: KVec<Arc<dyn AnySession>>,
     closed: bool,
 }
 
@@ -110,6 +108,8 @@ pub struct Tpg {
     rtpi_set: Atomic<bool>,
     enabled: Atomic<bool>,
     protocol: Atomic<u32>,
+    // Whether the ACLs of demo mode outlive their initiators' sessions.
+    keeps_generated: Atomic<bool>,
     path: CString,
     #[pin]
     lists: Mutex<Lists>,
@@ -131,6 +131,7 @@ impl Tpg {
                 rtpi_set: Atomic::new(false),
                 enabled: Atomic::new(false),
                 protocol: Atomic::new(Protocol::Iscsi as u32),
+                keeps_generated: Atomic::new(false),
                 path,
                 lists <- new_mutex!(Lists::default(), "Tpg::lists"),
             }),
@@ -263,19 +264,26 @@ impl Tpg {
             return Err(EEXIST);
         }
         lists.luns.push(lun.clone(), GFP_KERNEL)?;
-        for member in lists.sessions.iter() {
-            if member.session.core().acl().is_none() {
-                // Before it is there: it has no news of itself.
-                luns_changed(member.session.core());
-                let mapped = MappedLun::new(number, lun, member.read_only);
-                if let Err(e) = mapped.and_then(|m| member.session.core().map(&m)) {
-                    pr_err!(
-                        "{}/lun_{}: a session of {} does not see it: {:?}\n",
-                        self.path(),
-                        number.0,
-                        member.session.core().initiator(),
-                        e
-                    );
+        let complain = |initiator: &CStr, e: Error| {
+            pr_err!(
+                "{}/lun_{}: {} does not see it: {:?}\n",
+                self.path(),
+                number.0,
+                initiator,
+                e
+            )
+        };
+        for acl in lists.acls.iter().filter(|a| a.is_generated()) {
+            if let Err(e) = acl.generate_lun(&lists, lun) {
+                complain(acl.name(), e);
+            }
+        }
+        for session in lists.sessions.iter() {
+            let core = session.core();
+            if core.acl().is_none() {
+                let mapped = MappedLun::generate(lun, false);
+                if let Err(e) = mapped.and_then(|m| show(core, &m)) {
+                    complain(core.initiator(), e);
                 }
             }
         }
@@ -294,8 +302,8 @@ impl Tpg {
             for acl in lists.acls.iter() {
                 acl.mapped.lock().retain(|m| !Arc::ptr_eq(m.lun(), lun));
             }
-            for member in lists.sessions.iter() {
-                let core = member.session.core();
+            for session in lists.sessions.iter() {
+                let core = session.core();
                 for (number, nexus) in core.nexuses() {
                     if !Arc::ptr_eq(nexus.lun(), lun) {
                         continue;
@@ -305,7 +313,7 @@ impl Tpg {
                         // Without memory for the list the wait below is a little less exact, and still waits.
                         let _ = seen.push(old, GFP_KERNEL);
                     }
-                    let _ = affected.push((member.session.clone(), number), GFP_KERNEL);
+                    let _ = affected.push((session.clone(), number), GFP_KERNEL);
                     luns_changed(core);
                 }
             }
@@ -337,72 +345,10 @@ impl Tpg {
         self.lists.lock().luns.len()
     }
 
-    /// Adds an ACL.
-    pub(crate) fn add_acl(&self, acl: Arc<NodeAcl>) -> Result {
-        let mut lists = self.lists.lock();
-        if lists.acls.iter().any(|a| *a.name == *acl.name) {
-            return Err(EEXIST);
-        }
-        lists.acls.push(acl, GFP_KERNEL)?;
-        Ok(())
-    }
-
-    pub(crate) fn remove_acl(&self, acl: &Arc<NodeAcl>) {
-        self.lists.lock().acls.retain(|a| !Arc::ptr_eq(a, acl));
-    }
-
-    /// The ACL for an initiator, by name.
-    pub fn acl(&self, initiator: &CStr) -> Option<Arc<NodeAcl>> {
-        let lists = self.lists.lock();
-        lists.acls.iter().find(|a| *a.name == *initiator).cloned()
-    }
-
-    /// How many ACLs there are.
-    pub fn acls(&self) -> usize {
-        self.lists.lock().acls.len()
-    }
-
-    /// Takes a session in: it sees its logical units from now on.
-    pub(crate) fn add_session(&self, session: Arc<dyn AnySession>, read_only: bool) -> Result {
-        let mut lists = self.lists.lock();
-        if lists.closed {
-            return Err(ESHUTDOWN);
-        }
-        let core = session.core();
-        match core.acl() {
-            Some(acl) => {
-                for mapped in acl.mapped.lock().iter() {
-                    core.map(mapped)?;
-                }
-            }
-            None => {
-                for lun in lists.luns.iter() {
-                    core.map(&MappedLun::new(lun.number(), lun, read_only)?)?;
-                }
-            }
-        }
-        lists
-            .sessions
-            .push(Member { session, read_only }, GFP_KERNEL)?;
-        Ok(())
-    }
-
-    pub(crate) fn remove_session(&self, core: &Core) {
-        let mut gone = KVec::new();
-        self.lists.lock().sessions.retain(|m| {
-            let this = core::ptr::eq(m.session.core(), core);
-            if this {
-                // Dropped below, without the lock.
-                let _ = gone.push(m.session.clone(), GFP_KERNEL);
-            }
-            !this
-        });
-    }
-
     /// Calls `f` for each session of the group.
     pub(crate) fn each_session(&self, mut f: impl FnMut(&Arc<dyn AnySession>) -> Result) -> Result {
-        for member in self.lists.lock().sessions.iter() {
-            f(&member.session)?;
+        for session in self.lists.lock().sessions.iter() {
+            f(session)?;
         }
         Ok(())
     }
@@ -418,140 +364,16 @@ impl Tpg {
     }
 }
 
+// Shows a session one more logical unit.
+fn show(core: &Core, mapped: &Arc<MappedLun>) -> Result {
+    // Before it is there: it has no news of itself.
+    luns_changed(core);
+    core.map(mapped)
+}
+
 // REPORTED LUNS DATA HAS CHANGED on all logical units of a session (SPC-5 6.33).
 fn luns_changed(core: &Core) {
     for (_, nexus) in core.nexuses() {
         nexus.attend(Asc::REPORTED_LUNS_CHANGED);
-    }
-}
-
-// Takes `mapped` away from a session; whether it saw it.
-fn unmap_this(core: &Core, mapped: &Arc<MappedLun>) -> bool {
-    let number = mapped.number();
-    core.nexus(number)
-        .is_some_and(|n| Arc::ptr_eq(n.mapped(), mapped))
-        && core.unmap(number).is_some()
-}
-
-/// An initiator that is known by name: `acls/NAME`, or one that demo mode keeps.
-#[pin_data]
-pub struct NodeAcl {
-    tpg: Arc<Tpg>,
-    name: CString,
-    index: u32,
-    depth: Atomic<u32>,
-    #[pin]
-    tag: Mutex<KVec<u8>>,
-    // Taken inside the group's lock.
-    #[pin]
-    mapped: Mutex<KVec<Arc<MappedLun>>>,
-}
-
-impl NodeAcl {
-    pub(crate) fn new(tpg: &Arc<Tpg>, name: CString, depth: u32) -> Result<Arc<Self>> {
-        static NEXT: Atomic<u32> = Atomic::new(1);
-        Arc::pin_init(
-            pin_init!(NodeAcl {
-                tpg: tpg.clone(),
-                name,
-                index: NEXT.fetch_add(1, Relaxed),
-                depth: Atomic::new(depth),
-                tag <- new_mutex!(KVec::new(), "NodeAcl::tag"),
-                mapped <- new_mutex!(KVec::new(), "NodeAcl::mapped"),
-            }),
-            GFP_KERNEL,
-        )
-    }
-
-    /// The portal group.
-    pub fn tpg(&self) -> &Arc<Tpg> {
-        &self.tpg
-    }
-
-    /// The initiator's name.
-    pub fn name(&self) -> &CStr {
-        &self.name
-    }
-
-    /// The initiator's index in the SCSI MIB (scsiAuthIntrIndex).
-    pub fn index(&self) -> u32 {
-        self.index
-    }
-
-    /// Commands that a session of the initiator may have in flight.
-    pub fn depth(&self) -> u32 {
-        self.depth.load(Acquire)
-    }
-
-    /// Sets that, for sessions from now on.
-    pub fn set_depth(&self, depth: u32) {
-        self.depth.store(depth, Release);
-    }
-
-    /// The `tag` file.
-    pub fn tag(&self) -> &Mutex<KVec<u8>> {
-        &self.tag
-    }
-
-    /// Shows `lun` to the initiator as number `number`.
-    ///
-    /// # Errors
-    /// `EEXIST`, `ENOMEM`; `ENOENT` if the LUN is not the group's (any more).
-    pub(crate) fn map(
-        self: &Arc<Self>,
-        number: LunNumber,
-        lun: &Arc<Lun>,
-        write_protect: bool,
-    ) -> Result<Arc<MappedLun>> {
-        let mapped = MappedLun::new(number, lun, write_protect)?;
-        let lists = self.tpg.lists.lock();
-        if !lists.luns.iter().any(|l| Arc::ptr_eq(l, lun)) {
-            return Err(ENOENT);
-        }
-        let mut list = self.mapped.lock();
-        if list.iter().any(|m| m.number() == number) {
-            return Err(EEXIST);
-        }
-        list.push(mapped.clone(), GFP_KERNEL)?;
-        for member in lists.sessions.iter() {
-            let core = member.session.core();
-            if core.acl().is_some_and(|a| Arc::ptr_eq(a, self)) {
-                luns_changed(core);
-                if let Err(error) = core.map(&mapped) {
-                    // For no session then: the caller hears that nothing was mapped.
-                    list.retain(|m| !Arc::ptr_eq(m, &mapped));
-                    for member in lists.sessions.iter() {
-                        unmap_this(member.session.core(), &mapped);
-                    }
-                    return Err(error);
-                }
-            }
-        }
-        Ok(mapped)
-    }
-
-    /// What the initiator sees as number `number`.
-    pub fn mapped(&self, number: LunNumber) -> Option<Arc<MappedLun>> {
-        let list = self.mapped.lock();
-        list.iter().find(|m| m.number() == number).cloned()
-    }
-
-    /// Takes a logical unit away from the initiator.
-    pub(crate) fn unmap(self: &Arc<Self>, mapped: &Arc<MappedLun>) {
-        let mut affected = KVec::new();
-        {
-            let lists = self.tpg.lists.lock();
-            self.mapped.lock().retain(|m| !Arc::ptr_eq(m, mapped));
-            for member in lists.sessions.iter() {
-                let core = member.session.core();
-                if unmap_this(core, mapped) {
-                    luns_changed(core);
-                    let _ = affected.push(member.session.clone(), GFP_KERNEL);
-                }
-            }
-        }
-        for session in affected.iter() {
-            session.abort(true, &|_, l| LunNumber::parse(l) == Some(mapped.number()));
-        }
     }
 }

@@ -72,7 +72,7 @@ impl Acl {
     pub(crate) fn session(&self) -> Option<Arc<Shared>> {
         let mut found = None;
         self.group.each_session(|s| {
-            let own = s.acl.as_ref().is_some_and(|a| core::ptr::eq(&**a, self));
+            let own = s.acl().is_some_and(|a| core::ptr::eq(&**a, self));
             if own && found.is_none() {
                 found = Some(s.clone());
             }

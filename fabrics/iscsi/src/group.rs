@@ -12,6 +12,7 @@ use crate::{
 };
 use kernel::{
     prelude::*,
+    str::CString,
     sync::{
         atomic::{Acquire, Atomic, Full, Relaxed, Release},
         new_mutex, Arc, Mutex,
@@ -210,7 +211,7 @@ impl Group {
         if !self.is_enabled() {
             return Ok(Entered::Disabled);
         }
-        let same = match (self.acl(&session.initiator), &session.acl) {
+        let same = match (self.acl(&session.initiator), session.acl()) {
             (None, None) => true,
             (Some(now), Some(then)) => Arc::ptr_eq(&now, then),
             _ => false,
@@ -255,12 +256,14 @@ impl Group {
             .cloned()
     }
 
-    /// Takes an ACL in. A session that the initiator has without it ends: it comes back with the ACL's own view.
+    /// Takes an ACL in. Sessions that the initiator has by demo mode go on as the ACL's.
     pub(crate) fn add_acl(&self, acl: &Arc<Acl>) -> Result {
+        // Under the lock that `enter` holds, so that each session gets it either here or there.
+        let sessions = self.sessions.lock();
         self.acls.lock().push(acl.clone(), GFP_KERNEL)?;
-        self.tell_sessions(Stop::AclChanged, |s| {
-            s.acl.is_none() && s.initiator == acl.name
-        });
+        for s in sessions.iter().filter(|s| s.initiator == acl.name) {
+            s.set_acl(acl);
+        }
         Ok(())
     }
 
@@ -268,8 +271,21 @@ impl Group {
     pub(crate) fn remove_acl(&self, acl: &Acl) {
         self.acls.lock().retain(|a| !core::ptr::eq(&**a, acl));
         self.stop_sessions(Stop::AclChanged, |s| {
-            s.acl.as_ref().is_some_and(|a| core::ptr::eq(&**a, acl))
+            s.acl().is_some_and(|a| core::ptr::eq(&**a, acl))
         });
+    }
+
+    /// Commands in flight that an initiator without an ACL may have, if demo mode lets it in, or did before and its ACL was
+    /// kept.
+    pub(crate) fn demo_depth(&self, initiator: &Name) -> Option<u32> {
+        let name = CString::try_from_fmt(fmt!("{initiator}")).ok()?;
+        match self.core.kept_acl(&name) {
+            Some(kept) => Some(kept.depth()),
+            None if self.attrib.generate_node_acls.is_on() => {
+                Some(self.attrib.default_cmdsn_depth.get())
+            }
+            None => None,
+        }
     }
 
     /// Whether an initiator may learn of the group by SendTargets (RFC 7143, Appendix C), as far as names go.

@@ -14,7 +14,7 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{Acquire, Atomic, Full, Relaxed},
-        new_mutex, Arc, Mutex,
+        new_mutex, Arc, Mutex, SetOnce,
     },
 };
 use lio_glue::{socket::Address, thread::Waker};
@@ -84,8 +84,8 @@ pub(crate) struct Managed {
 #[pin_data]
 pub(crate) struct Shared {
     pub(crate) group: Arc<Group>,
-    /// `None` in demo mode.
-    pub(crate) acl: Option<Arc<Acl>>,
+    // Empty in demo mode, until the initiator gets an ACL.
+    acl: SetOnce<Arc<Acl>>,
     pub(crate) initiator: Name,
     pub(crate) alias: Name,
     pub(crate) isid: [u8; 6],
@@ -136,10 +136,14 @@ pub(crate) struct Origin {
 impl Shared {
     pub(crate) fn new(o: Origin) -> Result<Arc<Self>> {
         let managed = KVec::with_capacity(MAX_MANAGED, GFP_KERNEL)?;
+        let acl = SetOnce::new();
+        if let Some(own) = o.acl {
+            acl.populate(own);
+        }
         Arc::pin_init(
             pin_init!(Shared {
                 group: o.group,
-                acl: o.acl,
+                acl,
                 initiator: o.initiator,
                 alias: o.alias,
                 isid: o.isid,
@@ -165,6 +169,16 @@ impl Shared {
             }),
             GFP_KERNEL,
         )
+    }
+
+    /// The initiator's ACL; `None` in demo mode.
+    pub(crate) fn acl(&self) -> Option<&Arc<Acl>> {
+        self.acl.as_ref()
+    }
+
+    /// The initiator has an ACL now, unless it had one.
+    pub(crate) fn set_acl(&self, acl: &Arc<Acl>) {
+        self.acl.populate(acl.clone());
     }
 
     /// Has the session end. The first reason counts.
@@ -199,7 +213,7 @@ impl Shared {
     // The timers of an initiator without an ACL.
     fn timers(&self) -> &Attrib {
         static DEFAULT: Attrib = Attrib::new();
-        self.acl.as_ref().map_or(&DEFAULT, |acl| &acl.attrib)
+        self.acl().map_or(&DEFAULT, |acl| &acl.attrib)
     }
 
     /// After how long a silence the initiator is pinged (0: never), and how long it has to answer; in milliseconds.

@@ -23,9 +23,6 @@ use lio_scsi::lun::Lun as LunNumber;
 /// The longest tag, in bytes.
 const TAG_MAX: usize = 63;
 
-/// Commands in flight, where a fabric does not say otherwise.
-const DEPTH: u32 = 1;
-
 attributes! {
     static ACL: Handle = {
         rw "tag" => show_tag, store_tag;
@@ -77,12 +74,16 @@ impl Dir for Acls {
     fn mkdir(&self, dir: &Node, name: &str) -> Result<Tree> {
         let tpg = &self.0.tpg;
         let module = self.0.module();
-        let node = NodeAcl::new(tpg, CString::try_from_fmt(fmt!("{name}"))?, DEPTH)?;
-        let fabric = self
-            .0
-            .fabric
-            .make_acl(&node)
+        let path = CString::try_from_fmt(fmt!("{name}"))?;
+        // Logins find it when the fabric knows it.
+        let (node, was_generated) = tpg
+            .configure_acl(path, self.0.fabric.depth())
             .map_err(|e| dir.reject(e, fmt!("'{name}' cannot be made")))?;
+        let fabric = self.0.fabric.make_acl(&node).map_err(|e| {
+            tpg.unconfigure_acl(&node, was_generated);
+            dir.reject(e, fmt!("'{name}' cannot be made"))
+        })?;
+        // From here on the handle takes it back.
         let handle = Arc::new(
             Handle {
                 fabric,
@@ -99,18 +100,14 @@ impl Dir for Acls {
         let base = Builder::new(module, name)
             .dir(handle.clone())
             .attrs(ACL, handle.clone());
-        let tree = handle
+        handle
             .fabric
             .files(AclDir::Base, base)
             .group(own(AclDir::Attrib, "attrib"))
             .group(own(AclDir::Auth, "auth"))
             .group(own(AclDir::Statistics, "fabric_statistics"))
             .group(own(AclDir::Param, "param"))
-            .build()?;
-        // Logins find it from here on.
-        tpg.add_acl(handle.node.clone())
-            .map_err(|e| dir.reject(e, fmt!("'{name}' cannot be made")))?;
-        Ok(tree)
+            .build()
     }
 }
 

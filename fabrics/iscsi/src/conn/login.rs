@@ -22,7 +22,7 @@ use iscsi_proto::{
 };
 use kernel::{fmt, prelude::*, str::CString, sync::Arc};
 use lio_glue::thread::now_ms;
-use target_core::session::Session;
+use target_core::{session::Session, tpg::Access};
 
 /// How long a login takes at most before its portal group is known, in milliseconds.
 const TIMEOUT_MS: u64 = 15_000;
@@ -279,10 +279,9 @@ impl Progress {
         let acl = group.acl(&initiator);
         let depth = match &acl {
             Some(acl) => acl.core.depth(),
-            None if group.attrib.generate_node_acls.is_on() => {
-                group.attrib.default_cmdsn_depth.get()
-            }
-            None => return Err(Status::AuthorizationFailure),
+            None => group
+                .demo_depth(&initiator)
+                .ok_or(Status::AuthorizationFailure)?,
         };
         Ok(Some(Place {
             target,
@@ -387,9 +386,14 @@ impl Progress {
             Session::start_session(
                 &place.group.core,
                 name,
-                place.acl.as_ref().map(|a| a.core.clone()),
+                match &place.acl {
+                    Some(acl) => Access::Acl(acl.core.clone()),
+                    None => Access::Demo {
+                        depth: place.depth,
+                        read_only: place.group.attrib.demo_mode_write_protect.is_on(),
+                    },
+                },
                 outcome.depth.saturating_add(IMMEDIATE),
-                place.group.attrib.demo_mode_write_protect.is_on(),
                 shared.clone(),
             )
             .map_err(|_| MEMORY)

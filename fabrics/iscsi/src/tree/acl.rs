@@ -75,7 +75,7 @@ fn store_depth(acl: &Acl, value: &Value<'_>) -> Result {
     if depth != acl.core.depth() {
         acl.core.set_depth(depth);
         acl.group.tell_sessions(Stop::AclChanged, |s| {
-            s.acl.as_ref().is_some_and(|a| core::ptr::eq(&**a, acl))
+            s.acl().is_some_and(|a| core::ptr::eq(&**a, acl))
         });
     }
     Ok(())

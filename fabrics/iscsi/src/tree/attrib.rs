@@ -80,7 +80,7 @@ fn store_generate(group: &Group, value: &Value<'_>) -> Result {
     let on = value.u32_in(0..=1)?;
     group.attrib.generate_node_acls.set(on);
     if on == 1 {
-        group.attrib.cache_dynamic_acls.set(1);
+        set_cache(group, 1);
     }
     Ok(())
 }
@@ -88,9 +88,14 @@ fn store_generate(group: &Group, value: &Value<'_>) -> Result {
 fn store_cache(group: &Group, value: &Value<'_>) -> Result {
     let on = value.u32_in(0..=1)?;
     if on == 1 || !group.attrib.generate_node_acls.is_on() {
-        group.attrib.cache_dynamic_acls.set(on);
+        set_cache(group, on);
     }
     Ok(())
+}
+
+fn set_cache(group: &Group, on: u32) {
+    group.attrib.cache_dynamic_acls.set(on);
+    group.core.keep_generated(on == 1);
 }
 
 fn store_nopin_timeout(acl: &Acl, value: &Value<'_>) -> Result {

@@ -16,7 +16,7 @@ attributes! {
 // Each name with a newline and a NUL, as the stock module writes them.
 fn show_dynamic(group: &Group, page: &mut Page<'_>) -> Result {
     group.each_session(|s| {
-        if s.acl.is_none() {
+        if s.acl().is_none() {
             let _ = write!(page, "{}\n\0", s.initiator.str());
         }
     });

@@ -126,11 +126,14 @@ impl FabricTpg for TpgNode {
 
     fn make_acl(&self, acl: &Arc<NodeAcl>) -> Result<Arc<dyn FabricAcl>> {
         let name = checked_name("no name of an initiator", acl.name())?;
-        acl.set_depth(self.0.attrib.default_cmdsn_depth.get());
         let acl = Acl::new(name, &self.0, acl)?;
         let made = Arc::new(AclNode(acl.clone()), GFP_KERNEL)?;
         self.0.add_acl(&acl)?;
         Ok(made)
+    }
+
+    fn depth(&self) -> u32 {
+        self.0.attrib.default_cmdsn_depth.get()
     }
 
     fn write_protect(&self) -> bool {

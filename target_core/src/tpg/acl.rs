@@ -1,0 +1,396 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Initiators that a portal group knows by name, and the sessions that it takes in.
+//!
+//! An ACL is configured (`acls/NAME`) or generated: demo mode makes one for an initiator that has none, with all of the
+//! group's LUNs. A generated ACL goes with the initiator's last session, unless the group keeps them
+//! (`cache_dynamic_acls`); its depth, its indices and its counters are the initiator's again then. Making `acls/NAME` turns
+//! it into a configured one and leaves the sessions alone.
+
+use super::{luns_changed, show, Lists, Tpg};
+use crate::{
+    lun::{Lun, MappedLun},
+    session::{AnySession, Core},
+};
+use kernel::{
+    error::code::*,
+    new_mutex,
+    prelude::*,
+    str::CString,
+    sync::{
+        atomic::{Acquire, Atomic, Relaxed, Release},
+        Arc, Mutex,
+    },
+};
+use lio_scsi::lun::Lun as LunNumber;
+
+/// Generated ACLs that a group keeps for initiators which are not logged in: one can log in under any number of names.
+const MAX_IDLE: usize = 256;
+
+/// What a session sees of its portal group.
+pub enum Access {
+    /// All LUNs, writable: for a fabric without ACLs.
+    All,
+    /// What the ACL maps.
+    Acl(Arc<NodeAcl>),
+    /// All LUNs, by an ACL that is generated, or was before. If one was configured by now, what that maps.
+    Demo {
+        /// Commands in flight that a new ACL allows.
+        depth: u32,
+        /// Whether the LUNs can only be read.
+        read_only: bool,
+    },
+}
+
+/// An initiator that is known by name: `acls/NAME`, or one that demo mode let in.
+#[pin_data]
+pub struct NodeAcl {
+    tpg: Arc<Tpg>,
+    name: CString,
+    index: u32,
+    depth: Atomic<u32>,
+    // Written with the group's lock held, as the next two.
+    generated: Atomic<bool>,
+    read_only: Atomic<bool>,
+    // How many have it.
+    sessions: Atomic<u32>,
+    #[pin]
+    tag: Mutex<KVec<u8>>,
+    // Taken inside the group's lock.
+    #[pin]
+    pub(super) mapped: Mutex<KVec<Arc<MappedLun>>>,
+}
+
+impl Tpg {
+    /// The ACL of an initiator for its directory, which is being made: a new one that allows `depth` commands, or the one
+    /// that demo mode made. Also whether it is the latter.
+    ///
+    /// # Errors
+    /// `EEXIST` for one that is configured, `ENOENT` for a group that is being removed, `ENOMEM`.
+    pub(crate) fn configure_acl(
+        self: &Arc<Self>,
+        name: CString,
+        depth: u32,
+    ) -> Result<(Arc<NodeAcl>, bool)> {
+        let new = NodeAcl::new(self, name, depth, false)?;
+        let mut lists = self.lists.lock();
+        if lists.closed {
+            return Err(ENOENT);
+        }
+        if let Some(old) = lists.acl(new.name()) {
+            if !old.generated.load(Relaxed) {
+                return Err(EEXIST);
+            }
+            old.generated.store(false, Relaxed);
+            if old.sessions.load(Relaxed) == 0 {
+                old.forget_generated();
+            }
+            return Ok((old, true));
+        }
+        lists.acls.push(new.clone(), GFP_KERNEL)?;
+        Ok((new, false))
+    }
+
+    /// Undoes [`Self::configure_acl`], whose answer it gets.
+    pub(crate) fn unconfigure_acl(&self, acl: &Arc<NodeAcl>, was_generated: bool) {
+        if was_generated {
+            let _lists = self.lists.lock();
+            acl.generated.store(true, Relaxed);
+        } else {
+            self.remove_acl(acl);
+        }
+    }
+
+    /// Forgets an ACL; sessions that have it keep it until they end.
+    pub(crate) fn remove_acl(&self, acl: &Arc<NodeAcl>) {
+        self.lists.lock().acls.retain(|a| !Arc::ptr_eq(a, acl));
+    }
+
+    /// The ACL that demo mode made for an initiator, if it is there (still) and may be used again: the group keeps such
+    /// ACLs.
+    pub fn kept_acl(&self, initiator: &CStr) -> Option<Arc<NodeAcl>> {
+        let acl = self.lists.lock().acl(initiator)?;
+        (self.keeps_generated.load(Relaxed) && acl.is_generated()).then_some(acl)
+    }
+
+    /// Whether ACLs that demo mode made stay when their initiators log out. Those that are not in use go when they shall not.
+    pub fn keep_generated(&self, on: bool) {
+        let mut lists = self.lists.lock();
+        self.keeps_generated.store(on, Relaxed);
+        if !on {
+            lists.acls.retain(|acl| !acl.is_idle());
+        }
+    }
+
+    /// Takes a session in: it sees its logical units from now on.
+    ///
+    /// # Errors
+    /// `ESHUTDOWN` for a group that is being removed, `ENOMEM`.
+    pub(crate) fn add_session(
+        self: &Arc<Self>,
+        session: Arc<dyn AnySession>,
+        access: Access,
+    ) -> Result {
+        let core = session.core();
+        let new = match access {
+            Access::Demo { depth, .. } => {
+                let name = CString::try_from_fmt(fmt!("{}", core.initiator()))?;
+                Some(NodeAcl::new(self, name, depth, true)?)
+            }
+            _ => None,
+        };
+        let mut lists = self.lists.lock();
+        if lists.closed {
+            return Err(ESHUTDOWN);
+        }
+        let acl = match (access, new) {
+            (Access::Acl(acl), _) => Some(acl),
+            (Access::Demo { read_only, .. }, Some(new)) => Some(lists.demo_acl(new, read_only)?),
+            _ => None,
+        };
+        match acl {
+            Some(acl) => {
+                for mapped in acl.mapped.lock().iter() {
+                    core.map(mapped)?;
+                }
+                // Now that nothing can fail any more.
+                lists.sessions.reserve(1, GFP_KERNEL)?;
+                acl.sessions.fetch_add(1, Relaxed);
+                core.set_acl(acl);
+            }
+            None => {
+                for lun in lists.luns.iter() {
+                    core.map(&MappedLun::generate(lun, false)?)?;
+                }
+            }
+        }
+        lists.sessions.push(session, GFP_KERNEL)?;
+        Ok(())
+    }
+
+    pub(crate) fn remove_session(&self, core: &Core) {
+        let mut lists = self.lists.lock();
+        let place = lists
+            .sessions
+            .iter()
+            .position(|s| core::ptr::eq(s.core(), core));
+        let Some(session) = place.and_then(|place| lists.sessions.remove(place).ok()) else {
+            return;
+        };
+        if let Some(acl) = core.acl() {
+            if acl.sessions.fetch_sub(1, Relaxed) != 1 {
+                // Others of the same initiator are there.
+            } else if !acl.is_generated() {
+                // What its directory does not show ends with the sessions that it was generated for.
+                acl.forget_generated();
+            } else if !self.keeps_generated.load(Relaxed) {
+                lists.acls.retain(|a| !Arc::ptr_eq(a, acl));
+            }
+        }
+        drop(lists);
+        // Not with the lock held.
+        drop(session);
+    }
+}
+
+impl Lists {
+    fn acl(&self, name: &CStr) -> Option<Arc<NodeAcl>> {
+        self.acls.iter().find(|a| *a.name == *name).cloned()
+    }
+
+    // The ACL for an initiator of demo mode: `new` if there is none.
+    fn demo_acl(&mut self, new: Arc<NodeAcl>, read_only: bool) -> Result<Arc<NodeAcl>> {
+        if let Some(old) = self.acl(new.name()) {
+            if old.is_idle() {
+                // What the group's attribute says now.
+                old.set_read_only(read_only);
+            }
+            return Ok(old);
+        }
+        new.set_read_only(read_only);
+        {
+            let mut mapped = new.mapped.lock();
+            for lun in self.luns.iter() {
+                mapped.push(MappedLun::generate(lun, read_only)?, GFP_KERNEL)?;
+            }
+        }
+        self.acls.reserve(1, GFP_KERNEL)?;
+        self.forget_oldest();
+        self.acls.push(new.clone(), GFP_KERNEL)?;
+        Ok(new)
+    }
+
+    // Makes sure that no more than MAX_IDLE generated ACLs are there for nobody: the oldest goes.
+    fn forget_oldest(&mut self) {
+        let generated = self.acls.iter().filter(|a| a.is_generated()).count();
+        if generated < MAX_IDLE {
+            return;
+        }
+        let oldest = self.acls.iter().position(|a| a.is_idle());
+        if let Some(place) = oldest {
+            let _ = self.acls.remove(place);
+        }
+    }
+}
+
+// Takes `mapped` away from a session; whether it saw it.
+fn unmap_this(core: &Core, mapped: &Arc<MappedLun>) -> bool {
+    let number = mapped.number();
+    core.nexus(number)
+        .is_some_and(|n| Arc::ptr_eq(n.mapped(), mapped))
+        && core.unmap(number).is_some()
+}
+
+impl NodeAcl {
+    fn new(tpg: &Arc<Tpg>, name: CString, depth: u32, generated: bool) -> Result<Arc<Self>> {
+        static NEXT: Atomic<u32> = Atomic::new(1);
+        Arc::pin_init(
+            pin_init!(NodeAcl {
+                tpg: tpg.clone(),
+                name,
+                index: NEXT.fetch_add(1, Relaxed),
+                depth: Atomic::new(depth),
+                generated: Atomic::new(generated),
+                read_only: Atomic::new(false),
+                sessions: Atomic::new(0),
+                tag <- new_mutex!(KVec::new(), "NodeAcl::tag"),
+                mapped <- new_mutex!(KVec::new(), "NodeAcl::mapped"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The portal group.
+    pub fn tpg(&self) -> &Arc<Tpg> {
+        &self.tpg
+    }
+
+    /// The initiator's name.
+    pub fn name(&self) -> &CStr {
+        &self.name
+    }
+
+    /// The initiator's index in the SCSI MIB (scsiAuthIntrIndex).
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Commands that a session of the initiator may have in flight.
+    pub fn depth(&self) -> u32 {
+        self.depth.load(Acquire)
+    }
+
+    /// Sets that, for sessions from now on.
+    pub fn set_depth(&self, depth: u32) {
+        self.depth.store(depth, Release);
+    }
+
+    /// The `tag` file.
+    pub fn tag(&self) -> &Mutex<KVec<u8>> {
+        &self.tag
+    }
+
+    /// Whether demo mode made it, and no directory stands for it.
+    pub fn is_generated(&self) -> bool {
+        self.generated.load(Relaxed)
+    }
+
+    // Whether demo mode made it, for an initiator that is not there. The caller holds the group's lock.
+    fn is_idle(&self) -> bool {
+        self.is_generated() && self.sessions.load(Relaxed) == 0
+    }
+
+    fn set_read_only(&self, on: bool) {
+        self.read_only.store(on, Relaxed);
+        for mapped in self.mapped.lock().iter() {
+            mapped.set_write_protect(on);
+        }
+    }
+
+    // Shows the initiator one more LUN of the group, whose lists the caller holds, as demo mode does.
+    pub(super) fn generate_lun(self: &Arc<Self>, lists: &Lists, lun: &Arc<Lun>) -> Result {
+        let mapped = MappedLun::generate(lun, self.read_only.load(Relaxed))?;
+        self.mapped.lock().push(mapped.clone(), GFP_KERNEL)?;
+        self.show(lists, &mapped)
+    }
+
+    // Takes away what demo mode mapped. No session has the ACL.
+    fn forget_generated(&self) {
+        self.mapped.lock().retain(|m| !m.is_generated());
+    }
+
+    fn show(self: &Arc<Self>, lists: &Lists, mapped: &Arc<MappedLun>) -> Result {
+        for session in lists.sessions.iter() {
+            let core = session.core();
+            if core.acl().is_some_and(|a| Arc::ptr_eq(a, self)) {
+                show(core, mapped)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows `lun` to the initiator as number `number`. What demo mode has mapped there already becomes what is configured,
+    /// and keeps its write protection; sessions do not notice.
+    ///
+    /// # Errors
+    /// `EEXIST`, `ENOMEM`; `EINVAL` if a session still sees another LUN there by demo mode; `ENOENT` if the LUN is not the
+    /// group's (any more).
+    pub(crate) fn map(
+        self: &Arc<Self>,
+        number: LunNumber,
+        lun: &Arc<Lun>,
+        write_protect: bool,
+    ) -> Result<Arc<MappedLun>> {
+        let mapped = MappedLun::new(number, lun, write_protect)?;
+        let lists = self.tpg.lists.lock();
+        if !lists.luns.iter().any(|l| Arc::ptr_eq(l, lun)) {
+            return Err(ENOENT);
+        }
+        let mut list = self.mapped.lock();
+        if let Some(old) = list.iter().find(|m| m.number() == number) {
+            if !old.is_generated() {
+                return Err(EEXIST);
+            }
+            if !Arc::ptr_eq(old.lun(), lun) {
+                return Err(EINVAL);
+            }
+            old.configure();
+            return Ok(old.clone());
+        }
+        list.push(mapped.clone(), GFP_KERNEL)?;
+        if let Err(error) = self.show(&lists, &mapped) {
+            // For no session then: the caller hears that nothing was mapped.
+            list.retain(|m| !Arc::ptr_eq(m, &mapped));
+            for session in lists.sessions.iter() {
+                unmap_this(session.core(), &mapped);
+            }
+            return Err(error);
+        }
+        Ok(mapped)
+    }
+
+    /// What the initiator sees as number `number`.
+    pub fn mapped(&self, number: LunNumber) -> Option<Arc<MappedLun>> {
+        let list = self.mapped.lock();
+        list.iter().find(|m| m.number() == number).cloned()
+    }
+
+    /// Takes a logical unit away from the initiator.
+    pub(crate) fn unmap(self: &Arc<Self>, mapped: &Arc<MappedLun>) {
+        let mut affected = KVec::new();
+        {
+            let lists = self.tpg.lists.lock();
+            self.mapped.lock().retain(|m| !Arc::ptr_eq(m, mapped));
+            for session in lists.sessions.iter() {
+                let core = session.core();
+                if unmap_this(core, mapped) {
+                    luns_changed(core);
+                    let _ = affected.push(session.clone(), GFP_KERNEL);
+                }
+            }
+        }
+        for session in affected.iter() {
+            session.abort(true, &|_, l| LunNumber::parse(l) == Some(mapped.number()));
+        }
+    }
+}
