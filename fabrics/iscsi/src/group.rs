@@ -18,11 +18,11 @@ use kernel::{
         new_mutex, Arc, Mutex,
     },
 };
-use lio_glue::wait::WaitQueue;
+use lio_glue::{thread::now_ms, wait::WaitQueue};
 use target_core::tpg::Tpg;
 
-/// How long a disabled group's sessions may take to end before the log tells of it, in milliseconds.
-const PATIENCE_MS: u32 = 30_000;
+/// How long is waited for sessions to end, in milliseconds: configfs holds locks meanwhile.
+const PATIENCE_MS: u32 = 10_000;
 
 /// A number that is read without a lock.
 pub(crate) struct Setting(Atomic<u32>);
@@ -145,7 +145,7 @@ impl Group {
         Ok(())
     }
 
-    /// Lets no login in any more, ends the sessions and waits for them.
+    /// Lets no login in any more, ends the sessions and waits for them, as [`Self::stop_sessions`] does.
     pub(crate) fn disable(&self) {
         {
             // Under the lock that `enter` holds, so that no session comes in after this.
@@ -156,28 +156,37 @@ impl Group {
         self.core.disable();
     }
 
-    /// Ends the sessions that `which` chooses, and waits for them: process context, and no thread of a session.
+    /// Ends the sessions that `which` chooses, and waits for them a while: process context, and no thread of a session.
+    ///
+    /// A session's commands may be with a back end that does not answer. Such a session ends on its own when they come
+    /// back; all that it needs until then is its own (it has references on the group and the ACL, and its thread one on
+    /// the module), and it takes no command in any more.
     pub(crate) fn stop_sessions(&self, why: Stop, which: impl Fn(&Shared) -> bool) {
         self.tell_sessions(why, &which);
-        while !self.wait_gone(&which, PATIENCE_MS) {
+        if self.wait_gone(&which, PATIENCE_MS) {
+            return;
+        }
+        for s in self.sessions.lock().iter().filter(|s| which(s)) {
             pr_warn!(
-                "{}: sessions still have commands with the back end\n",
-                self.core.path()
+                "{}: the session of {} at {} still has commands with the back end: it ends when they come back\n",
+                self.core.path(),
+                s.initiator,
+                s.peer
             );
         }
     }
 
-    // Waits until no session that `which` chooses is there; gives up when none has left for so many milliseconds.
+    // Waits until no session that `which` chooses is there, so many milliseconds at most; whether none is.
     fn wait_gone(&self, which: impl Fn(&Shared) -> bool, timeout_ms: u32) -> bool {
+        let end = now_ms().saturating_add(timeout_ms.into());
         loop {
             let seen = self.departures.load(Acquire);
             if !self.sessions.lock().iter().any(|s| which(s)) {
                 return true;
             }
-            if !self
-                .left
-                .wait_until(timeout_ms, || self.departures.load(Acquire) != seen)
-            {
+            let left = u32::try_from(end.saturating_sub(now_ms())).unwrap_or(0);
+            let changed = || self.departures.load(Acquire) != seen;
+            if left == 0 || !self.left.wait_until(left, changed) {
                 return false;
             }
         }
@@ -219,11 +228,15 @@ impl Group {
         if !same {
             return Ok(Entered::AclChanged);
         }
-        if let Some(old) = sessions
-            .iter()
-            .find(|s| s.isid == session.isid && s.initiator == session.initiator)
-        {
-            return Ok(Entered::Replaces(old.clone()));
+        let mut others: usize = 0;
+        for s in sessions.iter().filter(|s| s.initiator == session.initiator) {
+            if s.isid == session.isid {
+                return Ok(Entered::Replaces(s.clone()));
+            }
+            others = others.saturating_add(1);
+        }
+        if others >= PER_INITIATOR {
+            return Ok(Entered::TooMany);
         }
         sessions.push(session.clone(), GFP_KERNEL)?;
         Ok(Entered::Yes)

@@ -22,6 +22,8 @@ use lio_glue::{
 
 /// Connections that TCP keeps for us before it refuses more.
 const BACKLOG: i32 = 256;
+/// How long is waited for a portal's thread to end, in milliseconds. It does nothing that takes long.
+const PATIENCE_MS: u32 = 10_000;
 
 /// The portals there are.
 #[pin_data]
@@ -102,7 +104,13 @@ pub(crate) fn close(global: &Arc<Global>, portal: &Arc<Portal>) {
     if let Some(listener) = portal.listener.lock().take() {
         listener.shutdown();
     }
-    portal.wait.wait_forever(|| portal.ended.load(Acquire) != 0);
+    let ended = || portal.ended.load(Acquire) != 0;
+    if !portal.wait.wait_until(PATIENCE_MS, ended) {
+        pr_warn!(
+            "iscsi: portal {}: its thread has not ended; the port is free when it does\n",
+            portal.address
+        );
+    }
 }
 
 fn accept(portal: &Arc<Portal>, global: &Arc<Global>, listener: &Listener) {
