@@ -222,6 +222,18 @@ impl Buffer {
         Ok(b)
     }
 
+    /// Makes a buffer of the engine's own pages `len` bytes long, where it is shorter; what it holds stays. The new bytes
+    /// are whatever the memory held before.
+    ///
+    /// # Errors
+    /// `ENOMEM`, with some of the bytes added perhaps; `EINVAL` if the memory is the fabric's own.
+    pub fn extend_to(&mut self, len: usize) -> Result {
+        if self.holds != Holds::Refs {
+            return Err(EINVAL);
+        }
+        self.grow(len.saturating_sub(self.len), false)
+    }
+
     /// Empties the buffer, then makes it `len` bytes of the engine's own pages.
     ///
     /// # Errors

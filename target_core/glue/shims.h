@@ -72,6 +72,7 @@ const char *lio_system_release(void);
 const char *lio_system_machine(void);
 u32 lio_system_centiseconds(unsigned long when);
 int lio_system_check_dir(const char *name);
+u64 lio_system_memory(void);
 
 /* percpu.c */
 void *lio_percpu_alloc(size_t counters);

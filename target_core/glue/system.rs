@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the configfs trees show of the system, and look up in it.
+//! What the configfs trees show of the system and look up in it, and what bounds are made of.
 
 use crate::sys;
 use kernel::{error::to_result, prelude::*, str::CStr};
@@ -30,4 +30,10 @@ pub fn centiseconds(when: usize) -> u32 {
 pub fn check_dir(path: &CStr) -> Result {
     // SAFETY: `path` is a valid C string for the duration of the call.
     to_result(unsafe { sys::lio_system_check_dir(path.as_char_ptr()) })
+}
+
+/// The machine's memory in bytes, less what the kernel keeps for itself.
+pub fn memory_bytes() -> u64 {
+    // SAFETY: The call has no requirements.
+    unsafe { sys::lio_system_memory() }
 }

@@ -13,7 +13,6 @@ use lio_scsi::{
     lun::Lun as LunNumber,
     mode::Interlock,
     sense::Sense,
-    status::Status,
     task::Attribute,
 };
 
@@ -25,32 +24,11 @@ pub(crate) enum Next {
     Execute,
 }
 
-/// Why a command is not executed.
-pub(crate) enum Refusal {
-    Sense(Sense),
-    Status(Status),
-}
-
-impl Refusal {
-    pub(crate) fn apply(self, cmd: &mut Command) {
-        match self {
-            Refusal::Sense(sense) => cmd.set_sense(sense),
-            Refusal::Status(status) => cmd.set_status(status),
-        }
-    }
-}
-
-impl From<Sense> for Refusal {
-    fn from(sense: Sense) -> Self {
-        Refusal::Sense(sense)
-    }
-}
-
 /// Admits a command. Process context.
-pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Refusal> {
+pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Sense> {
     // A target that sets no NORMACA has no ACA tasks (SAM-5 8.6.5).
     if cmd.attribute == Attribute::Aca {
-        return Err(Sense::INVALID_FIELD_IN_COMMAND_IU.into());
+        return Err(Sense::INVALID_FIELD_IN_COMMAND_IU);
     }
     let nexus = LunNumber::parse(cmd.lun).and_then(|number| session.nexus(number));
     // A gate that is closed is a LUN that is being removed: it is not there any more.
@@ -66,17 +44,14 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Refusal> 
         Ok(decoded) => decoded,
         Err(sense) => {
             // Unit attentions come before anything that is wrong with a command (SAM-5 5.14.4).
-            return Err(nexus
-                .attention_before(None, interlock)
-                .unwrap_or(sense)
-                .into());
+            return Err(nexus.attention_before(None, interlock).unwrap_or(sense));
         }
     };
     if let Some(sense) = nexus.attention_before(Some(&decoded.command), interlock) {
-        return Err(sense.into());
+        return Err(sense);
     }
     if decoded.command.writes() && (nexus.mapped().write_protect() || device.read_only()) {
-        return Err(Sense::WRITE_PROTECTED.into());
+        return Err(Sense::WRITE_PROTECTED);
     }
     if decoded.command.extent().is_some() {
         decoded.check(device.capacity(), &device.limits())?;
@@ -92,13 +67,13 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Refusal> 
         && data.length.min(cmd.expected.into()) % u64::from(block.bytes()) != 0
     {
         cmd.set_residual(data.length);
-        return Err(Sense::INVALID_FIELD_IN_COMMAND_IU.into());
+        return Err(Sense::INVALID_FIELD_IN_COMMAND_IU);
     }
     transfer(cmd, data)
 }
 
 // Settles what is transferred: the lesser of what the CDB and the initiator say (SAM-5 5.4.3).
-fn transfer(cmd: &mut Command, data: Data) -> Result<Next, Refusal> {
+fn transfer(cmd: &mut Command, data: Data) -> Result<Next, Sense> {
     cmd.set_residual(data.length);
     let length = data.length.min(cmd.expected.into()) as usize;
     match (data.direction, cmd.direction) {
@@ -106,17 +81,16 @@ fn transfer(cmd: &mut Command, data: Data) -> Result<Next, Refusal> {
         (cdb::Direction::In, Direction::Read) => Ok(Next::Execute),
         (cdb::Direction::Out, Direction::Write) => {
             if !cmd.data.is_borrowed() {
-                // The engine's own limits keep this bounded: MAX_TRANSFER, or a CDB's 16-bit length.
-                if cmd.data.refill(length, false).is_err() {
-                    return Err(Refusal::Status(Status::Busy));
-                }
+                // The fabric asks for the memory as the data comes. The engine's own limits keep this bounded: MAX_TRANSFER,
+                // or a CDB's 16-bit length.
+                cmd.wanted = length;
             }
             Ok(Next::Data)
         }
         // Nothing goes to an initiator that sends, and what it sends goes nowhere: the stock modules call that a success.
         (cdb::Direction::In, Direction::Write) if !cmd.data.is_borrowed() => Ok(Next::Execute),
         // The data goes the other way than the initiator thinks: none of it can be transferred.
-        _ => Err(Sense::INVALID_FIELD_IN_COMMAND_IU.into()),
+        _ => Err(Sense::INVALID_FIELD_IN_COMMAND_IU),
     }
 }
 
@@ -129,7 +103,7 @@ pub(crate) fn interlock(value: u32) -> Interlock {
 }
 
 // There is no logical unit: a few commands are processed all the same (SPC-5 6.7, 6.33; SAM-5 4.6.4).
-fn absent(cmd: &mut Command) -> Result<Next, Refusal> {
+fn absent(cmd: &mut Command) -> Result<Next, Sense> {
     let cdb = cmd.cdb.get(..cmd.cdb_len.min(MAX_CDB)).unwrap_or(&[]);
     let decoded = cdb::decode(cdb, &Features::default())
         .ok()
@@ -138,7 +112,7 @@ fn absent(cmd: &mut Command) -> Result<Next, Refusal> {
     // REPORT LUNS answers for a target without a LUN 0 at that number only.
     if matches!(decoded.command, cdb::Command::ReportLuns { .. }) && !emulate::reports_luns(cmd.lun)
     {
-        return Err(Sense::LUN_NOT_SUPPORTED.into());
+        return Err(Sense::LUN_NOT_SUPPORTED);
     }
     cmd.decoded = Some(decoded);
     cmd.set_residual(decoded.command.data(lio_scsi::lba::BlockSize::B512).length);

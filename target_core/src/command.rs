@@ -117,6 +117,7 @@ impl Default for Command {
             nexus: None,
             ticket: None,
             data: Buffer::new(),
+            wanted: 0,
             scratch: None,
             op: Op::None,
             io_result: Err(IoError::Aborted),
@@ -223,6 +224,8 @@ pub struct Command {
     pub(crate) ticket: Option<Ticket<Export>>,
     /// What is transferred to or from the initiator.
     pub(crate) data: Buffer,
+    /// Bytes of write data that `data` is to hold, where the memory is not the fabric's.
+    pub(crate) wanted: usize,
     /// What the current operation works on, where that is not `data`.
     pub(crate) scratch: Option<KBox<Buffer>>,
     pub(crate) op: Op,
@@ -349,6 +352,14 @@ impl<F: Fabric, S: Stage> Cmd<F, S> {
             reply(token);
         }
     }
+
+    /// Ends the command with `status`, because of what the fabric lacks: BUSY or TASK SET FULL (SAM-5 5.3.1).
+    pub fn refuse(mut self, status: Status) {
+        if let Some(mut token) = self.token.take() {
+            token.set_status(status);
+            reply(token);
+        }
+    }
 }
 
 impl<F: Fabric, S: Stage> Drop for Cmd<F, S> {
@@ -382,8 +393,8 @@ impl<F: Fabric> Cmd<F, Received> {
         match crate::admit::admit(host.core(), cmd) {
             Ok(crate::admit::Next::Data) => Admitted::WantsData(Cmd::new(token)),
             Ok(crate::admit::Next::Execute) => Admitted::Ready(Cmd::new(token)),
-            Err(refusal) => {
-                refusal.apply(&mut token);
+            Err(sense) => {
+                token.set_sense(sense);
                 reply(token);
                 Admitted::Refused
             }
@@ -392,7 +403,27 @@ impl<F: Fabric> Cmd<F, Received> {
 }
 
 impl<F: Fabric> Cmd<F, WantsData> {
-    /// Where the write data goes. The fabric receives as many bytes as it was promised, and discards what does not fit.
+    /// Bytes of write data that the command needs; 0 where the fabric brought the memory itself.
+    pub fn wanted(&self) -> usize {
+        self.token.as_ref().map_or(0, |t| t.wanted)
+    }
+
+    /// Provides memory for the first `end` bytes of the write data, [`Self::wanted`] at most: before they come, so that
+    /// data which never does costs none.
+    ///
+    /// # Errors
+    /// `ENOMEM`: the command is to be [refused](Self::refuse), or memory is asked for again later.
+    pub fn provide(&mut self, end: usize) -> Result {
+        match self.token.as_mut() {
+            Some(t) => {
+                let end = end.min(t.wanted);
+                t.data.extend_to(end)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Where the write data goes, as far as there is memory. The fabric discards what does not fit.
     pub fn data(&self) -> &Buffer {
         static NONE: Buffer = Buffer::new();
         self.token.as_ref().map_or(&NONE, |t| &t.data)
@@ -415,6 +446,11 @@ impl<F: Fabric> Cmd<F, Ready> {
         };
         if token.shared().is_aborted() {
             return reply_aborted(token);
+        }
+        if token.data.len() < token.wanted {
+            // The fabric did not provide for all of it, so not all of it can be there.
+            token.set_status(Status::Busy);
+            return reply(token);
         }
         let host = token.host().clone();
         crate::emulate::execute(host.core(), &mut token);
@@ -640,6 +676,7 @@ pub(crate) fn begin<F: Fabric>(token: &mut Token<Session<F>>, start: &Start<'_>)
     };
     cmd.tag = start.tag;
     cmd.lun = start.lun;
+    cmd.wanted = 0;
     cmd.aborted = false;
     cmd.turn = Turn::No;
     cmd.io_result = Err(IoError::Aborted);

@@ -100,13 +100,18 @@ class Answer:
 class Connection:
     """A TCP connection; the numbers are those that the next request of an honest initiator would carry."""
 
-    def __init__(self, portal="127.0.0.1:3260", timeout=10):
+    def __init__(self, portal="127.0.0.1:3260", timeout=10, sock=None):
         host, port = portal.rsplit(":", 1)
-        self.sock = socket.create_connection((host.strip("[]"), int(port)), timeout)
+        self.sock = sock or socket.create_connection((host.strip("[]"), int(port)), timeout)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.timeout = timeout
         self.cmd_sn, self.exp_stat_sn, self.next_itt = 1, 0, 1
         self.buffer = b""
+
+    @classmethod
+    def of(cls, sock):
+        """On a socket that is connected."""
+        return cls(sock=sock)
 
     def close(self):
         self.sock.close()

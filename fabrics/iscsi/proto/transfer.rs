@@ -231,16 +231,21 @@ impl Write {
         start.saturating_add(self.max_burst).min(self.wanted)
     }
 
+    /// Whether [`Self::next_r2t`] would give one.
+    #[must_use]
+    pub fn wants_r2t(&self) -> bool {
+        !self.unsolicited
+            && self.fault.is_none()
+            && self.asked < self.wanted
+            && self.sent.wrapping_sub(self.served) < u32::from(self.max_outstanding)
+    }
+
     /// The next R2T, if there is something to ask for and not too much is asked for already. It counts as sent.
     pub fn next_r2t(&mut self) -> Option<Wanted> {
-        let outstanding = self.sent.wrapping_sub(self.served);
-        if self.unsolicited
-            || self.fault.is_some()
-            || self.asked >= self.wanted
-            || outstanding >= u32::from(self.max_outstanding)
-        {
+        if !self.wants_r2t() {
             return None;
         }
+        let outstanding = self.sent.wrapping_sub(self.served);
         let offset = self.asked;
         let end = self.burst_end(offset);
         let r2t = Wanted {

@@ -24,6 +24,9 @@ use target_core::tpg::Tpg;
 /// How long is waited for sessions to end, in milliseconds: configfs holds locks meanwhile.
 const PATIENCE_MS: u32 = 10_000;
 
+/// Sessions that one initiator name may have with one portal group.
+pub(crate) const PER_INITIATOR: usize = 64;
+
 /// A number that is read without a lock.
 pub(crate) struct Setting(Atomic<u32>);
 
@@ -108,6 +111,8 @@ pub(crate) enum Entered {
     AclChanged,
     /// A session of the same initiator port is there, and has to end first (RFC 7143, 6.3.5).
     Replaces(Arc<Shared>),
+    /// The initiator has [`PER_INITIATOR`] sessions.
+    TooMany,
 }
 
 impl Group {

@@ -9,6 +9,7 @@
 //! | module | what |
 //! | --- | --- |
 //! | [`portal`], [`limits`] | listening sockets, and how many connections may come in |
+//! | [`memory`] | how much memory initiators can make us hold |
 //! | [`conn`] | a connection: login, full feature phase, its end |
 //! | [`rx`], [`tx`] | bytes in and out, from and to the pages where data lies |
 //! | [`target`], [`group`], [`acl`], [`session`] | what is configured, and who is logged in |
@@ -21,6 +22,7 @@ mod conn;
 mod group;
 mod limits;
 mod log;
+mod memory;
 mod name;
 mod params;
 mod portal;
@@ -57,6 +59,8 @@ pub(crate) struct Request {
     r2ts: u32,
     /// Unsolicited data is still to come, and to be thrown away: the reply waits for that.
     drains: bool,
+    /// What it counts for in the session's [`Load`](conn::Load).
+    load: conn::Load,
 }
 
 impl Fabric for Iscsi {

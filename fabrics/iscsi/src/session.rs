@@ -5,6 +5,7 @@
 use crate::{
     acl::{Acl, Attrib},
     group::Group,
+    memory::Seat,
     name::Name,
     stats::Count,
     Iscsi,
@@ -116,6 +117,7 @@ pub(crate) struct Shared {
     pub(crate) tx_octets: Count,
     pub(crate) rx_octets: Count,
     pub(crate) timeouts: Count,
+    _seat: Seat,
 }
 
 /// What a [`Shared`] is made of.
@@ -131,6 +133,7 @@ pub(crate) struct Origin {
     pub(crate) parameters: Parameters,
     pub(crate) depth: u32,
     pub(crate) waker: Arc<Waker>,
+    pub(crate) seat: Seat,
 }
 
 impl Shared {
@@ -166,6 +169,7 @@ impl Shared {
                 tx_octets: Count::new(),
                 rx_octets: Count::new(),
                 timeouts: Count::new(),
+                _seat: o.seat,
             }),
             GFP_KERNEL,
         )
@@ -226,13 +230,17 @@ impl Shared {
         )
     }
 
-    /// How long write data may not come, in milliseconds: nothing is asked for twice at error recovery level 0, so
-    /// that all attempts are one.
-    pub(crate) fn data_timeout_ms(&self) -> u64 {
+    /// How long write data that is due may not come, in milliseconds; and how many times that a command may be made to
+    /// wait for its data by that of others.
+    ///
+    /// At error recovery level 0 nothing is asked for twice (RFC 7143, 7.1.4.1): where an initiator is silent for so long, the
+    /// connection ends. The retries count for one that is not: it sends what it was asked for in an order of its own.
+    pub(crate) fn data_timeout(&self) -> (u64, u32) {
         let t = self.timers();
-        u64::from(t.dataout_timeout.get())
-            .saturating_mul(t.dataout_timeout_retries.get().into())
-            .saturating_mul(1000)
+        (
+            u64::from(t.dataout_timeout.get()).saturating_mul(1000),
+            t.dataout_timeout_retries.get(),
+        )
     }
 
     /// A task management function is done. At most [`MAX_MANAGED`] are at work.

@@ -2,7 +2,9 @@
 
 //! Targets, and what all of them share.
 
-use crate::{group::Group, limits::Limits, name::Name, portal::Portals, stats::TargetStats};
+use crate::{
+    group::Group, limits::Limits, memory::Budget, name::Name, portal::Portals, stats::TargetStats,
+};
 use kernel::{
     prelude::*,
     sync::{
@@ -20,7 +22,9 @@ pub(crate) struct Global {
     targets: Mutex<KVec<Arc<Target>>>,
     #[pin]
     pub(crate) portals: Portals,
-    pub(crate) limits: Arc<Limits>,
+    pub(crate) logins: Arc<Limits>,
+    pub(crate) discoveries: Arc<Limits>,
+    pub(crate) memory: Arc<Budget>,
     /// On which CPUs the connections' threads run.
     #[pin]
     pub(crate) cpus: Mutex<CpuList>,
@@ -30,14 +34,17 @@ pub(crate) struct Global {
 
 impl Global {
     pub(crate) fn new(module: &'static ThisModule) -> Result<Arc<Self>> {
-        let limits = Arc::pin_init(Limits::new(), GFP_KERNEL)?;
+        let (logins, discoveries) = (Limits::logins()?, Limits::discoveries()?);
+        let memory = Budget::new()?;
         let cpus = CpuList::all()?;
         Arc::pin_init(
             pin_init!(Global {
                 module,
                 targets <- new_mutex!(KVec::new(), "iscsi::targets"),
                 portals <- Portals::new(),
-                limits,
+                logins,
+                discoveries,
+                memory,
                 cpus <- new_mutex!(cpus, "iscsi::cpus"),
                 next_target: Atomic::new(1),
                 next_session: Atomic::new(1),

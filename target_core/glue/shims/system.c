@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What the configfs trees show of the system, and look up in it. */
+/* What the configfs trees show of the system and look up in it, and what bounds are made of. */
 #include <linux/jiffies.h>
+#include <linux/mm.h>
 #include <linux/namei.h>
 #include <linux/path.h>
 #include <linux/utsname.h>
@@ -36,3 +37,9 @@ int lio_system_check_dir(const char *name)
 	return ret;
 }
 EXPORT_SYMBOL_GPL(lio_system_check_dir);
+
+u64 lio_system_memory(void)
+{
+	return (u64)totalram_pages() << PAGE_SHIFT;
+}
+EXPORT_SYMBOL_GPL(lio_system_memory);

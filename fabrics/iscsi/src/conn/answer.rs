@@ -63,6 +63,7 @@ impl Ffp {
         if reply.request().numbered {
             self.window.release();
         }
+        self.writes.settle(&reply.request().load);
         if reply.is_aborted() {
             reply.sent();
             return Ok(());

@@ -88,13 +88,14 @@ pub(super) fn run(link: KBox<Link>, logged_in: LoggedIn) {
         outcome,
         initiator,
         session,
+        ..
     } = logged_in;
     let shared = session.as_ref().map(|s| s.private().clone());
     let slots = match &session {
         Some(_) => outcome.depth.saturating_add(IMMEDIATE),
         None => 0,
     };
-    let writes = match Writes::new(slots) {
+    let writes = match Writes::new(slots, &link.global.memory) {
         Ok(writes) => writes,
         Err(e) => {
             pr_err!("iscsi: a session of {}: {:?}\n", initiator, e);
@@ -158,6 +159,7 @@ impl Ffp {
         }
         if let Some(shared) = shared {
             self.answer_all(shared)?;
+            self.ask_waiting()?;
         }
         self.link.flush()?;
         if let Some(shared) = shared {
@@ -183,6 +185,7 @@ impl Ffp {
         shared.max_cmd_sn.store(self.window.max().0, Relaxed);
         shared.stat_sn.store(self.stat.next().0, Relaxed);
         shared.tx_octets.set(self.link.tx.data_octets);
+        shared.rx_octets.set(self.writes.octets);
         shared.rsp_pdus.set(self.link.tx.pdus_queued);
     }
 
@@ -225,7 +228,9 @@ impl Ffp {
             None | Some(End::Lost) => {}
             Some(End::Timeout(what)) => self.complain(what),
             Some(End::Stopped(what)) => {
-                pr_info!("iscsi: session of {}: {}\n", self.initiator, what)
+                if self.link.portal.throttle.allow() {
+                    pr_info!("iscsi: session of {}: {}\n", self.initiator, what);
+                }
             }
             Some(End::Broken(e)) => {
                 if self.link.portal.throttle.allow() {
@@ -275,8 +280,11 @@ impl Ffp {
             if now_ms().saturating_sub(told) > PATIENCE_MS {
                 told = now_ms();
                 pr_warn!(
-                    "iscsi: a session of {} still has commands\n",
-                    shared.initiator
+                    "{}: the session of {} at {} cannot end yet: {} commands are still with the back end\n",
+                    shared.group.core.path(),
+                    shared.initiator,
+                    shared.peer,
+                    session.in_flight()
                 );
             }
             waker.wait(Some(DRAIN_MS));
@@ -287,11 +295,13 @@ impl Ffp {
     }
 
     fn complain(&self, what: &str) {
-        pr_warn!(
-            "iscsi: session of {} at {} ended: {}\n",
-            self.initiator,
-            self.link.peer,
-            what
-        );
+        if self.link.portal.throttle.allow() {
+            pr_warn!(
+                "iscsi: session of {} at {} ended: {}\n",
+                self.initiator,
+                self.link.peer,
+                what
+            );
+        }
     }
 }

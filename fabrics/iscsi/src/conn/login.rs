@@ -6,6 +6,7 @@ use super::link::Link;
 use crate::{
     acl::Acl,
     group::{Entered, Group},
+    limits::Permit,
     name::Name,
     session::{Origin, Shared, Stop},
     stats::LoginFailure,
@@ -39,6 +40,8 @@ pub(crate) struct LoggedIn {
     pub(crate) initiator: Name,
     /// `None` for discovery.
     pub(crate) session: Option<Arc<Session<Iscsi>>>,
+    /// The place of a discovery session.
+    pub(crate) discovery: Option<Permit>,
 }
 
 /// Where the initiator wants to.
@@ -301,8 +304,21 @@ impl Progress {
         let initiator = self.initiator();
         let number = link.global.session_number();
         let tsih = Tsih(number as u16);
+        let mut discovery = None;
         let session = match self.place.take() {
-            None => None,
+            None => {
+                match link.global.discoveries.admit(&link.peer) {
+                    Ok(permit) => discovery = Some(permit),
+                    Err(_) => {
+                        return Err(self.refuse_with(
+                            link,
+                            Status::OutOfResources,
+                            "there are too many discovery sessions",
+                        ))
+                    }
+                }
+                None
+            }
             Some(place) => {
                 let r = self.make_session(link, &place, number, &outcome);
                 // The statistics go to this target in any case.
@@ -328,6 +344,7 @@ impl Progress {
             outcome,
             initiator,
             session,
+            discovery,
         })
     }
 
@@ -341,6 +358,13 @@ impl Progress {
         const MEMORY: (Status, &str) = (Status::OutOfResources, "no memory for the session");
         let query = self.login.query();
         let initiator = self.initiator();
+        let slots = outcome.depth.saturating_add(IMMEDIATE);
+        let Some(seat) = link.global.memory.seat(slots) else {
+            return Err((
+                Status::OutOfResources,
+                "sessions have all the memory that they may have",
+            ));
+        };
         let shared = Shared::new(Origin {
             group: place.group.clone(),
             acl: place.acl.clone(),
@@ -353,6 +377,7 @@ impl Progress {
             parameters: outcome.parameters,
             depth: outcome.depth,
             waker: link.waker.clone(),
+            seat,
         })
         .map_err(|_| MEMORY)?;
         loop {
@@ -368,6 +393,12 @@ impl Progress {
                     return Err((
                         Status::ServiceUnavailable,
                         "the initiator's ACL was changed meanwhile",
+                    ))
+                }
+                Entered::TooMany => {
+                    return Err((
+                        Status::OutOfResources,
+                        "the initiator has as many sessions with the portal group as it may have",
                     ))
                 }
                 Entered::Replaces(old) => {
@@ -393,7 +424,7 @@ impl Progress {
                         read_only: place.group.attrib.demo_mode_write_protect.is_on(),
                     },
                 },
-                outcome.depth.saturating_add(IMMEDIATE),
+                slots,
                 shared.clone(),
             )
             .map_err(|_| MEMORY)

@@ -4,6 +4,7 @@
 
 mod answer;
 mod ffp;
+mod flow;
 mod link;
 mod login;
 mod receive;
@@ -11,6 +12,8 @@ mod request;
 mod text;
 mod timers;
 mod write;
+
+pub(crate) use flow::Load;
 
 use crate::{limits::Permit, portal::Portal, rx::Rx, target::Global, tx::Tx};
 use kernel::{c_str, prelude::*, sync::Arc};
@@ -36,7 +39,7 @@ pub(crate) fn start(global: &Arc<Global>, portal: &Arc<Portal>, incoming: Incomi
 
 fn try_start(global: &Arc<Global>, portal: &Arc<Portal>, incoming: Incoming) -> Result {
     let (peer, local) = (incoming.peer()?, incoming.local()?);
-    let permit = global.limits.admit(&peer)?;
+    let permit = global.logins.admit(&peer)?;
     let (rx, tx) = (Rx::new()?, Tx::new()?);
     let waker = Arc::pin_init(Waker::new(), GFP_KERNEL)?;
     let link = Link {
@@ -65,11 +68,11 @@ fn try_start(global: &Arc<Global>, portal: &Arc<Portal>, incoming: Incoming) -> 
 }
 
 fn run(mut link: KBox<Link>, permit: Permit) {
-    let Some(logged_in) = login::run(&mut link) else {
+    let Some(mut logged_in) = login::run(&mut link) else {
         link.linger();
         return;
     };
-    // A discovery session counts as one that has not logged in.
-    let _permit = logged_in.session.is_none().then_some(permit);
+    drop(permit);
+    let _discovery = logged_in.discovery.take();
     ffp::run(link, logged_in);
 }

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What happens when nothing comes: pings (RFC 7143, 11.19), data that is awaited, idle discovery sessions.
+//! What happens when nothing comes: pings (RFC 7143, 11.19), data that is awaited, the end of discovery sessions.
 
-use super::ffp::{End, Ffp};
+use super::{
+    ffp::{End, Ffp},
+    receive::{Input, To},
+};
 use crate::session::Shared;
 use iscsi_proto::{
     pdu::NopIn,
@@ -13,8 +16,8 @@ use lio_glue::thread::now_ms;
 
 /// The index in the transfer tags of pings: no command has it.
 const PING_INDEX: u16 = 0xfffd;
-/// How long a discovery session may be silent, in milliseconds.
-const DISCOVERY_IDLE_MS: u64 = 30_000;
+/// How long a discovery session may last, whatever it does, in milliseconds.
+const DISCOVERY_MS: u64 = 30_000;
 /// How long the last responses may take to be sent, in milliseconds.
 const CLOSE_MS: u64 = 10_000;
 /// When there is nothing to watch, in milliseconds.
@@ -23,6 +26,8 @@ const LONG: u64 = 60_000;
 /// A connection's clock.
 pub(super) struct Timers {
     now: u64,
+    // When full feature phase began.
+    started: u64,
     // When something came last.
     heard: u64,
     // When to look next.
@@ -40,6 +45,7 @@ impl Timers {
     pub(super) fn new(now: u64) -> Self {
         Timers {
             now,
+            started: now,
             heard: now,
             next: now,
             ping: None,
@@ -112,18 +118,21 @@ impl Ffp {
             self.timers.watch(until);
         }
         let Some(shared) = shared else {
-            let until = self.timers.heard.saturating_add(DISCOVERY_IDLE_MS);
+            let until = self.timers.started.saturating_add(DISCOVERY_MS);
             if now >= until {
-                return Err(End::Stopped("a discovery session was silent for too long"));
+                return Err(End::Stopped("a discovery session lasted too long"));
             }
             self.timers.watch(until);
             return Ok(());
         };
-        if let Some(until) = self.writes.earliest_deadline() {
-            if now >= until {
-                return Err(End::Timeout("write data that was asked for did not come"));
-            }
-            self.timers.watch(until);
+        if matches!(&self.input, Input::Data(data) if matches!(data.to, To::Write(_))) {
+            // The data of a long PDU is on its way.
+            self.writes.heard = self.timers.heard;
+        }
+        let (timeout, times) = shared.data_timeout();
+        match self.writes.earliest_deadline(now, timeout, times) {
+            Ok(until) => self.timers.watch(until),
+            Err(()) => return Err(End::Timeout("write data that was asked for did not come")),
         }
         let (silence, patience) = shared.nop_timeouts_ms();
         if let Some((_, since)) = self.timers.ping {

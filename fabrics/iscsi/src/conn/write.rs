@@ -4,18 +4,19 @@
 
 use super::{
     ffp::Ffp,
+    flow::{Flow, Load},
     receive::{Data, To},
 };
-use crate::{Iscsi, Reply};
+use crate::{memory::Budget, Iscsi, Reply};
 use iscsi_proto::{
     ahs,
     error::{Error as Wrong, RejectReason},
     pdu::{DataOut, Direction as Way, Head, R2t, ScsiCommand, TaskAttribute},
     seq::Admission,
-    transfer::Write,
+    transfer::{Place, Write},
     wire::{Bhs, Itt, Ttt},
 };
-use kernel::prelude::*;
+use kernel::{prelude::*, sync::Arc};
 use lio_glue::buffer::Buffer;
 use lio_scsi::{
     sense::{Asc, Key, Sense},
@@ -26,6 +27,10 @@ use target_core::command::{Admitted, Cmd, Direction, Start, WantsData};
 
 /// The longest CDB of SPC.
 const MAX_CDB: usize = 260;
+/// Bytes for which memory is provided at once as data comes in: several times what an initiator sends in a PDU by default.
+const PROVIDED: usize = 64 << 10;
+/// A deadline of a command that waits for nothing.
+const NEVER: u64 = u64::MAX;
 
 /// A command whose data is coming in.
 pub(super) struct Waiting {
@@ -34,8 +39,14 @@ pub(super) struct Waiting {
     // `None`: the command is decided; what comes is thrown away.
     cmd: Option<Cmd<Iscsi, WantsData>>,
     write: Write,
+    // Its place among those that wait until the session may be asked for more, if it does.
+    turn: Option<u64>,
+    // R2Ts may be sent.
+    asked: bool,
     // When data must have come, in milliseconds.
     deadline: u64,
+    // How often the deadline was put off since data came last.
+    put_off: u32,
     // The answer of a decided command, until all has come.
     held: Option<Reply>,
 }
@@ -45,15 +56,28 @@ pub(super) struct Writes {
     slots: KVec<Option<Waiting>>,
     free: KVec<u16>,
     active: usize,
+    flow: Flow,
+    // Commands that wait for their turn, and the next turn.
+    turns: usize,
+    next_turn: u64,
+    /// When data came last, in milliseconds.
+    pub(super) heard: u64,
+    /// Bytes of data that commands and Data-Outs brought.
+    pub(super) octets: u64,
 }
 
 impl Writes {
-    pub(super) fn new(slots: u32) -> Result<Self> {
+    pub(super) fn new(slots: u32, budget: &Arc<Budget>) -> Result<Self> {
         let n = usize::try_from(slots.min(0xfff0)).unwrap_or(0);
         let mut w = Writes {
             slots: KVec::with_capacity(n, GFP_KERNEL)?,
             free: KVec::with_capacity(n, GFP_KERNEL)?,
             active: 0,
+            flow: Flow::new(budget),
+            turns: 0,
+            next_turn: 0,
+            heard: 0,
+            octets: 0,
         };
         for i in (0..n).rev() {
             w.slots.push(None, GFP_KERNEL)?;
@@ -83,6 +107,9 @@ impl Writes {
     fn remove(&mut self, index: u16) -> Option<Waiting> {
         let w = self.slots.get_mut(usize::from(index))?.take()?;
         self.active = self.active.saturating_sub(1);
+        if w.turn.is_some() {
+            self.turns = self.turns.saturating_sub(1);
+        }
         // It came from there, so there is room.
         let _ = self.free.push_within_capacity(index);
         Some(w)
@@ -99,12 +126,109 @@ impl Writes {
         u16::try_from(i).ok()
     }
 
-    /// The first time at which data must have come.
-    pub(super) fn earliest_deadline(&self) -> Option<u64> {
+    /// The first time at which data must have come; `Err` if a command's has not. A command that others' data keeps
+    /// waiting is given `timeout` milliseconds more, so many times.
+    pub(super) fn earliest_deadline(
+        &mut self,
+        now: u64,
+        timeout: u64,
+        times: u32,
+    ) -> Result<u64, ()> {
         if self.active == 0 {
+            return Ok(NEVER);
+        }
+        let others = self.heard.saturating_add(timeout);
+        let mut earliest = NEVER;
+        for w in self.slots.iter_mut().flatten() {
+            if now >= w.deadline {
+                if now >= others || w.put_off >= times {
+                    return Err(());
+                }
+                w.put_off = w.put_off.saturating_add(1);
+                w.deadline = others;
+            }
+            earliest = earliest.min(w.deadline);
+        }
+        Ok(earliest)
+    }
+
+    // Provides memory for a command's data up to `end`; whether there is enough.
+    fn provide(&mut self, index: u16, end: usize) -> bool {
+        let slot = self.slots.get_mut(usize::from(index));
+        let Some(cmd) = slot.and_then(|w| w.as_mut()?.cmd.as_mut()) else {
+            return true;
+        };
+        let have = cmd.data().len();
+        if end <= have {
+            return true;
+        }
+        let to = end.next_multiple_of(PROVIDED).min(cmd.wanted());
+        let more = to.saturating_sub(have) as u64;
+        let flow = &mut self.flow;
+        cmd.request_mut()
+            .is_some_and(|r| flow.take(&mut r.load, more))
+            && cmd.provide(to).is_ok()
+    }
+
+    /// A command has been answered that counted for `load`.
+    pub(super) fn settle(&mut self, load: &Load) {
+        self.flow.settle(load);
+    }
+
+    // Whether R2Ts may be sent for a command: now, or when its turn comes.
+    fn may_ask(&mut self, index: u16) -> bool {
+        let (turns, next) = (self.turns, self.next_turn);
+        let slot = self.slots.get_mut(usize::from(index));
+        let Some(w) = slot.and_then(|w| w.as_mut()) else {
+            return false;
+        };
+        if w.asked {
+            return true;
+        }
+        let Some(cmd) = &mut w.cmd else {
+            return false;
+        };
+        let wanted = cmd.wanted() as u64;
+        let Some(request) = cmd.request_mut() else {
+            return false;
+        };
+        if turns > 0 || !self.flow.has_room(&request.load, wanted) {
+            w.turn = Some(next);
+            w.deadline = NEVER;
+            self.next_turn = next.saturating_add(1);
+            self.turns = turns.saturating_add(1);
+            return false;
+        }
+        self.flow.ask(&mut request.load, wanted);
+        w.asked = true;
+        true
+    }
+
+    // The command does not wait for a turn any more.
+    fn leave_queue(&mut self, index: u16) {
+        if self.get(index).is_some_and(|w| w.turn.take().is_some()) {
+            self.turns = self.turns.saturating_sub(1);
+        }
+    }
+
+    // The command whose turn it is, if there is room for its data. R2Ts may be sent for it then.
+    fn take_turn(&mut self) -> Option<u16> {
+        let waiting = self.slots.iter().enumerate();
+        let (i, _) = waiting
+            .filter_map(|(i, w)| Some((i, w.as_ref()?.turn?)))
+            .min_by_key(|(_, turn)| *turn)?;
+        let w = self.slots.get_mut(i)?.as_mut()?;
+        let cmd = w.cmd.as_mut()?;
+        let wanted = cmd.wanted() as u64;
+        let request = cmd.request_mut()?;
+        if !self.flow.has_room(&request.load, wanted) {
             return None;
         }
-        self.slots.iter().flatten().map(|w| w.deadline).min()
+        self.flow.ask(&mut request.load, wanted);
+        w.asked = true;
+        w.turn = None;
+        self.turns = self.turns.saturating_sub(1);
+        u16::try_from(i).ok()
     }
 
     /// Gives all commands up.
@@ -115,6 +239,7 @@ impl Writes {
             }
         }
         self.active = 0;
+        self.turns = 0;
     }
 }
 
@@ -231,13 +356,14 @@ impl Ffp {
             request.numbered = numbered;
             request.r2ts = 0;
             request.drains = unsolicited;
+            request.load = Load::default();
         }
         match cmd.admit() {
             Admitted::WantsData(mut cmd) => {
                 if let Some(request) = cmd.request_mut() {
                     request.drains = false;
                 }
-                let wanted = u32::try_from(cmd.data().len()).unwrap_or(u32::MAX);
+                let wanted = u32::try_from(cmd.wanted()).unwrap_or(u32::MAX);
                 self.begin_write(head, pdu, Some(cmd), wanted)
             }
             Admitted::Ready(cmd) => {
@@ -264,6 +390,14 @@ impl Ffp {
         let deadline = self.data_deadline();
         let parameters = self.parameters;
         let mut cmd = cmd;
+        let flow = &mut self.writes.flow;
+        if let Some(request) = cmd.as_mut().and_then(|c| c.request_mut()) {
+            let unasked = match pdu.flags.last() {
+                true => pdu.data_len.bytes(),
+                false => parameters.first_burst,
+            };
+            request.load = flow.begin(unasked.min(wanted).into());
+        }
         let index = self.writes.insert(|index| {
             let mut write = Write::new(pdu, &parameters, index, wanted);
             if cmd.is_none() {
@@ -274,7 +408,10 @@ impl Ffp {
                 lun: pdu.lun,
                 cmd: cmd.take(),
                 write,
+                turn: None,
+                asked: false,
                 deadline,
+                put_off: 0,
                 held: None,
             }
         });
@@ -290,18 +427,55 @@ impl Ffp {
             Some(w) => w.write.immediate(),
             None => return Ok(Data::nothing(head)),
         };
-        let keep = place.keep as usize;
-        Ok(Data::new(
+        Ok(self.data_for(index, head, place))
+    }
+
+    // What is done with a PDU's data, whose place is known. Where there is no memory for it, the command fails.
+    fn data_for(&mut self, index: u16, head: &Head, place: Place) -> Data {
+        let (offset, keep) = (place.offset as usize, place.keep as usize);
+        let provided = keep == 0 || self.writes.provide(index, offset.saturating_add(keep));
+        if !provided {
+            self.refuse_write(index);
+        }
+        let octets = u64::from(head.data_len.bytes());
+        self.writes.octets = self.writes.octets.wrapping_add(octets);
+        if keep > 0 {
+            self.writes.heard = self.timers.now();
+        }
+        Data::new(
             To::Write(index),
             head,
-            place.offset as usize,
-            keep,
-        ))
+            offset,
+            if provided { keep } else { 0 },
+        )
+    }
+
+    // Answers a command with BUSY, once the data that is on its way has come; it is thrown away.
+    fn refuse_write(&mut self, index: u16) {
+        self.writes.leave_queue(index);
+        let Some(w) = self.writes.get(index) else {
+            return;
+        };
+        w.write.give_up();
+        if let Some(mut cmd) = w.cmd.take() {
+            if let Some(request) = cmd.request_mut() {
+                request.r2ts = w.write.r2ts().0;
+                request.drains = true;
+            }
+            if self.link.portal.throttle.allow() {
+                pr_warn!(
+                    "iscsi: session of {} at {}: no memory for its write data, answered with BUSY\n",
+                    self.initiator,
+                    self.link.peer
+                );
+            }
+            cmd.refuse(Status::Busy);
+        }
     }
 
     fn data_deadline(&self) -> u64 {
         let ms = match &self.session {
-            Some(s) => s.private().data_timeout_ms(),
+            Some(s) => s.private().data_timeout().0,
             None => 0,
         };
         self.timers.now().saturating_add(ms)
@@ -324,13 +498,9 @@ impl Ffp {
             return Ok(Data::nothing(head));
         };
         w.deadline = deadline;
+        w.put_off = 0;
         match w.write.data_out(pdu) {
-            Ok(place) => Ok(Data::new(
-                To::Write(index),
-                head,
-                place.offset as usize,
-                place.keep as usize,
-            )),
+            Ok(place) => Ok(self.data_for(index, head, place)),
             Err(wrong) => {
                 self.reject(bhs, &wrong)?;
                 Ok(Data::nothing(head))
@@ -344,25 +514,7 @@ impl Ffp {
             return Ok(());
         };
         if !w.write.complete() {
-            while let Some(w) = self.writes.get(index) {
-                let (itt, lun) = (w.itt, w.lun);
-                let Some(wanted) = w.write.next_r2t() else {
-                    break;
-                };
-                let mut bhs = [0; 48];
-                R2t {
-                    lun,
-                    itt,
-                    ttt: wanted.ttt,
-                    sn: self.window.with_stat_sn(self.stat.next()),
-                    r2t_sn: wanted.r2t_sn,
-                    offset: wanted.offset,
-                    length: wanted.length,
-                }
-                .emit(&mut bhs);
-                self.link.send(&bhs, &[])?;
-            }
-            return Ok(());
+            return self.ask(index);
         }
         let Some(w) = self.writes.remove(index) else {
             return Ok(());
@@ -381,6 +533,51 @@ impl Ffp {
         }
         if let Some(reply) = w.held {
             self.send_reply(reply)?;
+        }
+        Ok(())
+    }
+
+    // Sends the R2Ts of a command that there may be now.
+    fn ask(&mut self, index: u16) -> Result {
+        while let Some(w) = self.writes.get(index) {
+            if !w.write.wants_r2t() || !self.writes.may_ask(index) {
+                break;
+            }
+            let Some(w) = self.writes.get(index) else {
+                break;
+            };
+            let (itt, lun) = (w.itt, w.lun);
+            let Some(wanted) = w.write.next_r2t() else {
+                break;
+            };
+            let mut bhs = [0; 48];
+            R2t {
+                lun,
+                itt,
+                ttt: wanted.ttt,
+                sn: self.window.with_stat_sn(self.stat.next()),
+                r2t_sn: wanted.r2t_sn,
+                offset: wanted.offset,
+                length: wanted.length,
+            }
+            .emit(&mut bhs);
+            self.link.send(&bhs, &[])?;
+        }
+        Ok(())
+    }
+
+    /// Asks for the data of commands whose turn has come.
+    pub(super) fn ask_waiting(&mut self) -> Result {
+        while self.writes.turns > 0 {
+            let Some(index) = self.writes.take_turn() else {
+                break;
+            };
+            let deadline = self.data_deadline();
+            if let Some(w) = self.writes.get(index) {
+                w.deadline = deadline;
+            }
+            self.timers.watch(deadline);
+            self.ask(index)?;
         }
         Ok(())
     }

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How much memory initiators can make us hold.
+//!
+//! Nothing that an initiator announces costs memory; what it sends does. The bounds:
+//!
+//! | what | bound |
+//! | --- | --- |
+//! | sessions, with all that each has whatever it does: [`SEAT`] and [`SLOT`] for each command of its depth, [`FLOOR`] for data | an eighth of the machine's memory; the login that would exceed it is refused with status 0302 |
+//! | write data of all sessions, beyond what their seats hold | another eighth of the machine's memory |
+//! | write data that one session is asked for by R2T and has not been answered for | [`ASKED`]: further commands wait for their R2Ts, in order |
+//! | write data that one session has sent and has not been answered for, asked for or not | [`SESSION`] |
+//! | sessions of one initiator name with one portal group | [`crate::group::PER_INITIATOR`], status 0302 |
+//!
+//! Where data has come for which there is no room, its command is answered with BUSY (SAM-5 5.3.1) and the data thrown
+//! away. While more than half of what all sessions may have is in use, each of them is asked for the data of one command
+//! at a time. So a command that waits always waits for one of its own session that can go on: there is no deadlock.
+
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        Arc,
+    },
+};
+use lio_glue::system::memory_bytes;
+
+/// Bytes of a session without its commands: its thread, its socket's structures, what it receives into.
+pub(crate) const SEAT: u64 = 128 << 10;
+/// Bytes of each command that a session may have.
+pub(crate) const SLOT: u64 = 1 << 10;
+/// Bytes of write data for which a session asks nobody.
+pub(crate) const FLOOR: u64 = 256 << 10;
+/// Bytes of write data that a session is asked for at the same time. Its oldest command goes on in any case, so that
+/// this is no bound on the length of a command.
+pub(crate) const ASKED: u64 = 32 << 20;
+/// Bytes of write data that a session may hold, asked for or not.
+pub(crate) const SESSION: u64 = 64 << 20;
+
+/// Bytes that a session takes from the module's budget at once: the shared counter is written seldom.
+const STEP: u64 = 1 << 20;
+
+/// A number of bytes that may be in use.
+struct Pool {
+    limit: u64,
+    used: Atomic<u64>,
+}
+
+impl Pool {
+    fn take(&self, bytes: u64) -> bool {
+        let before = self.used.fetch_add(bytes, Relaxed);
+        let fits = before
+            .checked_add(bytes)
+            .is_some_and(|after| after <= self.limit);
+        if !fits {
+            self.give(bytes);
+        }
+        fits
+    }
+
+    fn give(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Relaxed);
+    }
+}
+
+/// The module's memory for initiators.
+pub(crate) struct Budget {
+    seats: Pool,
+    data: Pool,
+}
+
+impl Budget {
+    /// That of this machine.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub(crate) fn new() -> Result<Arc<Self>> {
+        let limit = memory_bytes() / 8;
+        let pool = || Pool {
+            limit,
+            used: Atomic::new(0),
+        };
+        Ok(Arc::new(
+            Budget {
+                seats: pool(),
+                data: pool(),
+            },
+            GFP_KERNEL,
+        )?)
+    }
+
+    /// Takes the memory of a session with `depth` commands, if there is so much.
+    pub(crate) fn seat(self: &Arc<Self>, depth: u32) -> Option<Seat> {
+        let bytes = SLOT
+            .saturating_mul(depth.into())
+            .saturating_add(SEAT)
+            .saturating_add(FLOOR);
+        self.seats.take(bytes).then(|| Seat {
+            budget: self.clone(),
+            bytes,
+        })
+    }
+}
+
+/// The memory of a session; it goes back when this is dropped.
+pub(crate) struct Seat {
+    budget: Arc<Budget>,
+    bytes: u64,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.budget.seats.give(self.bytes);
+    }
+}
+
+/// The write data that a session holds. Its thread alone counts here; what is counted goes back when this is dropped.
+pub(crate) struct Account {
+    budget: Arc<Budget>,
+    used: u64,
+    // Bytes taken from the module's budget.
+    taken: u64,
+}
+
+impl Account {
+    pub(crate) fn new(budget: &Arc<Budget>) -> Self {
+        Account {
+            budget: budget.clone(),
+            used: 0,
+            taken: 0,
+        }
+    }
+
+    /// Whether memory is short, and no more to be asked for than must be.
+    pub(crate) fn is_scarce(&self) -> bool {
+        self.budget.data.used.load(Relaxed) > self.budget.data.limit / 2
+    }
+
+    /// Takes `bytes`, if there are so many.
+    pub(crate) fn take(&mut self, bytes: u64) -> bool {
+        let used = self.used.saturating_add(bytes);
+        let lack = used.saturating_sub(self.taken.saturating_add(FLOOR));
+        if used > SESSION || (lack > 0 && !self.take_more(lack)) {
+            return false;
+        }
+        self.used = used;
+        true
+    }
+
+    fn take_more(&mut self, lack: u64) -> bool {
+        let steps = lack.next_multiple_of(STEP);
+        let got = if self.budget.data.take(steps) {
+            steps
+        } else if self.budget.data.take(lack) {
+            lack
+        } else {
+            return false;
+        };
+        self.taken = self.taken.saturating_add(got);
+        true
+    }
+
+    /// Gives `bytes` back.
+    pub(crate) fn give(&mut self, bytes: u64) {
+        self.used = self.used.saturating_sub(bytes);
+        if self.taken == 0 {
+            return;
+        }
+        // An idle session keeps nothing; a busy one a step, so that it need not take that again with the next command.
+        let keep = match self.used {
+            0..=FLOOR => 0,
+            n => n.saturating_add(STEP),
+        };
+        let spare = self.taken.saturating_sub(keep);
+        if spare >= STEP || keep == 0 {
+            self.budget.data.give(spare);
+            self.taken = self.taken.saturating_sub(spare);
+        }
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.budget.data.give(self.taken);
+    }
+}

@@ -1,0 +1,151 @@
+"""Connections without a normal session are bounded in number and time, by address and by IPv6 network; whoever takes all that
+he can get keeps nobody else out."""
+# vm: --timeout 900
+import contextlib
+import resource
+import socket
+import time
+
+import initiator
+import lio
+import pytest
+
+pytestmark = pytest.mark.skipif(lio.STOCK, reason="the bounds are ours")
+MINE, OTHERS = "fd00:1:1:1", "fd00:1:1:2"
+
+
+@pytest.fixture(scope="module")
+def target():
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+    lio.run("ip", "link", "set", "lo", "up")
+    for i in range(1, 18):
+        lio.run("ip", "address", "add", f"{MINE}::{i:x}/64", "dev", "lo", "nodad")
+    lio.run("ip", "address", "add", f"{OTHERS}::1/64", "dev", "lo", "nodad")
+    t = lio.IscsiTarget(lio.ramdisk(), portals=("127.0.0.1:3260", f"[{OTHERS}::1]:3260"))
+    yield t
+    lio.clear()
+
+
+@pytest.fixture(autouse=True)
+def tidy(klog):
+    """The target stays."""
+    yield
+
+
+def connect(source, to):
+    """A connection from an address, None if it is refused."""
+    s = socket.socket(socket.AF_INET6 if ":" in source else socket.AF_INET)
+    s.bind((source, 0))
+    s.settimeout(5)
+    try:
+        s.connect((to, 3260))
+        return s
+    except OSError:
+        s.close()
+
+
+def is_open(s):
+    s.setblocking(False)
+    try:
+        return s.recv(1) != b""
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+def login_from(source, target):
+    """An honest login from an address; gives how many seconds it took."""
+    start = time.monotonic()
+    to = f"{OTHERS}::1" if ":" in source else "127.0.0.1"
+    with contextlib.closing(connect(source, to)) as s, initiator.Connection.of(s) as c:
+        c.login(target.iqn, isid=b"\x80\0\0\0\7\7")
+        assert c.scsi(bytes(6))[0] in (0, 2)
+        c.logout()
+    return time.monotonic() - start
+
+
+def test_an_ipv6_network(target):
+    """640 connections from 16 addresses of one /64, which send nothing: 192 of them are let in."""
+    idle = [connect(f"{MINE}::{2 + i % 16:x}", f"{OTHERS}::1") for i in range(640)]
+    try:
+        lio.wait_for(lambda: sum(s is not None and is_open(s) for s in idle) <= 192, 10)
+        for source in (f"{OTHERS}::1", "127.0.0.1", "127.0.0.8"):
+            took = login_from(source, target)
+            print(f"{source} was served in {took:.2f} s")
+    finally:
+        for s in idle:
+            if s:
+                s.close()
+    lio.wait_for(lambda: login_from(f"{MINE}::1", target))
+
+
+def test_an_address(target):
+    """One address takes 64 places and leaves the rest of its network's to others."""
+    idle = [connect(f"{MINE}::2", f"{OTHERS}::1") for _ in range(250)]
+    try:
+        lio.wait_for(lambda: sum(s is not None and is_open(s) for s in idle) <= 64, 10)
+        login_from(f"{MINE}::1", target)
+    finally:
+        for s in idle:
+            if s:
+                s.close()
+
+
+def test_discovery_sessions_and_slow_logins(target):
+    """16 discovery sessions of one address, which go on pinging: they keep no login out, and end after 30 seconds. A login
+    that comes byte by byte ends, too."""
+    slow = connect("127.0.0.9", "127.0.0.1")
+    text = initiator.Connection.of(slow).login_pdu(bytes(4096), padding=True)
+    begin = time.monotonic()
+    slow_end = None
+    with contextlib.ExitStack() as stack:
+        found = []
+        for _ in range(80):
+            c = stack.enter_context(initiator.Connection.of(connect("127.0.0.9", "127.0.0.1")))
+            answer = c.login(check=False)
+            assert answer.login_status in (0, 0x0302)
+            if answer.login_status == 0:
+                found.append(c)
+            else:
+                c.close()
+        assert len(found) == 16
+        login_from("127.0.0.9", target)
+        login_from("127.0.0.1", target)
+        assert target.iqn in found[0].text_request({"SendTargets": "All"}).data.decode()
+        ended, n = {}, 0
+        while len(ended) < 16 or slow_end is None:
+            now = time.monotonic() - begin
+            assert now < 60, f"{16 - len(ended)} discovery sessions go on, the slow login {'has ended' if slow_end else 'too'}"
+            for i, c in enumerate(found):
+                if i not in ended and not c.ping():
+                    ended[i] = now
+            if slow_end is None:
+                with contextlib.suppress(OSError):
+                    slow.send(text[n : n + 1])
+                n += 1
+                if not is_open(slow):
+                    slow_end = now
+            time.sleep(0.3)
+        print(f"discovery sessions ended after {min(ended.values()):.0f} to {max(ended.values()):.0f} s, the login after {slow_end:.0f} s")
+        assert min(ended.values()) > 20
+
+        def in_again():
+            """a discovery session has a place again"""
+            with initiator.Connection.of(connect("127.0.0.9", "127.0.0.1")) as c:
+                return c.login(check=False).login_status == 0
+
+        lio.wait_for(in_again)
+    slow.close()
+
+
+@pytest.mark.parametrize("key", ["HeaderDigest", "DataDigest"])
+def test_digests_are_not_there_yet(target, key):
+    """RFC 7143, 6.2: None is chosen from a list that has it; a list without it is refused, not ignored."""
+    for offer in ("CRC32C,None", "None,CRC32C", "None"):
+        with initiator.Connection() as c:
+            c.login(target.iqn, keys={key: offer})
+            assert c.keys[key] == "None"
+    with initiator.Connection() as c:
+        answer = c.login(target.iqn, keys={key: "CRC32C"}, check=False)
+        assert answer.login_status == 0x0200 or answer.text[key] == "Reject"
