@@ -1,6 +1,7 @@
 """Deleting and disabling everything at random, and rmmod attempts, while fio runs and initiators come and go: nothing hangs,
 nothing is leaked. 15 rounds in `make check`; `make check-teardown` makes 200 (LIO_RS_ARGS="rounds=N seed=N")."""
 # vm: --timeout 1800
+import json
 import os
 import random
 import re
@@ -9,6 +10,7 @@ import threading
 import time
 
 import initiator
+import leaks
 import lio
 
 ARGS = dict(re.findall(r"(\w+)=(\d+)", os.environ.get("LIO_RS_ARGS", "")))
@@ -18,6 +20,7 @@ GUARD = 60  # seconds: no operation may take longer; a guard against hangs, no m
 A, B = "iqn.2003-01.org.example:acl", "iqn.2003-01.org.example:demo"
 PYTHON = "iqn.2024-01.org.example:python"
 ME = lio.initiator_name()
+PLUGINS = {"fileio": "target_core_file", "iblock": "target_core_iblock"}
 
 
 class World:
@@ -132,6 +135,9 @@ class World:
 
     def loop_target(self):
         self.loop.delete()
+        if self.rng.random() < 0.5:
+            (lio.CFS / "loopback").rmdir()
+            unload("tcm_loop")
         yield
         self.make_loop()
 
@@ -155,6 +161,8 @@ class World:
         remove_lun(self.acl_target, n)
         remove_lun(self.demo_target, n)
         s.delete()
+        if kind in PLUGINS and self.rng.random() < 0.5:
+            unload(PLUGINS[kind])
         yield
         self.make_store(kind)
         s = self.stores[kind]
@@ -172,6 +180,11 @@ class World:
 
     ACTIONS = [loop_lun, loop_lun, iscsi_lun, iscsi_lun, mapped_lun, mapped_lun, write_protect, acl, acl, disable, disable, portal, tpg,
                target, loop_target, nexus, store, store, rmmod]
+
+
+def unload(module):
+    """What nobody uses any more can go, soon."""
+    lio.wait_for(lambda: lio.run("rmmod", module, check=False).returncode == 0, GUARD)
 
 
 def remove_mapped(m):
@@ -196,26 +209,31 @@ class Load(threading.Thread):
 
     def __init__(self, stop, what):
         super().__init__(daemon=True)
-        self.stopped, self.what, self.done, self.failed = stop, what, 0, 0
+        self.stopped, self.what, self.done, self.failed, self.moved = stop, what, 0, 0, 0
         self.start()
 
     def run(self):
         while not self.stopped.is_set():
             try:
-                self.what()
+                self.what(self)
                 self.done += 1
             except Exception:  # what it works on vanishes under it: that is the point
                 self.failed += 1
                 time.sleep(0.1)
 
+    def __str__(self):
+        return f"{self.done} done, {self.failed} failed, {self.moved >> 20} MiB"
+
 
 def fio_on(find):
-    def go():
+    def go(load):
         dev = find()
         assert dev
-        p = subprocess.run(["fio", "--name=l", f"--filename={dev}", "--direct=1", "--ioengine=libaio", "--rw=randrw", "--bsrange=4k-64k",
-                            "--iodepth=16", "--runtime=4", "--time_based", "--size=8m"], stdout=subprocess.DEVNULL,
-                           stderr=subprocess.DEVNULL, timeout=180)
+        p = subprocess.run(["fio", "--output-format=json", "--name=l", f"--filename={dev}", "--direct=1", "--ioengine=libaio",
+                            "--rw=randrw", "--bsrange=4k-64k", "--iodepth=16", "--runtime=4", "--time_based", "--size=8m"],
+                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=180, text=True)
+        job = json.loads(p.stdout[p.stdout.index("{") :])["jobs"][0]
+        load.moved += job["read"]["io_bytes"] + job["write"]["io_bytes"]
         assert p.returncode == 0
     return go
 
@@ -224,13 +242,14 @@ def initiator_on(iqn, portal, isid):
     """A login, reads and writes with some left unanswered, and the end by logout, close or reset."""
     rng = random.Random(isid)
 
-    def go():
+    def go(load):
         with initiator.Connection(portal, timeout=15) as c:
             c.login(iqn, name=PYTHON, isid=b"\x80\0\0\0\2" + bytes([isid]))
             for _ in range(rng.randrange(1, 30)):
                 lun = rng.randrange(3)
                 c.scsi(bytes.fromhex("2a000000000000000800"), write=bytes(4096), lun=lun)
-                c.scsi(bytes.fromhex("28000000000000000800"), read=4096, lun=lun)
+                _, got, _ = c.scsi(bytes.fromhex("28000000000000000800"), read=4096, lun=lun)
+                load.moved += 2 * len(got)
             end = rng.randrange(4)
             if end == 0:
                 c.logout()
@@ -244,25 +263,14 @@ def initiator_on(iqn, portal, isid):
     return go
 
 
-def memory():
-    """What the kernel holds that is not cache, in KiB."""
-    lio.run("sync")
-    lio.write("/proc/sys/vm/drop_caches", 3)
-    time.sleep(1.5)  # RCU, and what is freed by work items
-    m = dict(re.findall(r"^(\w+).*?(\d+)", lio.read("/proc/meminfo"), re.M))
-    m = {k: int(v) for k, v in m.items()}
-    held = m["MemTotal"] - m["MemFree"] - m["Buffers"] - m["Cached"] - m["SReclaimable"] - m["AnonPages"]
-    return {"SUnreclaim": m["SUnreclaim"], "Percpu": m["Percpu"], "KernelStack": m["KernelStack"], "held": held}
-
-
-def slabs():
-    """Live objects of the slab caches whose names tell that they are the target's."""
-    out = {}
-    for line in lio.read("/proc/slabinfo").splitlines():
-        name, *numbers = line.split()
-        if re.search(r"lio|target|iscsi|se_|tcm|lun|pr_reg|alua|configfs", name):
-            out[name] = int(numbers[0])
-    return out
+def actions(n, rng):
+    """`n` actions, each as often as it is in the list."""
+    bag = []
+    for _ in range(n):
+        if not bag:
+            bag = World.ACTIONS[:]
+            rng.shuffle(bag)
+        yield bag.pop()
 
 
 def rounds(n, rng, log):
@@ -282,10 +290,8 @@ def rounds(n, rng, log):
              Load(stop, initiator_on(B, "[::1]:3261", 3))]
     slowest = (0, "")
     try:
-        for i in range(n):
-            action = rng.choice(World.ACTIONS)
-            for step, part in enumerate(steps(action(world))):
-                took = part
+        for i, action in enumerate(actions(n, rng)):
+            for step, took in enumerate(steps(action(world))):
                 slowest = max(slowest, (took, f"round {i} {action.__name__} step {step}"))
                 log(f"round {i}: {action.__name__}{' back' if step else ''}: {took:.2f} s")
                 assert took < GUARD, f"round {i}: {action.__name__} took {took:.1f} s"
@@ -295,54 +301,57 @@ def rounds(n, rng, log):
         for load in loads:
             load.join(GUARD * 4)
     assert not any(load.is_alive() for load in loads), "I/O hangs"
-    print(f"slowest: {slowest[1]}, {slowest[0]:.2f} s; done and failed: {[(x.done, x.failed) for x in loads]}")
+    print(f"slowest: {slowest[1]}, {slowest[0]:.2f} s")
+    for what, load in zip(("fio on loopback", "fio on open-iscsi", "own initiator", "own initiator", "own initiator, IPv6"), loads):
+        print(f"{what}: {load}")
     return loads
 
 
 def steps(generator):
-    """How long each part of an action takes."""
+    """How long each part of an action takes. The kernel's log shows where one hangs."""
     while True:
         start = time.monotonic()
+        watchdog = threading.Timer(GUARD, lio.write, ("/proc/sysrq-trigger", "w"))
+        watchdog.start()
         try:
             next(generator)
         except StopIteration:
             yield time.monotonic() - start
             return
+        finally:
+            watchdog.cancel()
         yield time.monotonic() - start
 
 
-def everything_off():
+def everything_off(empty):
+    """Deletes all, unloads all. `empty`: leaks.nodes() of an empty tree."""
     start = time.monotonic()
     lio.run("iscsiadm", "-m", "node", "--logout", check=False, timeout=120)
     lio.run("iscsiadm", "-m", "node", "-o", "delete", check=False)
     lio.clear()
+    assert leaks.nodes() == empty, "configfs directories are left"
     for m in lio.MODULES:
         if m in lio.loaded():
-            lio.wait_for(lambda: lio.run("rmmod", m, check=False).returncode == 0, 20)
+            unload(m)
     assert not {m for m in lio.MODULES if m in lio.loaded()}
     assert time.monotonic() - start < 3 * GUARD
 
 
 def test_random_teardown_under_io():
-    print(f"seed={SEED} rounds={ROUNDS}")
-    lines = []
-
     def log(line):
+        print(line)
         with open("/dev/kmsg", "w") as f:
             f.write(f"teardown: {line}\n")
-        lines.append(line)
 
+    log(f"seed={SEED} rounds={ROUNDS}")
     lio.start_iscsid()
-    rounds(2, random.Random(1), log)  # what is allocated once and stays
-    everything_off()
-    before, slabs_before = memory(), slabs()
+    empty = leaks.nodes()
+    # What is allocated once and stays: in a long run, by each action.
+    long = ROUNDS >= 50
+    rounds(len(World.ACTIONS) if long else 2, random.Random(1), log)
+    everything_off(empty)
+    before = leaks.Held()
     loads = rounds(ROUNDS, random.Random(SEED), log)
-    everything_off()
-    after, slabs_after = memory(), slabs()
-    print(f"before {before}\nafter  {after}")
-    assert all(load.done for load in loads[:1] + loads[2:]), "there was no I/O"
-    noise = {"SUnreclaim": 3000, "Percpu": 400, "KernelStack": 400, "held": 16000}
-    grown = {k: after[k] - before[k] for k in noise if after[k] - before[k] > noise[k]}
-    assert not grown, f"more is held than before, in KiB: {grown}"
-    left = {k: (slabs_before.get(k, 0), v) for k, v in slabs_after.items() if v > slabs_before.get(k, 0) + 64}
-    assert not left, f"objects are left: {left}"
+    assert all(load.moved for load in loads), "there was no I/O"
+    everything_off(empty)
+    leaks.check(before, objects=16 if long else 64)

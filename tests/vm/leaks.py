@@ -1,0 +1,116 @@
+"""What the kernel holds: taken before and after something, the two must be alike. Shows every slab cache, vmalloc's callers,
+pages that nothing accounts for, kernel threads, sockets, and the references to modules."""
+import collections
+import contextlib
+import os
+import re
+import time
+from pathlib import Path
+
+import lio
+
+# How many objects more there may be: a kernel that does nothing has some, too.
+SLACK = {"slabs": 16, "vmalloc": 0, "threads": 0, "sockets": 2, "memory": 512, "modules": 0}
+# Caches of the file system and of processes, connections that TCP remembers for a minute, a processor's spare stacks.
+LOOSE = {"slabs: dentry": 2000, "slabs: lsm_inode_cache": 2000, "slabs: radix_tree_node": 200, "slabs: kernfs_node_cache": 200,
+         "slabs: vm_area_struct": 200, "slabs: anon_vma": 200, "slabs: anon_vma_chain": 200, "slabs: maple_node": 200,
+         "slabs: eventpoll_epi": 200, "slabs: tw_sock_TCP": 1000, "slabs: tw_sock_TCPv6": 1000, "vmalloc: kernel_clone": 8}
+
+
+def settle():
+    """Has the kernel give back all that it holds for speed alone."""
+    for _ in range(2):
+        lio.run("sync")
+        lio.write("/proc/sys/vm/drop_caches", 3)
+        time.sleep(1.5)  # RCU, and what is freed by work items
+    lio.write("/proc/sys/vm/compact_memory", 1)  # drains the processors' lists of free pages
+    for cache in Path("/sys/kernel/slab").iterdir():
+        if not cache.is_symlink():  # that is an alias
+            lio.write(cache / "shrink", 1)
+
+
+class Held:
+    """A look at what is held now."""
+
+    def __init__(self):
+        settle()
+        self.slabs = slabs()
+        self.vmalloc = vmalloc()
+        self.memory = memory()
+        self.threads = threads()
+        self.sockets = sockets()
+        self.modules = {line.split()[0]: int(line.split()[2]) for line in lio.read("/proc/modules").splitlines()}
+
+    def more_than(self, before):
+        """What there is more of than `before`, beyond the slack or not: {what: (before, now)}."""
+        return {what: (old, new) for what, old, new in self.pairs(before) if new > old}
+
+    def pairs(self, before):
+        for kind in SLACK:
+            now, then = getattr(self, kind), getattr(before, kind)
+            for name, new in now.items():
+                yield f"{kind}: {name}", then.get(name, 0), new
+
+
+def check(before, objects=SLACK["slabs"]):
+    """Fails when more is held than `before`; `objects`: how many more a slab cache may have."""
+    grown = Held().more_than(before)
+    print("more than before: " + ", ".join(f"{what} {old} -> {new}" for what, (old, new) in sorted(grown.items())))
+    leaked = {what: (old, new) for what, (old, new) in grown.items() if new - old > slack(what, objects)}
+    assert not leaked, f"leaked (before, now): {leaked}"
+
+
+def slack(what, objects):
+    kind = what.partition(":")[0]
+    return LOOSE.get(what, objects if kind == "slabs" else SLACK[kind])
+
+
+def slabs():
+    """Objects in use by cache."""
+    lines = lio.read("/proc/slabinfo").splitlines()[2:]
+    return {line.split()[0]: int(line.split()[1]) for line in lines}
+
+
+def vmalloc():
+    """Areas by who asked for them."""
+    callers = collections.Counter()
+    for line in lio.read("/proc/vmallocinfo").splitlines():
+        callers[line.split()[2].partition("+")[0]] += 1
+    return dict(callers)
+
+
+def memory():
+    """KiB that nothing accounts for, since they were taken as pages, as data buffers are; and what processors have of their own."""
+    m = {k: int(v) for k, v in re.findall(r"^([\w()]+): +(\d+)", lio.read("/proc/meminfo"), re.M)}
+    kinds = ["MemFree", "Buffers", "Cached", "SwapCached", "AnonPages", "Slab", "KernelStack", "PageTables", "VmallocUsed", "Percpu"]
+    # Free pages that a processor keeps are not in MemFree.
+    kept = sum(map(int, re.findall(r"^ +count: +(\d+)", lio.read("/proc/zoneinfo"), re.M))) * 4
+    return {"pages": m["MemTotal"] - kept - sum(m.get(k, 0) for k in kinds), "per processor": m["Percpu"]}
+
+
+def threads():
+    """Kernel threads by name, without the workers that come and go."""
+    names = collections.Counter()
+    for p in Path("/proc").glob("[0-9]*"):
+        try:
+            os.readlink(p / "exe")  # a kernel thread has none
+        except (FileNotFoundError, ProcessLookupError):
+            with contextlib.suppress(OSError):
+                names[lio.read(p / "comm")] += 1
+    return {name: n for name, n in names.items() if not name.startswith("kworker")}
+
+
+def sockets():
+    """Sockets in use, and TCP's without a file."""
+    text = lio.read("/proc/net/sockstat") + lio.read("/proc/net/sockstat6")
+    return {"used": int(re.search(r"sockets: used (\d+)", text)[1]), "orphans": int(re.search(r"orphan (\d+)", text)[1])}
+
+
+def nodes():
+    """The configfs directories of our modules that are alive, also those that have left the tree."""
+    if lio.STOCK:
+        return None
+    lio.modprobe("lio_configfs_test")
+    n = int(lio.read("/sys/kernel/config/lio_test/live").split()[0])
+    lio.run("rmmod", "lio_configfs_test")
+    return n
