@@ -2,6 +2,7 @@
 administrator would do it, so that each test runs on the C modules as well."""
 import contextlib
 import errno
+import json
 import os
 import re
 import shutil
@@ -364,15 +365,19 @@ def sg_raw(dev, cdb, read_len=0, data=None):
 
 def fio(dev, seconds=5, check=True, timeout=None, **options):
     """Runs fio on a disk with direct I/O; option names as in a job file, with _ for -. Gives its parsed JSON."""
-    import json
-
     o = {"ioengine": "libaio", "direct": 1, "rw": "randrw", "bs": "4k", "iodepth": 8, "runtime": seconds,
          "time_based": 1, "filename": dev, "name": "job", "group_reporting": 1}
     o.update(options)
-    p = run("fio", "--output-format=json", *[f"--{k}={v}" for k, v in o.items() if v is not None],
-            check=check, timeout=timeout or seconds + 120)
-    start = p.stdout.find("{")
-    return json.loads(p.stdout[start:]) if start >= 0 else {}
+    return fio_json(*[f"--{k}={v}" for k, v in o.items() if v is not None], check=check, timeout=timeout or seconds + 120)
+
+
+def fio_json(*args, check=True, timeout):
+    """Runs fio with these arguments. Gives its parsed JSON; prints what it complains of."""
+    p = run("fio", "--output-format=json", *args, check=check, timeout=timeout)
+    said, brace, results = p.stdout.partition("{\n")
+    if p.returncode:
+        print(said)
+    return json.JSONDecoder().raw_decode(brace + results)[0] if brace else {}
 
 
 def blocks(dev):
