@@ -11,8 +11,9 @@ BUILD_TREE=/opt/lio/build   # the kernel build tree with Rust metadata, inside t
 die() { echo "lio-rs: $*" >&2; exit 1; }
 say() { echo "lio-rs: $*" >&2; }
 
+need_root() { [ "$(id -u)" = 0 ] || die "this needs root: it makes a Debian 13 root file system and chroots into it"; }
 need_machine() {
-	[ "$(id -u)" = 0 ] || die "this needs root: it makes a Debian 13 root file system and chroots into it"
+	need_root
 	[ "$(uname -m)" = x86_64 ] || die "only x86-64 machines are supported, this one is $(uname -m)"
 	local id=unknown version=0
 	[ -r /etc/os-release ] && { id=$(. /etc/os-release; echo "$ID"); version=$(. /etc/os-release; echo "${VERSION_ID:-0}"); }
@@ -25,6 +26,7 @@ need_machine() {
 # in_root [--dir DIR]... -- CMD...: runs CMD in the root, in mount and PID namespaces of its own, with the
 # checkout, each DIR and each file (--file F) at the same path, and in the checkout's folder if there is no other.
 in_root() {
+	need_root
 	local dirs=("$TOP")
 	while [ "${1-}" != -- ]; do dirs+=("$2"); shift 2; done
 	shift
