@@ -52,11 +52,15 @@ def main():
             "root_module": os.path.abspath(path + ".rs"),
             "is_workspace_member": True,
             "is_proc_macro": False,
-            "deps": base + [{"crate": index[b], "name": b} for b in map(os.path.basename, deps) if b in index],
+            # A dependency that is not declared above it is an error of Kbuild's, and says so by its name.
+            "deps": base + [{"crate": index[b], "name": b} for b in map(os.path.basename, deps)],
             "cfg": like["cfg"] + ["MODULE"],
             "edition": "2021",
             "env": dict(like.get("env", {}), RUST_MODFILE="rust-analyzer", LIO_OUT=os.getcwd()),
         })
+    lost = [c["root_module"] for c in crates if not os.path.exists(c["root_module"].removeprefix(root))]
+    if lost:
+        sys.exit(f"rust-project.json would name files that are not there: {lost}")
     json.dump(project, sys.stdout, indent=1)
 
 
