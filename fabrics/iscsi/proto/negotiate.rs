@@ -17,7 +17,8 @@ pub struct Config {
     pub initial_r2t: bool,
     /// ImmediateData
     pub immediate_data: bool,
-    /// MaxRecvDataSegmentLength: what this target takes in one PDU, in bytes.
+    /// MaxRecvDataSegmentLength: what this target takes in one PDU, in bytes. 8192, the default, stands for as much as
+    /// it sends: see [`Config::declared`].
     pub max_recv: u32,
     /// MaxXmitDataSegmentLength: what this target sends in one PDU at most, whatever the initiator takes, in bytes.
     pub max_xmit: u32,
@@ -33,13 +34,31 @@ pub struct Config {
     pub max_outstanding_r2t: u16,
 }
 
+/// What a connection begins with, and `param/MaxRecvDataSegmentLength` too: 13.12.
+const DEFAULT_SEGMENT: u32 = 8_192;
+
+impl Config {
+    /// What this target declares as its MaxRecvDataSegmentLength, in bytes.
+    ///
+    /// The stock modules always declare their MaxXmitDataSegmentLength. Where nobody has said otherwise, initiators get to
+    /// hear the same here: in pieces of 8 KiB, writes would be slower by a third.
+    #[must_use]
+    pub fn declared(&self) -> u32 {
+        let length = match self.max_recv {
+            DEFAULT_SEGMENT => self.max_xmit.max(DEFAULT_SEGMENT),
+            set => set,
+        };
+        length.clamp(512, 0x00ff_ffff)
+    }
+}
+
 impl Default for Config {
     /// What the stock modules' `param/` reads before anyone writes to it.
     fn default() -> Self {
         Config {
             initial_r2t: true,
             immediate_data: true,
-            max_recv: 8_192,
+            max_recv: DEFAULT_SEGMENT,
             max_xmit: 262_144,
             max_burst: 262_144,
             first_burst: 65_536,
@@ -81,8 +100,8 @@ impl Default for Parameters {
         Parameters {
             initial_r2t: true,
             immediate_data: true,
-            max_recv: 8_192,
-            max_xmit: 8_192,
+            max_recv: DEFAULT_SEGMENT,
+            max_xmit: DEFAULT_SEGMENT,
             max_burst: 262_144,
             first_burst: 65_536,
             time2wait: 2,
@@ -168,7 +187,7 @@ impl Negotiation {
             config,
             discovery,
             result: Parameters::default(),
-            peer_recv: 8_192,
+            peer_recv: DEFAULT_SEGMENT,
             seen: 0,
             offered: 0,
             answered: 0,
@@ -328,7 +347,7 @@ impl Negotiation {
     /// [`Failure::Full`]
     pub fn volunteer(&mut self, leaving: bool, out: &mut Writer<'_>) -> Result<(), Failure> {
         if !self.declared {
-            self.result.max_recv = self.config.max_recv.clamp(512, 0x00ff_ffff);
+            self.result.max_recv = self.config.declared();
             out.number(Id::MaxRecvDataSegmentLength.name(), self.result.max_recv)?;
             self.declared = true;
         }

@@ -651,3 +651,17 @@ fn mutated_logins_end() {
     }
     assert!(ends[1] > 1_000 && ends[2] > 1_000, "{ends:?}");
 }
+
+#[test]
+fn as_much_is_taken_as_is_sent_unless_said_otherwise() {
+    let mut config = Config::default();
+    assert_eq!(config.declared(), 262_144);
+    config.max_xmit = 32_768;
+    assert_eq!(config.declared(), 32_768);
+    config.max_xmit = 512;
+    assert_eq!(config.declared(), 8_192);
+    config.max_recv = 16_384;
+    assert_eq!(config.declared(), 16_384);
+    config.max_recv = 1;
+    assert_eq!(config.declared(), 512);
+}
