@@ -13,8 +13,8 @@ use crate::sys;
 use core::ptr::NonNull;
 use kernel::{bindings, error::code::*, page::PAGE_SIZE, prelude::*};
 
-/// The largest order of pages that [`Buffer::alloc`] tries: what the page allocator still caches per CPU.
-const MAX_ORDER: u32 = 3;
+/// The largest order of pages that [`Buffer::alloc`] tries.
+const MAX_ORDER: u32 = sys::LIO_PAGE_MAX_ORDER;
 /// Segments that a buffer holds without an allocation of their own: 256 KiB of engine pages.
 const INLINE: usize = 8;
 
@@ -36,6 +36,15 @@ impl PageRef {
         NonNull::new(unsafe { sys::lio_page_alloc(order, zero, false) })
             .map(Self)
             .ok_or(ENOMEM)
+    }
+
+    // As `alloc` without zeroing; perhaps a page that an earlier command had, with what it left there.
+    fn reuse(order: u32) -> Result<Self> {
+        // SAFETY: Looks into the pool of this CPU; no conditions.
+        match NonNull::new(unsafe { sys::lio_page_reuse(order) }) {
+            Some(page) => Ok(Self(page)),
+            None => Self::alloc(order, false),
+        }
     }
 
     /// Takes over a reference from C.
@@ -142,10 +151,51 @@ impl Seg {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Holds {
+    /// Each segment owns a page reference, and its page is one of the engine's own.
+    Own,
     /// Each segment owns a page reference.
     Refs,
     /// The memory is somebody else's, who guarantees it.
     Nothing,
+}
+
+impl Holds {
+    /// Drops the reference that a segment has, if it has one.
+    ///
+    /// # Safety
+    /// `seg` is of a buffer that holds `self`, and is not used after this.
+    unsafe fn release(self, seg: Seg) {
+        match self {
+            // SAFETY: The segment owns the reference; the page came from `lio_page_alloc` or `lio_page_reuse`.
+            Holds::Own => unsafe { sys::lio_page_retire(seg.0.bv_page) },
+            // SAFETY: The segment owns the reference.
+            Holds::Refs => unsafe { sys::lio_page_put(seg.0.bv_page) },
+            Holds::Nothing => {}
+        }
+    }
+}
+
+/// The pages that were kept for reuse go back. Until this is dropped, buffers may be used; after that, none may be.
+pub struct Pool(());
+
+impl Pool {
+    /// For the module that this crate is part of, once.
+    pub fn new() -> Self {
+        Pool(())
+    }
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        // SAFETY: The pools' pages are theirs. Buffers that are dropped later would leak pages, no more.
+        unsafe { sys::lio_pages_release() }
+    }
 }
 
 /// What keeps borrowed memory valid: ends when the buffer is cleared or dropped, in any context.
@@ -228,7 +278,7 @@ impl Buffer {
     /// # Errors
     /// `ENOMEM`, with some of the bytes added perhaps; `EINVAL` if the memory is the fabric's own.
     pub fn extend_to(&mut self, len: usize) -> Result {
-        if self.holds != Holds::Refs {
+        if self.holds == Holds::Nothing {
             return Err(EINVAL);
         }
         self.grow(len.saturating_sub(self.len), false)
@@ -248,6 +298,9 @@ impl Buffer {
     }
 
     fn grow(&mut self, len: usize, zero: bool) -> Result {
+        if self.count == 0 {
+            self.holds = Holds::Own;
+        }
         let mut left = len;
         while left > 0 {
             let pages = left.div_ceil(PAGE_SIZE);
@@ -256,7 +309,12 @@ impl Buffer {
                 .saturating_sub(pages.leading_zeros())
                 .min(MAX_ORDER);
             let page = loop {
-                match PageRef::alloc(order, zero) {
+                let page = if zero {
+                    PageRef::alloc(order, true)
+                } else {
+                    PageRef::reuse(order)
+                };
+                match page {
                     Ok(p) => break p,
                     Err(e) if order == 0 => return Err(e),
                     Err(_) => order = order.saturating_sub(1),
@@ -276,9 +334,10 @@ impl Buffer {
     /// `ENOMEM`.
     pub fn push(&mut self, page: PageRef, off: usize, len: usize) -> Result {
         in_page(off, len)?;
-        if self.holds != Holds::Refs {
+        if self.holds == Holds::Nothing {
             return Err(EINVAL);
         }
+        self.holds = Holds::Refs;
         self.push_raw(page, off as u32, len as u32)
     }
 
@@ -368,10 +427,8 @@ impl Buffer {
             }
             self.count = last;
             self.len -= gone.len();
-            if holds == Holds::Refs {
-                // SAFETY: The segment owned this reference, and is out of the list now.
-                unsafe { sys::lio_page_put(gone.0.bv_page) };
-            }
+            // SAFETY: The segment is out of the list now.
+            unsafe { holds.release(gone) };
         }
     }
 
@@ -382,11 +439,9 @@ impl Buffer {
 
     /// Gives all memory back; keeps what it needs to be filled again.
     pub fn clear(&mut self) {
-        if self.holds == Holds::Refs {
-            for seg in self.segs() {
-                // SAFETY: Each segment owns a reference, which is dropped once: the count is zeroed below.
-                unsafe { sys::lio_page_put(seg.0.bv_page) };
-            }
+        for seg in self.segs() {
+            // SAFETY: Once for each segment: the count is zeroed below.
+            unsafe { self.holds.release(*seg) };
         }
         self.count = 0;
         self.len = 0;
@@ -416,7 +471,7 @@ impl Buffer {
 
     /// Whether the segments hold page references, so that a socket may keep the pages after the buffer is gone.
     pub fn is_refcounted(&self) -> bool {
-        self.holds == Holds::Refs
+        self.holds != Holds::Nothing
     }
 
     /// The segments in order.

@@ -14,7 +14,11 @@
 struct page;
 
 /* page.c */
+#define LIO_PAGE_MAX_ORDER 3	/* what the page allocator still caches per CPU */
 struct page *lio_page_alloc(unsigned int order, bool zero, bool atomic);
+struct page *lio_page_reuse(unsigned int order);
+void lio_page_retire(struct page *page);
+void lio_pages_release(void);
 void lio_page_get(struct page *page);
 void lio_page_put(struct page *page);
 void *lio_page_address(struct page *page);

@@ -527,6 +527,10 @@ fn reply<F: Fabric>(mut token: Token<Session<F>>) {
     token.op = Op::None;
     token.step = Step::None;
     token.scratch = None;
+    if token.direction == Direction::Write && !token.data.is_borrowed() {
+        // It has been written. The next command finds the memory in the cache.
+        token.data.clear();
+    }
     if core::mem::replace(&mut token.turn, Turn::No) == Turn::Had {
         if let Some(nexus) = &token.nexus {
             nexus.lun().device().turns().next();

@@ -39,6 +39,7 @@ use kernel::{
 };
 use lio_configfs::Subsystem;
 use lio_glue::{
+    buffer::Pool,
     defer::Deferral,
     global::{Global, Holder},
     wait::WaitQueue,
@@ -123,10 +124,12 @@ struct TargetCore {
     _ramdisk: registry::BackendRegistration,
     _engine: Holder<Engine>,
     _deferral: Deferral,
+    _pages: Pool,
 }
 
 impl kernel::Module for TargetCore {
     fn init(module: &'static ThisModule) -> Result<Self> {
+        let pages = Pool::new();
         let deferral = Deferral::start()?;
         let engine = ENGINE.hold(Engine::new()?)?;
         let ramdisk = registry::register_backend(&ramdisk::KIND, module)?;
@@ -136,6 +139,7 @@ impl kernel::Module for TargetCore {
             _ramdisk: ramdisk,
             _engine: engine,
             _deferral: deferral,
+            _pages: pages,
         })
     }
 }

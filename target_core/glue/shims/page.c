@@ -2,7 +2,9 @@
 /* Pages that carry data: one reference per segment, compound so that any of their bytes may be spliced. */
 #include <linux/export.h>
 #include <linux/gfp.h>
+#include <linux/irqflags.h>
 #include <linux/mm.h>
+#include <linux/percpu.h>
 #include "../shims.h"
 
 struct page *lio_page_alloc(unsigned int order, bool zero, bool atomic)
@@ -22,6 +24,73 @@ struct page *lio_page_alloc(unsigned int order, bool zero, bool atomic)
 	return alloc_pages(gfp, order);
 }
 EXPORT_SYMBOL_GPL(lio_page_alloc);
+
+/*
+ * Pages that carried a command's data, kept for the next one: kernels that clear what they allocate would spend as much
+ * on that as the copy into the page costs, and memory that was just used is in the cache. Half a megabyte per CPU.
+ */
+static const unsigned char pool_room[LIO_PAGE_MAX_ORDER + 1] = { 16, 8, 8, 8 };
+
+struct pool {
+	unsigned char n[LIO_PAGE_MAX_ORDER + 1];
+	struct page *page[LIO_PAGE_MAX_ORDER + 1][16];
+};
+
+static DEFINE_PER_CPU(struct pool, pools);
+
+/* The contents are what an earlier command left there. */
+struct page *lio_page_reuse(unsigned int order)
+{
+	struct page *page = NULL;
+	unsigned long flags;
+	struct pool *pool;
+
+	local_irq_save(flags);
+	pool = this_cpu_ptr(&pools);
+	if (order <= LIO_PAGE_MAX_ORDER && pool->n[order])
+		page = pool->page[order][--pool->n[order]];
+	local_irq_restore(flags);
+	return page;
+}
+EXPORT_SYMBOL_GPL(lio_page_reuse);
+
+/* As lio_page_put(), for a page that lio_page_alloc() or lio_page_reuse() gave. Any context. */
+void lio_page_retire(struct page *page)
+{
+	unsigned int order = compound_order(page);
+	unsigned long flags;
+	struct pool *pool;
+
+	/* Nobody else has it who might read, or write, what the next command has there. */
+	if (page_count(page) == 1 && order <= LIO_PAGE_MAX_ORDER && !page_is_pfmemalloc(page) &&
+	    page_to_nid(page) == numa_mem_id()) {
+		local_irq_save(flags);
+		pool = this_cpu_ptr(&pools);
+		if (pool->n[order] < pool_room[order]) {
+			pool->page[order][pool->n[order]++] = page;
+			page = NULL;
+		}
+		local_irq_restore(flags);
+	}
+	if (page)
+		put_page(page);
+}
+EXPORT_SYMBOL_GPL(lio_page_retire);
+
+/* When nothing can retire pages any more. */
+void lio_pages_release(void)
+{
+	unsigned int cpu, order;
+
+	for_each_possible_cpu(cpu) {
+		struct pool *pool = per_cpu_ptr(&pools, cpu);
+
+		for (order = 0; order <= LIO_PAGE_MAX_ORDER; order++)
+			while (pool->n[order])
+				put_page(pool->page[order][--pool->n[order]]);
+	}
+}
+EXPORT_SYMBOL_GPL(lio_pages_release);
 
 void lio_page_get(struct page *page)
 {
