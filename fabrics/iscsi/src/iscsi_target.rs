@@ -19,6 +19,7 @@
 
 mod acl;
 mod conn;
+mod data_in;
 mod group;
 mod limits;
 mod log;

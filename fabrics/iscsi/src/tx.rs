@@ -5,8 +5,11 @@
 //! A PDU is a head (its header, with short data behind it) and, for longer data, a range of a buffer that an owner
 //! keeps: a SCSI reply, or a buffer of the connection's own. TCP takes references on all of these pages, so a head
 //! is written once and its page is never used again. An owner is let go as soon as TCP has taken its last byte.
+//!
+//! What waits is a queue of items. The PDUs that TCP gets next are made of them, a bounded number ahead: those of a read
+//! are not there before it is their turn.
 
-use crate::{ring::Ring, Reply};
+use crate::{data_in::DataIns, ring::Ring, Reply};
 use iscsi_proto::wire::{Bhs, BHS_LEN};
 use kernel::{page::PAGE_SIZE, prelude::*};
 use lio_glue::{
@@ -17,7 +20,7 @@ use lio_glue::{
 /// Data that goes into the head itself, in bytes: longer data is an owner's.
 pub(crate) const MAX_INLINE: usize = PAGE_SIZE - BHS_LEN - 4;
 
-/// PDUs, and bytes of the connection's own buffers, that wait to be sent, beyond which nothing is received: the initiator
+/// Answers, and bytes of the connection's own buffers, that wait to be sent, beyond which nothing is received: the initiator
 /// does not read what it asked for.
 const MAX_QUEUED: usize = 4096;
 const MAX_BUFFERED: usize = 1 << 20;
@@ -25,8 +28,11 @@ const MAX_BUFFERED: usize = 1 << 20;
 /// Segments of one call of the socket: some fifteen reads of 64 KiB.
 const SEGMENTS: usize = 256;
 
+/// PDUs that are made before TCP takes them.
+const AHEAD: usize = 64;
+
 /// Who keeps the data of PDUs until TCP has it.
-pub(crate) enum Owner {
+enum Owner {
     /// A command's.
     Reply(Reply),
     /// Ours.
@@ -63,22 +69,36 @@ impl Pdu {
     }
 }
 
+/// What waits to be sent.
+enum Item {
+    /// A PDU with what data it has in its head.
+    Pdu(Pdu),
+    /// A PDU with a buffer.
+    Buffer(Pdu, Buffer),
+    /// A read.
+    Read(Reply, DataIns),
+}
+
 /// What is to be sent.
 pub(crate) struct Tx {
     page: Option<PageRef>,
     used: usize,
+    items: Ring<Item>,
+    // The read that PDUs are being made of: it is the newest owner.
+    reading: Option<DataIns>,
+    // What TCP gets next.
     pdus: Ring<Pdu>,
     // Each owner's PDUs are together, in the order of the owners.
     owners: Ring<Owner>,
-    // Bytes that the owners that are ours have.
+    // Bytes that the buffers of our own have.
     buffered: usize,
     // Bytes of the first PDU that TCP has.
     sent: usize,
     space: IovSpace,
     /// Bytes of data that were sent, without heads and padding.
     pub(crate) data_octets: u64,
-    /// PDUs that were queued.
-    pub(crate) pdus_queued: u64,
+    /// PDUs that were made.
+    pub(crate) pdus_made: u64,
 }
 
 impl Tx {
@@ -86,24 +106,30 @@ impl Tx {
         Ok(Tx {
             page: None,
             used: 0,
+            items: Ring::new(),
+            reading: None,
             pdus: Ring::new(),
             owners: Ring::new(),
             buffered: 0,
             sent: 0,
             space: IovSpace::new(SEGMENTS)?,
             data_octets: 0,
-            pdus_queued: 0,
+            pdus_made: 0,
         })
     }
 
     /// Whether all is sent.
     pub(crate) fn is_empty(&self) -> bool {
-        self.pdus.is_empty()
+        self.pdus.is_empty() && !self.more_to_make()
+    }
+
+    fn more_to_make(&self) -> bool {
+        self.reading.is_some() || !self.items.is_empty()
     }
 
     /// Whether so much waits to be sent that no more is to be caused.
     pub(crate) fn is_full(&self) -> bool {
-        self.pdus.len() >= MAX_QUEUED || self.buffered >= MAX_BUFFERED
+        self.items.len() >= MAX_QUEUED || self.buffered >= MAX_BUFFERED
     }
 
     // A page with room for `len` bytes, and where they begin.
@@ -120,12 +146,13 @@ impl Tx {
         Ok((page, 0))
     }
 
-    fn add(
+    // A PDU whose head is `bhs` and `inline`, and whose data are `len` bytes at `off` of an owner's, if there is one.
+    fn make(
         &mut self,
         bhs: &Bhs,
         inline: &[&[u8]],
-        pdu: impl FnOnce(PageRef, usize, usize) -> Pdu,
-    ) -> Result {
+        (off, len, last): (usize, usize, bool),
+    ) -> Result<Pdu> {
         let mut head = BHS_LEN;
         for part in inline {
             head = head.saturating_add(part.len());
@@ -140,13 +167,21 @@ impl Tx {
             page.write_at(to, part)?;
             to = to.saturating_add(part.len());
         }
-        let pdu = pdu(page, at, head);
-        if pdu.pad > 0 {
-            pdu.page.write_at(to, &[0; 4])?;
+        // A header is a multiple of four.
+        let pad = head.saturating_add(len).wrapping_neg() & 3;
+        if pad > 0 {
+            page.write_at(to, &[0; 4])?;
         }
-        self.pdus.push(pdu).map_err(|_| ENOMEM)?;
-        self.pdus_queued = self.pdus_queued.wrapping_add(1);
-        Ok(())
+        self.pdus_made = self.pdus_made.wrapping_add(1);
+        Ok(Pdu {
+            page,
+            at,
+            head,
+            off,
+            len,
+            pad,
+            last,
+        })
     }
 
     /// Appends a PDU with the data `inline`, at most [`MAX_INLINE`] bytes in all.
@@ -154,49 +189,82 @@ impl Tx {
     /// # Errors
     /// `ENOMEM`.
     pub(crate) fn push(&mut self, bhs: &Bhs, inline: &[&[u8]]) -> Result {
-        self.add(bhs, inline, |page, at, head| Pdu {
-            page,
-            at,
-            head,
-            off: 0,
-            len: 0,
-            pad: head.wrapping_neg() & 3,
-            last: false,
-        })
+        self.items.reserve()?;
+        let pdu = self.make(bhs, inline, (0, 0, false))?;
+        self.items.push(Item::Pdu(pdu)).map_err(|_| ENOMEM)
     }
 
-    /// Appends the owner of the data of the PDUs that [`Self::push_data`] appends next, at least one of them.
+    /// Appends a PDU with the first `len` bytes of `buffer`.
     ///
     /// # Errors
-    /// The owner comes back where there is no memory.
-    pub(crate) fn own(&mut self, owner: Owner) -> Result<(), Owner> {
-        let bytes = match &owner {
-            Owner::Reply(_) => 0,
-            Owner::Buffer(b) => b.len(),
-        };
-        self.owners.push(owner)?;
+    /// `ENOMEM`; `EINVAL`: there are fewer bytes.
+    pub(crate) fn push_buffer(&mut self, bhs: &Bhs, buffer: Buffer, len: usize) -> Result {
+        if len > buffer.len() {
+            return Err(EINVAL);
+        }
+        self.items.reserve()?;
+        let pdu = self.make(bhs, &[], (0, len, true))?;
+        let bytes = buffer.len();
+        self.items
+            .push(Item::Buffer(pdu, buffer))
+            .map_err(|_| ENOMEM)?;
         self.buffered = self.buffered.saturating_add(bytes);
         Ok(())
     }
 
-    /// Appends a PDU whose data are `len` bytes at `off` of the newest owner's. `last`: the owner has no further ones.
+    /// Appends the Data-In PDUs of `reply`, of which there is one at least.
     ///
     /// # Errors
-    /// `ENOMEM`: the connection can only be closed, since an owner's PDUs are missing. `EINVAL`: the owner has less data.
-    pub(crate) fn push_data(&mut self, bhs: &Bhs, off: usize, len: usize, last: bool) -> Result {
+    /// `ENOMEM`.
+    pub(crate) fn push_read(&mut self, reply: Reply, parts: DataIns) -> Result {
+        self.items
+            .push(Item::Read(reply, parts))
+            .map_err(|_| ENOMEM)
+    }
+
+    // The next PDU of a read, the newest owner's. Without memory, nothing has changed.
+    fn make_part(&mut self, parts: DataIns) -> Result<Pdu> {
+        let mut rest = parts.clone();
+        let part = rest.next().ok_or(EINVAL)?;
         let have = self.owners.back().map_or(0, |o| o.data().len());
-        if off.checked_add(len).is_none_or(|end| end > have) {
+        if part.off.checked_add(part.len).is_none_or(|end| end > have) {
             return Err(EINVAL);
         }
-        self.add(bhs, &[], |page, at, head| Pdu {
-            page,
-            at,
-            head,
-            off,
-            len,
-            pad: len.wrapping_neg() & 3,
-            last,
-        })
+        let pdu = self.make(&part.bhs, &[], (part.off, part.len, part.last));
+        self.reading = match &pdu {
+            Ok(_) if part.last => None,
+            Ok(_) => Some(rest),
+            Err(_) => Some(parts),
+        };
+        pdu
+    }
+
+    // Makes the PDUs that TCP gets next.
+    fn make_ahead(&mut self) -> Result {
+        while self.pdus.len() < AHEAD && self.more_to_make() {
+            self.pdus.reserve()?;
+            self.owners.reserve()?;
+            let pdu = match self.reading.take() {
+                Some(parts) => self.make_part(parts)?,
+                None => match self.items.pop() {
+                    Some(Item::Pdu(pdu)) => pdu,
+                    Some(Item::Buffer(pdu, buffer)) => {
+                        self.owners
+                            .push(Owner::Buffer(buffer))
+                            .map_err(|_| ENOMEM)?;
+                        pdu
+                    }
+                    Some(Item::Read(reply, parts)) => {
+                        self.owners.push(Owner::Reply(reply)).map_err(|_| ENOMEM)?;
+                        self.reading = Some(parts);
+                        continue;
+                    }
+                    None => break,
+                },
+            };
+            self.pdus.push(pdu).map_err(|_| ENOMEM)?;
+        }
+        Ok(())
     }
 
     /// Hands TCP as much as it takes; returns whether that was all.
@@ -204,7 +272,14 @@ impl Tx {
     /// # Errors
     /// The connection is broken.
     pub(crate) fn flush(&mut self, sock: &Socket) -> Result<bool> {
-        while !self.pdus.is_empty() {
+        loop {
+            match self.make_ahead() {
+                // There is no memory for more: what there is goes first, and gives memory back.
+                Err(e) if e != ENOMEM || self.pdus.is_empty() => return Err(e),
+                _ if self.pdus.is_empty() => return Ok(true),
+                _ => {}
+            }
+            let more = self.more_to_make();
             let mut iov = self.space.begin();
             let mut skip = self.sent;
             let mut owner = 0;
@@ -248,7 +323,7 @@ impl Tx {
                 return Err(EIO);
             }
             let want = iov.len();
-            let got = match sock.send(&iov, full) {
+            let got = match sock.send(&iov, full || more) {
                 Ok(n) => n,
                 Err(e) if e == EAGAIN => return Ok(false),
                 Err(e) => return Err(e),
@@ -258,7 +333,6 @@ impl Tx {
                 return Ok(false);
             }
         }
-        Ok(true)
     }
 
     fn advance(&mut self, n: usize) {

@@ -4,15 +4,15 @@
 
 use super::ffp::{End, Ffp};
 use crate::{
+    data_in::DataIns,
     session::{Shared, Stop},
-    tx::Owner,
     Reply,
 };
 use iscsi_proto::{
-    pdu::{sense_len, DataIn, ScsiResponse, TmfResponse},
+    pdu::{sense_len, ScsiResponse, TmfResponse},
     sn::{DataSn, StatSn},
     transfer::{Read, Residual},
-    wire::{DataLen, Itt, Lun, Ttt},
+    wire::{DataLen, Itt},
 };
 use kernel::prelude::*;
 use lio_scsi::{
@@ -86,36 +86,11 @@ impl Ffp {
         let itt = Itt(reply.request().itt);
         let residual = residual(reply.residual());
         let total = u32::try_from(total).map_err(|_| EINVAL)?;
-        self.link.tx.own(Owner::Reply(reply)).map_err(|_| ENOMEM)?;
-        for chunk in Read::new(total, &self.parameters, true) {
-            let with_status = chunk.flags.status();
-            let mut flags = chunk.flags;
-            let mut count = 0;
-            let sn = if with_status {
-                flags = residual.data_in_flags(flags);
-                count = residual.count();
-                self.window.numbers(&mut self.stat)
-            } else {
-                self.window.with_stat_sn(StatSn(0))
-            };
-            let mut bhs = [0; 48];
-            DataIn {
-                flags,
-                status: if with_status { status.code() } else { 0 },
-                data_len: DataLen::at_most(chunk.length as usize),
-                lun: Lun::default(),
-                itt,
-                ttt: Ttt::NONE,
-                sn,
-                data_sn: chunk.data_sn,
-                offset: chunk.offset,
-                residual: count,
-            }
-            .emit(&mut bhs);
-            let (off, len) = (chunk.offset as usize, chunk.length as usize);
-            self.link.tx.push_data(&bhs, off, len, with_status)?;
-        }
-        Ok(())
+        let others = self.window.with_stat_sn(StatSn(0));
+        let last = self.window.numbers(&mut self.stat);
+        let read = Read::new(total, &self.parameters, true);
+        let parts = DataIns::new(read, itt, (last, others), status.code(), residual);
+        self.link.tx.push_read(reply, parts)
     }
 
     fn send_status(&mut self, reply: Reply) -> Result {

@@ -186,7 +186,7 @@ impl Ffp {
         shared.stat_sn.store(self.stat.next().0, Relaxed);
         shared.tx_octets.set(self.link.tx.data_octets);
         shared.rx_octets.set(self.writes.octets);
-        shared.rsp_pdus.set(self.link.tx.pdus_queued);
+        shared.rsp_pdus.set(self.link.tx.pdus_made);
     }
 
     /// Rejects a PDU (RFC 7143, 11.17), and closes the connection if the error is of that kind.

@@ -6,7 +6,7 @@ use crate::{
     portal::Portal,
     rx::{Filled, Rx, STAGE},
     target::Global,
-    tx::{Owner, Tx, MAX_INLINE},
+    tx::{Tx, MAX_INLINE},
 };
 use iscsi_proto::wire::Bhs;
 use kernel::{prelude::*, sync::Arc};
@@ -108,7 +108,7 @@ impl Link {
                 return Ok(());
             }
             out = later;
-            match self.fill(None, STAGE)? {
+            match self.fill(None, STAGE, 1)? {
                 Filled::Got(..) => {}
                 Filled::End => return Err(ECONNRESET),
                 Filled::Nothing => self.wait_until(deadline)?,
