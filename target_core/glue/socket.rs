@@ -192,11 +192,12 @@ pub struct Socket {
 
 impl Socket {
     /// Receives into `iov` what has come: how many bytes, 0 if the other side has closed, and whether there may be more
-    /// to receive now; if not, [`Waker::RX`] follows when there is.
+    /// to receive now; if not, [`Waker::RX`] follows when so many have come that they are `need`, with what this call
+    /// received. What comes in small pieces wakes nobody for each of them then.
     ///
     /// # Errors
     /// `EAGAIN`: nothing there now, [`Waker::RX`] follows. Others end the connection.
-    pub fn recv(&self, iov: &Iov<'_, '_>) -> Result<(usize, bool)> {
+    pub fn recv(&self, iov: &Iov<'_, '_>, need: usize) -> Result<(usize, bool)> {
         let mut more = false;
         // SAFETY: `iov` borrows all that its segments point to, and buffers may be written at any time.
         let n = unsafe {
@@ -205,6 +206,7 @@ impl Socket {
                 iov.as_ptr(),
                 iov.count(),
                 iov.len,
+                need,
                 &mut more,
             )
         };
@@ -234,11 +236,13 @@ impl Socket {
         count(n)
     }
 
-    /// The wish to be woken only when `bytes` bytes are there (or the receive buffer is full).
-    pub fn low_water(&self, bytes: usize) {
-        let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
+    /// How far the other side's TCP has acknowledged what was sent: a number that changes when it does, and whether that is
+    /// all. What it has no room for it does not acknowledge.
+    pub fn acked(&self) -> (u32, bool) {
+        let mut all = false;
         // SAFETY: The socket is alive.
-        unsafe { sys::lio_sock_low_water(self.raw.0.as_ptr(), bytes) }
+        let n = unsafe { sys::lio_sock_acked(self.raw.0.as_ptr(), &mut all) };
+        (n, all)
     }
 
     /// Nothing more is sent; the other side reads the end of the stream after what TCP has taken.

@@ -85,7 +85,8 @@ impl Rx {
     }
 
     /// Receives what is there: first `len` bytes into `data` at `off`, if the stage is empty, then into the stage,
-    /// which gets no more than `limit` bytes in all.
+    /// which gets no more than `limit` bytes in all. Without `need` bytes, those in the stage not counted, the caller
+    /// cannot go on: the socket's event follows when they are there.
     ///
     /// # Errors
     /// The connection is broken.
@@ -94,6 +95,7 @@ impl Rx {
         sock: &Socket,
         data: Option<(&Buffer, usize, usize)>,
         limit: usize,
+        need: usize,
     ) -> Result<Filled> {
         if self.start > 0 && STAGE.saturating_sub(self.end) < STAGE / 2 {
             // Only a part of a header and its additional segments is ever left here when more is wanted.
@@ -123,7 +125,7 @@ impl Rx {
         if iov.is_empty() {
             return Err(EIO);
         }
-        match sock.recv(&iov) {
+        match sock.recv(&iov, need) {
             Ok((0, _)) => Ok(Filled::End),
             Ok((n, more)) => {
                 let into_data = n.min(direct);

@@ -258,17 +258,26 @@ int lio_sock_addr(struct lio_sock *s, bool peer, __u8 *addr)
 }
 EXPORT_SYMBOL_GPL(lio_sock_addr);
 
-/* `more`: there may be more to receive without another LIO_EVENT_RX. */
-long lio_sock_recv(struct lio_sock *s, const struct bio_vec *bv, unsigned int n, size_t len, bool *more)
+/*
+ * `more`: there may be more to receive without another LIO_EVENT_RX, which follows when `need` bytes are there, those that
+ * were received now among them (or when the socket's buffer is full).
+ */
+long lio_sock_recv(struct lio_sock *s, const struct bio_vec *bv, unsigned int n, size_t len, size_t need, bool *more)
 {
 	struct msghdr msg = { .msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL };
 	struct sock *sk = s->sock->sk;
-	long ret;
+	long ret, left;
 
+	/* Before the queue is looked at: what comes later than that is an event. */
+	if (READ_ONCE(sk->sk_rcvlowat) != 1)
+		WRITE_ONCE(sk->sk_rcvlowat, 1);
 	iov_iter_bvec(&msg.msg_iter, ITER_DEST, bv, n, len);
 	ret = sock_recvmsg(s->sock, &msg, msg.msg_flags);
 	/* The event of the other side's end may have come before, and that end be behind what was received here. */
 	*more = ret == len || READ_ONCE(sk->sk_shutdown) & RCV_SHUTDOWN || READ_ONCE(sk->sk_err);
+	left = min_t(size_t, need, INT_MAX) - max(ret, 0L);
+	if (!*more && left > 1)
+		WRITE_ONCE(sk->sk_rcvlowat, left);
 	return ret;
 }
 EXPORT_SYMBOL_GPL(lio_sock_recv);
@@ -286,9 +295,13 @@ long lio_sock_send(struct lio_sock *s, const struct bio_vec *bv, unsigned int n,
 }
 EXPORT_SYMBOL_GPL(lio_sock_send);
 
-/* Receives `need` bytes before the next LIO_EVENT_RX, where the socket's buffer has room for so many. */
-void lio_sock_low_water(struct lio_sock *s, int need)
+/* A number that changes whenever the other side acknowledges bytes; `all`: there are none that it has not. */
+u32 lio_sock_acked(struct lio_sock *s, bool *all)
 {
-	WRITE_ONCE(s->sock->sk->sk_rcvlowat, max(need, 1));
+	struct tcp_sock *tp = tcp_sk(s->sock->sk);
+	u32 una = READ_ONCE(tp->snd_una);
+
+	*all = una == READ_ONCE(tp->write_seq);
+	return una;
 }
-EXPORT_SYMBOL_GPL(lio_sock_low_water);
+EXPORT_SYMBOL_GPL(lio_sock_acked);

@@ -139,6 +139,10 @@ impl Ffp {
     fn turn(&mut self, shared: Option<&Shared>) -> Result<bool, End> {
         let events = self.link.wait(self.timers.sleep_ms());
         self.timers.tick();
+        // A part of a PDU may have come, which is no event; but it shows that the initiator is there.
+        if self.timers.is_due() {
+            self.link.readable = true;
+        }
         // The event may have come, and gone, while the login's last response was sent.
         if let Some(why) = shared.and_then(|s| s.stopped()) {
             return Err(End::Stopped(why.reason()));

@@ -45,7 +45,7 @@ impl Link {
     }
 
     /// Receives into the stage, up to `limit` bytes there, and, first, into `data`. `Filled::Nothing` without a call
-    /// where nothing can be there.
+    /// where nothing can be there. `need`: see [`Rx::fill`].
     ///
     /// # Errors
     /// The connection is broken.
@@ -53,11 +53,12 @@ impl Link {
         &mut self,
         data: Option<(&Buffer, usize, usize)>,
         limit: usize,
+        need: usize,
     ) -> Result<Filled> {
         if !self.readable {
             return Ok(Filled::Nothing);
         }
-        let r = self.rx.fill(&self.sock, data, limit);
+        let r = self.rx.fill(&self.sock, data, limit, need);
         self.readable = matches!(r, Ok(Filled::Got(_, true)));
         r
     }
@@ -91,8 +92,7 @@ impl Link {
     /// # Errors
     /// `ENOMEM`.
     pub(crate) fn send_buffer(&mut self, bhs: &Bhs, data: Buffer, len: usize) -> Result {
-        self.tx.own(Owner::Buffer(data)).map_err(|_| ENOMEM)?;
-        self.tx.push_data(bhs, 0, len, true)
+        self.tx.push_buffer(bhs, data, len)
     }
 
     /// Receives exactly `out.len()` bytes; until `deadline` (in the milliseconds of [`now_ms`]).
@@ -139,7 +139,7 @@ impl Link {
         self.sock.shutdown_send();
         loop {
             self.rx.skip(usize::MAX);
-            match self.fill(None, STAGE) {
+            match self.fill(None, STAGE, 1) {
                 Ok(Filled::Got(..)) if now_ms() < deadline => {}
                 Ok(Filled::Nothing) if self.wait_until(deadline).is_ok() => {}
                 _ => return,

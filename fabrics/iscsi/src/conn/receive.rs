@@ -78,7 +78,8 @@ impl Ffp {
         while self.link.rx.available() < n {
             // While data comes with each PDU, what follows the header is not for the stage.
             let limit = if self.streaming { n } else { STAGE };
-            match self.link.fill(None, limit)? {
+            let need = n.saturating_sub(self.link.rx.available());
+            match self.link.fill(None, limit, need)? {
                 Filled::Got(..) => {}
                 Filled::Nothing => return Ok(false),
                 Filled::End => return Err(End::Lost),
@@ -188,7 +189,12 @@ impl Ffp {
                 Some(_) => 0,
                 None => data.keep.saturating_add(data.skip),
             };
-            match self.link.fill(direct, staged.saturating_add(BHS_LEN))? {
+            // Nothing else can come before the rest of this PDU has.
+            let need = data.keep.saturating_add(data.skip);
+            match self
+                .link
+                .fill(direct, staged.saturating_add(BHS_LEN), need)?
+            {
                 Filled::Got(n, _) => {
                     self.timers.heard();
                     data.off = data.off.saturating_add(n);

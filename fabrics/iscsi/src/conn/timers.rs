@@ -23,6 +23,20 @@ const CLOSE_MS: u64 = 10_000;
 /// When there is nothing to watch, in milliseconds.
 const LONG: u64 = 60_000;
 
+/// How often it is looked how far a ping has come, in milliseconds.
+const LOOK_MS: u64 = 1_000;
+
+/// A ping on its way. It comes after all that was queued before, which a slow initiator takes its time to read.
+struct Ping {
+    ttt: Ttt,
+    // When the initiator last took something that goes before, or the ping.
+    since: u64,
+    // How far it had got then.
+    acked: u32,
+    // It has the ping.
+    arrived: bool,
+}
+
 /// A connection's clock.
 pub(super) struct Timers {
     now: u64,
@@ -32,8 +46,8 @@ pub(super) struct Timers {
     heard: u64,
     // When to look next.
     next: u64,
-    // The ping that is not answered yet, and since when.
-    ping: Option<(Ttt, u64)>,
+    // The ping that is not answered yet.
+    ping: Option<Ping>,
     rounds: u32,
     // When the connection is closed, whatever is still to be sent.
     close_by: Option<u64>,
@@ -96,7 +110,7 @@ impl Timers {
 
     /// The initiator answered a ping.
     pub(super) fn answered(&mut self, ttt: Ttt) {
-        if self.ping.is_some_and(|(t, _)| t == ttt) {
+        if self.ping.as_ref().is_some_and(|p| p.ttt == ttt) {
             self.ping = None;
         }
     }
@@ -135,18 +149,30 @@ impl Ffp {
             Err(()) => return Err(End::Timeout("write data that was asked for did not come")),
         }
         let (silence, patience) = shared.nop_timeouts_ms();
-        if let Some((_, since)) = self.timers.ping {
+        if let Some(ping) = &mut self.timers.ping {
+            if !ping.arrived {
+                let (acked, all) = self.link.sock.acked();
+                if acked != ping.acked {
+                    ping.acked = acked;
+                    ping.since = now;
+                }
+                ping.arrived = all && self.link.tx.is_empty();
+            }
             // Whatever comes shows that the initiator is there; but then it has not answered, which it must.
-            let until = since.max(self.timers.heard).saturating_add(patience);
+            let until = ping.since.max(self.timers.heard).saturating_add(patience);
             if now >= until {
                 return Err(End::Timeout("a ping was not answered"));
             }
-            self.timers.watch(until);
+            let look = match ping.arrived {
+                true => until,
+                false => now.saturating_add(LOOK_MS).min(until),
+            };
+            self.timers.watch(look);
         } else if silence > 0 {
             let until = self.timers.heard.saturating_add(silence);
             if now >= until {
                 self.ping()?;
-                self.timers.watch(now.saturating_add(patience));
+                self.timers.watch(now.saturating_add(LOOK_MS.min(patience)));
             } else {
                 self.timers.watch(until);
             }
@@ -167,7 +193,12 @@ impl Ffp {
         }
         .emit(&mut bhs);
         self.link.send(&bhs, &[])?;
-        self.timers.ping = Some((ttt, self.timers.now));
+        self.timers.ping = Some(Ping {
+            ttt,
+            since: self.timers.now,
+            acked: self.link.sock.acked().0,
+            arrived: false,
+        });
         Ok(())
     }
 }
