@@ -14,12 +14,12 @@ use kernel::{
     prelude::*,
     str::CString,
     sync::{
-        atomic::{Atomic, Relaxed},
+        atomic::{Acquire, Atomic, Full, Relaxed},
         Arc, Mutex,
     }, //
 };
 use lio_configfs::{attributes, Builder, Value};
-use lio_glue::{rcu_box::RcuBox, rcu_map::RcuMap};
+use lio_glue::{rcu_box::RcuBox, rcu_map::RcuMap, wait::WaitQueue};
 use target_core::{
     fabric::{Contexts, FabricKind, FabricTarget, FabricTpg, Protocol, TpgDir},
     lun::Lun,
@@ -133,6 +133,8 @@ impl FabricTarget for Wwn {
                 offline: Atomic::new(0),
                 session <- RcuBox::new(),
                 luns <- new_mutex!(KVec::new(), "Port::luns"),
+                leaving: Atomic::new(0),
+                left <- WaitQueue::new(),
             }),
             GFP_KERNEL,
         )?;
@@ -152,9 +154,13 @@ pub(crate) struct Port {
     // The one nexus.
     #[pin]
     session: RcuBox<Session<Loopback>>,
-    // The LUNs that are linked. Held while the nexus or a device comes or goes.
+    // Held while the nexus comes or goes, or a device comes.
     #[pin]
     luns: Mutex<KVec<u16>>,
+    // How many are not linked any more and have devices whose commands are not done. Grows with `luns` held.
+    leaving: Atomic<u32>,
+    #[pin]
+    left: WaitQueue,
 }
 
 impl Port {
@@ -164,6 +170,12 @@ impl Port {
             return Err(HostByte::TransportDisrupted);
         }
         self.session.get().ok_or(HostByte::Error)
+    }
+
+    /// The session for task management: commands that are at work are not lost with the transport. Without one there are none,
+    /// since it ends after the devices.
+    pub(crate) fn working(&self) -> Option<Arc<Session<Loopback>>> {
+        self.session.get()
     }
 
     fn is_offline(&self) -> bool {
@@ -191,8 +203,10 @@ impl Port {
             if self.session.get().is_none() {
                 return Err(value.reject(ENODEV, fmt!("there is none")));
             }
-            if !luns.is_empty() {
-                return Err(value.reject(EPERM, fmt!("{} LUNs are linked", luns.len())));
+            let leaving = self.leaving.load(Acquire) as usize;
+            let there = luns.len().saturating_add(leaving);
+            if there != 0 {
+                return Err(value.reject(EPERM, fmt!("{there} LUNs are linked")));
             }
             self.end_session();
             return Ok(());
@@ -266,14 +280,25 @@ impl FabricTpg for Group {
 
     fn unlinking(&self, lun: &Arc<Lun>) {
         let number = lun.number().0;
-        let mut luns = self.0.luns.lock();
+        {
+            let mut luns = self.0.luns.lock();
+            luns.retain(|l| *l != number);
+            self.0.leaving.fetch_add(1, Full);
+        }
+        // Waits for the device's commands, and so not with the lock held.
         self.0
             .host
             .remove_lun(self.0.tpg.tag().into(), number.into());
-        luns.retain(|l| *l != number);
+        self.0.leaving.fetch_sub(1, Full);
+        self.0.left.wake_all();
     }
 
     fn removed(&self) {
+        // While there are devices, the midlayer must be able to abort their commands: what it could not abort it takes for its
+        // own again, with the memory that the back end still uses.
+        self.0
+            .left
+            .wait_forever(|| self.0.leaving.load(Acquire) == 0);
         self.0.ports.ports.remove(self.0.tpg.tag().into());
         self.0.end_session();
     }

@@ -103,9 +103,10 @@ impl Ports {
             .unwrap_or(Err(HostByte::NoConnect))
     }
 
+    // `None`: there is nothing that a function could concern.
     fn manage(&self, target: u32, lun: u64, function: Function) -> Option<Response> {
-        let session = self.session(target).ok()?;
-        Some(session.manage(function, lun_bytes(lun)?))
+        let port = self.ports.with(target as usize, |port| port.working());
+        Some(port??.manage(function, lun_bytes(lun)?))
     }
 }
 
@@ -162,7 +163,7 @@ impl Driver for Ports {
         // No such task: it has been answered.
         matches!(
             self.manage(target, lun, Function::AbortTask(Tag(tag))),
-            Some(Response::Complete | Response::NoSuchTask)
+            None | Some(Response::Complete | Response::NoSuchTask)
         )
     }
 

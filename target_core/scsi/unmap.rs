@@ -62,10 +62,14 @@ impl<'a> List<'a> {
     pub fn extents(&self) -> impl Iterator<Item = Extent> + 'a {
         self.descriptors
             .chunks_exact(DESCRIPTOR)
-            .filter_map(|descriptor| {
-                let lba = u64::from_be_bytes(array(descriptor, 0)?);
-                let blocks = u32::from_be_bytes(array(descriptor, 8)?);
-                Some(Extent::new(lba, u64::from(blocks)))
-            })
+            .filter_map(|descriptor| Some(extent(&array(descriptor, 0)?)))
     }
+}
+
+/// What one block descriptor says. Only one of a list that was checked is to be believed.
+pub fn extent(descriptor: &[u8; DESCRIPTOR]) -> Extent {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, ..] = *descriptor;
+    let lba = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+    let blocks = u32::from_be_bytes([i, j, k, l]);
+    Extent::new(lba, blocks.into())
 }

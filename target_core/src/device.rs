@@ -5,8 +5,7 @@
 use crate::{
     attrib::Attrib,
     backend::{Backend, Geometry, Kind},
-    lun::{attend_all, Lun, Nexus},
-    session::AnySession,
+    lun::Lun,
     stats::LunStats,
     turns::Turns,
 };
@@ -20,7 +19,7 @@ use kernel::{
         Arc, Mutex, SetOnce,
     },
 };
-use lio_glue::{clock, module::Pin as ModulePin};
+use lio_glue::{clock, module::Pin as ModulePin, noio};
 use lio_scsi::{
     cdb::Features,
     lba::{BlockSize, Blocks},
@@ -115,6 +114,23 @@ impl Drop for Used {
     }
 }
 
+/// Who needs the back end to be open.
+#[derive(Default)]
+struct Users {
+    /// The LUNs that are linked.
+    luns: KVec<Arc<Lun>>,
+    /// LUNs that were, and still have commands.
+    leaving: usize,
+    /// The device's directory is gone.
+    deleted: bool,
+}
+
+impl Users {
+    fn is_empty(&self) -> bool {
+        self.luns.is_empty() && self.leaving == 0
+    }
+}
+
 /// A device.
 #[pin_data]
 pub struct Device {
@@ -130,7 +146,7 @@ pub struct Device {
     names: Mutex<Names>,
     // Also taken to enable the device.
     #[pin]
-    luns: Mutex<KVec<Arc<Lun>>>,
+    users: Mutex<Users>,
     stats: LunStats,
     resets: Atomic<u32>,
     aborts: Atomic<u32>,
@@ -160,7 +176,7 @@ impl Device {
                 geometry: SetOnce::new(),
                 known_size: Atomic::new(0),
                 names <- new_mutex!(Names::default(), "Device::names"),
-                luns <- new_mutex!(KVec::new(), "Device::luns"),
+                users <- new_mutex!(Users::default(), "Device::users"),
                 stats: LunStats::new()?,
                 resets: Atomic::new(0),
                 aborts: Atomic::new(0),
@@ -232,7 +248,10 @@ impl Device {
     /// # Errors
     /// `EEXIST` if it is already; what the back end fails with.
     pub fn enable(self: &Arc<Self>) -> Result {
-        let _guard = self.luns.lock();
+        self.with_users(|_| self.enable_now())
+    }
+
+    fn enable_now(self: &Arc<Self>) -> Result {
         if self.geometry.as_ref().is_some() {
             pr_err!("{}: already enabled\n", self.path());
             return Err(EEXIST);
@@ -262,65 +281,74 @@ impl Device {
         Ok(())
     }
 
-    /// Closes the back end: the device's directory is gone, and nothing is linked to it any more.
+    // Commands take this lock too, if the size has changed: nothing that is done with it may wait for one to get memory.
+    fn with_users<R>(&self, f: impl FnOnce(&mut Users) -> R) -> R {
+        noio::scope(|| f(&mut self.users.lock()))
+    }
+
+    /// Closes the back end: the device's directory is gone, and nothing is linked to it any more. If commands are still at
+    /// work, it is closed after the last one.
     pub(crate) fn close(&self) {
-        // A link that is just being made finds the device closed, or is undone before this is called.
-        let _guard = self.luns.lock();
-        self.backend.close();
+        // A link that is just being made finds the device deleted, or is undone before this is called.
+        self.with_users(|users| {
+            users.deleted = true;
+            if users.is_empty() {
+                self.backend.close();
+            } else {
+                pr_warn!(
+                    "{}: deleted; it is closed when its last commands are done\n",
+                    self.path()
+                );
+            }
+        })
     }
 
     /// Calls `f` while no LUN is linked to the device, nor can be; `None` if one is.
     pub(crate) fn unexported<R>(&self, f: impl FnOnce() -> R) -> Option<R> {
-        let luns = self.luns.lock();
-        luns.is_empty().then(f)
+        self.with_users(|users| users.luns.is_empty().then(f))
     }
 
     /// Links a LUN to the device.
     pub(crate) fn add_lun(&self, lun: &Arc<Lun>) -> Result {
-        let mut luns = self.luns.lock();
-        if self.geometry.as_ref().is_none() {
-            pr_err!("{}: not enabled yet\n", self.path());
-            return Err(ENODEV);
-        }
-        if self.backend.closed.load(Relaxed) {
-            return Err(ENOENT);
-        }
-        luns.push(lun.clone(), GFP_KERNEL)?;
-        Ok(())
+        self.with_users(|users| {
+            if self.geometry.as_ref().is_none() {
+                pr_err!("{}: not enabled yet\n", self.path());
+                return Err(ENODEV);
+            }
+            if users.deleted {
+                return Err(ENOENT);
+            }
+            users.luns.push(lun.clone(), GFP_KERNEL)?;
+            Ok(())
+        })
     }
 
+    /// Unlinks a LUN. The back end stays open for its commands until [`Self::lun_left`].
     pub(crate) fn remove_lun(&self, lun: &Arc<Lun>) {
-        self.luns.lock().retain(|l| !Arc::ptr_eq(l, lun));
+        self.with_users(|users| {
+            users.luns.retain(|l| !Arc::ptr_eq(l, lun));
+            users.leaving = users.leaving.saturating_add(1);
+        })
+    }
+
+    /// A LUN that was unlinked has no commands any more.
+    pub(crate) fn lun_left(&self) {
+        self.with_users(|users| {
+            users.leaving = users.leaving.saturating_sub(1);
+            if users.deleted && users.is_empty() {
+                self.backend.close();
+            }
+        })
     }
 
     /// Calls `f` for each LUN that is linked to the device.
     pub fn each_lun(&self, mut f: impl FnMut(&Arc<Lun>) -> Result) -> Result {
-        for lun in self.luns.lock().iter() {
-            f(lun)?;
-        }
-        Ok(())
+        self.with_users(|users| users.luns.iter().try_for_each(&mut f))
     }
 
     /// How many LUNs are linked to the device.
     pub fn exports(&self) -> usize {
-        self.luns.lock().len()
-    }
-
-    /// Calls `f` for each session that sees the device, with each of its views.
-    pub(crate) fn each_nexus(
-        &self,
-        mut f: impl FnMut(&Arc<dyn AnySession>, &Arc<Nexus>) -> Result,
-    ) -> Result {
-        self.each_lun(|lun| {
-            lun.tpg().each_session(|session| {
-                for (_, nexus) in session.core().nexuses() {
-                    if Arc::ptr_eq(nexus.lun(), lun) {
-                        f(session, &nexus)?;
-                    }
-                }
-                Ok(())
-            })
-        })
+        self.with_users(|users| users.luns.len())
     }
 
     /// Bytes of a logical block.
@@ -340,7 +368,16 @@ impl Device {
 
     /// Establishes a unit attention on all I_T nexuses.
     pub(crate) fn attend(&self, what: Asc) {
-        attend_all(self, what, None);
+        // The closures do not fail.
+        let _ = self.each_lun(|lun| {
+            lun.tpg().each_session(|session| {
+                let seen = session.core().nexuses();
+                for (_, nexus) in seen.filter(|(_, n)| Arc::ptr_eq(n.lun(), lun)) {
+                    nexus.attend(what);
+                }
+                Ok(())
+            })
+        });
     }
 
     /// Whether nothing can be written.

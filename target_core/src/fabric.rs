@@ -193,7 +193,8 @@ pub trait FabricTpg: Send + Sync + 'static {
     /// the others then. Process context.
     fn unlinking(&self, _lun: &Arc<Lun>) {}
 
-    /// The directory is being removed, or could not be made after all: sessions end. No call but the dropping follows.
+    /// The directory is being removed, or could not be made after all: sessions end, however long that takes. No call but the
+    /// dropping follows.
     fn removed(&self) {}
 }
 

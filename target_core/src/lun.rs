@@ -9,7 +9,6 @@
 use crate::{
     command::{Command, Direction},
     device::Device,
-    session::Core,
     stats::{LunStats, MappedStats},
     tpg::Tpg,
 };
@@ -277,15 +276,4 @@ impl Nexus {
         self.lun().stats.count(read, written, full);
         self.lun().device.stats().count(read, written, full);
     }
-}
-
-/// Establishes `what` for `device` on all I_T nexuses but the one that `except` is.
-pub(crate) fn attend_all(device: &Device, what: Asc, except: Option<&Core>) {
-    // The closure does not fail.
-    let _ = device.each_nexus(|session, nexus| {
-        if !except.is_some_and(|e| core::ptr::eq(e, session.core())) {
-            nexus.attend(what);
-        }
-        Ok(())
-    });
 }

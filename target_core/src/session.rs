@@ -268,9 +268,14 @@ pub(crate) trait AnySession: Send + Sync {
     /// Whether a command that `select` chooses is still in flight. Any context.
     fn has(&self, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool;
 
-    /// Whether a marked command that `select` chooses is still in flight; `unsent`: or was answered, and that is not sent
-    /// yet. Any context.
-    fn has_marked(&self, unsent: bool, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool;
+    /// The first slot at or after `from` with a marked command that `select` chooses and that is still in flight; `unsent`:
+    /// or was answered, and that is not sent yet. Any context.
+    fn next_marked(
+        &self,
+        from: usize,
+        unsent: bool,
+        select: &dyn Fn(u64, [u8; 8]) -> bool,
+    ) -> Option<usize>;
 }
 
 impl<F: Fabric> AnySession for Session<F> {
@@ -295,7 +300,14 @@ impl<F: Fabric> AnySession for Session<F> {
         self.slots.shared().any(|s| s.is_live(select))
     }
 
-    fn has_marked(&self, unsent: bool, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool {
-        self.slots.shared().any(|s| s.is_marked(unsent, select))
+    fn next_marked(
+        &self,
+        from: usize,
+        unsent: bool,
+        select: &dyn Fn(u64, [u8; 8]) -> bool,
+    ) -> Option<usize> {
+        let mut rest = self.slots.shared().enumerate().skip(from);
+        rest.find(|(_, s)| s.is_marked(unsent, select))
+            .map(|(at, _)| at)
     }
 }

@@ -15,6 +15,7 @@
 mod admit;
 pub mod attrib;
 pub mod backend;
+pub mod background;
 pub mod command;
 pub mod device;
 mod emulate;
@@ -56,7 +57,9 @@ pub(crate) struct Engine {
     queue: Workqueue,
     // Apart from the other: task management waits for commands, whose next operations come from there.
     management: Workqueue,
-    /// Task management functions at work.
+    // Apart from both: what waits for a back end for so long as it takes.
+    background: Workqueue,
+    /// Task management functions that hold sessions of any fabric.
     managing: Atomic<u32>,
     #[pin]
     rtpis: Mutex<tpg::Rtpis>,
@@ -72,6 +75,7 @@ impl Engine {
                 waiters <- WaitQueue::new(),
                 queue: Workqueue::unbound(c_str!("lio"), 0)?,
                 management: Workqueue::unbound(c_str!("lio_tmf"), 0)?,
+                background: Workqueue::unbound(c_str!("lio_end"), 0)?,
                 managing: Atomic::new(0),
                 rtpis <- new_mutex!(tpg::Rtpis::default(), "Engine::rtpis"),
             }? Error),
@@ -94,6 +98,10 @@ impl Engine {
 
     pub(crate) fn management(&self) -> &Workqueue {
         &self.management
+    }
+
+    pub(crate) fn background(&self) -> &Workqueue {
+        &self.background
     }
 
     pub(crate) fn managing(&self) -> &Atomic<u32> {

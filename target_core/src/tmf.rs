@@ -3,12 +3,13 @@
 //! Task management (SAM-5 7).
 //!
 //! A function marks the commands that it concerns, each of which its owner then gives up, and waits for them to be
-//! gone. What a back end has is waited for; the log says so every 30 s.
+//! gone. What a back end has is waited for, with a bound: a function that cannot end in time is answered with FUNCTION
+//! REJECTED, and the commands that it marked end by themselves, later. Nothing is taken from whoever uses it.
 
 use crate::{
     device::Device,
     fabric::Fabric,
-    lun::{attend_all, Nexus},
+    lun::{Lun, Nexus},
     session::{AnySession, Core, Session},
     Engine,
 };
@@ -26,27 +27,36 @@ use lio_scsi::{
     task::{Function, Response, Tag},
 };
 
-/// How long a wait goes on before the log tells of it.
+/// How long a wait goes on before the log tells of it, and how long a function is waited for.
 const PATIENCE_MS: u32 = 30_000;
+
+/// Whether a function may be given up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// After [`PATIENCE_MS`].
+    Bounded,
+    /// Not before the session's own commands are gone.
+    Own,
+}
 
 /// A command that task management may be waiting for is gone. Any context.
 pub(crate) fn wake() {
     crate::waiters(|w| w.wake_all());
 }
 
+/// Waits until `done`, which some [`wake`] makes true, for so many milliseconds; whether it is.
+pub(crate) fn wait_within(ms: u32, done: impl FnMut() -> bool) -> bool {
+    crate::waiters(|w| w.wait_until(ms, done)).unwrap_or(true)
+}
+
 /// Waits until `done`, which some [`wake`] makes true; calls `complain` each time that patience runs out.
-pub(crate) fn wait_for(done: impl Fn() -> bool, complain: impl Fn()) {
-    loop {
-        let ok = crate::waiters(|w| w.wait_until(PATIENCE_MS, &done));
-        if ok.unwrap_or(true) {
-            return;
-        }
+pub(crate) fn wait_for(mut done: impl FnMut() -> bool, complain: impl Fn()) {
+    while !wait_within(PATIENCE_MS, &mut done) {
         complain();
     }
 }
 
-/// Waits until no task management function is at work, of whatever session: it may hold sessions of other fabrics than its
-/// own.
+/// Waits until no task management function holds sessions of other fabrics than its own.
 pub(crate) fn wait_for_all(engine: &Engine) {
     wait_for(
         || engine.managing().load(Acquire) == 0,
@@ -55,17 +65,19 @@ pub(crate) fn wait_for_all(engine: &Engine) {
 }
 
 impl<F: Fabric> Session<F> {
-    /// Performs a task management function, and waits for its end: process context, not the thread that this
-    /// session's commands need to make progress.
+    /// Performs a task management function: process context, not the thread that this session's commands need to make
+    /// progress. Waits until the session's own commands that it concerns are gone, however long that takes: for an
+    /// initiator that takes the memory of such commands back when this returns.
     pub fn manage(self: &Arc<Self>, function: Function, lun: [u8; 8]) -> Response {
         self.core().managing().fetch_add(1, Full);
-        let response = self.manage_now(function, lun);
+        let response = self.manage_now(function, lun, Patience::Own);
         self.core().managing().fetch_sub(1, Full);
         wake();
         response
     }
 
-    /// Performs a task management function in the background, and hands its response to `done`.
+    /// Performs a task management function in the background, and hands its response to `done`: FUNCTION REJECTED if
+    /// it did not end within 30 s.
     ///
     /// # Errors
     /// `ENOMEM`: nothing was done, and `done` will not be called.
@@ -79,7 +91,7 @@ impl<F: Fabric> Session<F> {
         self.core().managing().fetch_add(1, Full);
         let spawned = crate::engine().and_then(|engine| {
             engine.management().spawn(move || {
-                let response = session.manage_now(function, lun);
+                let response = session.manage_now(function, lun, Patience::Bounded);
                 done(response);
                 session.core().managing().fetch_sub(1, Full);
                 wake();
@@ -92,66 +104,85 @@ impl<F: Fabric> Session<F> {
     }
 
     // The caller wakes those that wait for the function's end.
-    fn manage_now(self: &Arc<Self>, function: Function, lun: [u8; 8]) -> Response {
-        let Ok(engine) = crate::engine() else {
-            return Response::Rejected;
-        };
-        engine.managing().fetch_add(1, Full);
+    fn manage_now(
+        self: &Arc<Self>,
+        function: Function,
+        lun: [u8; 8],
+        patience: Patience,
+    ) -> Response {
         // It allocates with locks held that commands may take, and whoever writes to free memory waits for commands.
-        let response = noio::scope(|| self.perform(function, lun));
-        engine.managing().fetch_sub(1, Full);
-        response
+        noio::scope(|| self.perform(function, lun, patience))
     }
 
-    fn perform(self: &Arc<Self>, function: Function, lun: [u8; 8]) -> Response {
+    fn perform(self: &Arc<Self>, function: Function, lun: [u8; 8], patience: Patience) -> Response {
         if let Function::TargetWarmReset | Function::TargetColdReset = function {
-            return self.reset_target();
+            return self.reset_target(patience);
         }
         let Some(nexus) = LunNumber::parse(lun).and_then(|n| self.core().nexus(n)) else {
             return Response::NoSuchLun;
         };
         let number = nexus.mapped().number();
         let on_lun = move |l| LunNumber::parse(l) == Some(number);
+        let device = nexus.lun().device();
         match function {
             Function::AbortTask(Tag(tag)) => {
-                let found = self.abort_own(&nexus, &|t, l| t == tag && on_lun(l));
-                nexus.lun().device().count_abort(found);
+                let select = |t, l| t == tag && on_lun(l);
+                let found = self.has(&select);
+                device.count_abort(found);
                 if found {
-                    Response::Complete
+                    self.abort_own(device, &select, patience)
                 } else {
                     Response::NoSuchTask
                 }
             }
-            Function::AbortTaskSet => {
-                self.abort_own(&nexus, &|_, l| on_lun(l));
-                Response::Complete
+            Function::AbortTaskSet => self.abort_own(device, &|_, l| on_lun(l), patience),
+            Function::ClearTaskSet => clear(device, self.core(), patience),
+            Function::LogicalUnitReset => {
+                reset(core::slice::from_ref(device), self.core(), patience)
             }
-            Function::ClearTaskSet => clear(nexus.lun().device(), self.core()),
-            Function::LogicalUnitReset => reset(nexus.lun().device(), self.core()),
             Function::QueryTask(Tag(tag)) => self.query(&|t, l| t == tag && on_lun(l)),
             Function::QueryTaskSet => self.query(&|_, l| on_lun(l)),
             _ => Response::NotSupported,
         }
     }
 
-    // Aborts commands of this session and waits for them; returns whether there were any.
-    fn abort_own(self: &Arc<Self>, nexus: &Nexus, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool {
-        if !self.has(select) {
-            return false;
-        }
+    // Aborts commands of this session and waits for them.
+    fn abort_own(
+        self: &Arc<Self>,
+        device: &Device,
+        select: &dyn Fn(u64, [u8; 8]) -> bool,
+        patience: Patience,
+    ) -> Response {
         self.abort(false, select);
-        wait_for(
-            || !self.has_marked(true, select),
-            || {
+        // Those before it are gone.
+        let mut first = 0;
+        let mut gone = || match self.next_marked(first, true, select) {
+            Some(at) => {
+                first = at;
+                false
+            }
+            None => true,
+        };
+        while !wait_within(PATIENCE_MS, &mut gone) {
+            let (port, initiator) = (self.core().tpg().path(), self.core().initiator());
+            if patience == Patience::Bounded {
                 pr_warn!(
-                    "{}: an abort of {} waits for the back end of {}\n",
-                    self.core().tpg().path(),
-                    self.core().initiator(),
-                    nexus.lun().device().path()
-                )
-            },
-        );
-        true
+                    "{}: an abort of {} was waiting for the back end of {} for {} s, and is answered as rejected\n",
+                    port,
+                    initiator,
+                    device.path(),
+                    PATIENCE_MS / 1000
+                );
+                return Response::Rejected;
+            }
+            pr_warn!(
+                "{}: an abort of {} waits for the back end of {}\n",
+                port,
+                initiator,
+                device.path()
+            );
+        }
+        Response::Complete
     }
 
     fn query(&self, select: &dyn Fn(u64, [u8; 8]) -> bool) -> Response {
@@ -162,63 +193,175 @@ impl<F: Fabric> Session<F> {
         }
     }
 
-    fn reset_target(self: &Arc<Self>) -> Response {
+    fn reset_target(self: &Arc<Self>, patience: Patience) -> Response {
+        let mut devices: KVVec<Arc<Device>> = KVVec::new();
         for (_, nexus) in self.core().nexuses() {
-            match reset(nexus.lun().device(), self.core()) {
-                Response::Complete => (),
-                other => return other,
+            if devices
+                .push(nexus.lun().device().clone(), GFP_KERNEL)
+                .is_err()
+            {
+                return Response::Rejected;
             }
         }
-        Response::Complete
+        reset(&devices, self.core(), patience)
     }
 }
 
-// LOGICAL UNIT RESET: SAM-5 6.3.3. All I_T nexuses hear of it.
-fn reset(device: &Arc<Device>, by: &Core) -> Response {
-    device.count_reset();
-    if abort_all(device, by).is_err() {
+// LOGICAL UNIT RESET: SAM-5 6.3.3. All I_T nexuses hear of it. A device may be named several times.
+fn reset(devices: &[Arc<Device>], by: &Core, patience: Patience) -> Response {
+    let Ok(work) = Work::find(devices) else {
         return Response::Rejected;
+    };
+    for device in devices {
+        device.count_reset();
     }
-    attend_all(device, Asc::BUS_DEVICE_RESET, None);
-    Response::Complete
+    let response = work.abort(by, patience);
+    // Also where something is left: other initiators' commands were aborted.
+    work.attend(Asc::BUS_DEVICE_RESET, |_, _| true);
+    response
 }
 
 // CLEAR TASK SET: SAM-5 7.5. The other I_T nexuses that lost commands hear of it, by TASK ABORTED or by a unit attention.
-fn clear(device: &Arc<Device>, by: &Core) -> Response {
-    if abort_all(device, by).is_err() {
+fn clear(device: &Arc<Device>, by: &Core, patience: Patience) -> Response {
+    let Ok(work) = Work::find(core::slice::from_ref(device)) else {
         return Response::Rejected;
-    }
-    if !device.attrib().emulate_tas() {
-        attend_all(device, Asc::COMMANDS_CLEARED, Some(by));
-    }
-    Response::Complete
+    };
+    let response = work.abort(by, patience);
+    work.attend(Asc::COMMANDS_CLEARED, |core, nexus| {
+        !core::ptr::eq(core, by) && !nexus.lun().device().attrib().emulate_tas()
+    });
+    response
 }
 
-/// Aborts all commands for `device`, of all sessions, and waits for them. Those of `by` hear nothing; the others are
-/// told with TASK ABORTED where the device's TAS says so.
-///
-/// # Errors
-/// `ENOMEM`; nothing was aborted.
-pub(crate) fn abort_all(device: &Arc<Device>, by: &Core) -> Result {
-    let mut marked = KVec::new();
-    let tas = device.attrib().emulate_tas();
-    device.each_nexus(|session, nexus| {
-        marked.push((session.clone(), nexus.mapped().number()), GFP_KERNEL)?;
-        Ok(())
-    })?;
-    for (session, number) in marked.iter() {
-        let tell = tas && !core::ptr::eq(session.core(), by);
-        session.abort(tell, &|_, l| LunNumber::parse(l) == Some(*number));
-    }
-    // Of other sessions, not until their answers are sent: one that does not read must not hold up the others.
-    wait_for(
-        || {
-            !marked.iter().any(|(s, n)| {
-                let own = core::ptr::eq(s.core(), by);
-                s.has_marked(own, &|_, l| LunNumber::parse(l) == Some(*n))
+/// A session that sees what is reset, and how: in the order of its numbers.
+struct Concerned {
+    session: Arc<dyn AnySession>,
+    nexuses: KVVec<Arc<Nexus>>,
+}
+
+impl Concerned {
+    // Whether a command for `lun` is concerned, on a device of which `which` holds.
+    fn has(&self, lun: [u8; 8], which: impl Fn(&Device) -> bool) -> bool {
+        LunNumber::parse(lun)
+            .and_then(|number| {
+                let by_number = |n: &Arc<Nexus>| n.mapped().number().0;
+                self.nexuses.binary_search_by_key(&number.0, by_number).ok()
             })
-        },
-        || pr_warn!("{}: a reset waits for the back end\n", device.path()),
-    );
-    Ok(())
+            .and_then(|place| self.nexuses.get(place))
+            .is_some_and(|n| which(n.lun().device()))
+    }
+
+    // Whether a command at or after slot `first` is concerned and not gone yet: its slot.
+    fn next_marked(&self, first: usize, own: bool) -> Option<usize> {
+        // Of other sessions, not until their answers are sent: one that does not read must not hold up the others.
+        self.session
+            .next_marked(first, own, &|_, l| self.has(l, |_| true))
+    }
+}
+
+/// Sessions, of all fabrics, whose commands a function aborts. While one exists, no fabric is unloaded.
+struct Work(KVVec<Concerned>);
+
+impl Work {
+    // Finds all that sees one of the devices.
+    fn find(devices: &[Arc<Device>]) -> Result<Self> {
+        // By group and LUN, so that each group's sessions are looked through once.
+        let key = |lun: &Arc<Lun>| (Arc::as_ptr(lun.tpg()), Arc::as_ptr(lun));
+        let mut luns: KVVec<Arc<Lun>> = KVVec::new();
+        for device in devices {
+            device.each_lun(|lun| Ok(luns.push(lun.clone(), GFP_KERNEL)?))?;
+        }
+        luns.sort_unstable_by_key(key);
+        let engine = crate::engine()?;
+        engine.managing().fetch_add(1, Full);
+        let mut work = Work(KVVec::new());
+        for of_group in luns.chunk_by(|a, b| Arc::ptr_eq(a.tpg(), b.tpg())) {
+            let Some(one) = of_group.first() else {
+                continue;
+            };
+            one.tpg().each_session(|session| {
+                let mut nexuses = KVVec::new();
+                for (_, nexus) in session.core().nexuses() {
+                    if of_group
+                        .binary_search_by_key(&key(nexus.lun()), key)
+                        .is_ok()
+                    {
+                        nexuses.push(nexus, GFP_KERNEL)?;
+                    }
+                }
+                if !nexuses.is_empty() {
+                    let session = session.clone();
+                    work.0.push(Concerned { session, nexuses }, GFP_KERNEL)?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(work)
+    }
+
+    // Aborts the commands, and waits for them. Those of `by` hear nothing; the others are told with TASK ABORTED where the
+    // device's TAS says so.
+    fn abort(&self, by: &Core, patience: Patience) -> Response {
+        let is_own = |c: &Concerned| core::ptr::eq(c.session.core(), by);
+        for c in self.0.iter() {
+            let own = is_own(c);
+            let tell = |d: &Device| !own && d.attrib().emulate_tas();
+            c.session.abort(true, &|_, l| c.has(l, tell));
+            c.session.abort(false, &|_, l| c.has(l, |d| !tell(d)));
+        }
+        // Those before this session, and before this slot of it, are gone.
+        let mut at = (0, 0);
+        let mut gone = |own_only: bool| {
+            while let Some(c) = self.0.get(at.0) {
+                let own = is_own(c);
+                if own || !own_only {
+                    if let Some(slot) = c.next_marked(at.1, own) {
+                        at.1 = slot;
+                        return false;
+                    }
+                }
+                at = (at.0.saturating_add(1), 0);
+            }
+            true
+        };
+        if wait_within(PATIENCE_MS, || gone(false)) {
+            return Response::Complete;
+        }
+        let what = self.0.first().and_then(|c| c.nexuses.first());
+        let path = what.map_or(c"", |n| n.lun().device().path());
+        if patience == Patience::Bounded {
+            pr_warn!(
+                "{}: a reset by {} was waiting for the back end for {} s, and is answered as rejected\n",
+                path,
+                by.initiator(),
+                PATIENCE_MS / 1000
+            );
+            return Response::Rejected;
+        }
+        wait_for(
+            || gone(true),
+            || pr_warn!("{}: a reset waits for the back end\n", path),
+        );
+        Response::Complete
+    }
+
+    // Establishes `what` on the I_T_L nexuses of which `on` holds.
+    fn attend(&self, what: Asc, on: impl Fn(&Core, &Nexus) -> bool) {
+        for c in self.0.iter() {
+            for nexus in c.nexuses.iter().filter(|n| on(c.session.core(), n)) {
+                nexus.attend(what);
+            }
+        }
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        // Before others may believe that they are not held.
+        self.0.clear();
+        if let Ok(engine) = crate::engine() {
+            engine.managing().fetch_sub(1, Full);
+        }
+        wake();
+    }
 }

@@ -23,7 +23,11 @@ use kernel::{
         rcu, Arc, Mutex,
     },
 };
+use lio_glue::noio;
 use lio_scsi::{lun::Lun as LunNumber, sense::Asc};
+
+/// How long the removal of a LUN waits before the log tells of it.
+const PATIENCE_MS: u32 = 30_000;
 
 /// A directory `target/FABRIC/WWN`.
 pub struct Target {
@@ -246,16 +250,21 @@ impl Tpg {
         let lun = Lun::new(self, number, device)?;
         // Before the group's lock: whoever holds the device's takes the groups' after it.
         device.add_lun(&lun)?;
-        let added = self.publish(&lun);
+        let added = self.with_lists(|lists| self.publish(lists, &lun));
         if added.is_err() {
             device.remove_lun(&lun);
+            device.lun_left();
         }
         added.map(|()| lun)
     }
 
-    fn publish(&self, lun: &Arc<Lun>) -> Result {
+    // Commands take this lock too, if a device's size has changed: nothing that is done with it may wait for one to get memory.
+    fn with_lists<R>(&self, f: impl FnOnce(&mut Lists) -> R) -> R {
+        noio::scope(|| f(&mut self.lists.lock()))
+    }
+
+    fn publish(&self, lists: &mut Lists, lun: &Arc<Lun>) -> Result {
         let number = lun.number();
-        let mut lists = self.lists.lock();
         if lists.closed {
             return Err(ENOENT);
         }
@@ -274,7 +283,7 @@ impl Tpg {
             )
         };
         for acl in lists.acls.iter().filter(|a| a.is_generated()) {
-            if let Err(e) = acl.generate_lun(&lists, lun) {
+            if let Err(e) = acl.generate_lun(lists, lun) {
                 complain(acl.name(), e);
             }
         }
@@ -293,11 +302,10 @@ impl Tpg {
     /// Takes a LUN away: from all sessions, whose commands to it are aborted and waited for.
     pub(crate) fn unlink(self: &Arc<Self>, lun: &Arc<Lun>) {
         // What the sessions saw is kept until no command is at work any more.
-        let mut seen = KVec::new();
-        let mut affected = KVec::new();
+        let mut seen = KVVec::new();
+        let mut affected = KVVec::new();
         lun.close();
-        {
-            let mut lists = self.lists.lock();
+        self.with_lists(|lists| {
             lists.luns.retain(|l| !Arc::ptr_eq(l, lun));
             for acl in lists.acls.iter() {
                 acl.mapped.lock().retain(|m| !Arc::ptr_eq(m.lun(), lun));
@@ -317,50 +325,59 @@ impl Tpg {
                     luns_changed(core);
                 }
             }
-        }
-        lun.device().remove_lun(lun);
+        });
+        let device = lun.device();
+        device.remove_lun(lun);
         for (session, number) in affected.iter() {
             session.abort(true, &|_, l| LunNumber::parse(l) == Some(*number));
         }
-        while !lun.wait_closed(10_000) {
+        drop(affected);
+        let mut late = false;
+        while !lun.wait_closed(PATIENCE_MS) {
+            late = true;
             pr_warn!(
-                "{}/lun_{}: the back end of {} still has commands\n",
+                "{}/lun_{}: removed, but the back end of {} still has commands\n",
                 self.path(),
                 lun.number().0,
-                lun.device().path()
+                device.path()
             );
         }
         // The last command may be about to drop what it held, in an interrupt.
         rcu::synchronize_rcu();
+        drop(seen);
+        device.lun_left();
+        if late {
+            pr_info!(
+                "{}/lun_{}: its commands are done\n",
+                self.path(),
+                lun.number().0
+            );
+        }
     }
 
     /// The LUN with this number, if it is linked.
     pub fn lun(&self, number: LunNumber) -> Option<Arc<Lun>> {
-        let lists = self.lists.lock();
-        lists.luns.iter().find(|l| l.number() == number).cloned()
+        self.with_lists(|lists| lists.luns.iter().find(|l| l.number() == number).cloned())
     }
 
     /// How many LUNs are linked.
     pub fn luns(&self) -> usize {
-        self.lists.lock().luns.len()
+        self.with_lists(|lists| lists.luns.len())
     }
 
     /// Calls `f` for each session of the group.
     pub(crate) fn each_session(&self, mut f: impl FnMut(&Arc<dyn AnySession>) -> Result) -> Result {
-        for session in self.lists.lock().sessions.iter() {
-            f(session)?;
-        }
-        Ok(())
+        self.with_lists(|lists| lists.sessions.iter().try_for_each(&mut f))
     }
 
     /// How many sessions there are.
     pub fn sessions(&self) -> usize {
-        self.lists.lock().sessions.len()
+        self.with_lists(|lists| lists.sessions.len())
     }
 
     /// No session and no LUN can be added any more: the directory goes.
     pub(crate) fn close(&self) {
-        self.lists.lock().closed = true;
+        self.with_lists(|lists| lists.closed = true);
     }
 }
 

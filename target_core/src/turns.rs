@@ -14,8 +14,10 @@ type Waiting = Erased<Command, Shared>;
 struct State {
     // Whether a command has its turn.
     taken: bool,
-    // Oldest first. Room for one more is made before a command asks.
+    // Oldest first.
     waiting: KVec<Waiting>,
+    // Those that have waited longest, oldest last.
+    next: KVec<Waiting>,
 }
 
 /// Whose turn it is.
@@ -61,7 +63,13 @@ impl Turns {
     pub(crate) fn next(&self) {
         let next = {
             let mut state = self.state.lock();
-            let next = state.waiting.remove(0).ok();
+            if state.next.is_empty() {
+                // Once for each command in all.
+                let State { waiting, next, .. } = &mut *state;
+                core::mem::swap(waiting, next);
+                next.reverse();
+            }
+            let next = state.next.pop();
             state.taken = next.is_some();
             next
         };

@@ -319,7 +319,8 @@ impl Group {
 
     /// The directory is being removed.
     pub(crate) fn removed(&self) {
-        self.disable();
+        // Another one of this number may be made at once.
         self.target.remove_group(self);
+        self.disable();
     }
 }

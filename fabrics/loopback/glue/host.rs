@@ -48,6 +48,8 @@ impl Drop for Bus {
     fn drop(&mut self) {
         // SAFETY: It was started, or there would be no `Bus`.
         unsafe { sys::lio_loop_stop() }
+        // Whoever released the last host may not have returned from this module's code yet.
+        lio_glue::module::settle();
     }
 }
 

@@ -27,8 +27,8 @@ pub(crate) enum Step {
         compare: bool,
         one: bool,
     },
-    /// UNMAP: the descriptors from the `next`th on are left.
-    Unmap { next: u32 },
+    /// UNMAP: the parameter list is in the scratch buffer; the descriptors from the `next`th up to the `end`th are left.
+    Unmap { next: u32, end: u32 },
     /// COMPARE AND WRITE: it is this command's turn to read.
     Compare { pos: u64, len: u64, fua: bool },
     /// COMPARE AND WRITE: what was read is in the scratch buffer.
@@ -193,24 +193,42 @@ fn fill_scratch(cmd: &mut Command, len: usize) -> Result<(), Sense> {
 }
 
 pub(super) fn unmap(cmd: &mut Command) -> Result<(), Sense> {
-    unmap_from(cmd, 0)
-}
-
-// Unmaps what the descriptors from the `next`th on say. The list is checked as a whole each time: it may be in memory that
-// the initiator can change.
-fn unmap_from(cmd: &mut Command, next: u32) -> Result<(), Sense> {
     let dev = device(cmd)?;
     let len = cmd.data.len().min(MAX_UNMAP_LIST);
     let mut list =
         KVVec::from_elem(0u8, len, GFP_KERNEL).map_err(|_| Sense::INSUFFICIENT_RESOURCES)?;
     cmd.data.read_at(0, &mut list);
-    let list = unmap::List::parse(&list, dev.capacity(), &dev.limits())?;
-    let mut index = next;
-    for extent in list.extents().skip(next as usize) {
-        index = index.saturating_add(1);
-        let (pos, len) = bytes(&dev, extent)?;
+    let parsed = unmap::List::parse(&list, dev.capacity(), &dev.limits())?;
+    let end = u32::try_from(parsed.extents().count()).unwrap_or(u32::MAX);
+    if end == 0 {
+        return Ok(());
+    }
+    // What was checked is kept: the data may be memory that the initiator can change.
+    fill_scratch(cmd, len)?;
+    if let Some(scratch) = &cmd.scratch {
+        scratch.write_at(0, &list);
+    }
+    unmap_from(cmd, 0, end)
+}
+
+// Unmaps what the descriptors from the `next`th on say.
+fn unmap_from(cmd: &mut Command, next: u32, end: u32) -> Result<(), Sense> {
+    let dev = device(cmd)?;
+    for index in next..end {
+        let mut descriptor = [0; unmap::DESCRIPTOR];
+        let at = (index as usize)
+            .saturating_mul(unmap::DESCRIPTOR)
+            .saturating_add(unmap::HEADER);
+        let kept = cmd.scratch.as_ref();
+        if kept.is_none_or(|s| s.read_at(at, &mut descriptor) != descriptor.len()) {
+            return Err(Sense::INTERNAL_TARGET_FAILURE);
+        }
+        let (pos, len) = bytes(&dev, unmap::extent(&descriptor))?;
         if len != 0 {
-            cmd.step = Step::Unmap { next: index };
+            cmd.step = Step::Unmap {
+                next: index.saturating_add(1),
+                end,
+            };
             cmd.op = Op::Unmap { pos, len };
             return Ok(());
         }
@@ -319,7 +337,7 @@ pub(super) fn step(cmd: &mut Command) -> Result<(), Sense> {
                 one,
             )
         }
-        Step::Unmap { next } => unmap_from(cmd, next),
+        Step::Unmap { next, end } => unmap_from(cmd, next, end),
         Step::Compare { pos, len, fua } => {
             fill_scratch(cmd, len as usize)?;
             cmd.step = Step::CompareAndWrite { pos, len, fua };

@@ -73,29 +73,29 @@ impl Tpg {
         depth: u32,
     ) -> Result<(Arc<NodeAcl>, bool)> {
         let new = NodeAcl::new(self, name, depth, false)?;
-        let mut lists = self.lists.lock();
-        if lists.closed {
-            return Err(ENOENT);
-        }
-        if let Some(old) = lists.acl(new.name()) {
-            if !old.generated.load(Relaxed) {
-                return Err(EEXIST);
+        self.with_lists(|lists| {
+            if lists.closed {
+                return Err(ENOENT);
             }
-            old.generated.store(false, Relaxed);
-            if old.sessions.load(Relaxed) == 0 {
-                old.forget_generated();
+            if let Some(old) = lists.acl(new.name()) {
+                if !old.generated.load(Relaxed) {
+                    return Err(EEXIST);
+                }
+                old.generated.store(false, Relaxed);
+                if old.sessions.load(Relaxed) == 0 {
+                    old.forget_generated();
+                }
+                return Ok((old, true));
             }
-            return Ok((old, true));
-        }
-        lists.acls.push(new.clone(), GFP_KERNEL)?;
-        Ok((new, false))
+            lists.acls.push(new.clone(), GFP_KERNEL)?;
+            Ok((new, false))
+        })
     }
 
     /// Undoes [`Self::configure_acl`], whose answer it gets.
     pub(crate) fn unconfigure_acl(&self, acl: &Arc<NodeAcl>, was_generated: bool) {
         if was_generated {
-            let _lists = self.lists.lock();
-            acl.generated.store(true, Relaxed);
+            self.with_lists(|_| acl.generated.store(true, Relaxed));
         } else {
             self.remove_acl(acl);
         }
@@ -103,23 +103,24 @@ impl Tpg {
 
     /// Forgets an ACL; sessions that have it keep it until they end.
     pub(crate) fn remove_acl(&self, acl: &Arc<NodeAcl>) {
-        self.lists.lock().acls.retain(|a| !Arc::ptr_eq(a, acl));
+        self.with_lists(|lists| lists.acls.retain(|a| !Arc::ptr_eq(a, acl)));
     }
 
     /// The ACL that demo mode made for an initiator, if it is there (still) and may be used again: the group keeps such
     /// ACLs.
     pub fn kept_acl(&self, initiator: &CStr) -> Option<Arc<NodeAcl>> {
-        let acl = self.lists.lock().acl(initiator)?;
+        let acl = self.with_lists(|lists| lists.acl(initiator))?;
         (self.keeps_generated.load(Relaxed) && acl.is_generated()).then_some(acl)
     }
 
     /// Whether ACLs that demo mode made stay when their initiators log out. Those that are not in use go when they shall not.
     pub fn keep_generated(&self, on: bool) {
-        let mut lists = self.lists.lock();
-        self.keeps_generated.store(on, Relaxed);
-        if !on {
-            lists.acls.retain(|acl| !acl.is_idle());
-        }
+        self.with_lists(|lists| {
+            self.keeps_generated.store(on, Relaxed);
+            if !on {
+                lists.acls.retain(|acl| !acl.is_idle());
+            }
+        })
     }
 
     /// Takes a session in: it sees its logical units from now on.
@@ -139,57 +140,56 @@ impl Tpg {
             }
             _ => None,
         };
-        let mut lists = self.lists.lock();
-        if lists.closed {
-            return Err(ESHUTDOWN);
-        }
-        let acl = match (access, new) {
-            (Access::Acl(acl), _) => Some(acl),
-            (Access::Demo { read_only, .. }, Some(new)) => Some(lists.demo_acl(new, read_only)?),
-            _ => None,
-        };
-        match acl {
-            Some(acl) => {
-                for mapped in acl.mapped.lock().iter() {
-                    core.map(mapped)?;
-                }
-                // Now that nothing can fail any more.
-                lists.sessions.reserve(1, GFP_KERNEL)?;
-                acl.sessions.fetch_add(1, Relaxed);
-                core.set_acl(acl);
+        self.with_lists(|lists| {
+            if lists.closed {
+                return Err(ESHUTDOWN);
             }
-            None => {
-                for lun in lists.luns.iter() {
-                    core.map(&MappedLun::generate(lun, false)?)?;
+            lists.sessions.reserve(1, GFP_KERNEL)?;
+            let acl = match (access, new) {
+                (Access::Acl(acl), _) => Some(acl),
+                (Access::Demo { read_only, .. }, Some(new)) => {
+                    Some(lists.demo_acl(new, read_only)?)
+                }
+                _ => None,
+            };
+            match acl {
+                Some(acl) => {
+                    for mapped in acl.mapped.lock().iter() {
+                        core.map(mapped)?;
+                    }
+                    // Nothing can fail any more.
+                    acl.sessions.fetch_add(1, Relaxed);
+                    core.set_acl(acl);
+                }
+                None => {
+                    for lun in lists.luns.iter() {
+                        core.map(&MappedLun::generate(lun, false)?)?;
+                    }
                 }
             }
-        }
-        lists.sessions.push(session, GFP_KERNEL)?;
-        Ok(())
+            lists.sessions.push(session.clone(), GFP_KERNEL)?;
+            Ok(())
+        })
     }
 
     pub(crate) fn remove_session(&self, core: &Core) {
-        let mut lists = self.lists.lock();
-        let place = lists
-            .sessions
-            .iter()
-            .position(|s| core::ptr::eq(s.core(), core));
-        let Some(session) = place.and_then(|place| lists.sessions.remove(place).ok()) else {
-            return;
-        };
-        if let Some(acl) = core.acl() {
-            if acl.sessions.fetch_sub(1, Relaxed) != 1 {
-                // Others of the same initiator are there.
-            } else if !acl.is_generated() {
-                // What its directory does not show ends with the sessions that it was generated for.
-                acl.forget_generated();
-            } else if !self.keeps_generated.load(Relaxed) {
-                lists.acls.retain(|a| !Arc::ptr_eq(a, acl));
+        // What is taken out is dropped without the lock.
+        let _session = self.with_lists(|lists| {
+            let is_it = |s: &Arc<dyn AnySession>| core::ptr::eq(s.core(), core);
+            let place = lists.sessions.iter().position(is_it)?;
+            let session = lists.sessions.remove(place).ok()?;
+            if let Some(acl) = core.acl() {
+                if acl.sessions.fetch_sub(1, Relaxed) != 1 {
+                    // Others of the same initiator are there.
+                } else if !acl.is_generated() {
+                    // What its directory does not show ends with the sessions that it was generated for.
+                    acl.forget_generated();
+                } else if !self.keeps_generated.load(Relaxed) {
+                    lists.acls.retain(|a| !Arc::ptr_eq(a, acl));
+                }
             }
-        }
-        drop(lists);
-        // Not with the lock held.
-        drop(session);
+            Some(session)
+        });
     }
 }
 
@@ -342,31 +342,32 @@ impl NodeAcl {
         write_protect: bool,
     ) -> Result<Arc<MappedLun>> {
         let mapped = MappedLun::new(number, lun, write_protect)?;
-        let lists = self.tpg.lists.lock();
-        if !lists.luns.iter().any(|l| Arc::ptr_eq(l, lun)) {
-            return Err(ENOENT);
-        }
-        let mut list = self.mapped.lock();
-        if let Some(old) = list.iter().find(|m| m.number() == number) {
-            if !old.is_generated() {
-                return Err(EEXIST);
+        self.tpg.with_lists(|lists| {
+            if !lists.luns.iter().any(|l| Arc::ptr_eq(l, lun)) {
+                return Err(ENOENT);
             }
-            if !Arc::ptr_eq(old.lun(), lun) {
-                return Err(EINVAL);
+            let mut list = self.mapped.lock();
+            if let Some(old) = list.iter().find(|m| m.number() == number) {
+                if !old.is_generated() {
+                    return Err(EEXIST);
+                }
+                if !Arc::ptr_eq(old.lun(), lun) {
+                    return Err(EINVAL);
+                }
+                old.configure();
+                return Ok(old.clone());
             }
-            old.configure();
-            return Ok(old.clone());
-        }
-        list.push(mapped.clone(), GFP_KERNEL)?;
-        if let Err(error) = self.show(&lists, &mapped) {
-            // For no session then: the caller hears that nothing was mapped.
-            list.retain(|m| !Arc::ptr_eq(m, &mapped));
-            for session in lists.sessions.iter() {
-                unmap_this(session.core(), &mapped);
+            list.push(mapped.clone(), GFP_KERNEL)?;
+            if let Err(error) = self.show(lists, &mapped) {
+                // For no session then: the caller hears that nothing was mapped.
+                list.retain(|m| !Arc::ptr_eq(m, &mapped));
+                for session in lists.sessions.iter() {
+                    unmap_this(session.core(), &mapped);
+                }
+                return Err(error);
             }
-            return Err(error);
-        }
-        Ok(mapped)
+            Ok(mapped)
+        })
     }
 
     /// What the initiator sees as number `number`.
@@ -377,9 +378,8 @@ impl NodeAcl {
 
     /// Takes a logical unit away from the initiator.
     pub(crate) fn unmap(self: &Arc<Self>, mapped: &Arc<MappedLun>) {
-        let mut affected = KVec::new();
-        {
-            let lists = self.tpg.lists.lock();
+        let mut affected = KVVec::new();
+        self.tpg.with_lists(|lists| {
             self.mapped.lock().retain(|m| !Arc::ptr_eq(m, mapped));
             for session in lists.sessions.iter() {
                 let core = session.core();
@@ -388,7 +388,7 @@ impl NodeAcl {
                     let _ = affected.push(session.clone(), GFP_KERNEL);
                 }
             }
-        }
+        });
         for session in affected.iter() {
             session.abort(true, &|_, l| LunNumber::parse(l) == Some(mapped.number()));
         }

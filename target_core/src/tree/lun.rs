@@ -3,8 +3,11 @@
 //! `FABRIC/WWN/tpgt_N/lun/lun_N`: a LUN, which a link to a device's directory fills.
 
 use super::{alua, device, numbered, port_stats, tpg};
-use crate::lun::Lun;
-use kernel::{error::code::*, prelude::*, sync::Arc};
+use crate::{
+    background::{self, Job},
+    lun::Lun,
+};
+use kernel::{error::code::*, prelude::*, str::CString, sync::Arc};
 use lio_configfs::{Builder, Dir, Node, Tree};
 use lio_scsi::lun::Lun as LunNumber;
 
@@ -53,6 +56,39 @@ impl LunDir {
     }
 }
 
+impl LunDir {
+    // Takes a LUN away. `known`: the fabric knows of it.
+    fn end(&self, lun: &Arc<Lun>, known: bool) {
+        let end = || End {
+            tpg: self.tpg.clone(),
+            lun: lun.clone(),
+            known,
+        };
+        let path = self.tpg.tpg.path();
+        let what = CString::try_from_fmt(fmt!("{}/lun_{}", path, lun.number().0));
+        match Arc::new(end(), GFP_KERNEL) {
+            Ok(job) => background::run(self.tpg.module(), what.as_deref().unwrap_or(path), job),
+            Err(_) => end().run(),
+        }
+    }
+}
+
+/// The end of a LUN, which waits for its commands.
+struct End {
+    tpg: Arc<tpg::Handle>,
+    lun: Arc<Lun>,
+    known: bool,
+}
+
+impl Job for End {
+    fn run(&self) {
+        if self.known {
+            self.tpg.fabric.unlinking(&self.lun);
+        }
+        self.tpg.tpg.unlink(&self.lun);
+    }
+}
+
 impl Dir for Luns {
     fn mkdir(&self, dir: &Node, name: &str) -> Result<Tree> {
         let module = self.0.module();
@@ -82,7 +118,7 @@ impl Dir for LunDir {
             .link(self.number, handle.device())
             .map_err(|e| dir.reject(e, fmt!("'{}' cannot be linked here", target.path())))?;
         self.tpg.fabric.linked(&lun).map_err(|e| {
-            tpg.unlink(&lun);
+            self.end(&lun, false);
             dir.reject(e, fmt!("the fabric refuses '{}'", target.path()))
         })
     }
@@ -90,8 +126,7 @@ impl Dir for LunDir {
     fn unlink(&self, _dir: &Node, _target: &Node) {
         // There is one link only.
         if let Ok(lun) = self.linked() {
-            self.tpg.fabric.unlinking(&lun);
-            self.tpg.tpg.unlink(&lun);
+            self.end(&lun, true);
         }
     }
 }

@@ -4,6 +4,7 @@
 
 use super::{acl, fabric, lun};
 use crate::{
+    background::{self, Job},
     fabric::{FabricTpg, TpgDir},
     tpg::Tpg,
 };
@@ -41,9 +42,28 @@ impl Handle {
     fn end(&self) {
         if !self.ended.xchg(true, Full) {
             self.tpg.close();
-            self.fabric.removed();
-            self.tpg.disable();
+            let end = || End {
+                fabric: self.fabric.clone(),
+                tpg: self.tpg.clone(),
+            };
+            match Arc::new(end(), GFP_KERNEL) {
+                Ok(job) => background::run(self.module(), self.tpg.path(), job),
+                Err(_) => end().run(),
+            }
         }
+    }
+}
+
+/// The end of a group, which waits for its sessions.
+struct End {
+    fabric: Arc<dyn FabricTpg>,
+    tpg: Arc<Tpg>,
+}
+
+impl Job for End {
+    fn run(&self) {
+        self.fabric.removed();
+        self.tpg.disable();
     }
 }
 

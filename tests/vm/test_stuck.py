@@ -1,0 +1,240 @@
+"""A back end that does not answer: task management ends in bounded time, so does whatever an administrator does meanwhile, and
+all of it is over when the back end answers again."""
+# vm: --timeout 1800
+import contextlib
+import threading
+import time
+
+import initiator
+import lio
+import pytest
+from initiator import ABORT_TASK, CLEAR_TASK_SET, DATA_IN, LUN_RESET, READ, SCSI_RESPONSE, WARM_RESET
+
+pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C modules wait for ever")
+READ_4K = bytes.fromhex("28000000000000000800")
+REJECTED = 255
+GUARD = 30  # seconds: what the administrator's own system calls may take
+NAME = "iqn.2024-01.org.example:i{}"
+
+
+class Stuck:
+    """A device that can be stopped, an iblock object on it."""
+
+    def __init__(self):
+        lio.modprobe("dm-mod")
+        self.loop = lio.loop_device(16 << 20)
+        lio.run("dmsetup", "create", "lio-stuck", "--table", f"0 32768 linear {self.loop} 0")
+        self.dev = lio.wait_for(self.node)
+        self.store = lio.iblock(dev=self.dev)
+
+    @staticmethod
+    def node():
+        """the device's node"""
+        name = lio.run("dmsetup", "info", "-c", "--noheadings", "-o", "blkdevname", "lio-stuck").stdout.strip()
+        return f"/dev/{name}" if lio.os.path.exists(f"/dev/{name}") else None
+
+    def stop(self):
+        lio.run("dmsetup", "suspend", "--nolockfs", "--noflush", "lio-stuck")
+
+    def go(self):
+        lio.run("dmsetup", "resume", "lio-stuck")
+
+    def free(self):
+        """nobody has the device open"""
+        return lio.run("dmsetup", "info", "-c", "--noheadings", "-o", "open", "lio-stuck").stdout.strip() == "0"
+
+
+@pytest.fixture
+def stuck():
+    s = Stuck()
+    yield s
+    with contextlib.suppress(Exception):
+        s.go()
+    lio.clear()
+
+
+def login(target, i=1):
+    return initiator.session(target, name=NAME.format(i), isid=b"\x80\0\0\0\1" + bytes([i]))
+
+
+def in_time(what, *args):
+    start = time.monotonic()
+    result = what(*args)
+    took = time.monotonic() - start
+    assert took < GUARD, f"{what} took {took:.0f} s"
+    return result
+
+
+def elsewhere():
+    """Other directories can be made and removed, and other targets serve."""
+    store = lio.ramdisk("other", 1 << 20)
+    target = lio.IscsiTarget(store, iqn="iqn.2003-01.org.example:other", portals=("127.0.0.1:3270",))
+    c = initiator.session(target)
+    assert c.scsi(READ_4K, read=4096)[0] == 0
+    c.logout()
+    c.close()
+    target.delete()
+    store.delete()
+
+
+class Meanwhile:
+    """Does things elsewhere again and again, each in bounded time."""
+
+    def __enter__(self):
+        self.over, self.times, self.failure = threading.Event(), [], None
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self):
+        try:
+            while not self.over.is_set():
+                start = time.monotonic()
+                elsewhere()
+                self.times.append(time.monotonic() - start)
+                self.over.wait(1)
+        except BaseException as e:
+            self.failure = e
+
+    def __exit__(self, *exc):
+        self.over.set()
+        self.thread.join(60)
+        assert not self.thread.is_alive() and self.failure is None and self.times, self.failure
+        # One wait of a removal may be in it.
+        assert max(self.times) < GUARD, self.times
+
+
+def drain(c):
+    """What comes until a ping is answered: the statuses."""
+    mark, got = c.itt(), []
+    c.send(initiator.pdu(initiator.NOP_OUT, immediate=True, itt=mark, w=(initiator.NONE, c.cmd_sn, c.exp_stat_sn)))
+    while (a := c.receive(30)).itt != mark:
+        got.append(a.status)
+    return got
+
+
+def test_functions_are_rejected(stuck):
+    """Each function that needs what the device has is answered, and no command with it; all goes on with the device."""
+    target = lio.IscsiTarget(stuck.store)
+    c = [login(target, i) for i in range(4)]
+    stuck.stop()
+    tags = [x.start(READ_4K, 4096, READ) for x in c]
+    time.sleep(0.5)
+    start = time.monotonic()
+    answers = {}
+    functions = [ABORT_TASK, CLEAR_TASK_SET, LUN_RESET, WARM_RESET]
+    def call(i):
+        answers[i] = c[i].tmf(functions[i], ref_itt=tags[i], timeout=90)
+    with Meanwhile():
+        threads = [threading.Thread(target=call, args=(i,)) for i in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+    took = time.monotonic() - start
+    assert answers == dict.fromkeys(range(4), REJECTED) and 25 < took < 80, (answers, took)
+    assert not [a for x in c for a in x.seen if a.opcode in (SCSI_RESPONSE, DATA_IN)]
+    stuck.go()
+    time.sleep(2)
+    for x in c:
+        # Another initiator's reset was the first to take it, or this one's own.
+        assert drain(x) in ([], [0x40])
+        assert lio.wait_for(lambda: x.scsi(READ_4K, read=4096, timeout=30)[0] == 0)
+        assert x.tmf(LUN_RESET, timeout=30) == 0
+        x.close()
+
+
+def test_removing_a_lun(stuck):
+    """The link goes, the initiator sees it gone, and the device stays open until it has given back what it has."""
+    target = lio.IscsiTarget(lio.ramdisk("rd0"), stuck.store)
+    c = login(target)
+    stuck.stop()
+    tag = c.start(READ_4K, 4096, READ, lun=1)
+    time.sleep(0.5)
+    with Meanwhile():
+        in_time(target.remove_lun, 1)
+        in_time(stuck.store.delete)
+        assert not stuck.free()
+        status, _, a = c.scsi(bytes(6), lun=1)
+        assert status == 2 and a.sense[12:14] == b"\x25\0"
+    # It can be had again under another device's name, when it is free.
+    stuck.go()
+    a = c.receive(30)
+    assert a.itt == tag and a.status == 0x40
+    lio.wait_for(stuck.free)
+    target.lun(lio.iblock("again", dev=stuck.dev), 1)
+    assert lio.wait_for(lambda: c.scsi(READ_4K, read=4096, lun=1)[0] == 0)
+    c.close()
+
+
+def test_ending_sessions(stuck):
+    """Disabling, enabling, removing the ACL, the group, everything."""
+    target = lio.IscsiTarget(stuck.store, acls=[NAME.format(1), NAME.format(2)])
+    c, d = login(target, 1), login(target, 2)
+    stuck.stop()
+    [c.start(READ_4K, 4096, READ) for _ in range(8)]
+    [d.start(READ_4K, 4096, READ) for _ in range(8)]
+    time.sleep(0.5)
+    with Meanwhile():
+        path = target.path / "acls" / NAME.format(2)
+        unlink = [link.unlink for m in path.iterdir() if m.name.startswith("lun_") for link in lio.links(m)]
+        for u in unlink:
+            in_time(u)
+        (path / "lun_0").rmdir()
+        in_time(path.rmdir)
+        in_time(target.enable, False)
+        in_time(target.enable, True)
+        start = time.monotonic()
+        target.delete()
+        assert time.monotonic() - start < 3 * GUARD
+        in_time(stuck.store.delete)
+    assert not stuck.free()
+    # The name can be used again at once.
+    again = lio.IscsiTarget(lio.ramdisk("rd0"))
+    e = login(again)
+    assert e.scsi(READ_4K, read=4096)[0] == 0
+    stuck.go()
+    lio.wait_for(stuck.free)
+    e.close()
+
+
+def test_loopback(stuck):
+    """The initiator's own memory is in the device's hands: nothing is finished before it is given back."""
+    port = lio.Loopback(stuck.store)
+    disk = port.disk()
+    stuck.stop()
+    dd = lio.subprocess.Popen(["dd", f"if={disk}", "of=/dev/null", "bs=64k", "count=4", "iflag=direct"],
+                              stdout=lio.subprocess.PIPE, stderr=lio.subprocess.STDOUT)
+    time.sleep(1)
+    with Meanwhile():
+        start = time.monotonic()
+        port.delete()
+        assert time.monotonic() - start < 3 * GUARD
+        in_time(stuck.store.delete)
+        # Longer than the midlayer waits before it aborts.
+        time.sleep(45)
+    assert not stuck.free() and dd.poll() is None
+    stuck.go()
+    dd.wait(60)
+    lio.wait_for(stuck.free, 60)
+    port = lio.Loopback(lio.ramdisk("rd0"))
+    assert port.disk()
+
+
+def test_modules_stay(stuck):
+    """Nothing that is still needed is unloaded, and all can be when it is not."""
+    target = lio.IscsiTarget(stuck.store)
+    c = login(target)
+    stuck.stop()
+    c.start(READ_4K, 4096, READ)
+    time.sleep(0.5)
+    target.delete()
+    stuck.store.delete()
+    (lio.CFS / "iscsi").rmdir()
+    for m in ("target_core_iblock", "iscsi_target_mod", "target_core_mod"):
+        assert lio.run("rmmod", m, check=False, timeout=60).returncode != 0
+    stuck.go()
+    c.close()
+    lio.wait_for(stuck.free)
+    lio.wait_for(lambda: lio.run("rmmod", "iscsi_target_mod", check=False, timeout=60).returncode == 0)
+    lio.clear(unload=True)
+    assert not set(lio.MODULES) & lio.loaded()
