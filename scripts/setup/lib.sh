@@ -21,6 +21,12 @@ need_machine() {
 	debian:12*|debian:13*) ;;
 	*) die "set-up knows Debian 12 and 13 only, this machine says '$id $version'" ;;
 	esac
+	# A machine has it; a container of Debian 13 may not.
+	command -v mount > /dev/null || {
+		say "set-up: installing mount"
+		{ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends mount; } > /dev/null ||
+			die "this needs mount(8), and apt-get could not install it"
+	}
 }
 
 # in_root [--dir DIR]... -- CMD...: runs CMD in the root, in mount and PID namespaces of its own, with the
