@@ -377,7 +377,12 @@ impl Tpg {
 
     /// No session and no LUN can be added any more: the directory goes.
     pub(crate) fn close(&self) {
-        self.with_lists(|lists| lists.closed = true);
+        self.with_lists(|lists| {
+            lists.closed = true;
+            // A generated ACL that stayed would keep the group alive, which keeps it.
+            self.keeps_generated.store(false, Relaxed);
+            lists.acls.retain(|acl| !acl.is_idle());
+        });
     }
 }
 

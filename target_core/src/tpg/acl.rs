@@ -116,6 +116,7 @@ impl Tpg {
     /// Whether ACLs that demo mode made stay when their initiators log out. Those that are not in use go when they shall not.
     pub fn keep_generated(&self, on: bool) {
         self.with_lists(|lists| {
+            let on = on && !lists.closed;
             self.keeps_generated.store(on, Relaxed);
             if !on {
                 lists.acls.retain(|acl| !acl.is_idle());
@@ -296,7 +297,7 @@ impl NodeAcl {
     }
 
     // Whether demo mode made it, for an initiator that is not there. The caller holds the group's lock.
-    fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.is_generated() && self.sessions.load(Relaxed) == 0
     }
 
