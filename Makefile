@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # What each target does is in README.md; each makes what it needs first.
-.PHONY: all install demo check check-host check-vm check-fio check-teardown lint bench rust-project clean
+.PHONY: all install demo check check-host check-vm check-debug check-fio check-teardown lint bench rust-project clean
 
 all:
 	@scripts/build
@@ -14,6 +14,8 @@ check-host:
 	@T="$(T)" scripts/check-host
 check-vm:
 	@T="$(T)" scripts/check-vm
+check-debug:
+	@T="$(T)" scripts/check-debug
 check-fio check-teardown:
 	@scripts/check-long $(@:check-%=%)
 lint:

@@ -29,12 +29,27 @@ need_machine() {
 	}
 }
 
-# in_root [--dir DIR]... -- CMD...: runs CMD in the root, in mount and PID namespaces of its own, with the
-# checkout, each DIR and each file (--file F) at the same path, and in the checkout's folder if there is no other.
+# debug_dir: sets DEBUG, the debug kernel's folder in the cache, by all that it depends on; in the root it is at DEBUG_AT.
+DEBUG_AT=/opt/lio/debug
+debug_dir() {
+	local key
+	key=$({ cat "$TOP"/scripts/setup/debug{,.config,.modules} "$ROOT/opt/kernel-release"
+		chroot "$ROOT" dpkg-query -W rustc clang-19 lld-19 bindgen "linux-source-*"; } | sha256sum | cut -c1-12)
+	DEBUG=$CACHE/debug-$key
+}
+
+# in_root [--dir DIR]... [--at DIR PATH]... -- CMD...: runs CMD in the root, in mount and PID namespaces of its own, with
+# the checkout, each DIR and each file (--file F) at the same path or at PATH, and in the checkout's folder if there is
+# no other.
 in_root() {
 	need_root
-	local dirs=("$TOP")
-	while [ "${1-}" != -- ]; do dirs+=("$2"); shift 2; done
+	local dirs=("$TOP" "$TOP")
+	while [ "${1-}" != -- ]; do
+		case $1 in
+		--at) dirs+=("$2" "$3"); shift 3 ;;
+		*) dirs+=("$2" "$2"); shift 2 ;;
+		esac
+	done
 	shift
 	unshare --mount --pid --fork --kill-child -- bash -c '
 		set -e
@@ -45,10 +60,10 @@ in_root() {
 		mount --rbind /dev "$root/dev"
 		mount -t tmpfs tmpfs "$root/tmp"
 		mount -t tmpfs -o mode=755 tmpfs "$root/run"
-		for ((i = 0; i < n; i++)); do
-			if [ -d "$1" ]; then mkdir -p "$root$1"; else mkdir -p "$root${1%/*}"; [ -e "$root$1" ] || : > "$root$1"; fi
-			mount --bind "$1" "$root$1"
-			shift
+		for ((i = 0; i < n; i += 2)); do
+			if [ -d "$1" ]; then mkdir -p "$root$2"; else mkdir -p "$root${2%/*}"; [ -e "$root$2" ] || : > "$root$2"; fi
+			mount --bind "$1" "$root$2"
+			shift 2
 		done
 		cp /etc/resolv.conf "$root/run/resolv.conf" 2>/dev/null || true
 		cd /
@@ -57,4 +72,13 @@ in_root() {
 			CARGO_TARGET_DIR="$top/target" \
 			bash -c '\''cd "$0" && exec "$@"'\'' "$top" "$@"
 	' in_root "$ROOT" "$TOP" "${#dirs[@]}" "${dirs[@]}" "$@"
+}
+
+# copy_sources DIR: brings DIR, in the checkout, up to date with what Kbuild reads, for a build that must not disturb the
+# checkout's own. What an earlier build left in DIR stays.
+copy_sources() {
+	in_root -- rsync -a --delete --delete-excluded --prune-empty-dirs --filter="P *.o" --filter="P *.rmeta" --filter="P *.cmd" \
+		--filter="P *_generated.*" --filter="P *.mod*" --filter="P *.d" --filter="P *.ko" --filter="P modules.order" \
+		--filter="P Module.symvers" --exclude=/out --exclude=/target --exclude="*_generated.*" --exclude="*.mod.c" \
+		--include="*/" --include="*.rs" --include="*.[ch]" --include="*.S" --include=Kbuild --exclude="*" ./ "$1/"
 }

@@ -4,6 +4,8 @@ import socket
 import struct
 import time
 
+import lio
+
 NOP_OUT, SCSI_COMMAND, TMF, LOGIN, TEXT, DATA_OUT, LOGOUT, SNACK = 0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x10
 NOP_IN, SCSI_RESPONSE, TMF_RESPONSE, LOGIN_RESPONSE, TEXT_RESPONSE, DATA_IN, LOGOUT_RESPONSE, R2T, ASYNC, REJECT = (
     0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x31, 0x32, 0x3F)
@@ -102,7 +104,7 @@ class Connection:
 
     def __init__(self, portal="127.0.0.1:3260", timeout=10, sock=None):
         host, port = portal.rsplit(":", 1)
-        self.sock = sock or socket.create_connection((host.strip("[]"), int(port)), timeout)
+        self.sock = sock or socket.create_connection((host.strip("[]"), int(port)), timeout * lio.SLOW)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.timeout = timeout
         self.cmd_sn, self.exp_stat_sn, self.next_itt = 1, 0, 1
@@ -144,7 +146,7 @@ class Connection:
 
     def receive(self, timeout=None):
         """The next PDU; None when the target has closed the connection. TimeoutError when nothing comes."""
-        end = time.monotonic() + (timeout or self.timeout)
+        end = time.monotonic() + (timeout or self.timeout) * lio.SLOW
         try:
             bhs = self._take(48, end)
             ahs = self._take(bhs[4] * 4, end)

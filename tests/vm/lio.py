@@ -12,6 +12,8 @@ from pathlib import Path
 
 CFS = Path("/sys/kernel/config/target")
 STOCK = bool(os.environ.get("STOCK"))
+# The debug kernel is several times as slow: each bound on time is this many times as long there.
+SLOW = 6 if os.uname().release.endswith("-lio-debug") else 1
 CORE, ISCSI, LOOPBACK = CFS / "core", CFS / "iscsi", CFS / "loopback"
 TOP = Path(__file__).resolve().parents[2]
 MODULES = ["tcm_loop", "iscsi_target_mod", "target_core_iblock", "target_core_file", "target_core_pscsi",
@@ -21,7 +23,7 @@ MODULES = ["tcm_loop", "iscsi_target_mod", "target_core_iblock", "target_core_fi
 def run(*cmd, check=True, timeout=120, input=None):
     """Runs a command; gives its CompletedProcess with stdout and stderr as one text."""
     p = subprocess.run([str(c) for c in cmd], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                       timeout=timeout, input=input, stdin=None if input is not None else subprocess.DEVNULL,
+                       timeout=timeout * SLOW, input=input, stdin=None if input is not None else subprocess.DEVNULL,
                        errors="replace")
     if check and p.returncode != 0:
         raise AssertionError(f"{' '.join(map(str, cmd))}: exit status {p.returncode}\n{p.stdout}")
@@ -54,13 +56,13 @@ def refused(*errnos):
 
 def wait_for(what, timeout=15, interval=0.05):
     """Calls `what` until it gives something true, and gives that."""
-    end = time.monotonic() + timeout
+    end = time.monotonic() + timeout * SLOW
     while True:
         value = what()
         if value:
             return value
         if time.monotonic() > end:
-            raise AssertionError(f"timed out after {timeout} s: {getattr(what, '__doc__', None) or what}")
+            raise AssertionError(f"timed out after {timeout * SLOW} s: {getattr(what, '__doc__', None) or what}")
         time.sleep(interval)
 
 
@@ -295,6 +297,8 @@ def login(target, portal=None, settings=None):
     start_iscsid()
     node = ["iscsiadm", "-m", "node", "-T", target.iqn, "-p", portal]
     run(*node, "-o", "new")
+    if SLOW > 1:
+        settings = {"node.conn[0].timeo.noop_out_timeout": 5 * SLOW} | (settings or {})
     for key, value in (settings or {}).items():
         run(*node, "-o", "update", "-n", key, "-v", value)
     run(*node, "--login", timeout=90)

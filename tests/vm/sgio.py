@@ -4,6 +4,8 @@ import fcntl
 import os
 import struct
 
+import lio
+
 SG_IO = 0x2285
 FORMAT = "@iiBBHIPPPIIiPBBBBHHiII"
 NONE, TO_DEV, FROM_DEV = -1, -2, -3
@@ -74,7 +76,7 @@ class Disk:
         data = ctypes.create_string_buffer(bytes(write).ljust(n, b"\0") if write else bytes(n), max(n, 1))
         command, sense = ctypes.create_string_buffer(cdb, len(cdb)), ctypes.create_string_buffer(64)
         hdr = bytearray(struct.pack(FORMAT, ord("S"), TO_DEV if write else FROM_DEV if n else NONE, len(cdb), 64, 0, n,
-                                    ctypes.addressof(data), ctypes.addressof(command), ctypes.addressof(sense), timeout * 1000,
+                                    ctypes.addressof(data), ctypes.addressof(command), ctypes.addressof(sense), timeout * 1000 * lio.SLOW,
                                     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0))
         fcntl.ioctl(self.fd, SG_IO, hdr)
         f = struct.unpack(FORMAT, hdr)

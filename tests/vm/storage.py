@@ -88,7 +88,7 @@ def scsi(dev, cdb, read=0, data=None):
     command, sense = ctypes.create_string_buffer(cdb, len(cdb)), ctypes.create_string_buffer(96)
     io = _SgIo(interface_id=ord("S"), dxfer_direction=-2 if data is not None else -3 if read else -1,
                cmd_len=len(cdb), mx_sb_len=96, dxfer_len=size, dxferp=ctypes.addressof(buffer),
-               cmdp=ctypes.addressof(command), sbp=ctypes.addressof(sense), timeout=60000)
+               cmdp=ctypes.addressof(command), sbp=ctypes.addressof(sense), timeout=60000 * lio.SLOW)
     fd = os.open(generic(dev), os.O_RDWR)
     try:
         fcntl.ioctl(fd, 0x2285, io)

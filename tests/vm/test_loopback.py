@@ -70,7 +70,7 @@ def test_resets_under_io():
         lio.run("sg_reset", "-t", dev, check=False)
         rounds += 1
         time.sleep(0.2)
-    assert job.wait(timeout=120) == 0
+    assert job.wait(timeout=120 * lio.SLOW) == 0
 
 
 def test_devices_come_and_go_under_io():
@@ -84,6 +84,6 @@ def test_devices_come_and_go_under_io():
         time.sleep(0.7)
         for link in lio.links(loop.path / "lun/lun_0"):
             link.unlink()
-        assert job.wait(timeout=60) != 0
+        assert job.wait(timeout=60 * lio.SLOW) != 0
         (loop.path / "lun/lun_0").rmdir()
         loop.lun(store, 0)

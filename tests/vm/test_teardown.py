@@ -16,7 +16,7 @@ import lio
 ARGS = dict(re.findall(r"(\w+)=(\d+)", os.environ.get("LIO_RS_ARGS", "")))
 ROUNDS = int(ARGS.get("rounds", 15))
 SEED = int(ARGS.get("seed", random.randrange(1 << 32)))
-GUARD = 60  # seconds: no operation may take longer; a guard against hangs, no measure
+GUARD = 60 * lio.SLOW  # seconds: no operation may take longer; a guard against hangs, no measure
 A, B = "iqn.2003-01.org.example:acl", "iqn.2003-01.org.example:demo"
 PYTHON = "iqn.2024-01.org.example:python"
 ME = lio.initiator_name()
@@ -231,7 +231,7 @@ def fio_on(find):
         assert dev
         p = subprocess.run(["fio", "--output-format=json", "--name=l", f"--filename={dev}", "--direct=1", "--ioengine=libaio",
                             "--rw=randrw", "--bsrange=4k-64k", "--iodepth=16", "--runtime=4", "--time_based", "--size=8m"],
-                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=180, text=True)
+                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=180 * lio.SLOW, text=True)
         job = json.loads(p.stdout[p.stdout.index("{") :])["jobs"][0]
         load.moved += job["read"]["io_bytes"] + job["write"]["io_bytes"]
         assert p.returncode == 0
