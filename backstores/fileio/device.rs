@@ -4,6 +4,7 @@
 
 use crate::{
     config::Config,
+    turn::Turn,
     work::{Facts, Later, Open}, //
 };
 use core::fmt::{Result as FmtResult, Write};
@@ -44,6 +45,7 @@ pub(crate) struct Device {
     write_cache: Atomic<bool>,
     // The failures of writing back that flushes have told of.
     flushed: Arc<Atomic<u32>>,
+    turn: Arc<Turn>,
     id: Atomic<u32>,
     queue: Arc<Workqueue>,
 }
@@ -51,6 +53,7 @@ pub(crate) struct Device {
 impl Device {
     pub(crate) fn new(queue: Arc<Workqueue>) -> Result<Arc<Self>> {
         let flushed = Arc::new(Atomic::new(0), GFP_KERNEL)?;
+        let turn = Arc::pin_init(Turn::new(), GFP_KERNEL)?;
         Arc::pin_init(
             pin_init!(Device {
                 config <- new_mutex!(Config::default(), "fileio::Device::config"),
@@ -59,6 +62,7 @@ impl Device {
                 size: Atomic::new(0),
                 write_cache: Atomic::new(false),
                 flushed,
+                turn,
                 id: Atomic::new(0),
                 queue,
             }),
@@ -202,6 +206,9 @@ impl Backend for Device {
                 let fua = matches!(op, Op::Write { fua: true, .. });
                 let cached = open.facts.buffered && self.write_cache() && !fua;
                 let durable = !cached && !open.facts.memory;
+                if open.facts.memory {
+                    return Later::in_turn(&self.queue, &self.turn, &self.flushed, open, io);
+                }
                 Later::start(&self.queue, &self.flushed, open, io, 0, durable)
             }
         }

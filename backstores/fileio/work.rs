@@ -2,7 +2,7 @@
 
 //! Operations on an open file: done at once where nothing waits for a disk, else by a worker.
 
-use crate::QUEUE;
+use crate::{turn::Turn, QUEUE};
 use kernel::{
     error::{code::*, Error},
     impl_has_work, new_work,
@@ -192,6 +192,10 @@ pub(crate) struct Later {
     durable: bool,
     direct: bool,
     flushed: Arc<Atomic<u32>>,
+    // It has the turn, or stands in line for it.
+    turn: Option<Arc<Turn>>,
+    // Who has the turn after this.
+    next: Option<Pin<KBox<Later>>>,
 }
 
 impl_has_work! {
@@ -218,7 +222,50 @@ impl Later {
                 }
             }
         }
-        let direct = open.facts.direct && done == 0;
+        if let Some(later) = Self::make(flushed, open, io, done, durable, None) {
+            queue.enqueue(later);
+        }
+    }
+
+    /// Does `io`, which changes a file in memory, here and now if nobody else changes it.
+    pub(crate) fn in_turn(
+        queue: &Workqueue,
+        turn: &Arc<Turn>,
+        flushed: &Arc<Atomic<u32>>,
+        open: Open,
+        io: Io,
+    ) {
+        let mut done = 0;
+        if open.here() && turn.take() {
+            let r = noio::scope(|| open.perform(&io, &mut done, false, flushed));
+            if let Some(line) = turn.pass() {
+                queue.enqueue(line);
+            }
+            match r {
+                // As above.
+                Err(e) if e == EINTR || e == ERESTARTSYS => {}
+                r => {
+                    let op = io.op();
+                    return io.complete(r.map_err(|e| open.outcome(op, e)));
+                }
+            }
+        }
+        let later = Self::make(flushed, open, io, done, false, Some(turn.clone()));
+        if let Some(first) = later.and_then(|later| turn.take_or_stand_in_line(later)) {
+            queue.enqueue(first);
+        }
+    }
+
+    // What a worker needs to know; without memory for it, `io` fails.
+    fn make(
+        flushed: &Arc<Atomic<u32>>,
+        open: Open,
+        io: Io,
+        done: usize,
+        durable: bool,
+        turn: Option<Arc<Turn>>,
+    ) -> Option<Pin<KBox<Self>>> {
+        let direct = open.facts.direct && done == 0 && turn.is_none();
         let later = noio::scope(|| {
             KBox::pin_init(
                 pin_init!(Later {
@@ -229,6 +276,8 @@ impl Later {
                     durable,
                     direct,
                     flushed: flushed.clone(),
+                    turn,
+                    next: None,
                 }),
                 GFP_KERNEL,
             )
@@ -236,10 +285,28 @@ impl Later {
         match later {
             Ok(mut later) => {
                 *later.as_mut().project().io = Some(io);
-                queue.enqueue(later);
+                Some(later)
             }
-            Err(_) => io.complete(Err(IoError::Resources)),
+            Err(_) => {
+                io.complete(Err(IoError::Resources));
+                None
+            }
         }
+    }
+
+    /// Who has the turn after this.
+    pub(crate) fn next(self: Pin<&mut Self>) -> &mut Option<Pin<KBox<Later>>> {
+        self.project().next
+    }
+
+    // Does it in the page cache, and tells.
+    fn finish(mut self: Pin<KBox<Self>>) {
+        let me = self.as_mut().project();
+        let result = match me.io {
+            Some(io) => me.open.perform(io, me.done, *me.durable, me.flushed),
+            None => Ok(()),
+        };
+        self.complete(result)
     }
 
     fn again(self: Pin<KBox<Self>>) {
@@ -262,7 +329,7 @@ impl Later {
 impl WorkItem for Later {
     type Pointer = Pin<KBox<Self>>;
 
-    fn run(mut this: Pin<KBox<Self>>) {
+    fn run(this: Pin<KBox<Self>>) {
         let Some(op) = this.io.as_ref().map(|io| io.op()) else {
             return;
         };
@@ -281,12 +348,15 @@ impl WorkItem for Later {
                 file.write_direct(pos, how, Direct(this))
             }
             _ => {
-                let me = this.as_mut().project();
-                let result = match me.io {
-                    Some(io) => me.open.perform(io, me.done, *me.durable, me.flushed),
-                    None => Ok(()),
+                let Some(turn) = this.turn.clone() else {
+                    return this.finish();
                 };
-                this.complete(result)
+                let mut first = Some(this);
+                while let Some(mut later) = first {
+                    first = later.as_mut().next().take();
+                    later.finish();
+                    first = first.or_else(|| turn.pass());
+                }
             }
         }
     }

@@ -15,6 +15,7 @@ use crate::{
 };
 use kernel::{
     prelude::*,
+    rbtree::RBTree,
     sync::{
         atomic::{Acquire, Full},
         Arc,
@@ -267,11 +268,17 @@ impl Work {
     fn find(devices: &[Arc<Device>]) -> Result<Self> {
         // By group and LUN, so that each group's sessions are looked through once.
         let key = |lun: &Arc<Lun>| (Arc::as_ptr(lun.tpg()), Arc::as_ptr(lun));
-        let mut luns: KVVec<Arc<Lun>> = KVVec::new();
+        let mut sorted = RBTree::new();
         for device in devices {
-            device.each_lun(|lun| Ok(luns.push(lun.clone(), GFP_KERNEL)?))?;
+            device.each_lun(|lun| {
+                sorted.try_create_and_insert(key(lun), lun.clone(), GFP_KERNEL)?;
+                Ok(())
+            })?;
         }
-        luns.sort_unstable_by_key(key);
+        let mut luns: KVVec<Arc<Lun>> = KVVec::new();
+        for lun in sorted.values() {
+            luns.push(lun.clone(), GFP_KERNEL)?;
+        }
         let engine = crate::engine()?;
         engine.managing().fetch_add(1, Full);
         let mut work = Work(KVVec::new());
