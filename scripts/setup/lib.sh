@@ -67,10 +67,13 @@ in_root() {
 		done
 		cp /etc/resolv.conf "$root/run/resolv.conf" 2>/dev/null || true
 		cd /
-		exec chroot "$root" env -i HOME=/root LANG=C.UTF-8 TERM="${TERM-dumb}" CI="${CI-}" \
+		# Not by exec: the namespace ends with its first process, to which orphans go. make(1) is not made to be that,
+		# and was seen to spin for ever.
+		chroot "$root" env -i HOME=/root LANG=C.UTF-8 TERM="${TERM-dumb}" CI="${CI-}" \
 			PATH=/opt/lio/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
 			CARGO_TARGET_DIR="$top/target" \
 			bash -c '\''cd "$0" && exec "$@"'\'' "$top" "$@"
+		exit $?
 	' in_root "$ROOT" "$TOP" "${#dirs[@]}" "${dirs[@]}" "$@"
 }
 
