@@ -11,6 +11,7 @@ pub mod defer;
 pub mod file;
 pub mod gate;
 pub mod global;
+mod lock_class;
 pub mod module;
 pub mod noio;
 pub mod page_store;

@@ -2,13 +2,13 @@
 
 //! One published [`Arc`], read without a lock.
 
-use crate::defer::Node;
+use crate::{defer::Node, lock_class::one_class};
 use core::ptr;
 use kernel::{
     prelude::*,
     sync::{
         atomic::{Acquire, Atomic, Full},
-        new_mutex, rcu, Arc, ArcBorrow, Mutex,
+        rcu, Arc, ArcBorrow, Mutex,
     }, //
 };
 
@@ -33,9 +33,10 @@ unsafe impl<T: Send + Sync + 'static> Sync for RcuBox<T> {}
 impl<T: Send + Sync + 'static> RcuBox<T> {
     /// An empty box.
     pub fn new() -> impl PinInit<Self> {
+        let (name, class) = one_class!("RcuBox::node");
         pin_init!(Self {
             ptr: Atomic::new(ptr::null_mut()),
-            node <- new_mutex!(None, "RcuBox::node"),
+            node <- Mutex::new(None, name, class),
         })
     }
 

@@ -5,13 +5,13 @@
 //! On the kernel's xarray. A removed value is dropped after a grace period, in process context, without anybody
 //! waiting for it; see [`defer`](crate::defer).
 
-use crate::defer::Node;
+use crate::{defer::Node, lock_class::one_class};
 use core::marker::PhantomData;
 use kernel::{
     bindings,
     error::to_result,
     prelude::*,
-    sync::{new_mutex, rcu, Arc, ArcBorrow, Mutex},
+    sync::{rcu, Arc, ArcBorrow, Mutex},
     types::Opaque, //
 };
 
@@ -38,10 +38,11 @@ unsafe impl<T: Send + Sync + 'static> Sync for RcuMap<T> {}
 impl<T: Send + Sync + 'static> RcuMap<T> {
     /// An empty map.
     pub fn new() -> impl PinInit<Self> {
+        let (name, class) = one_class!("RcuMap::nodes");
         pin_init!(Self {
             // SAFETY: `xa` is memory for it that stays where it is.
             xa <- Opaque::ffi_init(|xa| unsafe { bindings::xa_init_flags(xa, bindings::XA_FLAGS_ALLOC) }),
-            nodes <- new_mutex!(KVec::new(), "RcuMap::nodes"),
+            nodes <- Mutex::new(KVec::new(), name, class),
             _owns: PhantomData,
         })
     }

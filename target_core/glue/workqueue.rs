@@ -2,10 +2,10 @@
 
 //! Work queues of our own, with a rescuer, so that work is done under memory pressure too.
 
-use crate::sys;
+use crate::{lock_class::one_class, sys};
 use core::ptr::NonNull;
 use kernel::{
-    bindings, impl_has_work, new_work,
+    bindings, impl_has_work,
     prelude::*,
     str::CStr,
     workqueue::{Queue, RawWorkItem, Work, WorkItem},
@@ -62,9 +62,10 @@ impl Workqueue {
     /// # Errors
     /// `ENOMEM`; `func` will not be called.
     pub fn spawn<T: FnOnce() + Send + 'static>(&self, func: T) -> Result {
+        let (name, class) = one_class!("Workqueue::spawn");
         let closure = KBox::pin_init(
             pin_init!(Closure {
-                work <- new_work!("Workqueue::spawn"),
+                work <- Work::new(name, class),
                 func: Some(func),
             }),
             GFP_KERNEL,

@@ -277,7 +277,7 @@ RACERS = [
 
 
 def test_everything_at_once():
-    end = time.monotonic() + 12
+    end = time.monotonic() + 12 * lio.SLOW
     racers = [subprocess.Popen(["bash", "-c", f"t={T}; while :; do {r}; done"], stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL) for r in RACERS]
     opened = 0
@@ -298,7 +298,7 @@ def test_everything_at_once():
     for r in racers:
         r.kill()
         r.wait()
-    assert opened > 100
+    assert opened > (100 if lio.SLOW == 1 else 0)
     lio.write(T / "static/depend", "")
     time.sleep(0.5)
     lio.write(T / "static/depend", "")
