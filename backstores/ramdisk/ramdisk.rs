@@ -109,6 +109,12 @@ impl Settings {
         }
         Ok(())
     }
+
+    fn count_tables(&mut self, pages: u32) {
+        if !self.nullio {
+            self.tables = (pages / TABLE_PAGES).saturating_add(1);
+        }
+    }
 }
 
 impl Ramdisk {
@@ -129,6 +135,32 @@ impl Ramdisk {
                 Ok(())
             }
         }
+    }
+
+    // Gives an enabled disk its new size. What initiators see of it changes at once.
+    fn resize(&self, old: &Settings, new: &mut Settings) -> Result {
+        if new.nullio != old.nullio {
+            pr_err!(
+                "rd_mcp_{}: rd_nullio cannot change while the disk is enabled\n",
+                old.id
+            );
+            return Err(EBUSY);
+        }
+        let Some(pages) = new.pages.filter(|pages| *pages != 0) else {
+            pr_err!("rd_mcp_{}: an enabled disk has one page at least\n", old.id);
+            return Err(EINVAL);
+        };
+        new.count_tables(pages);
+        let bytes = u64::from(pages).saturating_mul(PAGE_SIZE as u64);
+        let before = self.bytes();
+        if bytes < before {
+            self.bytes.store(bytes, Relaxed);
+        }
+        // Of a write that was under way when the disk shrank something may have stayed: what is new is empty.
+        let end = bytes.min(before);
+        self.store.discard(end, u64::MAX.saturating_sub(end))?;
+        self.bytes.store(bytes, Relaxed);
+        Ok(())
     }
 
     fn run(&self, io: &mut Io) -> Result<(), IoError> {
@@ -160,6 +192,9 @@ impl Backend for Ramdisk {
             };
             new.set(key, value)?;
         }
+        if self.bytes() != 0 {
+            self.resize(&settings, &mut new)?;
+        }
         *settings = new;
         Ok(())
     }
@@ -186,9 +221,7 @@ impl Backend for Ramdisk {
             pr_err!("{}: rd_pages is not set\n", dev.path());
             return Err(EINVAL);
         };
-        if !settings.nullio {
-            settings.tables = (pages / TABLE_PAGES).saturating_add(1);
-        }
+        settings.count_tables(pages);
         let hba = dev.hba().name().to_str().unwrap_or_default();
         settings.id = hba
             .rsplit('_')

@@ -121,7 +121,12 @@ fn store_text(
 fn control(dev: &Device, value: &Value<'_>) -> Result {
     dev.backend()
         .control(value.str()?)
-        .map_err(|e| value.reject(e, fmt!("the back end refuses it")))
+        .map_err(|e| value.reject(e, fmt!("the back end refuses it")))?;
+    if dev.geometry().is_some() {
+        // It may have another size now, which initiators hear of at once.
+        dev.capacity();
+    }
+    Ok(())
 }
 
 fn enable(handle: &Handle, value: &Value<'_>) -> Result {
