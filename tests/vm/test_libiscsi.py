@@ -1,5 +1,9 @@
-"""libiscsi's suite on all three back ends: each test is at least as good as with the stock modules (tests/libiscsi)."""
+"""libiscsi's suite on all three back ends: each test is at least as good as with the stock modules (tests/libiscsi), and
+nothing is leaked."""
 # vm: --timeout 3000
+from pathlib import Path
+
+import leaks
 import lio
 import libiscsi
 import pytest
@@ -9,8 +13,25 @@ import pytest
 WHO = "stock" if lio.STOCK else "ours"
 
 
+@pytest.fixture(scope="module")
+def warm():
+    """What is allocated once and stays is there."""
+    libiscsi.run(lio.IscsiTarget(*libiscsi.backstores().values()), Path("/tmp/libiscsi-warm.log"), tests="SCSI.PrinReadKeys")
+    lio.clear()
+
+
+@pytest.fixture
+def no_leaks(warm, klog):
+    """A test that asks for this leaves nothing behind."""
+    before, nodes = leaks.Held(), leaks.nodes()
+    yield
+    lio.clear()
+    assert leaks.nodes() == nodes, "configfs directories are left"
+    leaks.check(before, objects=64)
+
+
 @pytest.mark.parametrize("name", ["ramdisk", "fileio", "iblock"])
-def test_at_least_as_good_as_stock(name):
+def test_at_least_as_good_as_stock(name, no_leaks):
     store = libiscsi.backstores()[name]
     target = lio.IscsiTarget(store)
     results = libiscsi.run(target, lio.TOP / f"out/check/libiscsi-{WHO}-{name}.log")
