@@ -94,7 +94,7 @@ void lio_wait_init(struct wait_queue_head *wait);
 bool lio_wait_active(struct wait_queue_head *wait);
 
 /* workqueue.c */
-struct workqueue_struct *lio_workqueue_alloc(const char *name, bool percpu, u32 max_active);
+struct workqueue_struct *lio_workqueue_alloc(const char *name, bool percpu, bool rescuer, u32 max_active);
 
 /* thread.c */
 struct module;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Work queues of our own, with a rescuer, so that work is done under memory pressure too.
+//! Work queues of our own. Those for I/O have a rescuer, so that work is done under memory pressure too.
 
 use crate::{lock_class::one_class, sys};
 use core::ptr::NonNull;
@@ -28,7 +28,7 @@ impl Workqueue {
     /// # Errors
     /// `ENOMEM`.
     pub fn unbound(name: &CStr, max_active: u32) -> Result<Self> {
-        Self::make(name, false, max_active)
+        Self::make(name, false, true, max_active)
     }
 
     /// A queue whose items run on the CPU that enqueued them, at most `max_active` at once on each (0: the kernel's
@@ -37,12 +37,22 @@ impl Workqueue {
     /// # Errors
     /// `ENOMEM`.
     pub fn percpu(name: &CStr, max_active: u32) -> Result<Self> {
-        Self::make(name, true, max_active)
+        Self::make(name, true, true, max_active)
     }
 
-    fn make(name: &CStr, percpu: bool, max_active: u32) -> Result<Self> {
+    /// As [`unbound`](Self::unbound), without a rescuer: for what no I/O waits for, and what waits for queues that have
+    /// none, as removing a device does. A queue with a rescuer may not wait for those. May sleep.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn without_rescuer(name: &CStr, max_active: u32) -> Result<Self> {
+        Self::make(name, false, false, max_active)
+    }
+
+    fn make(name: &CStr, percpu: bool, rescuer: bool, max_active: u32) -> Result<Self> {
         // SAFETY: `name` is a C string, which is copied.
-        let ptr = unsafe { sys::lio_workqueue_alloc(name.as_char_ptr(), percpu, max_active) };
+        let ptr =
+            unsafe { sys::lio_workqueue_alloc(name.as_char_ptr(), percpu, rescuer, max_active) };
         // INVARIANT: just made.
         Ok(Workqueue(NonNull::new(ptr).ok_or(ENOMEM)?))
     }

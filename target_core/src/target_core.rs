@@ -75,7 +75,7 @@ impl Engine {
                 waiters <- WaitQueue::new(),
                 queue: Workqueue::unbound(c_str!("lio"), 0)?,
                 management: Workqueue::unbound(c_str!("lio_tmf"), 0)?,
-                background: Workqueue::unbound(c_str!("lio_end"), 0)?,
+                background: Workqueue::without_rescuer(c_str!("lio_end"), 0)?,
                 managing: Atomic::new(0),
                 rtpis <- new_mutex!(tpg::Rtpis::default(), "Engine::rtpis"),
             }? Error),

@@ -4,8 +4,12 @@
 #include <linux/workqueue.h>
 #include "../shims.h"
 
-struct workqueue_struct *lio_workqueue_alloc(const char *name, bool percpu, u32 max_active)
+struct workqueue_struct *lio_workqueue_alloc(const char *name, bool percpu, bool rescuer, u32 max_active)
 {
-	return alloc_workqueue("%s", (percpu ? WQ_PERCPU : WQ_UNBOUND) | WQ_MEM_RECLAIM, max_active, name);
+	unsigned int flags = percpu ? WQ_PERCPU : WQ_UNBOUND;
+
+	if (rescuer)
+		flags |= WQ_MEM_RECLAIM;
+	return alloc_workqueue("%s", flags, max_active, name);
 }
 EXPORT_SYMBOL_GPL(lio_workqueue_alloc);
