@@ -61,7 +61,7 @@ def check(before, objects=SLACK["slabs"]):
 def slack(what, objects):
     kind = what.partition(":")[0]
     if what.startswith("slabs: bio-"):
-        return 1024  # the block layer keeps some hundreds of free ones per processor
+        return 256 * os.cpu_count()  # the block layer keeps so many free ones (ALLOC_CACHE_MAX)
     return LOOSE.get(what, objects if kind == "slabs" else SLACK[kind])
 
 
