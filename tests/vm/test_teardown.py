@@ -1,6 +1,7 @@
 """Deleting and disabling everything at random, and rmmod attempts, while fio runs and initiators come and go: nothing hangs,
 nothing is leaked. 15 rounds in `make check`; `make check-teardown` makes 200 (LIO_RS_ARGS="rounds=N seed=N")."""
 # vm: --timeout 1800
+import collections
 import json
 import os
 import random
@@ -20,6 +21,9 @@ GUARD = 60 * lio.SLOW  # seconds: no operation may take longer; a guard against 
 A, B = "iqn.2003-01.org.example:acl", "iqn.2003-01.org.example:demo"
 PYTHON = "iqn.2024-01.org.example:python"
 ME = lio.initiator_name()
+TMFS = {"abort": initiator.ABORT_TASK, "abort set": initiator.ABORT_TASK_SET, "clear set": initiator.CLEAR_TASK_SET,
+        "LUN reset": initiator.LUN_RESET, "warm reset": initiator.WARM_RESET, "cold reset": initiator.COLD_RESET}
+ENDS = ["logout", "close", "reset", "half"] + list(TMFS)
 PLUGINS = {"fileio": "target_core_file", "iblock": "target_core_iblock"}
 
 
@@ -141,6 +145,16 @@ class World:
         yield
         self.make_loop()
 
+    def iscsi(self):
+        """Both targets at once, and the module if its last connection has gone."""
+        self.acl_target.delete()
+        self.demo_target.delete()
+        (lio.CFS / "iscsi").rmdir()
+        unload("iscsi_target_mod")
+        yield
+        self.make_acl_target()
+        self.make_demo_target()
+
     def nexus(self):
         try:
             lio.write(self.loop.path / "nexus", "NULL")
@@ -179,7 +193,7 @@ class World:
         yield
 
     ACTIONS = [loop_lun, loop_lun, iscsi_lun, iscsi_lun, mapped_lun, mapped_lun, write_protect, acl, acl, disable, disable, portal, tpg,
-               target, loop_target, nexus, store, store, rmmod]
+               target, loop_target, iscsi, nexus, store, store, rmmod]
 
 
 def unload(module):
@@ -210,6 +224,7 @@ class Load(threading.Thread):
     def __init__(self, stop, what):
         super().__init__(daemon=True)
         self.stopped, self.what, self.done, self.failed, self.moved = stop, what, 0, 0, 0
+        self.functions = collections.Counter()
         self.start()
 
     def run(self):
@@ -222,7 +237,8 @@ class Load(threading.Thread):
                 time.sleep(0.1)
 
     def __str__(self):
-        return f"{self.done} done, {self.failed} failed, {self.moved >> 20} MiB"
+        answered = "".join(f", {n} x {name}" for name, n in self.functions.items())
+        return f"{self.done} done, {self.failed} failed, {self.moved >> 20} MiB{answered}"
 
 
 def fio_on(find):
@@ -250,16 +266,19 @@ def initiator_on(iqn, portal, isid):
                 c.scsi(bytes.fromhex("2a000000000000000800"), write=bytes(4096), lun=lun)
                 _, got, _ = c.scsi(bytes.fromhex("28000000000000000800"), read=4096, lun=lun)
                 load.moved += 2 * len(got)
-            end = rng.randrange(4)
-            if end == 0:
+            # The end: a logout, or commands left alone with a task management function, a reset, a close, or half a PDU.
+            end = rng.choice(ENDS)
+            if end == "logout":
                 c.logout()
-            else:
-                for _ in range(5):
-                    c.start(bytes.fromhex("2a000000000000008000"), 65536, initiator.WRITE, lun=rng.randrange(3))
-                if end == 1:
-                    c.reset()
-                elif end == 2:
-                    c.tmf(initiator.LUN_RESET)
+                return
+            itts = [c.start(bytes.fromhex("2a000000000000008000"), 65536, initiator.WRITE, lun=rng.randrange(3)) for _ in range(5)]
+            if end in TMFS:
+                function, lun, itt = TMFS[end], rng.randrange(3), rng.choice(itts)
+                load.functions[end] += c.tmf(function, lun=lun, ref_itt=itt if end == "abort" else initiator.NONE) is not None
+            elif end == "half":
+                c.send(c.command_pdu(bytes.fromhex("2a000000000000000800"), 4096, initiator.WRITE)[: rng.randrange(1, 48)])
+            elif end == "reset":
+                c.reset()
     return go
 
 
