@@ -265,11 +265,12 @@ impl Io {
 }
 
 impl IoError {
-    /// The sense that says this to the initiator (SBC-4 4.18), or `None` for BUSY status.
-    pub(crate) fn sense(self, write: bool) -> Option<Sense> {
+    /// The sense that says this of `op` to the initiator (SBC-4 4.18), or `None` for BUSY status.
+    pub(crate) fn sense(self, op: Op) -> Option<Sense> {
         Some(match self {
-            IoError::Medium if write => Sense::WRITE_ERROR,
-            IoError::Medium => Sense::READ_ERROR,
+            // What was read to be compared with data of the initiator's was read nevertheless.
+            IoError::Medium if matches!(op, Op::Read { .. }) => Sense::READ_ERROR,
+            IoError::Medium => Sense::WRITE_ERROR,
             IoError::NoSpace => Sense::SPACE_ALLOCATION_FAILED,
             IoError::ReadOnly => Sense::WRITE_PROTECTED,
             IoError::OutOfRange => Sense::LBA_OUT_OF_RANGE,

@@ -486,7 +486,6 @@ fn go_on<F: Fabric>(mut token: Token<Session<F>>) {
 /// A back end is done with its operation. Any context.
 pub(crate) fn finished<F: Fabric>(mut token: Token<Session<F>>) {
     if matches!(token.step, Step::None) {
-        token.op = Op::None;
         let (cmd, _) = token.split_mut();
         crate::emulate::finish(cmd);
         return reply(token);

@@ -64,7 +64,6 @@ pub(crate) fn execute(session: &Core, cmd: &mut Command) {
 /// The next step of a command, after one of its operations. Process context.
 pub(crate) fn step(cmd: &mut Command) {
     if cmd.io_result.is_err() {
-        cmd.op = Op::None;
         cmd.step = Step::None;
         return finish(cmd);
     }
@@ -83,6 +82,7 @@ pub(crate) fn step(cmd: &mut Command) {
 
 /// The last operation of a command is done: its result is the command's. Any context.
 pub(crate) fn finish(cmd: &mut Command) {
+    let op = core::mem::replace(&mut cmd.op, Op::None);
     match cmd.io_result {
         Ok(()) => {
             // A read whose initiator gave less memory than its CDB asks for went elsewhere first.
@@ -93,8 +93,8 @@ pub(crate) fn finish(cmd: &mut Command) {
             }
             cmd.set_status(Status::Good);
         }
-        Err(e) => match e.sense(cmd.direction == Direction::Write) {
-            Some(sense) => cmd.set_sense(sense),
+        Err(e) => match e.sense(op) {
+            Some(sense) => cmd.set_sense(blocks::locate(cmd, op, sense)),
             None => cmd.set_status(Status::Busy),
         },
     }

@@ -9,7 +9,12 @@ use crate::{
 };
 use kernel::{prelude::*, sync::Arc};
 use lio_glue::buffer::Buffer;
-use lio_scsi::{cdb::Transfer, lba::Extent, sense::Sense, unmap};
+use lio_scsi::{
+    cdb::Transfer,
+    lba::Extent,
+    sense::{Key, Sense},
+    unmap, //
+};
 
 /// What is left to do for a command when its current operation is done. Positions and lengths are bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -390,6 +395,22 @@ fn check(cmd: &Command, done: u64, n: u64, one: bool) -> Result<(), Sense> {
         at = at.saturating_add(piece.max(1));
     }
     Ok(())
+}
+
+/// A medium error's sense with the LBA of the block at fault, where it is known (SBC-4 4.18.1): where `op`, which failed, was
+/// about one block. An initiator may take all blocks before that LBA for transferred.
+pub(super) fn locate(cmd: &Command, op: Op, sense: Sense) -> Sense {
+    let (pos, len) = match op {
+        Op::Read { pos, len } => (pos, u64::from(len)),
+        Op::Write { pos, .. } => (pos, cmd.io_buffer().len() as u64),
+        _ => return sense,
+    };
+    let Ok(dev) = device(cmd) else { return sense };
+    let size = dev.block_size();
+    if sense.key != Key::MediumError || len != u64::from(size.bytes()) {
+        return sense;
+    }
+    sense.with_information(pos >> size.shift())
 }
 
 const _: () = assert!(CHUNK <= MAX_TRANSFER as u64);
