@@ -63,8 +63,8 @@ impl Open {
             Op::Write { .. } | Op::Unmap { .. } | Op::WriteZeroes { .. } if durable => {
                 result.and_then(|()| self.file.failed_since(mark))
             }
-            // A flush is about all that was written since the flush before.
-            Op::Flush { .. } => {
+            // A flush is about all that was written since the flush before, if that may still have been on its way then.
+            Op::Flush { .. } if self.facts.buffered => {
                 let since = flushed.load(Relaxed);
                 let now = self.file.failures();
                 let failed = self.file.failed_since(since);
@@ -175,7 +175,14 @@ impl Open {
             EFBIG if self.facts.block == 0 => IoError::NoSpace,
             // Positions were checked: it is something else.
             EINVAL => IoError::Medium,
-            e => e.into(),
+            e => match (op, e.into()) {
+                // What could not be written back, for whatever reason, will not be tried again: it is lost. An initiator must
+                // not take the flush for one that is to be tried again, for that would succeed.
+                (Op::Flush { .. }, IoError::Resources | IoError::Transport | IoError::Timeout) => {
+                    IoError::Medium
+                }
+                (_, e) => e,
+            },
         }
     }
 }

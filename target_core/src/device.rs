@@ -142,6 +142,8 @@ pub struct Device {
     geometry: SetOnce<Geometry>,
     // The size that initiators were last told of, in bytes.
     known_size: Atomic<u64>,
+    // Flushes that told of data which was acknowledged and is lost.
+    losses: Atomic<u32>,
     #[pin]
     names: Mutex<Names>,
     // Also taken to enable the device.
@@ -175,6 +177,7 @@ impl Device {
                 attrib: Attrib::new(),
                 geometry: SetOnce::new(),
                 known_size: Atomic::new(0),
+                losses: Atomic::new(0),
                 names <- new_mutex!(Names::default(), "Device::names"),
                 users <- new_mutex!(Users::default(), "Device::users"),
                 stats: LunStats::new()?,
@@ -378,6 +381,16 @@ impl Device {
                 Ok(())
             })
         });
+    }
+
+    /// How often a flush has told of data which was acknowledged and is lost.
+    pub(crate) fn losses(&self) -> u32 {
+        self.losses.load(Relaxed)
+    }
+
+    /// A flush has told of such data.
+    pub(crate) fn lost(&self) {
+        self.losses.add(1, Relaxed);
     }
 
     /// Whether nothing can be written.

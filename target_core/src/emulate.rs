@@ -83,7 +83,11 @@ pub(crate) fn step(cmd: &mut Command) {
 /// The last operation of a command is done: its result is the command's. Any context.
 pub(crate) fn finish(cmd: &mut Command) {
     let op = core::mem::replace(&mut cmd.op, Op::None);
-    match cmd.io_result {
+    let result = match op {
+        Op::Flush { .. } => blocks::flushed(cmd, cmd.io_result),
+        _ => cmd.io_result,
+    };
+    match result {
         Ok(()) => {
             // A read whose initiator gave less memory than its CDB asks for went elsewhere first.
             if cmd.direction == Direction::Read {

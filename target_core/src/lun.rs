@@ -114,6 +114,8 @@ pub struct MappedLun {
     write_protect: Atomic<u32>,
     // Made by demo mode, or by a fabric without ACLs: no link in the tree stands for it.
     generated: Atomic<bool>,
+    // The device's losses of data that this initiator has been told of, by whatever session.
+    losses: Atomic<u32>,
     pub(crate) stats: MappedStats,
 }
 
@@ -139,6 +141,7 @@ impl MappedLun {
                 lun: lun.clone(),
                 write_protect: Atomic::new(write_protect.into()),
                 generated: Atomic::new(generated),
+                losses: Atomic::new(lun.device.losses()),
                 stats: MappedStats::new()?,
             },
             GFP_KERNEL,
@@ -168,6 +171,12 @@ impl MappedLun {
     /// A link stands for it from now on.
     pub(crate) fn configure(&self) {
         self.generated.store(false, Relaxed);
+    }
+
+    /// Whether the device has lost data that was acknowledged, since this initiator was last told so: now it is.
+    pub(crate) fn tell_of_losses(&self) -> bool {
+        let now = self.lun.device.losses();
+        self.losses.load(Relaxed) != now && self.losses.xchg(now, Relaxed) != now
     }
 
     /// Whether this initiator may only read.

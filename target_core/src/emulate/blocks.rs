@@ -3,7 +3,7 @@
 //! Commands about blocks (SBC-4 5).
 
 use crate::{
-    backend::Op,
+    backend::{IoError, Op},
     command::{Command, Direction, Turn},
     device::{Device, MAX_TRANSFER},
 };
@@ -395,6 +395,24 @@ fn check(cmd: &Command, done: u64, n: u64, one: bool) -> Result<(), Sense> {
         at = at.saturating_add(piece.max(1));
     }
     Ok(())
+}
+
+/// What a flush says to its initiator that ended with `result` at the back end. Storage tells one flush alone of writes that
+/// it lost, and forgets it; they may have been anybody's. So each initiator hears of it, by its own next flush.
+pub(super) fn flushed(cmd: &Command, result: Result<(), IoError>) -> Result<(), IoError> {
+    let Some(nexus) = &cmd.nexus else {
+        return result;
+    };
+    match result {
+        Err(IoError::Medium | IoError::NoSpace | IoError::ReadOnly) => {
+            nexus.lun().device().lost();
+            nexus.mapped().tell_of_losses();
+            result
+        }
+        Ok(()) if nexus.mapped().tell_of_losses() => Err(IoError::Medium),
+        // Otherwise the data may still be on its way.
+        _ => result,
+    }
 }
 
 /// A medium error's sense with the LBA of the block at fault, where it is known (SBC-4 4.18.1): where `op`, which failed, was
