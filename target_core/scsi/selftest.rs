@@ -7,6 +7,7 @@ mod hostile;
 mod opcode;
 mod pages;
 mod parameters;
+mod properties;
 mod sense;
 
 use crate::{bytes::Writer, cdb::Features, sense::Sense};

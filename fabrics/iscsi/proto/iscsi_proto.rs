@@ -51,6 +51,8 @@ pub mod login;
 pub mod name;
 pub mod negotiate;
 pub mod pdu;
+#[cfg(test)]
+mod properties;
 pub mod seq;
 pub mod sn;
 #[cfg(test)]

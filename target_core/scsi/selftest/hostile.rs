@@ -15,17 +15,17 @@ use crate::{
 };
 
 /// A small generator (xorshift), so that a failure comes again.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0
     }
 
-    fn fill(&mut self, bytes: &mut [u8]) {
+    pub(super) fn fill(&mut self, bytes: &mut [u8]) {
         // Zeros are frequent, as otherwise each CDB fails at its first reserved bit.
         let dense = self.next() % 4;
         for byte in bytes {

@@ -1,0 +1,421 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What holds for all values: a CDB and a parameter list that an initiator writes read as they were meant and would be
+//! written the same again; sense data reads as it was; no answer is longer than its bound. The direction that the
+//! product does not have is here. `tests/fuzz` goes on where this ends.
+
+use super::{hostile::Random, written, ALL};
+use crate::{
+    bytes::{array, be16, be32, be64},
+    capacity::Capacity,
+    cdb::{decode, Command, Compare, Transfer},
+    inquiry::{self, Alua, Identity, Page, Port, Protocol, Unit},
+    lba::{BlockSize, Blocks, Extent},
+    lun::Lun,
+    luns::{self, Select},
+    mode::{self, Interlock, PageControl},
+    opcode::{self, Reporting},
+    sense::{Asc, FieldPointer, Format, Key, Sense, SenseData, Specific},
+    unmap::{self, List},
+    vpd::{BlockLimits, Provisioning},
+};
+use std::{vec, vec::Vec};
+
+const ROUNDS: u32 = if cfg!(miri) { 50 } else { 20_000 };
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    fn bool(&mut self) -> bool {
+        (self.next() >> 32) & 1 != 0
+    }
+
+    /// Of any size.
+    fn number(&mut self) -> u64 {
+        self.next() >> self.below(64)
+    }
+
+    fn text(&mut self) -> Vec<u8> {
+        let mut text = vec![0; self.below(300) as usize];
+        self.fill(&mut text);
+        text
+    }
+}
+
+/// Writes the CDB of a command with an address, in the form with `length` bytes (SBC-3, clause 5).
+fn emit(command: &Command, length: usize) -> Vec<u8> {
+    let mut cdb = vec![0; length];
+    let opcode =
+        |by_length: [u8; 4]| by_length[[6, 10, 12, 16].iter().position(|l| *l == length).unwrap()];
+    let flags = |t: &Transfer| (u8::from(t.dpo) << 4) | (u8::from(t.fua) << 3);
+    let extent = match command {
+        Command::Read(t) => {
+            (cdb[0], cdb[1]) = (opcode([0x08, 0x28, 0xa8, 0x88]), flags(t));
+            t.extent
+        }
+        Command::Write(t) => {
+            (cdb[0], cdb[1]) = (opcode([0x0a, 0x2a, 0xaa, 0x8a]), flags(t));
+            t.extent
+        }
+        Command::CompareAndWrite(t) => {
+            (cdb[0], cdb[1]) = (0x89, flags(t));
+            cdb[2..10].copy_from_slice(&t.extent.lba.0.to_be_bytes());
+            cdb[13] = t.extent.blocks.0 as u8;
+            return cdb;
+        }
+        Command::Verify {
+            extent,
+            compare,
+            dpo,
+        } => {
+            let compare = match compare {
+                Compare::Nothing => 0,
+                Compare::Data => 0x02,
+                Compare::OneBlock => 0x06,
+            };
+            (cdb[0], cdb[1]) = (opcode([0, 0x2f, 0, 0x8f]), (u8::from(*dpo) << 4) | compare);
+            *extent
+        }
+        Command::SynchronizeCache { extent, immediate } => {
+            (cdb[0], cdb[1]) = (opcode([0, 0x35, 0, 0x91]), u8::from(*immediate) << 1);
+            *extent
+        }
+        Command::WriteSame {
+            extent,
+            unmap,
+            no_data,
+        } => {
+            (cdb[0], cdb[1]) = (
+                opcode([0, 0x41, 0, 0x93]),
+                (u8::from(*unmap) << 3) | u8::from(*no_data),
+            );
+            *extent
+        }
+        other => panic!("{other:?}"),
+    };
+    let (lba, blocks) = (extent.lba.0.to_be_bytes(), extent.blocks.0.to_be_bytes());
+    match length {
+        6 => {
+            cdb[1..4].copy_from_slice(&lba[5..]);
+            cdb[4] = blocks[7];
+        }
+        10 => {
+            cdb[2..6].copy_from_slice(&lba[4..]);
+            cdb[7..9].copy_from_slice(&blocks[6..]);
+        }
+        12 => {
+            cdb[2..6].copy_from_slice(&lba[4..]);
+            cdb[6..10].copy_from_slice(&blocks[4..]);
+        }
+        _ => {
+            cdb[2..10].copy_from_slice(&lba);
+            cdb[10..14].copy_from_slice(&blocks[4..]);
+        }
+    }
+    cdb
+}
+
+#[test]
+fn cdbs() {
+    let mut random = Random(11);
+    for _ in 0..ROUNDS {
+        let kind = random.below(6);
+        // Which forms there are, and how large their fields.
+        let length = match kind {
+            0 | 1 => [6, 10, 12, 16][random.below(4) as usize],
+            5 => 16,
+            _ => [10, 16][random.below(2) as usize],
+        };
+        let (lba_bits, block_bits) = match length {
+            6 => (21, 8),
+            10 => (32, 16),
+            12 => (32, 32),
+            _ => (64, if kind == 5 { 8 } else { 32 }),
+        };
+        let lba = random.number() >> (64 - lba_bits);
+        let mut blocks = random.next() >> (64 - block_bits) >> random.below(block_bits);
+        if length == 6 && blocks == 0 {
+            // What 0 means there.
+            blocks = 256;
+        }
+        let extent = Extent::new(lba, blocks);
+        let flags = length > 6;
+        let transfer = Transfer {
+            extent,
+            dpo: flags && random.bool(),
+            fua: flags && random.bool(),
+        };
+        let command = match kind {
+            0 => Command::Read(transfer),
+            1 => Command::Write(transfer),
+            2 => Command::Verify {
+                extent,
+                compare: [Compare::Nothing, Compare::Data, Compare::OneBlock]
+                    [random.below(3) as usize],
+                dpo: random.bool(),
+            },
+            3 => Command::SynchronizeCache {
+                extent,
+                immediate: random.bool(),
+            },
+            4 if blocks == 0 => continue,
+            4 => Command::WriteSame {
+                extent,
+                unmap: random.bool(),
+                no_data: length == 16 && random.bool(),
+            },
+            _ => Command::CompareAndWrite(transfer),
+        };
+        let cdb = emit(&command, length);
+        let decoded = decode(&cdb, &ALL).unwrap();
+        assert_eq!(decoded.command, command);
+        assert_eq!(
+            emit(&decoded.command, usize::from(decoded.descriptor.length)),
+            cdb
+        );
+    }
+}
+
+#[test]
+fn unmap_parameter_lists() {
+    let mut random = Random(12);
+    let limits = BlockLimits {
+        max_unmap_blocks: u32::MAX,
+        max_unmap_descriptors: u32::MAX,
+        ..BlockLimits::default()
+    };
+    let emit = |extents: &[Extent]| {
+        let length = (extents.len() * unmap::DESCRIPTOR) as u16;
+        let mut list = Vec::from((length + 6).to_be_bytes());
+        list.extend(length.to_be_bytes());
+        list.extend([0; 4]);
+        for extent in extents {
+            list.extend(extent.lba.0.to_be_bytes());
+            list.extend((extent.blocks.0 as u32).to_be_bytes());
+            list.extend([0; 4]);
+        }
+        list
+    };
+    for _ in 0..ROUNDS / 10 {
+        let extents: Vec<_> = (0..random.below(60))
+            .map(|_| Extent::new(random.number() >> 1, random.below(1 << 20)))
+            .collect();
+        let list = emit(&extents);
+        let parsed = List::parse(&list, Blocks(u64::MAX), &limits).unwrap();
+        let read: Vec<_> = parsed.extents().collect();
+        assert_eq!(read, extents);
+        assert_eq!(emit(&read), list);
+    }
+}
+
+/// Sense data of either format as an initiator reads it (SPC-4, 4.5), but for the key, which is a number to it.
+fn read_sense(bytes: &[u8]) -> (u8, Asc, Option<u64>, Option<[u8; 3]>) {
+    let asc = |at: usize| Asc {
+        code: bytes[at],
+        qualifier: bytes[at + 1],
+    };
+    if bytes[0] & 0x7f == 0x70 {
+        let information = be32(bytes, 3).filter(|_| bytes[0] & 0x80 != 0);
+        let specific = array(bytes, 15).filter(|specific: &[u8; 3]| specific[0] & 0x80 != 0);
+        assert_eq!(bytes.len(), 8 + usize::from(bytes[7]));
+        return (bytes[2], asc(12), information.map(u64::from), specific);
+    }
+    assert_eq!((bytes[0], bytes.len()), (0x72, 8 + usize::from(bytes[7])));
+    let (mut information, mut specific) = (None, None);
+    let mut rest = &bytes[8..];
+    while !rest.is_empty() {
+        let (descriptor, after) = rest.split_at(2 + usize::from(rest[1]));
+        match descriptor[0] {
+            0 => information = be64(descriptor, 4),
+            2 => specific = array(descriptor, 4),
+            other => panic!("descriptor {other}"),
+        }
+        rest = after;
+    }
+    (bytes[1], asc(2), information, specific)
+}
+
+#[test]
+fn sense_data() {
+    let mut random = Random(13);
+    for _ in 0..ROUNDS {
+        let (byte, bit) = (random.next() as u16, random.below(8) as u8);
+        let with_bit = random.bool();
+        let [hi, lo] = byte.to_be_bytes();
+        let (specific, expected) = match random.below(4) {
+            0 => (Specific::None, None),
+            1 => (Specific::Progress(byte), Some([0x80, hi, lo])),
+            2 => (Specific::UnitAttentionOverflow, Some([0x81, 0, 0])),
+            _ => {
+                let in_cdb = random.bool();
+                let pointer = FieldPointer {
+                    in_cdb,
+                    byte,
+                    bit: with_bit.then_some(bit),
+                };
+                let first =
+                    0x80 | if in_cdb { 0x40 } else { 0 } | if with_bit { 0x08 | bit } else { 0 };
+                (Specific::Field(pointer), Some([first, hi, lo]))
+            }
+        };
+        let information = random.bool().then(|| random.number());
+        let asc = Asc {
+            code: random.next() as u8,
+            qualifier: random.next() as u8,
+        };
+        let key = [
+            Key::NoSense,
+            Key::IllegalRequest,
+            Key::UnitAttention,
+            Key::Miscompare,
+        ][random.below(4) as usize];
+        let sense = Sense {
+            key,
+            asc,
+            specific,
+            information,
+        };
+        for format in [Format::Fixed, Format::Descriptor] {
+            let data = sense.encode(format);
+            assert!(data.as_slice().len() <= SenseData::MAX);
+            let told = match format {
+                Format::Fixed => information.filter(|i| *i <= u64::from(u32::MAX)),
+                Format::Descriptor => information,
+            };
+            assert_eq!(
+                read_sense(data.as_slice()),
+                (key as u8, asc, told, expected)
+            );
+        }
+    }
+}
+
+#[test]
+fn lists_of_luns() {
+    let mut random = Random(14);
+    for _ in 0..ROUNDS / 200 {
+        let list: Vec<_> = (0..1 + random.below(60))
+            .map(|_| Lun(random.next() as u16))
+            .collect();
+        let bytes = written(|out| luns::write(Select::Units, list.iter().copied(), out));
+        assert_eq!(bytes.len(), luns::length(list.len()));
+        assert_eq!(be32(&bytes, 0), Some(bytes.len() as u32 - 8));
+        let read: Vec<_> = bytes[8..]
+            .chunks(8)
+            .map(|wire| Lun::parse(wire.try_into().unwrap()).unwrap())
+            .collect();
+        assert_eq!(read, list);
+    }
+}
+
+/// No answer is longer than this, whatever the unit is called and whatever its attributes: page 83h with its designators
+/// of 255 bytes at most.
+const LONGEST: usize = 4 + 20 + 3 * 8 + 3 * 259;
+
+#[test]
+fn answers_are_bounded() {
+    let mut random = Random(15);
+    let mut longest = 0;
+    for round in 0..ROUNDS / 100 {
+        let texts: Vec<_> = (0..5).map(|_| random.text()).collect();
+        let thin = Provisioning {
+            unmap: random.bool(),
+            write_same: random.bool(),
+            zeroes: random.bool(),
+        };
+        let unit = Unit {
+            identity: Identity {
+                vendor: &texts[0],
+                product: &texts[1],
+                revision: &texts[2],
+                serial: random.bool().then_some(&texts[3]),
+                company_id: random.next() as u32,
+                lu_group: random.bool().then_some(round as u16),
+            },
+            port: Port {
+                protocol: [Protocol::Iscsi, Protocol::Sas, Protocol::Fcp][random.below(3) as usize],
+                relative_id: random.next() as u16,
+                group: random.bool().then_some(round as u16),
+                target: &texts[4],
+                tag: random.next() as u16,
+            },
+            alua: Alua::default(),
+            third_party_copy: random.bool(),
+            multi_port: random.bool(),
+            write_cache: random.bool(),
+            non_rotating: random.bool(),
+            provisioning: thin,
+            limits: BlockLimits {
+                max_unmap_blocks: random.next() as u32,
+                ..BlockLimits::default()
+            },
+        };
+        for page in [Page::Standard].into_iter().chain((0..=255).map(Page::Vpd)) {
+            // Which shortens the buffer to each length; of pages that there are not, there are many.
+            let mut there =
+                inquiry::write(&unit, page, &mut crate::bytes::Writer::new(&mut [])).is_ok();
+            let bytes = if there {
+                written(|out| there = inquiry::write(&unit, page, out).is_ok())
+            } else {
+                vec![]
+            };
+            assert!(bytes.len() <= LONGEST, "{page:?}: {}", bytes.len());
+            if let (Page::Vpd(_), true) = (page, there) {
+                assert_eq!(be16(&bytes, 2), Some(bytes.len() as u16 - 4));
+            }
+            longest = longest.max(bytes.len());
+        }
+        let disk = Capacity {
+            blocks: Blocks(random.number()),
+            block_size: BlockSize::B512,
+            physical_exponent: random.next() as u8,
+            lowest_aligned: random.next() as u16,
+            provisioning: thin,
+        };
+        assert_eq!(written(|out| disk.write_10(out)).len(), 8);
+        assert_eq!(written(|out| disk.write_16(out)).len(), 32);
+        let disk = mode::Unit {
+            blocks: disk.blocks,
+            block_size: disk.block_size,
+            write_protected: random.bool(),
+            dpo_fua: random.bool(),
+            write_cache: random.bool(),
+            descriptor_sense: random.bool(),
+            restricted_reordering: random.bool(),
+            interlock: Interlock::Clear,
+            task_aborted_status: random.bool(),
+        };
+        let ten = random.bool();
+        let request = mode::Request {
+            ten,
+            long_lba: random.bool(),
+            no_block_descriptors: random.bool(),
+            control: PageControl::new(random.next() as u8),
+            page: random.next() as u8 & 0x3f,
+            subpage: if random.bool() { 0 } else { 0xff },
+        };
+        let mut there = false;
+        let bytes = written(|out| there = mode::write(&disk, &request, out).is_ok());
+        assert!(bytes.len() <= 8 + 16 + 56);
+        if there {
+            let length = if ten {
+                usize::from(be16(&bytes, 0).unwrap()) + 2
+            } else {
+                usize::from(bytes[0]) + 1
+            };
+            assert_eq!(length, bytes.len());
+        }
+        let request = opcode::Request {
+            reporting: Reporting::All,
+            timeouts: random.bool(),
+        };
+        let bytes = written(|out| opcode::report(&request, &ALL, out).unwrap());
+        assert_eq!(
+            bytes.len(),
+            4 + opcode::TABLE.len() * if request.timeouts { 20 } else { 8 }
+        );
+    }
+    assert!(longest > 800, "{longest}");
+}
