@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # What each target does is in README.md; each makes what it needs first.
-.PHONY: all install demo check check-host check-vm check-debug check-fio check-teardown lint bench rust-project clean
+.PHONY: all install demo check check-host check-vm check-debug check-fio check-teardown lint fuzz bench rust-project clean
 
 all:
 	@scripts/build
@@ -20,6 +20,8 @@ check-fio check-teardown:
 	@scripts/check-long $(@:check-%=%)
 lint:
 	@scripts/lint
+fuzz:
+	@scripts/fuzz
 bench:
 	@scripts/bench
 rust-project:

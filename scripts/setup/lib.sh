@@ -38,6 +38,10 @@ debug_dir() {
 	DEBUG=$CACHE/debug-$key
 }
 
+# fuzz_home: sets FUZZ_HOME, cargo's folder in the cache with the crates that tests/fuzz needs; in the root it is at FUZZ_AT.
+FUZZ_AT=/opt/lio/fuzz
+fuzz_home() { FUZZ_HOME=$CACHE/fuzz-$(cat "$TOP"/scripts/setup/fuzz "$TOP"/tests/fuzz/Cargo.lock | sha256sum | cut -c1-12); }
+
 # in_root [--dir DIR]... [--at DIR PATH]... -- CMD...: runs CMD in the root, in mount and PID namespaces of its own, with
 # the checkout, each DIR and each file (--file F) at the same path or at PATH, and in the checkout's folder if there is
 # no other.

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Unit attentions of an I_T_L nexus as a sequence of operations, against a model: a list that is sorted when somebody
+//! looks at it (SAM-5, 5.14 and table 35; SPC-4, 4.5.2.4.6 and 7.5.8 for UA_INTLCK_CTRL).
+// fuzz: -max_len=64
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use lio_fuzz::Input;
+use lio_policy::attention::{Admission, Queue, CAPACITY};
+use lio_scsi::{
+    cdb::Command,
+    inquiry::Page,
+    luns::Select,
+    mode::Interlock,
+    sense::{Asc, Key, Sense, Specific},
+};
+
+/// Table 35 of SAM-5, first what has the highest precedence; what is not in it comes last.
+const PRECEDENCE: [&[(u8, u8)]; 6] = [
+    &[(0x29, 0x00)],
+    &[(0x29, 0x01), (0x29, 0x04)],
+    &[(0x29, 0x02), (0x3f, 0x01)],
+    &[(0x29, 0x03)],
+    &[(0x29, 0x07)],
+    &[(0x2f, 0x01)],
+];
+
+fn precedence(code: (u8, u8)) -> usize {
+    PRECEDENCE
+        .iter()
+        .position(|row| row.contains(&code))
+        .unwrap_or(PRECEDENCE.len())
+}
+
+/// Conditions in the order in which they were established.
+#[derive(Default)]
+struct Model {
+    conditions: Vec<(u8, u8)>,
+    overflowed: bool,
+}
+
+impl Model {
+    fn sorted(&self) -> Vec<(u8, u8)> {
+        let mut sorted = self.conditions.clone();
+        sorted.sort_by_key(|code| precedence(*code));
+        sorted
+    }
+
+    fn establish(&mut self, code: (u8, u8)) {
+        if self.conditions.contains(&code) {
+            return;
+        }
+        self.conditions.push(code);
+        if self.conditions.len() > CAPACITY {
+            self.overflowed = true;
+            let lost = *self.sorted().last().unwrap();
+            self.conditions.retain(|code| *code != lost);
+        }
+    }
+
+    /// What is reported; and cleared, if it is not kept.
+    fn report(&mut self, keep: bool) -> Option<((u8, u8), bool)> {
+        let first = *self.sorted().first()?;
+        let report = (first, self.overflowed);
+        if !keep {
+            self.conditions.retain(|code| *code != first);
+            self.overflowed = false;
+        }
+        Some(report)
+    }
+}
+
+fn seen(sense: Sense) -> ((u8, u8), bool) {
+    assert_eq!((sense.key, sense.information), (Key::UnitAttention, None));
+    let overflow = match sense.specific {
+        Specific::None => false,
+        Specific::UnitAttentionOverflow => true,
+        other => panic!("{other:?}"),
+    };
+    ((sense.asc.code, sense.asc.qualifier), overflow)
+}
+
+/// Codes of the table and some that are not in it, more than the queue holds.
+fn code(input: &mut Input<'_>) -> Asc {
+    let (code, qualifier) = match input.below(16) {
+        n @ 0..=7 => (0x29, n as u8),
+        8 => (0x2f, 0x01),
+        9 => (0x3f, 0x01),
+        10 => (0x3f, 0x0e),
+        n => (0x2a, n as u8),
+    };
+    Asc { code, qualifier }
+}
+
+fuzz_target!(|input: &[u8]| {
+    let mut input = Input::new(input);
+    let mut queue = Queue::new();
+    let mut model = Model::default();
+    let pair = |asc: Asc| (asc.code, asc.qualifier);
+    while !input.is_empty() {
+        let interlock = [Interlock::Clear, Interlock::Keep, Interlock::Establish][input.below(3)];
+        let keep = interlock != Interlock::Clear;
+        match input.below(9) {
+            0..=3 => {
+                let asc = code(&mut input);
+                queue.establish(asc);
+                model.establish(pair(asc));
+            }
+            4 => {
+                let asc = code(&mut input);
+                queue.clear(asc);
+                model.conditions.retain(|code| *code != pair(asc));
+            }
+            5 => {
+                let admission = if input.bool() {
+                    queue.admit(&Command::TestUnitReady, interlock)
+                } else {
+                    queue.admit_undecoded(interlock)
+                };
+                let reported = match admission {
+                    Admission::Process => None,
+                    Admission::Report(sense) => Some(seen(sense)),
+                };
+                assert_eq!(reported, model.report(keep));
+            }
+            6 => {
+                let command = match input.below(3) {
+                    0 => Command::Inquiry {
+                        page: Page::Standard,
+                        allocation: 96,
+                    },
+                    1 => Command::RequestSense {
+                        descriptor: false,
+                        allocation: 18,
+                    },
+                    _ => {
+                        model.conditions.retain(|code| *code != (0x3f, 0x0e));
+                        Command::ReportLuns {
+                            select: Select::Units,
+                            allocation: 16,
+                        }
+                    }
+                };
+                assert_eq!(queue.admit(&command, interlock), Admission::Process);
+            }
+            7 => assert_eq!(queue.take().map(seen), model.report(false)),
+            _ => {
+                queue.clear_all();
+                model = Model::default();
+            }
+        }
+        assert!(
+            queue.pending().map(pair).eq(model.sorted()),
+            "{queue:?} {:?}",
+            model.sorted()
+        );
+        assert_eq!(queue.is_empty(), model.conditions.is_empty());
+    }
+});

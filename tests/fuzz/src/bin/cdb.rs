@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! CDBs: what is decoded is what SBC-3 and SPC-4 say that the bytes mean, what is refused is refused with sense data
+//! that an initiator can use, and REPORT SUPPORTED OPERATION CODES knows exactly the commands that are decoded.
+// fuzz: -max_len=48
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use lio_fuzz::{
+    field::{be16, be24, be32, be64},
+    written, Input,
+};
+use lio_scsi::{
+    cdb::{decode, Command, Compare, Data, Direction, Features},
+    lba::{BlockSize, Blocks},
+    opcode::{self, Reporting, Request},
+    sense::{Asc, Key, Sense, Specific},
+    vpd::BlockLimits,
+};
+
+/// A command as the standards lay it out: where its address, its number of blocks and its length field are, in bytes.
+struct Layout {
+    length: usize,
+    lba: u64,
+    blocks: u64,
+}
+
+/// The fields of the commands that address blocks (SBC-3, clause 5); `None` for others.
+fn layout(cdb: &[u8]) -> Option<Layout> {
+    let of = |length, lba, blocks| {
+        Some(Layout {
+            length,
+            lba,
+            blocks,
+        })
+    };
+    match cdb[0] {
+        0x08 | 0x0a => {
+            let blocks = if cdb[4] == 0 { 256 } else { u64::from(cdb[4]) };
+            of(6, u64::from(be24(cdb, 1) & 0x1f_ffff), blocks)
+        }
+        0x28 | 0x2a | 0x2f | 0x35 | 0x41 => of(10, be32(cdb, 2).into(), be16(cdb, 7) as u64),
+        0xa8 | 0xaa => of(12, be32(cdb, 2).into(), be32(cdb, 6).into()),
+        0x88 | 0x8a | 0x8f | 0x91 | 0x93 => of(16, be64(cdb, 2), be32(cdb, 10).into()),
+        0x89 => of(16, be64(cdb, 2), cdb[13].into()),
+        _ => None,
+    }
+}
+
+/// What a decoded command transfers (SPC-4 and SBC-3, the clause of each).
+fn data(cdb: &[u8], block: u64) -> (Direction, u64) {
+    let blocks = layout(cdb).map_or(0, |l| l.blocks);
+    let (direction, length) = match cdb[0] {
+        0x08 | 0x28 | 0xa8 | 0x88 => (Direction::In, blocks * block),
+        0x0a | 0x2a | 0xaa | 0x8a => (Direction::Out, blocks * block),
+        0x89 => (Direction::Out, 2 * blocks * block),
+        // BYTCHK
+        0x2f | 0x8f => match cdb[1] >> 1 & 3 {
+            0 => (Direction::None, 0),
+            1 => (Direction::Out, blocks * block),
+            _ => (Direction::Out, if blocks == 0 { 0 } else { block }),
+        },
+        // NDOB
+        0x41 => (Direction::Out, block),
+        0x93 => (Direction::Out, if cdb[1] & 1 == 0 { block } else { 0 }),
+        0x42 => (Direction::Out, be16(cdb, 7) as u64),
+        0x03 | 0x1a => (Direction::In, cdb[4].into()),
+        0x12 => (Direction::In, be16(cdb, 3) as u64),
+        0x5a => (Direction::In, be16(cdb, 7) as u64),
+        0x25 => (Direction::In, 8),
+        0x9e => (Direction::In, be32(cdb, 10).into()),
+        0xa0 | 0xa3 => (Direction::In, be32(cdb, 6).into()),
+        _ => (Direction::None, 0),
+    };
+    if length == 0 {
+        (Direction::None, 0)
+    } else {
+        (direction, length)
+    }
+}
+
+fn changes_medium(cdb: &[u8]) -> bool {
+    matches!(
+        cdb[0],
+        0x0a | 0x2a | 0xaa | 0x8a | 0x89 | 0x41 | 0x93 | 0x42
+    )
+}
+
+/// The CDB USAGE DATA of this command, if the unit says that it supports it (SPC-4, 6.35.3).
+fn usage(cdb: &[u8], features: &Features) -> Option<Vec<u8>> {
+    // Operation codes of this device type that have service actions.
+    let reporting = match cdb[0] {
+        0x9e | 0xa3 => Reporting::ServiceAction(cdb[0], u16::from(cdb[1] & 0x1f)),
+        opcode => Reporting::Opcode(opcode),
+    };
+    let request = Request {
+        reporting,
+        timeouts: false,
+    };
+    let mut failed = false;
+    let answer = written(64, 7, |out| {
+        failed = opcode::report(&request, features, out).is_err()
+    });
+    if failed {
+        return None;
+    }
+    let support = answer[1] & 7;
+    assert!(support == 1 || support == 3, "{answer:x?}");
+    let length = be16(&answer, 2);
+    assert_eq!(answer.len(), 4 + length);
+    (support == 3).then(|| answer[4..].to_vec())
+}
+
+fn refused(cdb: &[u8], sense: &Sense) {
+    assert_eq!(sense.key, Key::IllegalRequest);
+    assert_eq!(sense.information, None);
+    match sense.asc {
+        Asc::INVALID_OPERATION_CODE => assert_eq!(sense.specific, Specific::None),
+        Asc::INVALID_FIELD_IN_CDB => {
+            let Specific::Field(at) = sense.specific else {
+                panic!("no field pointer: {sense:?}");
+            };
+            assert!(at.in_cdb && at.byte <= 16 && at.bit.unwrap_or(0) < 8);
+            if let (Some(bit), Some(byte)) = (at.bit, cdb.get(usize::from(at.byte))) {
+                // Either a bit that is set and must not be, or the leftmost one of a field that is wrong as a whole.
+                assert!(byte & (1 << bit) != 0 || at.byte <= 2, "{cdb:x?} {sense:?}");
+            }
+        }
+        _ => panic!("{sense:?}"),
+    }
+}
+
+fuzz_target!(|input: &[u8]| {
+    let mut input = Input::new(input);
+    let bits = input.u8();
+    let features = Features {
+        dpo_fua: bits & 1 != 0,
+        unmap: bits & 2 != 0,
+        write_same: bits & 4 != 0,
+        write_same_unmap: bits & 8 != 0,
+        compare_and_write: bits & 16 != 0,
+        report_opcodes: bits & 32 != 0,
+        target_port_groups: bits & 64 != 0,
+    };
+    let size = [512, 1024, 2048, 4096][input.below(4)];
+    let size = BlockSize::new(size).unwrap();
+    let capacity = input.number();
+    let limits = BlockLimits {
+        max_compare_and_write: input.u8(),
+        max_transfer: input.number32(),
+        max_write_same: input.number(),
+        ..BlockLimits::default()
+    };
+    let cdb = input.rest();
+
+    let decoded = match decode(cdb, &features) {
+        Ok(decoded) => decoded,
+        Err(sense) => return refused(cdb, &sense),
+    };
+    let command = decoded.command;
+    let length = usize::from(decoded.descriptor.length);
+    assert!(cdb.len() >= length);
+    // What comes behind the command's own bytes means nothing.
+    assert_eq!(decode(&cdb[..length], &features).unwrap().command, command);
+    assert!(decode(&cdb[..length - 1], &features).is_err());
+
+    // It is reported, and each bit that makes a difference is in its usage data: flip those that are not.
+    let usage = usage(cdb, &features).expect("decoded, but not reported");
+    assert_eq!(usage.len(), length);
+    assert_eq!(usage[0], cdb[0]);
+    for (at, used) in usage.iter().enumerate().skip(1) {
+        let mut other = [0; 16];
+        other[..length].copy_from_slice(&cdb[..length]);
+        other[at] ^= !used;
+        if let Ok(other) = decode(&other[..length], &features) {
+            assert_eq!(other.command, command, "byte {at} is not in the usage data");
+        }
+    }
+
+    let (direction, bytes) = data(cdb, size.bytes().into());
+    assert_eq!(
+        command.data(size),
+        Data {
+            direction,
+            length: bytes
+        }
+    );
+    assert_eq!(command.writes(), changes_medium(cdb));
+
+    // DPO and FUA, where the CDB has them.
+    let (dpo, fua) = (cdb[1] & 0x10 != 0, cdb[1] & 0x08 != 0);
+    match command {
+        Command::Read(t) | Command::Write(t) | Command::CompareAndWrite(t) if length > 6 => {
+            assert_eq!((t.dpo, t.fua), (dpo, fua));
+            assert!(features.dpo_fua || !(dpo || fua));
+        }
+        Command::Read(t) | Command::Write(t) => assert!(!t.dpo && !t.fua),
+        Command::Verify { dpo: said, .. } => assert_eq!(said, dpo),
+        Command::WriteSame { unmap, no_data, .. } => {
+            assert_eq!((unmap, no_data), (fua, cdb[0] == 0x93 && cdb[1] & 1 != 0));
+            assert!(!unmap || features.write_same_unmap);
+        }
+        _ => {}
+    }
+
+    let fits = decoded.check(Blocks(capacity), &limits);
+    let Some(expected) = layout(cdb) else {
+        assert_eq!(command.extent(), None);
+        assert_eq!(fits, Ok(()));
+        return;
+    };
+    assert_eq!(expected.length, length);
+    let extent = command.extent().expect("a command with an address");
+    assert_eq!(
+        (extent.lba.0, extent.blocks.0),
+        (expected.lba, expected.blocks)
+    );
+    let inside = u128::from(expected.lba) + u128::from(expected.blocks) <= u128::from(capacity);
+    let most = match (cdb[0], command) {
+        (0x89, _) => limits.max_compare_and_write.into(),
+        (0x41 | 0x93, _) if limits.max_write_same != 0 => limits.max_write_same,
+        (0x41 | 0x93 | 0x35 | 0x91, _) => u64::MAX,
+        (_, Command::Verify { compare, .. }) if compare != Compare::Data => u64::MAX,
+        _ if limits.max_transfer != 0 => limits.max_transfer.into(),
+        _ => u64::MAX,
+    };
+    match fits {
+        Ok(()) => {
+            assert!(inside && expected.blocks <= most);
+            // What is in the medium has an offset and an end in bytes, or a medium of that size cannot be.
+            if u128::from(capacity) * u128::from(size.bytes()) <= u128::from(u64::MAX) {
+                extent
+                    .offset(size)
+                    .unwrap()
+                    .checked_add(extent.bytes(size).unwrap())
+                    .unwrap();
+            }
+        }
+        Err(Sense::LBA_OUT_OF_RANGE) => assert!(!inside),
+        Err(sense) => {
+            assert!(inside && expected.blocks > most);
+            refused(cdb, &sense);
+        }
+    }
+});

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sense data in both formats, read back as an initiator reads it (SPC-4, 4.5).
+// fuzz: -max_len=24
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use lio_fuzz::{
+    field::{be16, be32, be64},
+    Input,
+};
+use lio_scsi::sense::{Asc, FieldPointer, Format, Key, Sense, SenseData, Specific};
+
+const KEYS: [Key; 11] = [
+    Key::NoSense,
+    Key::RecoveredError,
+    Key::NotReady,
+    Key::MediumError,
+    Key::HardwareError,
+    Key::IllegalRequest,
+    Key::UnitAttention,
+    Key::DataProtect,
+    Key::CopyAborted,
+    Key::AbortedCommand,
+    Key::Miscompare,
+];
+
+/// What an initiator learns: key, code, qualifier, INFORMATION if it is valid, SENSE KEY SPECIFIC if it is valid.
+#[derive(Debug, PartialEq)]
+struct Seen {
+    key: u8,
+    code: (u8, u8),
+    information: Option<u64>,
+    specific: Option<[u8; 3]>,
+}
+
+fn read(bytes: &[u8]) -> Seen {
+    match bytes[0] & 0x7f {
+        0x70 => {
+            assert_eq!(bytes.len(), 8 + usize::from(bytes[7]));
+            Seen {
+                key: bytes[2] & 0x0f,
+                code: (bytes[12], bytes[13]),
+                information: (bytes[0] & 0x80 != 0).then(|| be32(bytes, 3).into()),
+                specific: (bytes[15] & 0x80 != 0).then(|| bytes[15..18].try_into().unwrap()),
+            }
+        }
+        0x72 => {
+            assert_eq!(bytes.len(), 8 + usize::from(bytes[7]));
+            let mut seen = Seen {
+                key: bytes[1],
+                code: (bytes[2], bytes[3]),
+                information: None,
+                specific: None,
+            };
+            let mut at = 8;
+            while at < bytes.len() {
+                let end = at + 2 + usize::from(bytes[at + 1]);
+                match (bytes[at], end - at) {
+                    (0, 12) if bytes[at + 2] == 0x80 => {
+                        assert_eq!(seen.information.replace(be64(bytes, at + 4)), None);
+                    }
+                    (2, 8) if bytes[at + 4] & 0x80 != 0 => {
+                        let specific = bytes[at + 4..at + 7].try_into().unwrap();
+                        assert_eq!(seen.specific.replace(specific), None);
+                    }
+                    _ => panic!("descriptor at {at} of {bytes:x?}"),
+                }
+                at = end;
+            }
+            assert_eq!(at, bytes.len());
+            seen
+        }
+        _ => panic!("{bytes:x?}"),
+    }
+}
+
+fuzz_target!(|input: &[u8]| {
+    let mut input = Input::new(input);
+    let key = KEYS[input.below(KEYS.len())];
+    let asc = Asc {
+        code: input.u8(),
+        qualifier: input.u8(),
+    };
+    let information = input.bool().then(|| input.number());
+    let specific = match input.below(4) {
+        0 => Specific::None,
+        1 => Specific::Progress(input.u16()),
+        2 => Specific::UnitAttentionOverflow,
+        _ => Specific::Field(FieldPointer {
+            in_cdb: input.bool(),
+            byte: input.u16(),
+            bit: input.bool().then(|| input.u8()),
+        }),
+    };
+    let sense = Sense {
+        key,
+        asc,
+        specific,
+        information,
+    };
+    for format in [Format::Fixed, Format::Descriptor] {
+        let data = sense.encode(format);
+        let bytes = data.as_slice();
+        assert!(bytes.len() <= SenseData::MAX);
+        let seen = read(bytes);
+        assert_eq!(
+            (seen.key, seen.code),
+            (key as u8, (asc.code, asc.qualifier))
+        );
+        match format {
+            // A number that does not fit the fixed format's four bytes is not told at all.
+            Format::Fixed => {
+                assert_eq!(seen.information, information.filter(|i| *i <= 0xffff_ffff))
+            }
+            Format::Descriptor => assert_eq!(seen.information, information),
+        }
+        match (specific, seen.specific) {
+            (Specific::None, None) => {}
+            (Specific::UnitAttentionOverflow, Some(bytes)) => assert_eq!(bytes, [0x81, 0, 0]),
+            (Specific::Progress(done), Some(bytes)) => {
+                assert_eq!((bytes[0], be16(&bytes, 1)), (0x80, done.into()));
+            }
+            (Specific::Field(at), Some(bytes)) => {
+                assert_eq!(be16(&bytes, 1), at.byte.into());
+                assert_eq!(bytes[0] & 0x40 != 0, at.in_cdb);
+                assert_eq!(bytes[0] & 0x08 != 0, at.bit.is_some());
+                assert_eq!(bytes[0] & 0x07, at.bit.unwrap_or(0) & 7);
+            }
+            (_, seen) => panic!("{specific:?} reads as {seen:x?}"),
+        }
+    }
+});

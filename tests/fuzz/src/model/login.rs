@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A login as somebody sees it who reads along: what the target may say next, and what full feature phase must begin with
+//! (RFC 7143, 6.3, 11.12, 11.13).
+
+use super::negotiation::Transcript;
+use crate::Input;
+use iscsi_proto::{
+    login::{Answer, Grant, Login, Outcome, SessionType, Status, Step, REQUESTS_MAX},
+    name,
+    negotiate::Config,
+    pdu::{Head, LoginRequest, LoginResponse},
+    sn::StatSn,
+    text::TEXT_MAX,
+    wire::{Bhs, Tsih},
+};
+
+const FIRST_STAT_SN: u32 = u32::MAX - 1;
+const FULL: u8 = 3;
+
+fn config(input: &mut Input<'_>) -> Config {
+    if input.bool() {
+        return Config::default();
+    }
+    let bits = input.u8();
+    Config {
+        initial_r2t: bits & 1 != 0,
+        immediate_data: bits & 2 != 0,
+        max_recv: input.number32(),
+        max_xmit: input.number32(),
+        max_burst: input.number32(),
+        first_burst: input.number32(),
+        time2wait: input.u16(),
+        time2retain: input.u16(),
+        max_outstanding_r2t: input.u16(),
+    }
+}
+
+/// The target's side, and what is known of the login from outside.
+pub struct Target<'a> {
+    /// The state machine.
+    pub login: Login,
+    /// What it gets to its query.
+    pub answer: Answer<'a>,
+    config: Config,
+    buffer: Vec<u8>,
+    out: Vec<u8>,
+    /// What was said.
+    pub transcript: Transcript,
+    stat_sn: StatSn,
+    /// The stage that the login is in, on the wire.
+    pub stage: u8,
+    /// Requests that came.
+    pub requests: u32,
+    looked_up: bool,
+    first: Option<LoginRequest>,
+    /// Full feature phase has begun.
+    pub done: bool,
+}
+
+impl<'a> Target<'a> {
+    /// A target with any configuration, that lets everybody in.
+    pub fn new(input: &mut Input<'a>) -> Self {
+        let config = config(input);
+        let grant = Grant {
+            config,
+            authentication: false,
+            portal_group_tag: input.u16(),
+            alias: b"",
+            depth: input.number32(),
+        };
+        Target {
+            login: Login::new(StatSn(FIRST_STAT_SN)),
+            answer: Answer::Allowed(grant),
+            config,
+            buffer: Vec::with_capacity(TEXT_MAX),
+            out: vec![0; TEXT_MAX],
+            transcript: Transcript::default(),
+            stat_sn: StatSn(FIRST_STAT_SN),
+            stage: 0,
+            requests: 0,
+            looked_up: false,
+            first: None,
+            done: false,
+        }
+    }
+
+    /// The request with its text; whether the login goes on.
+    pub fn receive(&mut self, bhs: &Bhs, text: &[u8]) -> bool {
+        self.requests += 1;
+        assert!(
+            self.requests <= u32::from(REQUESTS_MAX) + 1,
+            "a login without an end"
+        );
+        let held = self.login.held();
+        assert!(held <= TEXT_MAX);
+        self.buffer.truncate(held);
+        assert_eq!(self.buffer.len(), held, "text is held that did not come");
+        if self.login.check(bhs).is_ok() {
+            assert!(held + text.len() <= TEXT_MAX);
+            assert_eq!(Head::of(bhs).data_len.bytes() as usize, text.len());
+            self.buffer.extend_from_slice(text);
+        }
+        let request = LoginRequest::read(bhs);
+        let step = match self.login.request(bhs, &self.buffer, &mut self.out) {
+            Step::LookUp => {
+                assert!(!self.looked_up, "looked up twice");
+                self.looked_up = true;
+                let query = self.login.query();
+                assert!(name::acceptable(query.initiator_name));
+                assert!(query.target_name.is_none_or(name::acceptable));
+                assert!(
+                    query.target_name.is_some() || query.session_type == SessionType::Discovery
+                );
+                assert!(core::str::from_utf8(query.initiator_alias).is_ok());
+                self.login.answer(self.answer, &self.buffer, &mut self.out)
+            }
+            step => step,
+        };
+        match step {
+            Step::LookUp => panic!("looked up twice"),
+            Step::Respond(pdu) => {
+                self.respond(&request, &pdu);
+                true
+            }
+            Step::Done(pdu, outcome) => {
+                self.respond(&request, &pdu);
+                self.check_outcome(&request, &pdu, &outcome);
+                false
+            }
+            Step::Refuse(pdu, clause) => {
+                assert!(pdu.status != 0 && !clause.is_empty());
+                let moved = self.looked_up && matches!(self.answer, Answer::Moved { .. });
+                assert!(moved || pdu.data_len.bytes() == 0);
+                assert!(!pdu.flags.transit());
+                false
+            }
+            Step::Close(clause) => {
+                assert!(self.first.is_none() && !clause.is_empty());
+                false
+            }
+        }
+    }
+
+    fn respond(&mut self, request: &LoginRequest, pdu: &LoginResponse) {
+        assert_eq!(pdu.status, Status::Success.code());
+        let first = *self.first.get_or_insert(*request);
+        assert_eq!(
+            (pdu.itt, pdu.isid, pdu.tsih),
+            (first.itt, first.isid, first.tsih)
+        );
+        // 11.13.3: each takes a number. The window is the one that full feature phase begins with.
+        assert_eq!(pdu.sn.stat_sn, self.stat_sn);
+        self.stat_sn = self.stat_sn.next();
+        assert_eq!(pdu.sn.exp_cmd_sn, first.cmd_sn);
+        let len = pdu.data_len.bytes() as usize;
+        assert!(len <= TEXT_MAX);
+        let (asked, now, next) = (pdu.flags.transit(), pdu.flags.0 >> 2 & 3, pdu.flags.0 & 3);
+        let (wish, from, to) = (
+            request.flags.transit(),
+            request.flags.0 >> 2 & 3,
+            request.flags.0 & 3,
+        );
+        assert_eq!(now, from);
+        if self.requests > 1 {
+            assert_eq!(from, self.stage, "a request of another stage was served");
+        }
+        if request.flags.more() {
+            // 11.12.2: the text goes on, there is nothing to answer.
+            assert!(len == 0 && !asked && !wish);
+            self.stage = from;
+            return;
+        }
+        assert!(
+            self.looked_up,
+            "an answer before it is known who asks for what"
+        );
+        self.transcript.exchange(&self.buffer, &self.out[..len]);
+        if asked {
+            assert!(wish && next == to && next > now);
+            assert_eq!(
+                self.transcript.unanswered().count(),
+                0,
+                "6.3.3: an offer was left unanswered"
+            );
+        }
+        self.stage = if asked { next } else { now };
+    }
+
+    fn check_outcome(&mut self, request: &LoginRequest, pdu: &LoginResponse, outcome: &Outcome) {
+        assert!(self.looked_up);
+        let Answer::Allowed(grant) = self.answer else {
+            panic!("logged in, but not allowed to");
+        };
+        assert!(!grant.authentication && request.tsih == Tsih(0));
+        assert!(request.flags.transit() && request.flags.0 & 3 == FULL && self.stage == FULL);
+        assert_eq!(
+            pdu.sn.max_cmd_sn,
+            outcome.first_cmd_sn.plus(outcome.depth - 1)
+        );
+        assert_eq!(
+            (outcome.first_cmd_sn, outcome.next_stat_sn),
+            (pdu.sn.exp_cmd_sn, self.stat_sn)
+        );
+        assert!((1..=0x7fff_ffff).contains(&outcome.depth));
+        assert_eq!(outcome.session_type, self.login.query().session_type);
+        let (said, is) = (&self.transcript, &outcome.parameters);
+        assert_eq!(is.initial_r2t, said.yes("InitialR2T"));
+        assert_eq!(is.immediate_data, said.yes("ImmediateData"));
+        assert_eq!(
+            u64::from(is.max_recv),
+            said.declared("MaxRecvDataSegmentLength", true)
+        );
+        let theirs = said.declared("MaxRecvDataSegmentLength", false);
+        assert_eq!(
+            u64::from(is.max_xmit),
+            theirs.min(self.config.max_xmit.max(512).into())
+        );
+        assert_eq!(u64::from(is.max_burst), said.number("MaxBurstLength"));
+        // 13.14: never above the other.
+        let first = said
+            .number("FirstBurstLength")
+            .min(said.number("MaxBurstLength"));
+        assert_eq!(u64::from(is.first_burst), first);
+        assert_eq!(u64::from(is.time2wait), said.number("DefaultTime2Wait"));
+        assert_eq!(u64::from(is.time2retain), said.number("DefaultTime2Retain"));
+        assert_eq!(
+            u64::from(is.max_outstanding_r2t),
+            said.number("MaxOutstandingR2T")
+        );
+        assert_eq!(
+            u64::from(is.protocol_level),
+            said.number("iSCSIProtocolLevel")
+        );
+        // What this target does not have it must not have agreed to.
+        assert_eq!(
+            (
+                said.number("MaxConnections"),
+                said.number("ErrorRecoveryLevel")
+            ),
+            (1, 0)
+        );
+        assert!(said.yes("DataPDUInOrder") && said.yes("DataSequenceInOrder"));
+        self.done = true;
+    }
+}
