@@ -157,6 +157,10 @@ impl Backend for Device {
         }
     }
 
+    fn is_gone(&self) -> bool {
+        self.open.get().is_none_or(|d| d.is_gone())
+    }
+
     fn write_cache(&self) -> bool {
         self.open.get().is_some_and(|d| d.write_cache())
     }

@@ -235,6 +235,10 @@ impl Backend for Device {
         }
     }
 
+    fn is_gone(&self) -> bool {
+        self.file.get().is_none_or(|f| f.is_gone())
+    }
+
     fn write_cache(&self) -> bool {
         self.write_cache.load(Relaxed)
     }

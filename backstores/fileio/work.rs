@@ -168,7 +168,8 @@ impl Open {
             _ => 0,
         };
         match e {
-            EIO | ENXIO if self.file.is_gone() => IoError::Gone,
+            // Whatever it says: it has no blocks any more.
+            _ if self.file.is_gone() => IoError::Gone,
             // That is how a block device says that it has no such block.
             ENOSPC if self.facts.block > 0 && start >= self.file.size() => IoError::OutOfRange,
             // A file system without space for the file to grow.

@@ -94,6 +94,11 @@ pub trait Backend: Send + Sync + 'static {
     /// The device's size in bytes now. Read for each READ CAPACITY and range check: cheap and without a lock.
     fn bytes(&self) -> u64;
 
+    /// Whether the storage was taken away, which TEST UNIT READY tells: initiators choose their paths by that.
+    fn is_gone(&self) -> bool {
+        false
+    }
+
     /// Whether acknowledged writes may be lost with the power until they are flushed. The truth: WCE.
     fn write_cache(&self) -> bool;
 

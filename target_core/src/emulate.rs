@@ -30,7 +30,7 @@ pub(crate) fn execute(session: &Core, cmd: &mut Command) {
     cmd.op = Op::None;
     cmd.step = Step::None;
     let done = match decoded.command {
-        Cdb::TestUnitReady => Ok(()),
+        Cdb::TestUnitReady => blocks::ready(cmd),
         Cdb::Read(t) => blocks::read(cmd, t),
         Cdb::Write(t) => blocks::write(cmd, t),
         Cdb::SynchronizeCache { extent, immediate } => blocks::flush(cmd, extent, immediate),

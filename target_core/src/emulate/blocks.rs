@@ -65,6 +65,13 @@ fn bytes(dev: &Device, extent: Extent) -> Result<(u64, u64), Sense> {
         .ok_or(Sense::LBA_OUT_OF_RANGE)
 }
 
+pub(super) fn ready(cmd: &Command) -> Result<(), Sense> {
+    if device(cmd)?.backend().is_gone() {
+        return Err(Sense::OFFLINE);
+    }
+    Ok(())
+}
+
 pub(super) fn read(cmd: &mut Command, t: Transfer) -> Result<(), Sense> {
     let dev = device(cmd)?;
     let (pos, len) = bytes(&dev, t.extent)?;
