@@ -93,7 +93,7 @@ bool lio_gate_reopen(struct lio_gate *gate)
 	mutex_lock(&gate->lock);
 	if (gate->closing && smp_load_acquire(&gate->closed)) {
 		atomic_inc(&gate->parties);
-		gate->closed = false;
+		WRITE_ONCE(gate->closed, false);
 		percpu_ref_reinit(&gate->ref);
 		WRITE_ONCE(gate->closing, false);
 	}
