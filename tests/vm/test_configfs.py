@@ -1,7 +1,8 @@
 """The configfs crate, by a module that does one of everything: tests/modules/lio_configfs_test.rs."""
+import contextlib
 import functools
+import multiprocessing
 import os
-import subprocess
 import threading
 import time
 from errno import EBUSY, EEXIST, EFBIG, EINVAL, ENODEV, ENOENT, ENOTEMPTY, EOPNOTSUPP, EPERM, ERANGE
@@ -265,39 +266,77 @@ def test_rmdir_waits_for_a_store(thing):
     assert done and done[0] <= removed + 0.1
 
 
+def store(path, value=""):
+    lio.write(T / path, value)
+
+
+def show(*paths):
+    """Reads them, all open at the same time; gives how many were there."""
+    fds = []
+    for path in paths:
+        with contextlib.suppress(OSError):
+            fds.append(os.open(T / path, os.O_RDONLY))
+    for fd in fds:
+        with contextlib.suppress(OSError):
+            os.read(fd, 4096)
+        os.close(fd)
+    return len(fds)
+
+
+def mkdir(path):
+    os.mkdir(T / path)
+
+
+def rmdir(path):
+    os.rmdir(T / path)
+
+
+def link(to, path):
+    os.symlink(T / to, T / path)
+
+
+def unlink(path):
+    os.unlink(T / path)
+
+
+def walk():
+    for folder, _, files in os.walk(T):
+        for f in files:
+            os.lstat(os.path.join(folder, f))
+
+
+# Each is done by a process of its own, over and over, whatever of it fails.
 RACERS = [
-    "mkdir $t/x $t/x/sub/things/y; rmdir $t/x/sub/things/y $t/x",
-    "mkdir $t/x; rmdir $t/x",
-    "cat $t/x/list $t/x/sub/deep/other $t/x/sub/things/y/blob; echo 1 > $t/x/number",
-    "mkdir $t/l; ln -s $t/x $t/l/links/1; ln -s $t/x/sub/things/y $t/l/links/2; rm $t/l/links/*; rmdir $t/l",
-    "ln -s $t/x $t/l/links/3; rm $t/l/links/3; ls -R $t",
-    "echo x > $t/static/depend; echo > $t/static/depend; echo x > $t/hold; echo > $t/held",
-    "exec 5<$t/x/number 6<$t/x/sub 7<$t/l/links; cat <&5; exec 5<&- 6<&- 7<&-",
+    [(mkdir, "x"), (mkdir, "x/sub/things/y"), (rmdir, "x/sub/things/y"), (rmdir, "x")],
+    [(mkdir, "x"), (show, "x/list"), (rmdir, "x")],
+    [(show, "x/list"), (show, "x/sub/deep/other"), (show, "x/sub/things/y/blob"), (store, "x/number", 1)],
+    [(mkdir, "l"), (link, "x", "l/links/1"), (link, "x/sub/things/y", "l/links/2"), (unlink, "l/links/1"),
+     (unlink, "l/links/2"), (unlink, "l/links/3"), (rmdir, "l")],
+    [(link, "x", "l/links/3"), (unlink, "l/links/3"), (walk,)],
+    [(store, "static/depend", "x"), (store, "static/depend"), (store, "hold", "x"), (store, "held")],
+    [(show, "x/number", "x/sub", "l/links")],
 ]
 
 
+def race(steps):
+    while True:
+        for step, *args in steps:
+            with contextlib.suppress(OSError):
+                step(*args)
+
+
 def test_everything_at_once():
-    end = time.monotonic() + 12 * lio.SLOW
-    racers = [subprocess.Popen(["bash", "-c", f"t={T}; while :; do {r}; done"], stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL) for r in RACERS]
+    end = time.monotonic() + 12
+    fork = multiprocessing.get_context("fork")
+    racers = [fork.Process(target=race, args=(steps,), daemon=True) for steps in RACERS]
+    for r in racers:
+        r.start()
     opened = 0
     while time.monotonic() < end:
-        fds = []
-        for f in ("x/number", "x/sub", "l/links", "x/sub/things/y/list", "l/blob"):
-            try:
-                fds.append(os.open(T / f, os.O_RDONLY))
-            except OSError:
-                pass
-        for fd in fds:
-            try:
-                os.read(fd, 10)
-            except OSError:
-                pass
-            os.close(fd)
-            opened += 1
+        opened += show("x/number", "x/sub", "l/links", "x/sub/things/y/list", "l/blob")
     for r in racers:
         r.kill()
-        r.wait()
+        r.join()
     assert opened > 100
     lio.write(T / "static/depend", "")
     time.sleep(0.5)
