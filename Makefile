@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # What each target does is in README.md; each makes what it needs first.
-.PHONY: all install demo check check-host check-vm check-debug check-fio check-teardown lint fuzz bench rust-project clean
+.PHONY: all install demo check check-host check-vm check-debug check-kcsan check-rt check-fio check-teardown lint fuzz bench \
+	rust-project clean
 
 all:
 	@scripts/build
@@ -14,8 +15,8 @@ check-host:
 	@T="$(T)" scripts/check-host
 check-vm:
 	@T="$(T)" scripts/check-vm
-check-debug:
-	@T="$(T)" scripts/check-debug
+check-debug check-kcsan check-rt:
+	@T="$(T)" scripts/check-flavour $(@:check-%=%)
 check-fio check-teardown:
 	@scripts/check-long $(@:check-%=%)
 lint:

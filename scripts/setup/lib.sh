@@ -29,14 +29,26 @@ need_machine() {
 	}
 }
 
-# debug_dir: sets DEBUG, the debug kernel's folder in the cache, by all that it depends on; in the root it is at DEBUG_AT.
-DEBUG_AT=/opt/lio/debug
-debug_dir() {
-	local key
-	key=$({ cat "$TOP"/scripts/setup/debug{,.config,.modules} "$ROOT/opt/kernel-release"
+# A flavour is a kernel beside the reference one: scripts/setup/NAME makes it, once, in the cache, where DIR/build is the
+# tree that modules are built against, DIR/root holds lib/modules/RELEASE, DIR/bzImage boots, and DIR/release is its name.
+FLAVOURS=(debug kcsan rt)
+# flavour NAME: sets FLAVOUR, FLAVOUR_DIR (by all that it depends on), FLAVOUR_AT (where that is in the root) and
+# FLAVOUR_MAKE (what make is told besides, to build modules for it).
+flavour() {
+	local files key
+	case $1 in
+	debug) files=(debug{,.config,.modules}) FLAVOUR_MAKE=(LLVM=-19) ;;
+	kcsan) files=(kcsan{,.config} debug.{config,modules}) FLAVOUR_MAKE=(LLVM=-19 "KRUSTFLAGS=$(cat "$TOP/scripts/setup/kcsan.rustflags")") ;;
+	rt) files=(rt tree) FLAVOUR_MAKE=(CC=x86_64-linux-gnu-gcc-14) ;;
+	*) die "there is no flavour $1 of the kernel, only: ${FLAVOURS[*]}" ;;
+	esac
+	key=$({ cat "${files[@]/#/$TOP/scripts/setup/}" "$ROOT/opt/kernel-release"
 		chroot "$ROOT" dpkg-query -W rustc clang-19 lld-19 bindgen "linux-source-*"; } | sha256sum | cut -c1-12)
-	DEBUG=$CACHE/debug-$key
+	FLAVOUR=$1 FLAVOUR_DIR=$CACHE/$1-$key FLAVOUR_AT=/opt/lio/$1
 }
+# The same in the names that scripts/setup/debug uses.
+DEBUG_AT=/opt/lio/debug
+debug_dir() { flavour debug; DEBUG=$FLAVOUR_DIR; }
 
 # fuzz_home: sets FUZZ_HOME, cargo's folder in the cache with the crates that tests/fuzz needs; in the root it is at FUZZ_AT.
 FUZZ_AT=/opt/lio/fuzz

@@ -12,8 +12,8 @@ from pathlib import Path
 
 CFS = Path("/sys/kernel/config/target")
 STOCK = bool(os.environ.get("STOCK"))
-# The debug kernel is several times as slow: each bound on time is this many times as long there.
-SLOW = 6 if os.uname().release.endswith("-lio-debug") else 1
+# The debug kernels are several times as slow, and PREEMPT_RT is slower: each bound on time is this many times as long there.
+SLOW = 6 if re.search("-lio-(debug|kcsan)$", os.uname().release) else 2 if "-rt-" in os.uname().release else 1
 CORE, ISCSI, LOOPBACK = CFS / "core", CFS / "iscsi", CFS / "loopback"
 TOP = Path(__file__).resolve().parents[2]
 MODULES = ["tcm_loop", "iscsi_target_mod", "target_core_iblock", "target_core_file", "target_core_pscsi",
