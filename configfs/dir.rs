@@ -18,8 +18,7 @@ pub trait Dir: Send + Sync {
     /// # Errors
     /// What user space gets; say the reason with [`Node::reject`].
     fn mkdir(&self, dir: &Node, name: &str) -> Result<Tree> {
-        let _ = (dir, name);
-        Err(EPERM)
+        nothing_is_made(dir, name)
     }
 
     /// The directory `child`, from [`Dir::mkdir`], has been removed. That cannot be refused: see [`Node::depend`].
@@ -41,14 +40,21 @@ pub trait Dir: Send + Sync {
     /// # Errors
     /// What user space gets.
     fn link(&self, dir: &Node, target: &Node) -> Result {
-        let _ = (dir, target);
-        Err(EPERM)
+        nothing_is_linked(dir, target)
     }
 
     /// A link that [`Dir::link`] let in has been removed, or could not be made.
     fn unlink(&self, dir: &Node, target: &Node) {
         let _ = (dir, target);
     }
+}
+
+fn nothing_is_made(dir: &Node, name: &str) -> Result<Tree> {
+    Err(dir.reject(EPERM, fmt!("'{name}': no directory is made here")))
+}
+
+fn nothing_is_linked(dir: &Node, target: &Node) -> Result {
+    Err(dir.reject(EPERM, fmt!("'{}': nothing is linked here", target.path())))
 }
 
 impl<D: Dir + ?Sized> Dir for Arc<D> {
@@ -105,11 +111,13 @@ impl Directory for Content {
     }
 
     fn mkdir(&self, node: &Node, name: &CStr) -> Result<Tree> {
-        let dir = self.dir.as_ref().ok_or(EPERM)?;
         let Ok(utf8) = name.to_str() else {
             return Err(node.reject(EINVAL, fmt!("'{name}' is not UTF-8")));
         };
-        dir.mkdir(node, utf8)
+        match &self.dir {
+            Some(dir) => dir.mkdir(node, utf8),
+            None => nothing_is_made(node, utf8),
+        }
     }
 
     fn rmdir(&self, node: &Node, child: &Node) {
@@ -125,7 +133,10 @@ impl Directory for Content {
     }
 
     fn link(&self, node: &Node, target: &Node) -> Result {
-        self.dir.as_ref().ok_or(EPERM)?.link(node, target)
+        match &self.dir {
+            Some(dir) => dir.link(node, target),
+            None => nothing_is_linked(node, target),
+        }
     }
 
     fn unlink(&self, node: &Node, target: &Node) {

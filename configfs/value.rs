@@ -4,7 +4,7 @@
 
 use core::ops::RangeInclusive;
 use kernel::{fmt, prelude::*};
-use lio_glue::configfs::Node;
+use lio_glue::configfs::{Node, OneLine};
 
 /// The value of one write, 1 to 4094 bytes exactly as they were written.
 ///
@@ -32,7 +32,7 @@ impl<'a> Value<'a> {
 
     /// Logs one line with the path and the reason, and returns `error`.
     pub fn reject(&self, error: Error, reason: fmt::Arguments<'_>) -> Error {
-        pr_err!("{}/{}: {}\n", self.node.path(), self.name, reason);
+        pr_err!("{}/{}: {}\n", self.node.path(), self.name, OneLine(reason));
         error
     }
 

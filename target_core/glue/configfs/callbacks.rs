@@ -149,10 +149,11 @@ unsafe extern "C" fn allow_link(
             return Err(ENOENT);
         }
         // SAFETY: configfs holds the target during the call.
-        let target = unsafe { checked_node(target) }?;
+        let target = unsafe { checked_node(target) }
+            .map_err(|e| dir.reject(e, fmt!("what is to be linked is no directory of ours")))?;
         // Links pin nothing: they may only be where a made directory pins the module.
         if dir.made().is_none() {
-            return Err(EPERM);
+            return Err(dir.reject(EPERM, fmt!("'{}': nothing is linked here", target.path())));
         }
         dir.directory().link(&dir, &target)?;
         Ok(0)

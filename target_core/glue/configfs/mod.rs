@@ -41,7 +41,7 @@ mod node;
 mod subsystem;
 
 pub use item_type::MAX_ATTRS;
-pub use node::{live_nodes, Node, Path, Tree};
+pub use node::{live_nodes, Node, OneLine, Path, Tree};
 pub use subsystem::{Dependency, Subsystem};
 
 use core::any::{Any, TypeId};

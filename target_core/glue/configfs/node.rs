@@ -141,7 +141,7 @@ impl Node {
 
     /// Logs one line with the path and the reason, and returns `error`.
     pub fn reject(&self, error: Error, reason: fmt::Arguments<'_>) -> Error {
-        pr_err!("{}: {}\n", self.path(), reason);
+        pr_err!("{}: {}\n", self.path(), OneLine(reason));
         error
     }
 
@@ -290,6 +290,28 @@ impl Drop for Node {
     fn drop(&mut self) {
         // SAFETY: `self` holds a reference, and gives it up.
         unsafe { bindings::config_item_put(self.item()) };
+    }
+}
+
+/// What a log message says of something that user space chose: control characters are escaped, so that it stays one line.
+pub struct OneLine<'a>(pub fmt::Arguments<'a>);
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        struct Escape<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+        impl core::fmt::Write for Escape<'_, '_> {
+            fn write_str(&mut self, text: &str) -> fmt::Result {
+                text.chars().try_for_each(|c| match c {
+                    c if c.is_control() => {
+                        c.escape_default().try_for_each(|c| self.0.write_char(c))
+                    }
+                    c => self.0.write_char(c),
+                })
+            }
+        }
+
+        core::fmt::write(&mut Escape(f), self.0)
     }
 }
 
