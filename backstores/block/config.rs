@@ -5,8 +5,9 @@
 use kernel::{
     error::code::*,
     prelude::*,
-    str::{parse_int::ParseInt, BStr, CStr, CString},
+    str::{parse_int::ParseInt, BStr, CString},
 };
+use lio_configfs::Value;
 
 /// Bytes of a path, as the stock module keeps them: its buffer less the terminating one.
 const MAX_PATH: usize = 511;
@@ -32,27 +33,24 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Takes over the settings of `text`, all of them or none.
-    pub(crate) fn parse(&mut self, text: &str) -> Result {
+    /// Takes over the settings in `control`, all of them or none.
+    pub(crate) fn parse(&mut self, control: &Value<'_>) -> Result {
         let mut path = None;
         let mut readonly = self.readonly;
         let mut exclusive = self.exclusive;
-        for pair in text.split([',', '\n']).filter(|p| !p.is_empty()) {
+        for pair in control.str()?.split([',', '\n']).filter(|p| !p.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             match key {
-                "udev_path" => path = Some(parse_path(value)?),
-                "readonly" => readonly = parse_number(key, value)? != 0,
-                "exclusive" => exclusive = parse_number(key, value)? != 0,
+                "udev_path" => path = Some(parse_path(control, value)?),
+                "readonly" => readonly = parse_number(control, key, value)? != 0,
+                "exclusive" => exclusive = parse_number(control, key, value)? != 0,
                 "force" => {
                     // The stock module takes it and does nothing with it either.
-                    if parse_number(key, value)? != 0 {
+                    if parse_number(control, key, value)? != 0 {
                         pr_info!("control: force has no effect\n");
                     }
                 }
-                _ => {
-                    pr_err!("control: '{}' is not known\n", key);
-                    return Err(EINVAL);
-                }
+                _ => return Err(control.reject(EINVAL, fmt!("'{key}' is not known"))),
             }
         }
         if path.is_some() {
@@ -62,27 +60,22 @@ impl Config {
         self.exclusive = exclusive;
         Ok(())
     }
-
-    /// The path, or an empty string.
-    pub(crate) fn path(&self) -> &CStr {
-        self.path.as_deref().unwrap_or(c"")
-    }
 }
 
-fn parse_path(value: &str) -> Result<CString> {
+fn parse_path(control: &Value<'_>, value: &str) -> Result<CString> {
     if value.is_empty() {
-        pr_err!("control: udev_path is empty\n");
-        return Err(EINVAL);
+        return Err(control.reject(EINVAL, fmt!("udev_path is empty")));
     }
     if value.len() > MAX_PATH {
-        pr_err!("control: udev_path is longer than {} bytes\n", MAX_PATH);
-        return Err(ENAMETOOLONG);
+        return Err(control.reject(
+            ENAMETOOLONG,
+            fmt!("udev_path is longer than {MAX_PATH} bytes"),
+        ));
     }
     CString::try_from_fmt(fmt!("{}", value))
 }
 
-fn parse_number(key: &str, value: &str) -> Result<i64> {
-    i64::from_str(BStr::from_bytes(value.trim().as_bytes())).inspect_err(|_| {
-        pr_err!("control: {}={} is not a number\n", key, value);
-    })
+fn parse_number(control: &Value<'_>, key: &str, value: &str) -> Result<i64> {
+    i64::from_str(BStr::from_bytes(value.trim().as_bytes()))
+        .map_err(|e| control.reject(e, fmt!("{key}={value} is not a number")))
 }

@@ -14,6 +14,7 @@ use kernel::{
     },
     workqueue::{Work, WorkItem},
 };
+use lio_configfs::Value;
 use lio_glue::{
     bdev::{BlockDevice, Slot},
     bio,
@@ -55,13 +56,12 @@ impl Device {
 }
 
 impl Backend for Device {
-    fn control(&self, text: &str) -> Result {
+    fn control(&self, value: &Value<'_>) -> Result {
         let mut config = self.config.lock();
         if self.open.get().is_some() {
-            pr_err!("{}: control: the device is enabled\n", config.path());
-            return Err(EBUSY);
+            return Err(value.reject(EBUSY, fmt!("the device is enabled")));
         }
-        config.parse(text)
+        config.parse(value)
     }
 
     fn info(&self, out: &mut dyn Write) -> FmtResult {

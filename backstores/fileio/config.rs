@@ -7,6 +7,7 @@ use kernel::{
     prelude::*,
     str::{parse_int::ParseInt, BStr, CStr, CString},
 };
+use lio_configfs::Value;
 
 /// Bytes of a path, as the stock module keeps them: its buffer less the terminating one.
 const MAX_PATH: usize = 255;
@@ -25,27 +26,23 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    /// Takes over the settings of `text`, all of them or none. Of an enabled device only the size can change.
-    pub(crate) fn parse(&mut self, text: &str, enabled: bool) -> Result {
+    /// Takes over the settings in `control`, all of them or none. Of an enabled device only the size can change.
+    pub(crate) fn parse(&mut self, control: &Value<'_>, enabled: bool) -> Result {
         let mut path = None;
         let mut size = self.size;
         let mut buffered = self.buffered;
         let mut direct = self.direct;
-        for pair in text.split([',', '\n']).filter(|p| !p.is_empty()) {
+        for pair in control.str()?.split([',', '\n']).filter(|p| !p.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             if enabled && key != "fd_dev_size" {
-                pr_err!("{}: control: {} of an enabled device\n", self.path(), key);
-                return Err(EBUSY);
+                return Err(control.reject(EBUSY, fmt!("{key} of an enabled device")));
             }
             match key {
-                "fd_dev_name" => path = Some(parse_path(value)?),
-                "fd_dev_size" => size = Some(parse_size(value)?),
-                "fd_buffered_io" => buffered = parse_one(key, value)?,
-                "fd_async_io" => direct = parse_one(key, value)?,
-                _ => {
-                    pr_err!("control: '{}' is not known\n", key);
-                    return Err(EINVAL);
-                }
+                "fd_dev_name" => path = Some(parse_path(control, value)?),
+                "fd_dev_size" => size = Some(parse_size(control, value)?),
+                "fd_buffered_io" => buffered = parse_one(control, key, value)?,
+                "fd_async_io" => direct = parse_one(control, key, value)?,
+                _ => return Err(control.reject(EINVAL, fmt!("'{key}' is not known"))),
             }
         }
         if path.is_some() {
@@ -63,38 +60,33 @@ impl Config {
     }
 }
 
-fn parse_path(value: &str) -> Result<CString> {
+fn parse_path(control: &Value<'_>, value: &str) -> Result<CString> {
     if value.is_empty() {
-        pr_err!("control: fd_dev_name is empty\n");
-        return Err(EINVAL);
+        return Err(control.reject(EINVAL, fmt!("fd_dev_name is empty")));
     }
     if value.len() > MAX_PATH {
-        pr_err!("control: fd_dev_name is longer than {} bytes\n", MAX_PATH);
-        return Err(ENAMETOOLONG);
+        return Err(control.reject(
+            ENAMETOOLONG,
+            fmt!("fd_dev_name is longer than {MAX_PATH} bytes"),
+        ));
     }
     CString::try_from_fmt(fmt!("{}", value))
 }
 
-fn parse_size(value: &str) -> Result<u64> {
+fn parse_size(control: &Value<'_>, value: &str) -> Result<u64> {
     match u64::from_str(BStr::from_bytes(value.trim().as_bytes())) {
         // The largest file, and the smallest disk.
         Ok(n) if i64::try_from(n).is_ok() && n >= 512 => Ok(n),
-        _ => {
-            pr_err!(
-                "control: fd_dev_size={} is no size of a disk in bytes\n",
-                value
-            );
-            Err(EINVAL)
-        }
+        _ => Err(control.reject(
+            EINVAL,
+            fmt!("fd_dev_size={value} is no size of a disk in bytes"),
+        )),
     }
 }
 
-fn parse_one(key: &str, value: &str) -> Result<bool> {
+fn parse_one(control: &Value<'_>, key: &str, value: &str) -> Result<bool> {
     match i64::from_str(BStr::from_bytes(value.trim().as_bytes())) {
         Ok(1) => Ok(true),
-        _ => {
-            pr_err!("control: {}={} is not 1\n", key, value);
-            Err(EINVAL)
-        }
+        _ => Err(control.reject(EINVAL, fmt!("{key}={value} is not 1"))),
     }
 }

@@ -17,6 +17,7 @@ use kernel::{
         Arc, Mutex, SetOnce,
     },
 };
+use lio_configfs::Value;
 use lio_glue::{
     bdev::Limits,
     file::{File, Slot},
@@ -125,12 +126,13 @@ impl Device {
 }
 
 impl Backend for Device {
-    fn control(&self, text: &str) -> Result {
+    fn control(&self, value: &Value<'_>) -> Result {
         let mut config = self.config.lock();
-        config.parse(text, self.file.get().is_some())?;
+        config.parse(value, self.file.get().is_some())?;
         match (config.size, self.facts.as_ref()) {
-            // A block device has its own.
-            (Some(_), Some(facts)) if facts.block > 0 => (),
+            (Some(_), Some(facts)) if facts.block > 0 => {
+                pr_info!("{}: a block device has a size of its own\n", config.path());
+            }
             (Some(size), _) => self.size.store(size, Relaxed),
             (None, _) => (),
         }

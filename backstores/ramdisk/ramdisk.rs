@@ -21,6 +21,7 @@ use kernel::{
         Arc, Mutex,
     },
 };
+use lio_configfs::Value;
 use lio_glue::page_store::PageStore;
 
 /// The kind of back end, for [`crate::registry::register_backend`].
@@ -78,33 +79,30 @@ struct Ramdisk {
 const TABLE_PAGES: u32 = 2048;
 
 impl Settings {
-    fn set(&mut self, key: &str, value: &str) -> Result {
-        let number = || -> Result<u32> {
-            value
-                .trim()
-                .parse()
-                .ok()
-                .filter(|n| i32::try_from(*n).is_ok())
-                .ok_or_else(|| {
-                    pr_err!(
-                        "rd_mcp: {key}={value}: a number from 0 to {} is wanted\n",
-                        i32::MAX
-                    );
-                    EINVAL
-                })
+    // `item` is a part of `control`, which refuses it.
+    fn set(&mut self, item: &str, control: &Value<'_>) -> Result {
+        let Some((key, value)) = item.split_once('=') else {
+            return Err(control.reject(EINVAL, fmt!("'{item}' is not key=value")));
+        };
+        let number = |most: u32| -> Result<u32> {
+            let n = value.trim().parse().ok().filter(|n| *n <= most);
+            n.ok_or_else(|| {
+                control.reject(EINVAL, fmt!("{item}: a number from 0 to {most} is wanted"))
+            })
         };
         match key.trim() {
-            "rd_pages" => self.pages = Some(number()?),
-            "rd_nullio" => self.nullio |= number()? == 1,
+            "rd_pages" => self.pages = Some(number(i32::MAX.unsigned_abs())?),
+            "rd_nullio" => self.nullio = number(1)? == 1,
             "rd_dummy" => {
-                if number()? == 1 {
-                    pr_err!("rd_mcp: rd_dummy is not implemented\n");
-                    return Err(ENOTSUPP);
+                if number(1)? == 1 {
+                    return Err(control.reject(EOPNOTSUPP, fmt!("rd_dummy is not implemented")));
                 }
             }
             _ => {
-                pr_err!("rd_mcp: '{key}' is none of rd_pages, rd_nullio, rd_dummy\n");
-                return Err(EINVAL);
+                return Err(control.reject(
+                    EINVAL,
+                    fmt!("'{key}' is none of rd_pages, rd_nullio, rd_dummy"),
+                ))
             }
         }
         Ok(())
@@ -138,17 +136,15 @@ impl Ramdisk {
     }
 
     // Gives an enabled disk its new size. What initiators see of it changes at once.
-    fn resize(&self, old: &Settings, new: &mut Settings) -> Result {
+    fn resize(&self, old: &Settings, new: &mut Settings, control: &Value<'_>) -> Result {
         if new.nullio != old.nullio {
-            pr_err!(
-                "rd_mcp_{}: rd_nullio cannot change while the disk is enabled\n",
-                old.id
-            );
-            return Err(EBUSY);
+            return Err(control.reject(
+                EBUSY,
+                fmt!("rd_nullio cannot change while the disk is enabled"),
+            ));
         }
         let Some(pages) = new.pages.filter(|pages| *pages != 0) else {
-            pr_err!("rd_mcp_{}: an enabled disk has one page at least\n", old.id);
-            return Err(EINVAL);
+            return Err(control.reject(EINVAL, fmt!("an enabled disk has one page at least")));
         };
         new.count_tables(pages);
         let bytes = u64::from(pages).saturating_mul(PAGE_SIZE as u64);
@@ -178,22 +174,18 @@ impl Ramdisk {
 }
 
 impl Backend for Ramdisk {
-    fn control(&self, text: &str) -> Result {
+    fn control(&self, value: &Value<'_>) -> Result {
+        let text = value.str()?;
         let mut settings = self.settings.lock();
         // All of it or nothing.
         let mut new = *settings;
         for item in text.split([',', '\n']).map(str::trim) {
-            if item.is_empty() {
-                continue;
+            if !item.is_empty() {
+                new.set(item, value)?;
             }
-            let Some((key, value)) = item.split_once('=') else {
-                pr_err!("rd_mcp: '{item}' is not key=value\n");
-                return Err(EINVAL);
-            };
-            new.set(key, value)?;
         }
         if self.bytes() != 0 {
-            self.resize(&settings, &mut new)?;
+            self.resize(&settings, &mut new, value)?;
         }
         *settings = new;
         Ok(())

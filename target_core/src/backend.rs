@@ -12,6 +12,7 @@ use kernel::{
     prelude::*,
     sync::Arc,
 };
+use lio_configfs::Value;
 use lio_glue::slot::Erased;
 use lio_scsi::sense::{Asc, Key, Sense};
 
@@ -69,8 +70,8 @@ pub trait Backend: Send + Sync + 'static {
     /// refused then.
     ///
     /// # Errors
-    /// `EINVAL`, `EBUSY` and the like; the reason goes to the log.
-    fn control(&self, text: &str) -> Result;
+    /// `EINVAL`, `EBUSY` and the like; the reason goes to the log by [`Value::reject`].
+    fn control(&self, value: &Value<'_>) -> Result;
 
     /// The back end's own lines of the `info` file; the first one's indentation is there already.
     ///

@@ -119,9 +119,7 @@ fn store_text(
 }
 
 fn control(dev: &Device, value: &Value<'_>) -> Result {
-    dev.backend()
-        .control(value.str()?)
-        .map_err(|e| value.reject(e, fmt!("the back end refuses it")))?;
+    dev.backend().control(value)?;
     if dev.geometry().is_some() {
         // It may have another size now, which initiators hear of at once.
         dev.capacity();
