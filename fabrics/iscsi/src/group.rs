@@ -86,6 +86,9 @@ pub(crate) struct Group {
     pub(crate) tag: u16,
     pub(crate) core: Arc<Tpg>,
     enabled: Atomic<u32>,
+    // Held while it is enabled or disabled: two writers must not do the one half and half of the other.
+    #[pin]
+    switch: Mutex<()>,
     pub(crate) attrib: Attrib,
     #[pin]
     pub(crate) params: Mutex<Params>,
@@ -124,6 +127,7 @@ impl Group {
                 tag,
                 core: core.clone(),
                 enabled: Atomic::new(0),
+                switch <- new_mutex!((), "iscsi::Group::switch"),
                 attrib: Attrib::new(),
                 params <- new_mutex!(params, "iscsi::Group::params"),
                 portals <- new_mutex!(KVec::new(), "iscsi::Group::portals"),
@@ -145,6 +149,7 @@ impl Group {
     /// # Errors
     /// The engine's.
     pub(crate) fn enable(&self) -> Result {
+        let _switch = self.switch.lock();
         self.core.enable()?;
         self.enabled.store(1, Release);
         Ok(())
@@ -152,6 +157,7 @@ impl Group {
 
     /// Lets no login in any more, ends the sessions and waits for them, as [`Self::stop_sessions`] does.
     pub(crate) fn disable(&self) {
+        let _switch = self.switch.lock();
         {
             // Under the lock that `enter` holds, so that no session comes in after this.
             let _sessions = self.sessions.lock();
