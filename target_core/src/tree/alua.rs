@@ -92,9 +92,16 @@ fn show_members(dev: &Device, page: &mut Page<'_>) -> Result {
     })
 }
 
+fn device(lun: &LunDir, value: &Value<'_>) -> Result {
+    match lun.linked() {
+        Ok(_) => Ok(()),
+        Err(e) => Err(value.reject(e, fmt!("no device is linked here"))),
+    }
+}
+
 // `NULL` asks for the default group, in which the LUN is.
 fn store_group(lun: &LunDir, value: &Value<'_>) -> Result {
-    lun.linked()?;
+    device(lun, value)?;
     match value.str()? {
         DEFAULT | "NULL" => Ok(()),
         _ => Err(refuse(value)),
@@ -107,6 +114,6 @@ fn zero(lun: &LunDir, page: &mut Page<'_>) -> Result {
 }
 
 fn store_zero(lun: &LunDir, value: &Value<'_>) -> Result {
-    lun.linked()?;
+    device(lun, value)?;
     fixed(value, 0)
 }

@@ -87,9 +87,15 @@ fn store_generate(group: &Group, value: &Value<'_>) -> Result {
 
 fn store_cache(group: &Group, value: &Value<'_>) -> Result {
     let on = value.u32_in(0..=1)?;
-    if on == 1 || !group.attrib.generate_node_acls.is_on() {
-        set_cache(group, on);
+    if on == 0 && group.attrib.generate_node_acls.is_on() {
+        // The stock module takes it, and saved configurations have it.
+        pr_warn!(
+            "{}/attrib: generate_node_acls=1 implies cache_dynamic_acls=1: 0 has no effect\n",
+            group.core.path()
+        );
+        return Ok(());
     }
+    set_cache(group, on);
     Ok(())
 }
 

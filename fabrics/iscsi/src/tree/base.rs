@@ -26,7 +26,9 @@ fn show_dynamic(group: &Group, page: &mut Page<'_>) -> Result {
 fn store_enable(group: &Group, value: &Value<'_>) -> Result {
     let on = value.bool()?;
     match (on, group.is_enabled()) {
-        (true, false) => group.enable()?,
+        (true, false) => group
+            .enable()
+            .map_err(|e| value.reject(e, fmt!("the group is not enabled: {e:?}")))?,
         (false, true) => group.disable(),
         (true, true) | (false, false) => {}
     }
