@@ -2,7 +2,7 @@
 
 //! Faults in Rust, which lio_faults.c calls: see there.
 
-use core::hint::black_box;
+use core::{cell::UnsafeCell, hint::black_box};
 use kernel::{new_mutex, new_spinlock, prelude::*, sync::Refcount};
 
 /// The allocation of the fault itself, which is small; where there is no memory, nothing is committed.
@@ -85,4 +85,17 @@ pub extern "C" fn lio_fault_overflow() {
 #[no_mangle]
 pub extern "C" fn lio_fault_assertion() {
     debug_assert!(black_box(false));
+}
+
+struct Racy(UnsafeCell<u64>);
+// SAFETY: None, this is the fault.
+unsafe impl Sync for Racy {}
+static RACY: Racy = Racy(UnsafeCell::new(0));
+
+/// Counts, as who is alone.
+#[no_mangle]
+pub extern "C" fn lio_fault_racy_add() {
+    // SAFETY: None, this is the fault: two threads call it.
+    let count = unsafe { &mut *RACY.0.get() };
+    *count = count.wrapping_add(1);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Commits the fault that its parameter names, then refuses to stay loaded: "modprobe lio_faults fault=leak". The debug
- * kernel must tell of each, see tests/vm/detectors.py. For VMs alone.
+ * Commits the fault that its parameter names, then refuses to stay loaded: "modprobe lio_faults fault=leak". One debug
+ * kernel or another must tell of each, see tests/vm/detectors.py. For VMs alone.
  */
 #include <linux/delay.h>
 #include <linux/kthread.h>
@@ -89,6 +89,67 @@ static void lio_fault_soft_lockup(void)
 	preempt_enable();
 }
 
+static void lio_fault_schedule_in_atomic(void)
+{
+	preempt_disable();
+	schedule_timeout_uninterruptible(1);
+	preempt_enable();
+}
+
+static unsigned long racy;
+
+static void lio_fault_c_racy_add(void)
+{
+	racy++;
+}
+
+/* By something that no compiler instruments. */
+static noinline __no_kcsan void lio_fault_unseen_add(void)
+{
+	asm volatile("incq %0" : "+m" (racy));
+}
+
+static int lio_faults_repeat(void *data)
+{
+	unsigned long end = jiffies + 5 * HZ;
+	void (*step)(void) = data;
+
+	while (time_before(jiffies, end)) {
+		step();
+		cond_resched();
+	}
+	return 0;
+}
+
+/* Does `here` again and again, and `there` in another thread. */
+static void in_two_threads(void (*here)(void), void (*there)(void))
+{
+	struct task_struct *t = kthread_create(lio_faults_repeat, there, "lio_faults_race");
+
+	if (IS_ERR(t))
+		return;
+	get_task_struct(t);
+	wake_up_process(t);
+	lio_faults_repeat(here);
+	kthread_stop(t);
+	put_task_struct(t);
+}
+
+static void lio_fault_race(void)
+{
+	in_two_threads(lio_fault_racy_add, lio_fault_racy_add);
+}
+
+static void lio_fault_c_race(void)
+{
+	in_two_threads(lio_fault_c_racy_add, lio_fault_c_racy_add);
+}
+
+static void lio_fault_unknown_race(void)
+{
+	in_two_threads(lio_fault_c_racy_add, lio_fault_unseen_add);
+}
+
 static const struct {
 	const char *name;
 	void (*make)(void);
@@ -111,6 +172,10 @@ static const struct {
 	{ "hung-task", lio_fault_hung_task },
 	{ "rcu-stall", lio_fault_rcu_stall },
 	{ "soft-lockup", lio_fault_soft_lockup },
+	{ "schedule-in-atomic", lio_fault_schedule_in_atomic },
+	{ "race", lio_fault_race },
+	{ "c-race", lio_fault_c_race },
+	{ "unknown-race", lio_fault_unknown_race },
 };
 
 struct run {
@@ -154,5 +219,5 @@ static int __init lio_faults_init(void)
 module_init(lio_faults_init);
 
 MODULE_AUTHOR("The lio-rs authors");
-MODULE_DESCRIPTION("Faults that a debug kernel must find");
+MODULE_DESCRIPTION("Faults that debug kernels must find");
 MODULE_LICENSE("GPL");

@@ -14,5 +14,6 @@ void lio_fault_refcount(void);
 void lio_fault_warn(void);
 void lio_fault_overflow(void);
 void lio_fault_assertion(void);
+void lio_fault_racy_add(void);
 
 #endif
