@@ -15,6 +15,7 @@ use kernel::{
     page::PAGE_SIZE,
     prelude::*,
     str::CStr,
+    sync::Refcount,
     types::Opaque,
 };
 
@@ -313,7 +314,8 @@ impl File {
             a,
             Aio {
                 iocb: Opaque::uninit(),
-                file: self.clone(),
+                users: Refcount::new(2),
+                _file: self.clone(),
                 transfer: ManuallyDrop::new(transfer),
             },
         );
@@ -324,14 +326,14 @@ impl File {
         };
         let raw = KBox::into_raw(a);
         // The buffer is asked for once: nothing holds the implementation to give the same one twice.
-        // SAFETY: `raw` is alive until `ended` or the `end` below, and nobody else uses it before the call.
+        // SAFETY: `raw` is alive until the end of this function, and nobody else uses it before the call.
         let (segs, len) = unsafe {
             let b = (*raw).transfer.buffer();
             (b.segs(), b.len())
         };
         let iocb = raw.cast::<bindings::kiocb>();
-        // SAFETY: The file is open; `Seg` is a transparent `bio_vec`; segments and `iocb` are the request's, which stays
-        // where it is, untouched, until it ends.
+        // SAFETY: The file is open; `Seg` is a transparent `bio_vec`; the segments are the transfer's, which stays where it
+        // is, untouched, until it ends, and `iocb` is the request's, which also outlives the call.
         let n = unsafe {
             sys::lio_file_aio(
                 iocb,
@@ -345,9 +347,11 @@ impl File {
             )
         };
         if n != -(bindings::EIOCBQUEUED as isize) {
-            // SAFETY: It was not queued, so that `ended` is not called: the request is ours again.
-            Aio::end(unsafe { KBox::from_raw(raw) }, n)
+            // SAFETY: It was not queued, so that `ended` is not called.
+            unsafe { Aio::end(raw, n) }
         }
+        // SAFETY: The second user is this function.
+        unsafe { Aio::put(raw) }
     }
 }
 
@@ -432,20 +436,38 @@ pub fn may_work_here() -> bool {
 }
 
 /// An operation that ends later. The kiocb comes first: its address is the request's.
+///
+/// It has two users: the operation, until it has ended, and who began it, until the file system's function has returned: that
+/// may look at the kiocb when the operation has ended already (`file_accessed()` in ext4 and xfs).
 #[repr(C)]
 struct Aio<T> {
     iocb: Opaque<bindings::kiocb>,
+    users: Refcount,
     // Keeps it open.
-    file: File,
+    _file: File,
+    // Gone when the operation has ended.
     transfer: ManuallyDrop<T>,
 }
 
 impl<T: Transfer> Aio<T> {
-    fn end(mut this: KBox<Self>, n: isize) {
-        // SAFETY: Taken once: the request is freed before anybody can look again.
-        let transfer = unsafe { ManuallyDrop::take(&mut this.transfer) };
-        drop(this);
+    /// # Safety
+    /// `this` is alive, with the operation as one of its users, which has ended. Called once.
+    unsafe fn end(this: *mut Self, n: isize) {
+        // SAFETY: Taken once: nobody looks at it again.
+        let transfer = unsafe { ManuallyDrop::take(&mut (*this).transfer) };
+        // SAFETY: As the caller guarantees.
+        unsafe { Self::put(this) };
         transfer.done(count(n))
+    }
+
+    /// # Safety
+    /// `this` is alive, the caller is one of its users, and has no more to do with it.
+    unsafe fn put(this: *mut Self) {
+        // SAFETY: As the caller guarantees.
+        if unsafe { (*this).users.dec_and_test() } {
+            // SAFETY: It came from `KBox::into_raw`, and nobody else uses it any more.
+            drop(unsafe { KBox::from_raw(this) })
+        }
     }
 }
 
@@ -454,6 +476,6 @@ impl<T: Transfer> Aio<T> {
 unsafe extern "C" fn ended<T: Transfer>(iocb: *mut bindings::kiocb, n: kernel::ffi::c_long) {
     // SAFETY: As the caller guarantees.
     unsafe { sys::lio_file_aio_done(iocb) };
-    // SAFETY: The kiocb owned the request.
-    Aio::end(unsafe { KBox::from_raw(iocb.cast::<Aio<T>>()) }, n)
+    // SAFETY: As the caller guarantees; the operation is a user until here.
+    unsafe { Aio::end(iocb.cast::<Aio<T>>(), n) }
 }

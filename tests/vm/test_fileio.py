@@ -66,6 +66,16 @@ def test_data(store):
     assert pread(disk, end, 4096) == pattern(4096, 9)
 
 
+def test_direct_reads_at_once(ext4):
+    """ext4 looks at the request after it has handed it to the device, which may be done with it by then: in the debug kernel
+    KASAN tells of a request that was freed."""
+    mount, _ = ext4
+    disk = attach(lio.fileio(file=f"{mount}/f", asynchronous=True))
+    pwrite(disk, 0, pattern(4 * MIB))
+    job = lio.fio(disk, seconds=3, rw="randread", bs="4k", iodepth=32, size="4m")["jobs"][0]
+    assert job["error"] == 0 and job["read"]["total_ios"] > 0
+
+
 def test_fio(store):
     """Concurrent I/O, verified."""
     disk = attach(store)
