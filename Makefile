@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # What each target does is in README.md; each makes what it needs first.
-.PHONY: all install demo check check-host check-vm check-debug check-kcsan check-rt check-fio check-teardown lint fuzz bench \
+.PHONY: all install demo check check-host check-vm check-debug check-kcsan check-rt check-fio check-teardown check-power lint fuzz bench \
 	rust-project clean
 
 all:
@@ -19,6 +19,8 @@ check-debug check-kcsan check-rt:
 	@T="$(T)" scripts/check-flavour $(@:check-%=%)
 check-fio check-teardown:
 	@scripts/check-long $(@:check-%=%)
+check-power:
+	@scripts/check-power
 lint:
 	@scripts/lint
 fuzz:
