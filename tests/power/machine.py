@@ -77,16 +77,16 @@ def copy_program(path, tree):
 class Machine:
     """One QEMU process. `disks`: (bus, arguments of the device) of each."""
 
-    def __init__(self, stage, kernel, image, socket, disks, kvm, state=None):
+    def __init__(self, stage, kernel, image, socket, disks, state=None):
         self.stage, self.state = stage, state
         self.log, self.console = stage / "log", stage / "console"
         self.control_path, self.qmp_path = stage / "control", stage / "qmp"
         for f in (self.log, self.console, self.control_path, self.qmp_path):
             f.unlink(missing_ok=True)
-        accel = ["-accel", "kvm", "-cpu", "host"] if kvm else ["-accel", "tcg,thread=multi", "-cpu", "max"]
+        # Not KVM: not every processor's state can be saved there.
         self.command = [
-            "qemu-system-x86_64", "-machine", "q35,pit=off", *accel, "-smp", "2", "-m", "384M", "-nodefaults", "-no-reboot",
-            "-no-user-config", "-display", "none", "-serial", f"file:{self.console}",
+            "qemu-system-x86_64", "-machine", "q35,pit=off", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "384M",
+            "-nodefaults", "-no-reboot", "-no-user-config", "-display", "none", "-serial", f"file:{self.console}",
             "-serial", f"unix:{self.control_path},server=on,wait=off", "-qmp", f"unix:{self.qmp_path},server=on,wait=off",
             "-device", "virtio-serial-pci,max_ports=2", "-chardev", f"file,id=log,path={self.log}",
             "-device", "virtserialport,chardev=log,nr=1", "-device", "virtio-scsi-pci,id=scsi",

@@ -65,8 +65,7 @@ class Booted:
         self.image = initramfs(stage, args.release, args.modules, lines)
 
     def machine(self, state=None):
-        return Machine(self.stage, self.args.kernel, self.image, self.stage / "nbd", [(k.bus, k.options) for k in KINDS.values()],
-                       self.args.kvm, state)
+        return Machine(self.stage, self.args.kernel, self.image, self.stage / "nbd", [(k.bus, k.options) for k in KINDS.values()], state)
 
     async def boot(self):
         vm = self.machine()
@@ -201,7 +200,6 @@ def main():
     p.add_argument("--release", required=True)
     p.add_argument("--modules", help="our modules' root; without it, the stock ones")
     p.add_argument("--console", required=True)
-    p.add_argument("--kvm", action="store_true")
     args = p.parse_args()
     if not args.modules:
         # The C module's reads of that kind use what they have freed, and the kernel falls.
