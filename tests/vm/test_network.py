@@ -64,7 +64,7 @@ def network():
     lio.start_iscsid()
     cable()
     with target() as t:  # what is allocated once
-        lio.fio(lio.login(t)[0], seconds=1)
+        lio.fio(lio.login(t)[0], **FIO | {"size": "8m"})
         lio.logout(t)
     lio.clear()
     before = leaks.Held()
