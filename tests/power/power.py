@@ -113,7 +113,7 @@ class Test:
             await vm.go(number, self.rng.randrange(1 << 31), loopback, SECTORS, WORKERS)
             await self.told(vm, "VE", 1)  # all has been read
             if writes and self.lies:
-                await self.told(vm, "D", 10)
+                await self.told(vm, "DS", 5)
             elif writes:
                 await asyncio.sleep(self.rng.random() * WRITING)
         finally:

@@ -184,21 +184,23 @@ static void unmap(unsigned n, uint64_t lba)
 }
 
 // Of slots that the workers take in turns, so that neighbours share pages. Without a write cache each write is durable (D),
-// with one those with FUA are, and the others (W) when a SYNCHRONIZE CACHE has ended that began after them.
+// with one those with FUA are, and the others (W) when a SYNCHRONIZE CACHE has ended that began after them. Some rounds have the
+// one, some the other: a disk without FUA flushes everything for it, which would hide that SYNCHRONIZE CACHE does nothing.
 static void work(struct sector *data, uint64_t sectors, unsigned workers, int wce, int unmaps)
 {
 	unsigned slots = sectors / SLOT / workers;
+	int with_fua = wce && round_ % 3 != 1, with_sync = wce && round_ % 3 != 2;
 
 	for (uint64_t seq = 1;; seq++) {
 		uint64_t slot = ((uint64_t)any(slots) * workers + worker) * SLOT;
 		unsigned at = any(SLOT), n = 1 + any(SLOT - at);
-		int fua = wce && any(3) == 0;
+		int fua = with_fua && any(3) == 0;
 
 		for (unsigned i = 0; i < n; i++)
 			fill(data + i, slot + at + i, seq);
 		rw(1, fua, slot + at, n, data);
 		say(fua || !wce ? 'D' : 'W', n, slot + at, seq);
-		if (wce && any(4) == 0) {
+		if (with_sync && any(4) == 0) {
 			if (any(2))
 				synchronize(0, 0); // all of the disk
 			else
