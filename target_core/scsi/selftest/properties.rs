@@ -4,11 +4,12 @@
 //! written the same again; sense data reads as it was; no answer is longer than its bound. The direction that the
 //! product does not have is here. `tests/fuzz` goes on where this ends.
 
+mod cdb;
+
 use super::{hostile::Random, written, ALL};
 use crate::{
     bytes::{array, be16, be32, be64},
     capacity::Capacity,
-    cdb::{decode, Command, Compare, Transfer},
     inquiry::{self, Alua, Identity, Page, Port, Protocol, Unit},
     lba::{BlockSize, Blocks, Extent},
     lun::Lun,
@@ -41,140 +42,6 @@ impl Random {
         let mut text = vec![0; self.below(300) as usize];
         self.fill(&mut text);
         text
-    }
-}
-
-/// Writes the CDB of a command with an address, in the form with `length` bytes (SBC-3, clause 5).
-fn emit(command: &Command, length: usize) -> Vec<u8> {
-    let mut cdb = vec![0; length];
-    let opcode =
-        |by_length: [u8; 4]| by_length[[6, 10, 12, 16].iter().position(|l| *l == length).unwrap()];
-    let flags = |t: &Transfer| (u8::from(t.dpo) << 4) | (u8::from(t.fua) << 3);
-    let extent = match command {
-        Command::Read(t) => {
-            (cdb[0], cdb[1]) = (opcode([0x08, 0x28, 0xa8, 0x88]), flags(t));
-            t.extent
-        }
-        Command::Write(t) => {
-            (cdb[0], cdb[1]) = (opcode([0x0a, 0x2a, 0xaa, 0x8a]), flags(t));
-            t.extent
-        }
-        Command::CompareAndWrite(t) => {
-            (cdb[0], cdb[1]) = (0x89, flags(t));
-            cdb[2..10].copy_from_slice(&t.extent.lba.0.to_be_bytes());
-            cdb[13] = t.extent.blocks.0 as u8;
-            return cdb;
-        }
-        Command::Verify {
-            extent,
-            compare,
-            dpo,
-        } => {
-            let compare = match compare {
-                Compare::Nothing => 0,
-                Compare::Data => 0x02,
-                Compare::OneBlock => 0x06,
-            };
-            (cdb[0], cdb[1]) = (opcode([0, 0x2f, 0, 0x8f]), (u8::from(*dpo) << 4) | compare);
-            *extent
-        }
-        Command::SynchronizeCache { extent, immediate } => {
-            (cdb[0], cdb[1]) = (opcode([0, 0x35, 0, 0x91]), u8::from(*immediate) << 1);
-            *extent
-        }
-        Command::WriteSame {
-            extent,
-            unmap,
-            no_data,
-        } => {
-            (cdb[0], cdb[1]) = (
-                opcode([0, 0x41, 0, 0x93]),
-                (u8::from(*unmap) << 3) | u8::from(*no_data),
-            );
-            *extent
-        }
-        other => panic!("{other:?}"),
-    };
-    let (lba, blocks) = (extent.lba.0.to_be_bytes(), extent.blocks.0.to_be_bytes());
-    match length {
-        6 => {
-            cdb[1..4].copy_from_slice(&lba[5..]);
-            cdb[4] = blocks[7];
-        }
-        10 => {
-            cdb[2..6].copy_from_slice(&lba[4..]);
-            cdb[7..9].copy_from_slice(&blocks[6..]);
-        }
-        12 => {
-            cdb[2..6].copy_from_slice(&lba[4..]);
-            cdb[6..10].copy_from_slice(&blocks[4..]);
-        }
-        _ => {
-            cdb[2..10].copy_from_slice(&lba);
-            cdb[10..14].copy_from_slice(&blocks[4..]);
-        }
-    }
-    cdb
-}
-
-#[test]
-fn cdbs() {
-    let mut random = Random(11);
-    for _ in 0..ROUNDS {
-        let kind = random.below(6);
-        // Which forms there are, and how large their fields.
-        let length = match kind {
-            0 | 1 => [6, 10, 12, 16][random.below(4) as usize],
-            5 => 16,
-            _ => [10, 16][random.below(2) as usize],
-        };
-        let (lba_bits, block_bits) = match length {
-            6 => (21, 8),
-            10 => (32, 16),
-            12 => (32, 32),
-            _ => (64, if kind == 5 { 8 } else { 32 }),
-        };
-        let lba = random.number() >> (64 - lba_bits);
-        let mut blocks = random.next() >> (64 - block_bits) >> random.below(block_bits);
-        if length == 6 && blocks == 0 {
-            // What 0 means there.
-            blocks = 256;
-        }
-        let extent = Extent::new(lba, blocks);
-        let flags = length > 6;
-        let transfer = Transfer {
-            extent,
-            dpo: flags && random.bool(),
-            fua: flags && random.bool(),
-        };
-        let command = match kind {
-            0 => Command::Read(transfer),
-            1 => Command::Write(transfer),
-            2 => Command::Verify {
-                extent,
-                compare: [Compare::Nothing, Compare::Data, Compare::OneBlock]
-                    [random.below(3) as usize],
-                dpo: random.bool(),
-            },
-            3 => Command::SynchronizeCache {
-                extent,
-                immediate: random.bool(),
-            },
-            4 if blocks == 0 => continue,
-            4 => Command::WriteSame {
-                extent,
-                unmap: random.bool(),
-                no_data: length == 16 && random.bool(),
-            },
-            _ => Command::CompareAndWrite(transfer),
-        };
-        let cdb = emit(&command, length);
-        let decoded = decode(&cdb, &ALL).unwrap();
-        assert_eq!(decoded.command, command);
-        assert_eq!(
-            emit(&decoded.command, usize::from(decoded.descriptor.length)),
-            cdb
-        );
     }
 }
 
