@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Unit attentions of an I_T_L nexus as a sequence of operations, against a model: a list that is sorted when somebody
-//! looks at it (SAM-5, 5.14 and table 35; SPC-4, 4.5.2.4.6 and 7.5.8 for UA_INTLCK_CTRL).
+//! Unit attentions of an I_T_L nexus as a sequence of operations, against a model (SAM-5, 5.14 and table 35; SPC-4,
+//! 4.5.2.4.6 and 7.5.8 for UA_INTLCK_CTRL).
 // fuzz: -max_len=64
 
 #![no_main]
@@ -34,7 +34,7 @@ fn precedence(code: (u8, u8)) -> usize {
         .unwrap_or(PRECEDENCE.len())
 }
 
-/// Conditions in the order in which they were established.
+/// Conditions in the order in which they are to be reported.
 #[derive(Default)]
 struct Model {
     conditions: Vec<(u8, u8)>,
@@ -42,30 +42,33 @@ struct Model {
 }
 
 impl Model {
-    fn sorted(&self) -> Vec<(u8, u8)> {
-        let mut sorted = self.conditions.clone();
-        sorted.sort_by_key(|code| precedence(*code));
-        sorted
-    }
-
     fn establish(&mut self, code: (u8, u8)) {
         if self.conditions.contains(&code) {
             return;
         }
-        self.conditions.push(code);
+        // Those of one precedence stay in the order in which they came.
+        let behind = |held: &(u8, u8)| precedence(*held) <= precedence(code);
+        let at = self
+            .conditions
+            .iter()
+            .take_while(|held| behind(held))
+            .count();
+        self.conditions.insert(at, code);
         if self.conditions.len() > CAPACITY {
+            self.conditions.pop();
             self.overflowed = true;
-            let lost = *self.sorted().last().unwrap();
-            self.conditions.retain(|code| *code != lost);
         }
+    }
+
+    fn clear(&mut self, code: (u8, u8)) {
+        self.conditions.retain(|held| *held != code);
     }
 
     /// What is reported; and cleared, if it is not kept.
     fn report(&mut self, keep: bool) -> Option<((u8, u8), bool)> {
-        let first = *self.sorted().first()?;
-        let report = (first, self.overflowed);
+        let report = (*self.conditions.first()?, self.overflowed);
         if !keep {
-            self.conditions.retain(|code| *code != first);
+            self.conditions.remove(0);
             self.overflowed = false;
         }
         Some(report)
@@ -111,7 +114,7 @@ fuzz_target!(|input: &[u8]| {
             4 => {
                 let asc = code(&mut input);
                 queue.clear(asc);
-                model.conditions.retain(|code| *code != pair(asc));
+                model.clear(pair(asc));
             }
             5 => {
                 let admission = if input.bool() {
@@ -136,7 +139,7 @@ fuzz_target!(|input: &[u8]| {
                         allocation: 18,
                     },
                     _ => {
-                        model.conditions.retain(|code| *code != (0x3f, 0x0e));
+                        model.clear((0x3f, 0x0e));
                         Command::ReportLuns {
                             select: Select::Units,
                             allocation: 16,
@@ -152,9 +155,12 @@ fuzz_target!(|input: &[u8]| {
             }
         }
         assert!(
-            queue.pending().map(pair).eq(model.sorted()),
+            queue
+                .pending()
+                .map(pair)
+                .eq(model.conditions.iter().copied()),
             "{queue:?} {:?}",
-            model.sorted()
+            model.conditions
         );
         assert_eq!(queue.is_empty(), model.conditions.is_empty());
     }

@@ -64,16 +64,18 @@ fn binary(text: &[u8]) -> Option<Vec<u8>> {
     if padding > 2 {
         return None;
     }
-    let mut bits = vec![];
-    for digit in &digits[..digits.len() - padding] {
-        let sextet = BASE64.iter().position(|known| known == digit)?;
-        bits.extend((0..6).rev().map(|bit| sextet >> bit & 1));
+    // Four digits are three bytes; of the last four, what the padding leaves.
+    let mut bytes = vec![];
+    for four in digits[..digits.len() - padding].chunks(4) {
+        let mut group = 0usize;
+        for at in 0..4 {
+            let digit = four.get(at).unwrap_or(&b'A');
+            group = group * 64 + BASE64.iter().position(|known| known == digit)?;
+        }
+        let whole = [(group >> 16) as u8, (group >> 8) as u8, group as u8];
+        bytes.extend(&whole[..four.len() * 6 / 8]);
     }
-    Some(
-        bits.chunks_exact(8)
-            .map(|byte| byte.iter().fold(0, |all, bit| all << 1 | *bit as u8))
-            .collect(),
-    )
+    Some(bytes)
 }
 
 fn values(text: &[u8], room: usize) {

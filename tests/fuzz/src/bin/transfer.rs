@@ -233,6 +233,12 @@ fn any(input: &mut Input<'_>) {
                             !faulty || place.keep == 0,
                             "data of a command with a fault is used"
                         );
+                        // `end` is where the sequence ends that was agreed on.
+                        let past = u64::from(pdu.offset) + u64::from(pdu.data_len.bytes());
+                        assert!(
+                            place.keep == 0 || past <= u64::from(end),
+                            "more than was asked for"
+                        );
                         w.take(&pdu, place);
                         data_sn = if pdu.flags.last() {
                             0
