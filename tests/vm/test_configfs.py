@@ -326,18 +326,21 @@ def race(steps):
 
 
 def test_everything_at_once():
-    end = time.monotonic() + 12
+    start = time.monotonic()
     fork = multiprocessing.get_context("fork")
     racers = [fork.Process(target=race, args=(steps,), daemon=True) for steps in RACERS]
     for r in racers:
         r.start()
     opened = 0
-    while time.monotonic() < end:
-        opened += show("x/number", "x/sub", "l/links", "x/sub/things/y/list", "l/blob")
-    for r in racers:
-        r.kill()
-        r.join()
-    assert opened > 100
+    try:
+        # For as long as it takes on a slow machine until something was seen.
+        while time.monotonic() < start + 12 or opened <= 100:
+            assert time.monotonic() < start + 60 * lio.SLOW, f"opened {opened}"
+            opened += show("x/number", "x/sub", "l/links", "x/sub/things/y/list", "l/blob")
+    finally:
+        for r in racers:
+            r.kill()
+            r.join()
     lio.write(T / "static/depend", "")
     time.sleep(0.5)
     lio.write(T / "static/depend", "")
