@@ -13,7 +13,7 @@ from initiator import ABORT_TASK, CLEAR_TASK_SET, DATA_IN, LUN_RESET, READ, SCSI
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C modules wait for ever")
 READ_4K = bytes.fromhex("28000000000000000800")
 REJECTED = 255
-GUARD = 30  # seconds: what the administrator's own system calls may take
+GUARD = 30 * lio.SLOW  # seconds: what the administrator's own system calls may take
 NAME = "iqn.2024-01.org.example:i{}"
 
 
@@ -97,7 +97,7 @@ class Meanwhile:
 
     def __exit__(self, *exc):
         self.over.set()
-        self.thread.join(60)
+        self.thread.join(60 * lio.SLOW)
         assert not self.thread.is_alive() and self.failure is None and self.times, self.failure
         # One wait of a removal may be in it.
         assert max(self.times) < GUARD, self.times
@@ -118,7 +118,7 @@ def test_functions_are_rejected(stuck):
     c = [login(target, i) for i in range(4)]
     stuck.stop()
     tags = [x.start(READ_4K, 4096, READ) for x in c]
-    time.sleep(0.5)
+    time.sleep(0.5 * lio.SLOW)
     start = time.monotonic()
     answers = {}
     functions = [ABORT_TASK, CLEAR_TASK_SET, LUN_RESET, WARM_RESET]
@@ -131,10 +131,10 @@ def test_functions_are_rejected(stuck):
         for t in threads:
             t.join()
     took = time.monotonic() - start
-    assert answers == dict.fromkeys(range(4), REJECTED) and 25 < took < 80, (answers, took)
+    assert answers == dict.fromkeys(range(4), REJECTED) and 25 < took < 80 * lio.SLOW, (answers, took)
     assert not [a for x in c for a in x.seen if a.opcode in (SCSI_RESPONSE, DATA_IN)]
     stuck.go()
-    time.sleep(2)
+    time.sleep(2 * lio.SLOW)
     for x in c:
         # Another initiator's reset was the first to take it, or this one's own.
         assert drain(x) in ([], [0x40])
@@ -149,7 +149,7 @@ def test_removing_a_lun(stuck):
     c = login(target)
     stuck.stop()
     tag = c.start(READ_4K, 4096, READ, lun=1)
-    time.sleep(0.5)
+    time.sleep(0.5 * lio.SLOW)
     with Meanwhile():
         in_time(target.remove_lun, 1)
         in_time(stuck.store.delete)
@@ -173,7 +173,7 @@ def test_ending_sessions(stuck):
     stuck.stop()
     [c.start(READ_4K, 4096, READ) for _ in range(8)]
     [d.start(READ_4K, 4096, READ) for _ in range(8)]
-    time.sleep(0.5)
+    time.sleep(0.5 * lio.SLOW)
     with Meanwhile():
         path = target.path / "acls" / NAME.format(2)
         unlink = [link.unlink for m in path.iterdir() if m.name.startswith("lun_") for link in lio.links(m)]
@@ -214,7 +214,7 @@ def test_loopback(stuck):
         time.sleep(45)
     assert not stuck.free() and dd.poll() is None
     stuck.go()
-    dd.wait(60)
+    dd.wait(60 * lio.SLOW)
     lio.wait_for(stuck.free, 60)
     port = lio.Loopback(lio.ramdisk("rd0"))
     assert port.disk()
@@ -226,7 +226,7 @@ def test_modules_stay(stuck):
     c = login(target)
     stuck.stop()
     c.start(READ_4K, 4096, READ)
-    time.sleep(0.5)
+    time.sleep(0.5 * lio.SLOW)
     target.delete()
     stuck.store.delete()
     (lio.CFS / "iscsi").rmdir()
