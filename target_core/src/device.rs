@@ -146,7 +146,11 @@ pub struct Device {
     losses: Atomic<u32>,
     #[pin]
     names: Mutex<Names>,
-    // Also taken to enable the device.
+    // Serialises what opens and closes the back end, and what may change while no LUN is linked. No command takes it: who
+    // opens a disk waits for commands of that disk, which may be one of ours.
+    #[pin]
+    setup: Mutex<()>,
+    // After `setup`. Commands take it, too.
     #[pin]
     users: Mutex<Users>,
     stats: LunStats,
@@ -179,6 +183,7 @@ impl Device {
                 known_size: Atomic::new(0),
                 losses: Atomic::new(0),
                 names <- new_mutex!(Names::default(), "Device::names"),
+                setup <- new_mutex!((), "Device::setup"),
                 users <- new_mutex!(Users::default(), "Device::users"),
                 stats: LunStats::new()?,
                 resets: Atomic::new(0),
@@ -251,10 +256,7 @@ impl Device {
     /// # Errors
     /// `EEXIST` if it is already; what the back end fails with.
     pub fn enable(self: &Arc<Self>) -> Result {
-        self.with_users(|_| self.enable_now())
-    }
-
-    fn enable_now(self: &Arc<Self>) -> Result {
+        let _setup = self.setup.lock();
         if self.geometry.as_ref().is_some() {
             pr_err!("{}: already enabled\n", self.path());
             return Err(EEXIST);
@@ -284,7 +286,8 @@ impl Device {
         Ok(())
     }
 
-    // Commands take this lock too, if the size has changed: nothing that is done with it may wait for one to get memory.
+    // Commands take this lock too, under locks of who sends them: nothing that is done with it may wait for one, to get memory
+    // or for another reason.
     fn with_users<R>(&self, f: impl FnOnce(&mut Users) -> R) -> R {
         noio::scope(|| f(&mut self.users.lock()))
     }
@@ -293,31 +296,35 @@ impl Device {
     /// work, it is closed after the last one.
     pub(crate) fn close(&self) {
         // A link that is just being made finds the device deleted, or is undone before this is called.
-        self.with_users(|users| {
+        let _setup = self.setup.lock();
+        let unused = self.with_users(|users| {
             users.deleted = true;
-            if users.is_empty() {
-                self.backend.close();
-            } else {
-                pr_warn!(
-                    "{}: deleted; it is closed when its last commands are done\n",
-                    self.path()
-                );
-            }
-        })
+            users.is_empty()
+        });
+        if unused {
+            self.backend.close();
+        } else {
+            pr_warn!(
+                "{}: deleted; it is closed when its last commands are done\n",
+                self.path()
+            );
+        }
     }
 
     /// Calls `f` while no LUN is linked to the device, nor can be; `None` if one is.
     pub(crate) fn unexported<R>(&self, f: impl FnOnce() -> R) -> Option<R> {
-        self.with_users(|users| users.luns.is_empty().then(f))
+        let _setup = self.setup.lock();
+        self.with_users(|users| users.luns.is_empty()).then(f)
     }
 
     /// Links a LUN to the device.
     pub(crate) fn add_lun(&self, lun: &Arc<Lun>) -> Result {
+        let _setup = self.setup.lock();
+        if self.geometry.as_ref().is_none() {
+            pr_err!("{}: not enabled yet\n", self.path());
+            return Err(ENODEV);
+        }
         self.with_users(|users| {
-            if self.geometry.as_ref().is_none() {
-                pr_err!("{}: not enabled yet\n", self.path());
-                return Err(ENODEV);
-            }
             if users.deleted {
                 return Err(ENOENT);
             }
@@ -336,12 +343,14 @@ impl Device {
 
     /// A LUN that was unlinked has no commands any more.
     pub(crate) fn lun_left(&self) {
-        self.with_users(|users| {
+        let unused = self.with_users(|users| {
             users.leaving = users.leaving.saturating_sub(1);
-            if users.deleted && users.is_empty() {
-                self.backend.close();
-            }
-        })
+            users.deleted && users.is_empty()
+        });
+        // Nobody can enable a deleted device.
+        if unused {
+            self.backend.close();
+        }
     }
 
     /// Calls `f` for each LUN that is linked to the device.
