@@ -32,7 +32,12 @@ impl<'a> Value<'a> {
 
     /// Logs one line with the path and the reason, and returns `error`.
     pub fn reject(&self, error: Error, reason: fmt::Arguments<'_>) -> Error {
-        pr_err!("{}/{}: {}\n", self.node.path(), self.name, OneLine(reason));
+        let path = self.node.path();
+        pr_err!(
+            "{}: {}\n",
+            OneLine::object(fmt!("{}/{}", path, self.name)),
+            OneLine::reason(reason)
+        );
         error
     }
 

@@ -141,7 +141,12 @@ impl Node {
 
     /// Logs one line with the path and the reason, and returns `error`.
     pub fn reject(&self, error: Error, reason: fmt::Arguments<'_>) -> Error {
-        pr_err!("{}: {}\n", self.path(), OneLine(reason));
+        let path = self.path();
+        pr_err!(
+            "{}: {}\n",
+            OneLine::object(fmt!("{}", path)),
+            OneLine::reason(reason)
+        );
         error
     }
 
@@ -293,25 +298,55 @@ impl Drop for Node {
     }
 }
 
-/// What a log message says of something that user space chose: control characters are escaped, so that it stays one line.
-pub struct OneLine<'a>(pub fmt::Arguments<'a>);
+/// Part of a log message that has in it what user space chose: control characters are escaped, and what is too long is cut,
+/// so that the message stays one line with an end.
+pub struct OneLine<'a>(fmt::Arguments<'a>, usize);
+
+impl<'a> OneLine<'a> {
+    /// The object. Together with a reason it fits into a record of the log, which has 1024 bytes.
+    pub fn object(path: fmt::Arguments<'a>) -> Self {
+        OneLine(path, 640)
+    }
+
+    /// The reason.
+    pub fn reason(reason: fmt::Arguments<'a>) -> Self {
+        OneLine(reason, 256)
+    }
+}
 
 impl fmt::Display for OneLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        struct Escape<'a, 'b>(&'a mut fmt::Formatter<'b>);
+        struct Escape<'a, 'b>(&'a mut fmt::Formatter<'b>, usize);
 
         impl core::fmt::Write for Escape<'_, '_> {
             fn write_str(&mut self, text: &str) -> fmt::Result {
-                text.chars().try_for_each(|c| match c {
-                    c if c.is_control() => {
-                        c.escape_default().try_for_each(|c| self.0.write_char(c))
+                for c in text.chars() {
+                    let escaped = c.escape_default();
+                    let bytes = if c.is_control() {
+                        escaped.len()
+                    } else {
+                        c.len_utf8()
+                    };
+                    self.1 = match self.1.checked_sub(bytes) {
+                        Some(left) => left,
+                        None => {
+                            self.0.write_str("...")?;
+                            // Ends the writing: there is no more.
+                            return Err(fmt::Error);
+                        }
+                    };
+                    if c.is_control() {
+                        escaped.into_iter().try_for_each(|c| self.0.write_char(c))?;
+                    } else {
+                        self.0.write_char(c)?;
                     }
-                    c => self.0.write_char(c),
-                })
+                }
+                Ok(())
             }
         }
 
-        core::fmt::write(&mut Escape(f), self.0)
+        let _ = core::fmt::write(&mut Escape(f, self.1), self.0);
+        Ok(())
     }
 }
 
