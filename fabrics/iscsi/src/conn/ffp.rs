@@ -255,7 +255,7 @@ impl Ffp {
             ..
         } = self;
         let Some(session) = session else {
-            link.linger();
+            link.linger(|| false);
             return;
         };
         let shared = session.private().clone();
@@ -263,7 +263,8 @@ impl Ffp {
         session.begin_close();
         writes.clear();
         if why.is_none() {
-            link.linger();
+            // Somebody may wait for the session to go: its initiator port's next one does.
+            link.linger(|| shared.stopped().is_some());
         } else {
             shared.group.target.stats.abnormal_logouts.inc();
         }

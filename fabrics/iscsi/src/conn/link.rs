@@ -130,14 +130,15 @@ impl Link {
         }
     }
 
-    /// After the last PDU: waits a moment until the other side has closed too, so that no reset overtakes that PDU.
-    pub(crate) fn linger(&mut self) {
+    /// After the last PDU: waits a moment until the other side has closed too, so that no reset overtakes that PDU. No
+    /// longer than until an event comes after which `hurry` says so.
+    pub(crate) fn linger(&mut self, hurry: impl Fn() -> bool) {
         let deadline = now_ms().wrapping_add(LINGER_MS);
         if self.flush_all(deadline).is_err() {
             return;
         }
         self.sock.shutdown_send();
-        loop {
+        while !hurry() {
             self.rx.skip(usize::MAX);
             match self.fill(None, STAGE, 1) {
                 Ok(Filled::Got(..)) if now_ms() < deadline => {}

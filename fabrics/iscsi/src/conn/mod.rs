@@ -69,7 +69,7 @@ fn try_start(global: &Arc<Global>, portal: &Arc<Portal>, incoming: Incoming) -> 
 
 fn run(mut link: KBox<Link>, permit: Permit) {
     let Some(mut logged_in) = login::run(&mut link) else {
-        link.linger();
+        link.linger(|| false);
         return;
     };
     drop(permit);
