@@ -44,6 +44,8 @@ struct Pages<'a> {
     valid: usize,
     /// The last index that is wanted.
     last: usize,
+    /// There was memory to spare when a page was last made.
+    spare: bool,
 }
 
 impl<'a> Pages<'a> {
@@ -55,6 +57,7 @@ impl<'a> Pages<'a> {
             first: 0,
             valid: 0,
             last: index(pos.saturating_add(len.saturating_sub(1))),
+            spare: false,
         }
     }
 
@@ -69,10 +72,21 @@ impl<'a> Pages<'a> {
         self.found.get(at.wrapping_sub(self.first))?.as_ref()
     }
 
+    /// A new page. `ENOSPC` where what is left of the memory is left to others.
+    fn alloc(&mut self, zero: bool) -> Result<PageRef> {
+        // SAFETY: The call has no requirements.
+        if !self.spare && !unsafe { sys::lio_pages_spare() } {
+            return Err(ENOSPC);
+        }
+        self.spare = true;
+        PageRef::alloc(0, zero)
+    }
+
     /// The page at `at`, made if there is none.
     fn make(&mut self, at: usize) -> Result<&PageRef> {
         while self.get(at).is_none() {
-            self.add(at, &PageRef::alloc(0, true)?)?;
+            let page = self.alloc(true)?;
+            self.add(at, &page)?;
         }
         self.get(at).ok_or(ENOMEM)
     }
@@ -180,7 +194,8 @@ impl PageStore {
     /// Copies all of `from` to `pos` on. May sleep, but starts no I/O.
     ///
     /// # Errors
-    /// `ENOMEM` (part may be written then); `EINVAL` past the largest position.
+    /// `ENOSPC` where memory is left for nothing but the rest of the machine, `ENOMEM` (part may be written then); `EINVAL` past
+    /// the largest position.
     pub fn write(&self, pos: u64, from: &Buffer) -> Result {
         pos.checked_add(from.len() as u64).ok_or(EINVAL)?;
         let mut pages = Pages::new(self, pos, from.len() as u64);
@@ -208,7 +223,7 @@ impl PageStore {
         // A new page that is written to as a whole need not be zeroed before.
         let whole = len == PAGE_SIZE && pages.get(at).is_none();
         if whole {
-            let page = PageRef::alloc(0, false)?;
+            let page = pages.alloc(false)?;
             // SAFETY: As below; nobody else has the page yet.
             unsafe { sys::lio_copy(address(&page, pos), data.cast(), len) };
             if pages.add(at, &page)? {

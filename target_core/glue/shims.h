@@ -68,6 +68,7 @@ void lio_gate_release(struct lio_gate *gate);
 /* page_store.c: pages in an xarray */
 void lio_pages_find(struct xarray *xa, unsigned long first, u32 n, struct page **out);
 int lio_pages_add(struct xarray *xa, unsigned long index, struct page *page);
+bool lio_pages_spare(void);
 void lio_pages_drop(struct xarray *xa, unsigned long first, unsigned long last);
 void lio_copy(void *to, const void *from, size_t len);
 

@@ -6,6 +6,7 @@
 #include <linux/export.h>
 #include <linux/gfp.h>
 #include <linux/mm.h>
+#include <linux/sizes.h>
 #include <linux/string.h>
 #include <linux/xarray.h>
 #include "../shims.h"
@@ -54,6 +55,16 @@ int lio_pages_add(struct xarray *xa, unsigned long index, struct page *page)
 	return xa_err(old) ?: -EEXIST;
 }
 EXPORT_SYMBOL_GPL(lio_pages_add);
+
+/*
+ * Whether there is memory for more pages. Nothing can take them back, and allocating would go on until every process was
+ * killed for them: a sixteenth of the memory, a GiB at most, is left alone.
+ */
+bool lio_pages_spare(void)
+{
+	return si_mem_available() > (long)min(totalram_pages() / 16, SZ_1G >> PAGE_SHIFT);
+}
+EXPORT_SYMBOL_GPL(lio_pages_spare);
 
 /* Takes the pages first..last out. Who has found one before may go on using it. */
 void lio_pages_drop(struct xarray *xa, unsigned long first, unsigned long last)
