@@ -142,34 +142,12 @@ impl Tpg {
             _ => None,
         };
         self.with_lists(|lists| {
-            if lists.closed {
-                return Err(ESHUTDOWN);
+            let taken = lists.take_in(&session, access, new);
+            if taken.is_err() && !self.keeps_generated.load(Relaxed) {
+                // The ACL that was just generated for it.
+                lists.acls.retain(|acl| !acl.is_idle());
             }
-            lists.sessions.reserve(1, GFP_KERNEL)?;
-            let acl = match (access, new) {
-                (Access::Acl(acl), _) => Some(acl),
-                (Access::Demo { read_only, .. }, Some(new)) => {
-                    Some(lists.demo_acl(new, read_only)?)
-                }
-                _ => None,
-            };
-            match acl {
-                Some(acl) => {
-                    for mapped in acl.mapped.lock().iter() {
-                        core.map(mapped)?;
-                    }
-                    // Nothing can fail any more.
-                    acl.sessions.fetch_add(1, Relaxed);
-                    core.set_acl(acl);
-                }
-                None => {
-                    for lun in lists.luns.iter() {
-                        core.map(&MappedLun::generate(lun, false)?)?;
-                    }
-                }
-            }
-            lists.sessions.push(session.clone(), GFP_KERNEL)?;
-            Ok(())
+            taken
         })
     }
 
@@ -195,6 +173,42 @@ impl Tpg {
 }
 
 impl Lists {
+    // Takes a session in; `new` is an ACL for an initiator of demo mode.
+    fn take_in(
+        &mut self,
+        session: &Arc<dyn AnySession>,
+        access: Access,
+        new: Option<Arc<NodeAcl>>,
+    ) -> Result {
+        if self.closed {
+            return Err(ESHUTDOWN);
+        }
+        self.sessions.reserve(1, GFP_KERNEL)?;
+        let core = session.core();
+        let acl = match (access, new) {
+            (Access::Acl(acl), _) => Some(acl),
+            (Access::Demo { read_only, .. }, Some(new)) => Some(self.demo_acl(new, read_only)?),
+            _ => None,
+        };
+        match acl {
+            Some(acl) => {
+                for mapped in acl.mapped.lock().iter() {
+                    core.map(mapped)?;
+                }
+                // Nothing can fail any more.
+                acl.sessions.fetch_add(1, Relaxed);
+                core.set_acl(acl);
+            }
+            None => {
+                for lun in self.luns.iter() {
+                    core.map(&MappedLun::generate(lun, false)?)?;
+                }
+            }
+        }
+        self.sessions.push(session.clone(), GFP_KERNEL)?;
+        Ok(())
+    }
+
     fn acl(&self, name: &CStr) -> Option<Arc<NodeAcl>> {
         self.acls.iter().find(|a| *a.name == *name).cloned()
     }
