@@ -250,12 +250,18 @@ impl Tpg {
         let lun = Lun::new(self, number, device)?;
         // Before the group's lock: whoever holds the device's takes the groups' after it.
         device.add_lun(&lun)?;
-        let added = self.with_lists(|lists| self.publish(lists, &lun));
-        if added.is_err() {
-            device.remove_lun(&lun);
-            device.lun_left();
+        match self.with_lists(|lists| self.publish(lists, &lun)) {
+            Ok(Ok(())) => Ok(lun),
+            Ok(Err(e)) => {
+                self.unlink(&lun);
+                Err(e)
+            }
+            Err(e) => {
+                device.remove_lun(&lun);
+                device.lun_left();
+                Err(e)
+            }
         }
-        added.map(|()| lun)
     }
 
     // Commands take this lock too, if a device's size has changed: nothing that is done with it may wait for one to get memory.
@@ -263,7 +269,8 @@ impl Tpg {
         noio::scope(|| f(&mut self.lists.lock()))
     }
 
-    fn publish(&self, lists: &mut Lists, lun: &Arc<Lun>) -> Result {
+    // Without memory for all that shall see it, `Ok(Err(ENOMEM))`: some do.
+    fn publish(&self, lists: &mut Lists, lun: &Arc<Lun>) -> Result<Result> {
         let number = lun.number();
         if lists.closed {
             return Err(ENOENT);
@@ -273,7 +280,11 @@ impl Tpg {
             return Err(EEXIST);
         }
         lists.luns.push(lun.clone(), GFP_KERNEL)?;
-        let complain = |initiator: &CStr, e: Error| {
+        let mut shown = Ok(());
+        let mut complain = |initiator: &CStr, e: Error| {
+            if e == ENOMEM {
+                shown = Err(e);
+            }
             pr_err!(
                 "{}/lun_{}: {} does not see it: {:?}\n",
                 self.path(),
@@ -296,7 +307,7 @@ impl Tpg {
                 }
             }
         }
-        Ok(())
+        Ok(shown)
     }
 
     /// Takes a LUN away: from all sessions, whose commands to it are aborted and waited for.
@@ -321,7 +332,11 @@ impl Tpg {
                         // Without memory for the list the wait below is a little less exact, and still waits.
                         let _ = seen.push(old, GFP_KERNEL);
                     }
-                    let _ = affected.push((session.clone(), number), GFP_KERNEL);
+                    let one = (session.clone(), number);
+                    if affected.push(one, GFP_KERNEL).is_err() {
+                        // Now: the LUN is closed, and no more come.
+                        session.abort(true, &|_, l| LunNumber::parse(l) == Some(number));
+                    }
                     luns_changed(core);
                 }
             }
