@@ -97,19 +97,16 @@ pub(super) fn answer(session: &Core, cmd: &mut Command, command: &Cdb) -> Result
         Cdb::ReportTargetPortGroups {
             extended,
             allocation,
-        } => respond(cmd, allocation, |out| {
-            port_groups(dev, extended, out);
-            Ok(())
-        }),
+        } => respond(cmd, allocation, |out| port_groups(dev, extended, out)),
         _ => Err(Sense::INVALID_OPERATION_CODE),
     }
 }
 
 // There is one target port group, the default one, with all ports that the device is reached through.
-fn port_groups(dev: &Device, extended: bool, out: &mut Writer<'_>) {
+fn port_groups(dev: &Device, extended: bool, out: &mut Writer<'_>) -> Result<(), Sense> {
     let mut ports = KVec::new();
-    // What there is no memory for is left out of the list; nothing else depends on it.
-    let _ = dev.each_lun(|lun| Ok(ports.push(lun.tpg().rtpi(), GFP_KERNEL)?));
+    dev.each_lun(|lun| Ok(ports.push(lun.tpg().rtpi(), GFP_KERNEL)?))
+        .map_err(|_| Sense::INSUFFICIENT_RESOURCES)?;
     let mut report = alua::Report::begin(out, extended.then_some(0));
     let group = alua::Group {
         id: 0,
@@ -120,6 +117,7 @@ fn port_groups(dev: &Device, extended: bool, out: &mut Writer<'_>) {
     };
     report.group(&group, ports.iter().copied());
     report.finish();
+    Ok(())
 }
 
 // Has `f` write the data, and transfers as much of it as the CDB's allocation length and the initiator allow.

@@ -394,18 +394,21 @@ impl NodeAcl {
     /// Takes a logical unit away from the initiator.
     pub(crate) fn unmap(self: &Arc<Self>, mapped: &Arc<MappedLun>) {
         let mut affected = KVVec::new();
+        let abort = |session: &Arc<dyn AnySession>| {
+            session.abort(true, &|_, l| LunNumber::parse(l) == Some(mapped.number()))
+        };
         self.tpg.with_lists(|lists| {
             self.mapped.lock().retain(|m| !Arc::ptr_eq(m, mapped));
             for session in lists.sessions.iter() {
                 let core = session.core();
                 if unmap_this(core, mapped) {
                     luns_changed(core);
-                    let _ = affected.push(session.clone(), GFP_KERNEL);
+                    if affected.push(session.clone(), GFP_KERNEL).is_err() {
+                        abort(session);
+                    }
                 }
             }
         });
-        for session in affected.iter() {
-            session.abort(true, &|_, l| LunNumber::parse(l) == Some(mapped.number()));
-        }
+        affected.iter().for_each(abort);
     }
 }
