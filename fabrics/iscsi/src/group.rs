@@ -301,15 +301,18 @@ impl Group {
 
     /// Commands in flight that an initiator without an ACL may have, if demo mode lets it in, or did before and its ACL was
     /// kept.
-    pub(crate) fn demo_depth(&self, initiator: &Name) -> Option<u32> {
-        let name = CString::try_from_fmt(fmt!("{initiator}")).ok()?;
-        match self.core.kept_acl(&name) {
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub(crate) fn demo_depth(&self, initiator: &Name) -> Result<Option<u32>> {
+        let name = CString::try_from_fmt(fmt!("{initiator}"))?;
+        Ok(match self.core.kept_acl(&name) {
             Some(kept) => Some(kept.depth()),
             None if self.attrib.generate_node_acls.is_on() => {
                 Some(self.attrib.default_cmdsn_depth.get())
             }
             None => None,
-        }
+        })
     }
 
     /// Whether an initiator may learn of the group by SendTargets (RFC 7143, Appendix C), as far as names go.

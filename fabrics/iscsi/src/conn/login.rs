@@ -284,6 +284,7 @@ impl Progress {
             Some(acl) => acl.core.depth(),
             None => group
                 .demo_depth(&initiator)
+                .map_err(|_| Status::OutOfResources)?
                 .ok_or(Status::AuthorizationFailure)?,
         };
         Ok(Some(Place {
