@@ -230,7 +230,7 @@ class Connection:
         at, end, n = r2t.offset, r2t.offset + r2t.wanted, 0
         while at < end:
             piece = data[at : min(at + burst, end)]
-            self.send(self.data_out_pdu(r2t.itt, r2t.ttt, piece, at, n, at + len(piece) >= end))
+            self.send(self.data_out_pdu(r2t.itt, r2t.ttt, piece, at, n, at + len(piece) >= end, bytes_8_15=r2t.bhs[8:16]))
             at, n = at + len(piece), n + 1
 
     def finish(self, itt, data=b"", timeout=None):
