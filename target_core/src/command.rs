@@ -439,6 +439,12 @@ impl<F: Fabric> Cmd<F, WantsData> {
 }
 
 impl<F: Fabric> Cmd<F, Ready> {
+    /// Bytes of memory that executing the command takes, beside its write data, where the fabric brought none: those that are
+    /// read above all, held until the answer is sent. Some may be lent by the back end; they are held all the same.
+    pub fn memory(&self) -> u64 {
+        self.with(|t| crate::emulate::memory(t)).unwrap_or(0)
+    }
+
     /// Executes the command. [`Fabric::reply`] is called before this returns, or later from another context.
     pub fn execute(mut self) {
         let Some(mut token) = self.token.take() else {

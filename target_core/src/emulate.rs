@@ -11,10 +11,13 @@ mod parameters;
 use crate::{
     backend::Op,
     command::{Command, Direction, Turn},
+    device::MAX_TRANSFER,
     session::Core,
 };
+use kernel::page::PAGE_SIZE;
 use lio_scsi::{
     cdb::{Command as Cdb, Compare},
+    lba::{BlockSize, Extent},
     lun::Lun as LunNumber,
     sense::Sense,
     status::Status,
@@ -59,6 +62,33 @@ pub(crate) fn execute(session: &Core, cmd: &mut Command) {
         Ok(()) if matches!(cmd.op, Op::None) => cmd.set_status(Status::Good),
         Ok(()) => (),
     }
+}
+
+/// Bytes of memory that executing an admitted command takes, beside its write data.
+pub(crate) fn memory(cmd: &Command) -> u64 {
+    let Some(decoded) = &cmd.decoded else {
+        return 0;
+    };
+    let size = match &cmd.nexus {
+        Some(nexus) => nexus.lun().device().block_size(),
+        None => BlockSize::B512,
+    };
+    // Read even where the initiator says that it sends: see `admit`.
+    let sent = |most: u64| most.min(cmd.expected.into());
+    let bytes = |extent: Extent| extent.bytes(size).unwrap_or(u64::MAX);
+    let total = match decoded.command {
+        Cdb::Write(_) | Cdb::TestUnitReady | Cdb::SynchronizeCache { .. } => 0,
+        Cdb::Read(t) => sent(bytes(t.extent)),
+        Cdb::CompareAndWrite(t) => bytes(t.extent),
+        Cdb::Verify { extent, .. } | Cdb::WriteSame { extent, .. } => blocks::chunk(bytes(extent)),
+        // The list, twice.
+        Cdb::Unmap { list_length } => u64::from(list_length).saturating_mul(2),
+        command => sent(command.data(size).length.min(parameters::most(&command))),
+    };
+    // No command that passed is longer.
+    total
+        .min(MAX_TRANSFER.into())
+        .next_multiple_of(PAGE_SIZE as u64)
 }
 
 /// The next step of a command, after one of its operations. Process context.

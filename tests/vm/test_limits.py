@@ -3,26 +3,28 @@ time."""
 # vm: --timeout 900
 import contextlib
 import os
+import socket
 import subprocess
 import time
 
 import initiator
 import lio
 import pytest
-from initiator import R2T, WRITE
+from initiator import DATA_IN, R2T, READ, SCSI_RESPONSE, TMF_RESPONSE, WRITE
 
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="the bounds are ours")
 MIB = 1 << 20
 WRITE_16M = bytes.fromhex("2a000000000000800000")
+READ_16M, READ_1M, READ_256K, READ_64K = (b"\x28" + bytes(6) + n.to_bytes(2, "big") + b"\0" for n in (32768, 2048, 512, 128))
 BUSY = 8
 SOLICITED = {"InitialR2T": "Yes", "ImmediateData": "No", "MaxBurstLength": 16776192, "FirstBurstLength": 262144}
 UNSOLICITED = SOLICITED | {"InitialR2T": "No", "FirstBurstLength": 16776192}
 
 
-def available():
-    """MemAvailable in bytes."""
+def available(what="MemAvailable"):
+    """A line of /proc/meminfo in bytes."""
     for line in open("/proc/meminfo"):
-        if line.startswith("MemAvailable:"):
+        if line.startswith(f"{what}:"):
             return int(line.split()[1]) << 10
 
 
@@ -144,6 +146,93 @@ def test_data_without_room(target):
                 answers[a.itt] = a.status
         assert sorted(answers.values()) == [0] * 4 + [BUSY] * 2, answers
         assert c.scsi(bytes(6))[0] == 0
+
+
+def test_reads_that_are_not_taken():
+    """24 sessions, each with 96 READs of 1 MiB of which it takes nothing: 2.3 GiB. What is read for them is bounded; an honest
+    initiator's small reads go on, and its large ones once there is memory again. Who reads in the end finds all data there."""
+    target = lio.IscsiTarget(lio.iblock(dev=lio.loop_device(32 * MIB)), enable=False)
+    target.attrib("default_cmdsn_depth", 128)
+    target.enable()
+    for i in (1, 1000):
+        attribute(target.acl(name(i)) / "attrib", "nopin_timeout", 0)
+    data = bytes(range(256)) * 4096
+    limit = available("MemTotal") // 8
+    with contextlib.ExitStack() as stack:
+        good = stack.enter_context(initiator.session(target, name=name(1000)))
+        assert good.scsi(b"\x2a" + READ_1M[1:], write=data)[0] == 0
+        start = least = available()
+        sessions = []
+        for i in range(24):
+            c = initiator.session(target, name=name(1), isid=isid(i))
+            c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sessions.append(stack.enter_context(c))
+            c.tags = [c.start(READ_1M, MIB, READ) for _ in range(96)]
+            assert good.scsi(READ_64K, read=65536)[:2] == (0, data[:65536])
+        for _ in range(20):
+            least = min(least, available())
+            time.sleep(0.1)
+        held = start - least
+        print(f"{held >> 20} MiB held, of which {limit >> 20} MiB may be")
+        # What TCP takes, and each session's own.
+        assert limit // 2 < held < limit + 24 * (256 << 10) + 64 * MIB
+        for size in (4096, 65536, 262144):
+            cdb = b"\x28" + bytes(6) + (size // 512).to_bytes(2, "big") + b"\0"
+            for _ in range(10):
+                assert good.scsi(cdb, read=size)[:2] == (0, data[:size])
+        assert good.scsi(READ_1M, read=MIB)[0] in (0, BUSY)
+        # The last waits for the others, and is aborted meanwhile.
+        c = sessions[0]
+        abort = c.itt()
+        c.send(initiator.pdu(initiator.TMF, initiator.FINAL | initiator.ABORT_TASK, immediate=True, itt=abort,
+                             w=(c.tags[-1], c.cmd_sn, c.exp_stat_sn, c.cmd_sn)))
+        assert answers(c, 96, data) == dict.fromkeys([*c.tags[:-1], abort], 0)
+        # Those that came when there was little memory, or none.
+        assert set(answers(sessions[23], 96, data).values()) <= {0, BUSY}
+        for c in sessions:
+            c.reset()
+        lio.wait_for(lambda: good.scsi(READ_1M, read=MIB)[0] == 0)
+    lio.wait_for(lambda: start - available() < 64 * MIB)
+
+
+def test_reads_without_room(target):
+    """40 sessions, each with a READ of 16 MiB that it does not take: those for which there is no room are answered with BUSY. An
+    honest initiator's reads of up to 256 KiB go on."""
+    target.acl(name(1))
+    attribute(target.acl(name(2)) / "attrib", "nopin_timeout", 0)
+    with contextlib.ExitStack() as stack:
+        good = stack.enter_context(initiator.session(target, name=name(1)))
+        sessions = []
+        for i in range(40):
+            c = initiator.session(target, name=name(2), isid=isid(i))
+            c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sessions.append(stack.enter_context(c))
+            c.start(READ_16M, 16 * MIB, READ)
+        lio.wait_for(lambda: good.scsi(READ_1M, read=MIB)[0] == BUSY)
+        for _ in range(10):
+            assert good.scsi(READ_256K, read=262144)[:2] == (0, bytes(262144))
+        assert answers(sessions[0], 1, bytes(16 * MIB)).popitem()[1] == 0
+        assert answers(sessions[39], 1, b"").popitem()[1] == BUSY
+        for c in sessions:
+            c.reset()
+        lio.wait_for(lambda: good.scsi(READ_1M, read=MIB)[0] == 0)
+        assert good.scsi(READ_16M, read=16 * MIB, timeout=60)[:2] == (0, bytes(16 * MIB))
+
+
+def answers(c, n, data):
+    """Takes `n` answers, with what was read: {tag: status, or response of a task management function}."""
+    got, said = {}, {}
+    while len(said) < n:
+        a = c.receive(60)
+        if a.opcode == DATA_IN:
+            assert a.data == data[a.offset : a.offset + len(a.data)]
+            got[a.itt] = got.get(a.itt, 0) + len(a.data)
+        if a.opcode == TMF_RESPONSE:
+            said[a.itt] = a.response
+        elif a.opcode == SCSI_RESPONSE or a.flags & 1:
+            assert a.status or got[a.itt] == len(data)
+            said[a.itt] = a.status
+    return said
 
 
 def test_sessions_of_an_initiator(target):

@@ -62,6 +62,8 @@ pub(crate) struct Request {
     drains: bool,
     /// What it counts for in the session's [`Load`](conn::Load).
     load: conn::Load,
+    /// Bytes of memory that it took to be executed.
+    memory: u64,
 }
 
 impl Fabric for Iscsi {

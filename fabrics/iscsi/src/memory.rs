@@ -6,15 +6,22 @@
 //!
 //! | what | bound |
 //! | --- | --- |
-//! | sessions, with all that each has whatever it does: [`SEAT`] and [`SLOT`] for each command of its depth, [`FLOOR`] for data | an eighth of the machine's memory; the login that would exceed it is refused with status 0302 |
+//! | sessions, with all that each has whatever it does: [`SEAT`] and [`SLOT`] for each command of its depth, twice [`FLOOR`] for data | an eighth of the machine's memory; the login that would exceed it is refused with status 0302 |
 //! | write data of all sessions, beyond what their seats hold | another eighth of the machine's memory |
+//! | what is read for all sessions and not taken by TCP, beyond what their seats hold | another eighth of the machine's memory |
 //! | write data that one session is asked for by R2T and has not been answered for | [`ASKED`]: further commands wait for their R2Ts, in order |
 //! | write data that one session has sent and has not been answered for, asked for or not | [`SESSION`] |
+//! | what is read for one session and not taken by TCP | [`SESSION`]: further commands wait, in order |
 //! | sessions of one initiator name with one portal group | [`crate::group::PER_INITIATOR`], status 0302 |
 //!
 //! Where data has come for which there is no room, its command is answered with BUSY (SAM-5 5.3.1) and the data thrown
 //! away. While more than half of what all sessions may have is in use, each of them is asked for the data of one command
 //! at a time. So a command that waits always waits for one of its own session that can go on: there is no deadlock.
+//!
+//! What is read counts from when the command goes to the back end until TCP has the last byte of it: an initiator that asks and
+//! does not take is not asked whether it might. With it counts what VERIFY, WRITE SAME and the like work on. While memory is
+//! short, a session has one such command at a time, or as many as [`FLOOR`] holds; one that has none and finds no room is
+//! answered with BUSY. TCP itself holds no more for a socket than `net.ipv4.tcp_wmem` says.
 
 use kernel::{
     prelude::*,
@@ -29,12 +36,12 @@ use lio_glue::system::memory_bytes;
 pub(crate) const SEAT: u64 = 128 << 10;
 /// Bytes of each command that a session may have.
 pub(crate) const SLOT: u64 = 1 << 10;
-/// Bytes of write data for which a session asks nobody.
+/// Bytes of write data, and of data that is read, for which a session asks nobody.
 pub(crate) const FLOOR: u64 = 256 << 10;
 /// Bytes of write data that a session is asked for at the same time. Its oldest command goes on in any case, so that
 /// this is no bound on the length of a command.
 pub(crate) const ASKED: u64 = 32 << 20;
-/// Bytes of write data that a session may hold, asked for or not.
+/// Bytes of write data that a session may hold, asked for or not; and bytes that may be read for it.
 pub(crate) const SESSION: u64 = 64 << 20;
 
 /// Bytes that a session takes from the module's budget at once: the shared counter is written seldom.
@@ -66,7 +73,17 @@ impl Pool {
 /// The module's memory for initiators.
 pub(crate) struct Budget {
     seats: Pool,
-    data: Pool,
+    written: Pool,
+    read: Pool,
+}
+
+/// What an [`Account`] is of.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    /// Write data.
+    Written,
+    /// What is read.
+    Read,
 }
 
 impl Budget {
@@ -83,7 +100,8 @@ impl Budget {
         Ok(Arc::new(
             Budget {
                 seats: pool(),
-                data: pool(),
+                written: pool(),
+                read: pool(),
             },
             GFP_KERNEL,
         )?)
@@ -94,6 +112,7 @@ impl Budget {
         let bytes = SLOT
             .saturating_mul(depth.into())
             .saturating_add(SEAT)
+            .saturating_add(FLOOR)
             .saturating_add(FLOOR);
         self.seats.take(bytes).then(|| Seat {
             budget: self.clone(),
@@ -114,26 +133,41 @@ impl Drop for Seat {
     }
 }
 
-/// The write data that a session holds. Its thread alone counts here; what is counted goes back when this is dropped.
+/// The data of one kind that a session holds. Its thread alone counts here; what is counted goes back when this is dropped.
 pub(crate) struct Account {
     budget: Arc<Budget>,
+    kind: Kind,
     used: u64,
     // Bytes taken from the module's budget.
     taken: u64,
 }
 
 impl Account {
-    pub(crate) fn new(budget: &Arc<Budget>) -> Self {
+    pub(crate) fn new(budget: &Arc<Budget>, kind: Kind) -> Self {
         Account {
             budget: budget.clone(),
+            kind,
             used: 0,
             taken: 0,
         }
     }
 
-    /// Whether memory is short, and no more to be asked for than must be.
+    fn pool(&self) -> &Pool {
+        match self.kind {
+            Kind::Written => &self.budget.written,
+            Kind::Read => &self.budget.read,
+        }
+    }
+
+    /// Whether memory is short, and no more to be used than must be.
     pub(crate) fn is_scarce(&self) -> bool {
-        self.budget.data.used.load(Relaxed) > self.budget.data.limit / 2
+        let pool = self.pool();
+        pool.used.load(Relaxed) > pool.limit / 2
+    }
+
+    /// Whether `bytes` more are what the session has in any case.
+    pub(crate) fn is_own(&self, bytes: u64) -> bool {
+        self.used.saturating_add(bytes) <= FLOOR
     }
 
     /// Takes `bytes`, if there are so many.
@@ -149,9 +183,9 @@ impl Account {
 
     fn take_more(&mut self, lack: u64) -> bool {
         let steps = lack.next_multiple_of(STEP);
-        let got = if self.budget.data.take(steps) {
+        let got = if self.pool().take(steps) {
             steps
-        } else if self.budget.data.take(lack) {
+        } else if self.pool().take(lack) {
             lack
         } else {
             return false;
@@ -173,7 +207,7 @@ impl Account {
         };
         let spare = self.taken.saturating_sub(keep);
         if spare >= STEP || keep == 0 {
-            self.budget.data.give(spare);
+            self.pool().give(spare);
             self.taken = self.taken.saturating_sub(spare);
         }
     }
@@ -181,6 +215,6 @@ impl Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
-        self.budget.data.give(self.taken);
+        self.pool().give(self.taken);
     }
 }

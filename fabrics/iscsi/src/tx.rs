@@ -92,6 +92,8 @@ pub(crate) struct Tx {
     owners: Ring<Owner>,
     // Bytes that the buffers of our own have.
     buffered: usize,
+    // Replies that held memory and were sent since this was asked, and how much that was.
+    freed: (usize, u64),
     // Bytes of the first PDU that TCP has.
     sent: usize,
     space: IovSpace,
@@ -111,6 +113,7 @@ impl Tx {
             pdus: Ring::new(),
             owners: Ring::new(),
             buffered: 0,
+            freed: (0, 0),
             sent: 0,
             space: IovSpace::new(SEGMENTS)?,
             data_octets: 0,
@@ -182,6 +185,11 @@ impl Tx {
             pad,
             last,
         })
+    }
+
+    /// How many replies that held memory were sent since the last call, and how much they held.
+    pub(crate) fn take_sent(&mut self) -> (usize, u64) {
+        core::mem::take(&mut self.freed)
     }
 
     /// Appends a PDU with the data `inline`, at most [`MAX_INLINE`] bytes in all.
@@ -348,7 +356,14 @@ impl Tx {
             self.pdus.pop();
             if last {
                 match self.owners.pop() {
-                    Some(Owner::Reply(r)) => r.sent(),
+                    Some(Owner::Reply(r)) => {
+                        let held = r.request().memory;
+                        r.sent();
+                        if held > 0 {
+                            self.freed.0 = self.freed.0.saturating_add(1);
+                            self.freed.1 = self.freed.1.saturating_add(held);
+                        }
+                    }
                     Some(Owner::Buffer(b)) => self.buffered = self.buffered.saturating_sub(b.len()),
                     None => {}
                 }

@@ -49,6 +49,11 @@ const CHUNK: u64 = 1 << 20;
 /// Bytes of an UNMAP parameter list that are looked at: what its limits allow is far less than what 16 bits do.
 const MAX_UNMAP_LIST: usize = 65_536;
 
+/// Bytes that VERIFY and WRITE SAME of `len` bytes hold at once.
+pub(super) fn chunk(len: u64) -> u64 {
+    len.min(CHUNK)
+}
+
 fn device(cmd: &Command) -> Result<Arc<Device>, Sense> {
     cmd.nexus
         .as_ref()

@@ -23,6 +23,8 @@ use lio_scsi::{
 
 /// Bytes of parameter data that commands other than REPORT LUNS answer with at most.
 const MOST: usize = 4096;
+/// LUNs that a target port group has at most.
+const MOST_LUNS: usize = 1 << 16;
 
 /// Answers a command with parameter data.
 pub(super) fn answer(session: &Core, cmd: &mut Command, command: &Cdb) -> Result<(), Sense> {
@@ -118,6 +120,14 @@ fn port_groups(dev: &Device, extended: bool, out: &mut Writer<'_>) -> Result<(),
     report.group(&group, ports.iter().copied());
     report.finish();
     Ok(())
+}
+
+/// Bytes of parameter data that `command` is answered with at most.
+pub(super) fn most(command: &Cdb) -> u64 {
+    match command {
+        Cdb::ReportLuns { .. } => luns::length(MOST_LUNS) as u64,
+        _ => MOST as u64,
+    }
 }
 
 // Has `f` write the data, and transfers as much of it as the CDB's allocation length and the initiator allow.

@@ -65,7 +65,7 @@ impl Ffp {
         }
         self.writes.settle(&reply.request().load);
         if reply.is_aborted() {
-            reply.sent();
+            self.sent(reply);
             return Ok(());
         }
         if reply.request().drains {
@@ -101,8 +101,15 @@ impl Ffp {
         let sense = sense.as_ref().map_or(&[][..], |s| s.as_slice());
         self.send_response(itt, reply.status(), residual, r2ts, sense)?;
         // Nothing of it is sent from its own memory.
-        reply.sent();
+        self.sent(reply);
         Ok(())
+    }
+
+    // The reply's own memory is not needed any more.
+    fn sent(&mut self, reply: Reply) {
+        let held = reply.request().memory;
+        reply.sent();
+        self.works.settle(usize::from(held > 0), held);
     }
 
     fn send_response(

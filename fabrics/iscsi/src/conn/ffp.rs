@@ -8,6 +8,7 @@ use super::{
     receive::Input,
     text::Texts,
     timers::Timers,
+    work::Works,
     write::Writes,
 };
 use crate::{
@@ -72,6 +73,7 @@ pub(super) struct Ffp {
     pub(super) parameters: Parameters,
     pub(super) input: Input,
     pub(super) writes: Writes,
+    pub(super) works: Works,
     pub(super) texts: Texts,
     pub(super) timers: Timers,
     /// Task management functions at work.
@@ -107,6 +109,7 @@ pub(super) fn run(link: KBox<Link>, logged_in: LoggedIn) {
         }
     };
     let mut ffp = Ffp {
+        works: Works::new(&link.global.memory),
         link,
         kind: outcome.session_type,
         initiator,
@@ -168,6 +171,7 @@ impl Ffp {
         self.link.flush()?;
         if let Some(shared) = shared {
             self.publish(shared);
+            self.go_on_with_works();
         }
         if self.closing && self.link.tx.is_empty() {
             return Ok(false);
@@ -180,6 +184,7 @@ impl Ffp {
         if self.timers.is_due() {
             self.check_timers(shared)?;
             self.link.flush()?;
+            self.go_on_with_works();
         }
         Ok(true)
     }
@@ -252,6 +257,7 @@ impl Ffp {
             mut link,
             session,
             mut writes,
+            mut works,
             ..
         } = self;
         let Some(session) = session else {
@@ -262,6 +268,7 @@ impl Ffp {
         shared.set_ending();
         session.begin_close();
         writes.clear();
+        works.clear();
         if why.is_none() {
             // Somebody may wait for the session to go: its initiator port's next one does.
             link.linger(|| shared.stopped().is_some());

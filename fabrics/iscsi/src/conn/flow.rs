@@ -2,7 +2,7 @@
 
 //! How much write data a session is asked for at the same time: see [`crate::memory`].
 
-use crate::memory::{Account, Budget, ASKED};
+use crate::memory::{Account, Budget, Kind, ASKED};
 use kernel::sync::Arc;
 
 /// What one command counts for, from when its data may come until it is answered.
@@ -26,7 +26,7 @@ pub(super) struct Flow {
 impl Flow {
     pub(super) fn new(budget: &Arc<Budget>) -> Self {
         Flow {
-            account: Account::new(budget),
+            account: Account::new(budget, Kind::Written),
             bytes: 0,
             asked: 0,
         }

@@ -11,6 +11,7 @@ mod receive;
 mod request;
 mod text;
 mod timers;
+mod work;
 mod write;
 
 pub(crate) use flow::Load;

@@ -357,6 +357,7 @@ impl Ffp {
             request.r2ts = 0;
             request.drains = unsolicited;
             request.load = Load::default();
+            request.memory = 0;
         }
         match cmd.admit() {
             Admitted::WantsData(mut cmd) => {
@@ -371,7 +372,7 @@ impl Ffp {
                     true => self.begin_write(head, pdu, None, 0)?,
                     false => nothing,
                 };
-                cmd.execute();
+                self.execute(cmd);
                 Ok(data)
             }
             Admitted::Refused if unsolicited => self.begin_write(head, pdu, None, 0),
@@ -524,7 +525,7 @@ impl Ffp {
                 request.r2ts = w.write.r2ts().0;
             }
             match w.write.fault() {
-                None => cmd.data_arrived().execute(),
+                None => self.execute(cmd.data_arrived()),
                 Some(fault) => {
                     let (code, qualifier) = fault.sense();
                     cmd.fail(Sense::new(Key::AbortedCommand, Asc { code, qualifier }));
@@ -607,5 +608,6 @@ impl Ffp {
                 w.give_up();
             }
         }
+        self.give_up_aborted_works();
     }
 }
