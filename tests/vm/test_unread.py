@@ -1,4 +1,6 @@
 """Initiators that do not read what they asked for: they hold up nobody, and cost bounded memory."""
+import contextlib
+import re
 import select
 import socket
 import time
@@ -33,6 +35,31 @@ def test_others_are_not_held_up(target):
         assert other.tmf(LUN_RESET, timeout=10) == 0
         target.remove_lun()
         assert time.monotonic() - before < 10 * lio.SLOW
+
+
+def test_texts(target):
+    """Requests whose answers are four times as long, without reading: what is kept of the answers is bounded."""
+    def available():
+        """KiB, with what TCP has."""
+        tcp = int(re.search(r"TCP: .* mem (\d+)", lio.read("/proc/net/sockstat"))[1]) * 4
+        return int(re.search(r"MemAvailable: +(\d+)", lio.read("/proc/meminfo"))[1]) + tcp
+
+    request = initiator.text({f"X-{i}": 1 for i in range(150)})
+    start = available()
+    with contextlib.ExitStack() as stack:
+        for n in range(16):
+            c = stack.enter_context(initiator.session(target, isid=b"\x80\0\0\0\3" + bytes([n])))
+            c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            c.sock.setblocking(False)
+            rest = b""
+            while select.select([], [c.sock], [], 1)[1]:
+                rest = rest or initiator.pdu(initiator.TEXT, data=request, immediate=True, itt=c.itt(), w=(NONE, *c.numbers(True)))
+                rest = rest[c.sock.send(rest) :]
+        held = start - available()
+        print(f"{held} KiB held")
+        # 256 KiB of answers, and what a session costs in any case.
+        assert held < 16 * 1024
 
 
 def test_pings(target):

@@ -20,10 +20,10 @@ use lio_glue::{
 /// Data that goes into the head itself, in bytes: longer data is an owner's.
 pub(crate) const MAX_INLINE: usize = PAGE_SIZE - BHS_LEN - 4;
 
-/// Answers, and bytes of the connection's own buffers, that wait to be sent, beyond which nothing is received: the initiator
+/// Answers that wait to be sent, and bytes of them beside what commands read, beyond which nothing is received: the initiator
 /// does not read what it asked for.
-const MAX_QUEUED: usize = 4096;
-const MAX_BUFFERED: usize = 1 << 20;
+const MAX_QUEUED: usize = 1024;
+const MAX_BUFFERED: usize = 256 << 10;
 
 /// Segments of one call of the socket: some fifteen reads of 64 KiB.
 const SEGMENTS: usize = 256;
@@ -61,6 +61,8 @@ struct Pdu {
     pad: usize,
     // Whether it is its owner's last PDU.
     last: bool,
+    // Bytes that it counts for in `Tx::buffered`.
+    counted: usize,
 }
 
 impl Pdu {
@@ -90,7 +92,7 @@ pub(crate) struct Tx {
     pdus: Ring<Pdu>,
     // Each owner's PDUs are together, in the order of the owners.
     owners: Ring<Owner>,
-    // Bytes that the buffers of our own have.
+    // Bytes of queued PDUs and of their buffers, without reads.
     buffered: usize,
     // Replies that held memory and were sent since this was asked, and how much that was.
     freed: (usize, u64),
@@ -184,6 +186,7 @@ impl Tx {
             len,
             pad,
             last,
+            counted: 0,
         })
     }
 
@@ -198,7 +201,9 @@ impl Tx {
     /// `ENOMEM`.
     pub(crate) fn push(&mut self, bhs: &Bhs, inline: &[&[u8]]) -> Result {
         self.items.reserve()?;
-        let pdu = self.make(bhs, inline, (0, 0, false))?;
+        let mut pdu = self.make(bhs, inline, (0, 0, false))?;
+        pdu.counted = pdu.head;
+        self.buffered = self.buffered.saturating_add(pdu.counted);
         self.items.push(Item::Pdu(pdu)).map_err(|_| ENOMEM)
     }
 
@@ -211,13 +216,12 @@ impl Tx {
             return Err(EINVAL);
         }
         self.items.reserve()?;
-        let pdu = self.make(bhs, &[], (0, len, true))?;
-        let bytes = buffer.len();
+        let mut pdu = self.make(bhs, &[], (0, len, true))?;
+        pdu.counted = pdu.head.saturating_add(buffer.len());
+        self.buffered = self.buffered.saturating_add(pdu.counted);
         self.items
             .push(Item::Buffer(pdu, buffer))
-            .map_err(|_| ENOMEM)?;
-        self.buffered = self.buffered.saturating_add(bytes);
-        Ok(())
+            .map_err(|_| ENOMEM)
     }
 
     /// Appends the Data-In PDUs of `reply`, of which there is one at least.
@@ -352,6 +356,7 @@ impl Tx {
             }
             left = left.saturating_sub(total);
             let (len, last) = (pdu.len, pdu.last);
+            self.buffered = self.buffered.saturating_sub(pdu.counted);
             self.data_octets = self.data_octets.wrapping_add(len as u64);
             self.pdus.pop();
             if last {
@@ -364,8 +369,7 @@ impl Tx {
                             self.freed.1 = self.freed.1.saturating_add(held);
                         }
                     }
-                    Some(Owner::Buffer(b)) => self.buffered = self.buffered.saturating_sub(b.len()),
-                    None => {}
+                    Some(Owner::Buffer(_)) | None => {}
                 }
             }
         }
