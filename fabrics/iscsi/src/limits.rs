@@ -8,39 +8,61 @@
 //! | logins in progress ([`Limits::logins`]) | 64 | 192 | 512 |
 //! | discovery sessions ([`Limits::discoveries`]) | 16 | 48 | 128 |
 //!
-//! One address, or one who has all of a /64, takes less than half of the places. Each connection costs about 70 KiB of
-//! our own (a thread, two texts of 8 KiB, what it receives into) and what TCP receives for it (`net.ipv4.tcp_rmem`), so
-//! that all logins cost less than 40 MiB; a discovery session may have 1 MiB more, while it lists targets. A login lasts
-//! `login_timeout` seconds at most (15, before its portal group is known), and 20 more where it takes the place of a
-//! session that has to end first; a discovery session lasts 30 seconds. Normal sessions are bounded by [`crate::memory`].
+//! One address, or one who has all of a /64, takes less than half of the places. Each connection costs up to 100 KiB of
+//! our own (a thread with its stack, its socket, two texts of 8 KiB, what it receives into, an answer) and what TCP
+//! receives for it (`net.ipv4.tcp_rmem`), so that all logins cost less than 50 MiB; a discovery session may have 1 MiB
+//! more, while it lists targets. A login lasts `login_timeout` seconds at most (15, before its portal group is known),
+//! and 20 more where it takes the place of a session that has to end first; a discovery session lasts 30 seconds. Normal
+//! sessions are bounded by [`crate::memory`].
+//!
+//! Who has many addresses can take all places. So an eighth of those for logins is kept free: while it is not, the oldest login
+//! gives its place up for each that comes in, if it has lasted a second, which is long for an honest one.
 
+use crate::session::event;
 use core::net::IpAddr;
 use kernel::{
     prelude::*,
     sync::{new_mutex, Arc, Mutex},
 };
-use lio_glue::socket::Address;
+use lio_glue::{
+    socket::Address,
+    thread::{now_ms, Waker},
+};
 
-struct Counts {
-    // One entry for each address that has a connection.
-    hosts: KVec<(Address, u32)>,
-    all: u32,
+/// How long a login may last before it gives its place up, in milliseconds.
+const PATIENCE_MS: u64 = 1_000;
+
+/// A connection that is there.
+struct Guest {
+    id: u64,
+    host: Address,
+    since: u64,
+    // How it is asked to go; `None` if it may stay, or has been asked.
+    waker: Option<Arc<Waker>>,
+}
+
+struct Guests {
+    // Oldest first.
+    list: KVec<Guest>,
+    next: u64,
 }
 
 /// The connections of one kind.
 #[pin_data]
 pub(crate) struct Limits {
-    per_address: u32,
-    per_network: u32,
-    in_all: u32,
+    per_address: usize,
+    per_network: usize,
+    in_all: usize,
+    // Places that are kept free.
+    spare: usize,
     #[pin]
-    counts: Mutex<Counts>,
+    guests: Mutex<Guests>,
 }
 
 /// The right of one connection to be there; given back when dropped.
 pub(crate) struct Permit {
     limits: Arc<Limits>,
-    host: Address,
+    id: u64,
 }
 
 // Whether both are in the same IPv6 network: who has one address of it has all.
@@ -59,7 +81,7 @@ impl Limits {
     /// # Errors
     /// `ENOMEM`.
     pub(crate) fn logins() -> Result<Arc<Self>> {
-        Self::new(64, 192, 512)
+        Self::new(64, 192, 512, 64)
     }
 
     /// For discovery sessions.
@@ -67,62 +89,76 @@ impl Limits {
     /// # Errors
     /// `ENOMEM`.
     pub(crate) fn discoveries() -> Result<Arc<Self>> {
-        Self::new(16, 48, 128)
+        Self::new(16, 48, 128, 0)
     }
 
-    fn new(per_address: u32, per_network: u32, in_all: u32) -> Result<Arc<Self>> {
+    fn new(
+        per_address: usize,
+        per_network: usize,
+        in_all: usize,
+        spare: usize,
+    ) -> Result<Arc<Self>> {
+        let list = KVec::with_capacity(in_all, GFP_KERNEL)?;
         Arc::pin_init(
             pin_init!(Limits {
                 per_address,
                 per_network,
                 in_all,
-                counts <- new_mutex!(Counts { hosts: KVec::new(), all: 0 }, "iscsi::Limits"),
+                spare,
+                guests <- new_mutex!(Guests { list, next: 0 }, "iscsi::Limits"),
             }),
             GFP_KERNEL,
         )
     }
 
-    /// Lets a connection from `host` in.
+    /// Lets a connection from `host` in. With [`event::GIVE_WAY`] its `waker` is told that others need its place.
     ///
     /// # Errors
-    /// `EBUSY` if the host or its network has too many, `EAGAIN` if all together have, `ENOMEM`.
-    pub(crate) fn admit(self: &Arc<Self>, host: &Address) -> Result<Permit> {
-        let mut c = self.counts.lock();
-        if c.all >= self.in_all {
+    /// `EBUSY` if the host or its network has too many, `EAGAIN` if all together have.
+    pub(crate) fn admit(self: &Arc<Self>, host: &Address, waker: &Arc<Waker>) -> Result<Permit> {
+        let mut g = self.guests.lock();
+        if g.list.len() >= self.in_all {
             return Err(EAGAIN);
         }
-        let near = c.hosts.iter().filter(|(a, _)| same_network(a, host));
-        let network = near.fold(0, |n: u32, (_, of_host)| n.saturating_add(*of_host));
-        if network >= self.per_network {
+        let count =
+            |which: &dyn Fn(&Address) -> bool| g.list.iter().filter(|x| which(&x.host)).count();
+        if count(&|other| same_network(other, host)) >= self.per_network
+            || count(&|other| other.same_host(host)) >= self.per_address
+        {
             return Err(EBUSY);
         }
-        match c.hosts.iter_mut().find(|(a, _)| a.same_host(host)) {
-            Some((_, n)) if *n >= self.per_address => return Err(EBUSY),
-            Some((_, n)) => *n = n.saturating_add(1),
-            None => c.hosts.push((*host, 1), GFP_KERNEL)?,
+        let now = now_ms();
+        if g.list.len() >= self.in_all.saturating_sub(self.spare) {
+            let oldest = g.list.iter_mut().find(|x| x.waker.is_some());
+            if let Some(x) = oldest.filter(|x| now.saturating_sub(x.since) >= PATIENCE_MS) {
+                if let Some(waker) = x.waker.take() {
+                    waker.wake(event::GIVE_WAY);
+                }
+            }
         }
-        c.all = c.all.saturating_add(1);
+        let id = g.next;
+        g.next = id.wrapping_add(1);
+        // There is room for all that there may be.
+        let guest = Guest {
+            id,
+            host: *host,
+            since: now,
+            waker: Some(waker.clone()),
+        };
+        g.list.push_within_capacity(guest).map_err(|_| EAGAIN)?;
         Ok(Permit {
             limits: self.clone(),
-            host: *host,
+            id,
         })
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut c = self.limits.counts.lock();
-        c.all = c.all.saturating_sub(1);
-        let Some(i) = c.hosts.iter().position(|(a, _)| a.same_host(&self.host)) else {
-            return;
-        };
-        let Some((_, n)) = c.hosts.get_mut(i) else {
-            return;
-        };
-        *n = n.saturating_sub(1);
-        if *n == 0 {
+        let mut g = self.limits.guests.lock();
+        if let Some(i) = g.list.iter().position(|x| x.id == self.id) {
             // In bounds: the position was found above.
-            let _ = c.hosts.remove(i);
+            let _ = g.list.remove(i);
         }
     }
 }

@@ -33,6 +33,8 @@ pub(crate) mod event {
     pub(crate) const MANAGED: u32 = Waker::FIRST_FREE << 2;
     /// The session is to end.
     pub(crate) const STOP: u32 = Waker::FIRST_FREE << 3;
+    /// A login is to end: others need its place.
+    pub(crate) const GIVE_WAY: u32 = Waker::FIRST_FREE << 4;
 }
 
 /// Why a session is to end.

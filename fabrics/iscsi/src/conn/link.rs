@@ -5,6 +5,7 @@
 use crate::{
     portal::Portal,
     rx::{Filled, Rx, STAGE},
+    session::event,
     target::Global,
     tx::{Tx, MAX_INLINE},
 };
@@ -98,7 +99,7 @@ impl Link {
     /// Receives exactly `out.len()` bytes; until `deadline` (in the milliseconds of [`now_ms`]).
     ///
     /// # Errors
-    /// `ETIMEDOUT`; `ECONNRESET` if the other side has closed; the socket's.
+    /// `ETIMEDOUT`; `EBUSY` if the place is needed; `ECONNRESET` if the other side has closed; the socket's.
     pub(crate) fn receive(&mut self, mut out: &mut [u8], deadline: u64) -> Result {
         loop {
             let n = self.rx.available().min(out.len());
@@ -158,7 +159,10 @@ impl Link {
         if left == 0 {
             return Err(ETIMEDOUT);
         }
-        self.wait(Some(u32::try_from(left).unwrap_or(u32::MAX)));
-        Ok(())
+        let events = self.wait(Some(u32::try_from(left).unwrap_or(u32::MAX)));
+        match events & event::GIVE_WAY {
+            0 => Ok(()),
+            _ => Err(EBUSY),
+        }
     }
 }

@@ -116,6 +116,8 @@ impl From<Error> for Failed {
                 None
             } else if e == ETIMEDOUT {
                 Some("it took too long")
+            } else if e == EBUSY {
+                Some("it took long, and there are too many")
             } else if e == ENOMEM {
                 Some("no memory")
             } else {
@@ -308,7 +310,7 @@ impl Progress {
         let mut discovery = None;
         let session = match self.place.take() {
             None => {
-                match link.global.discoveries.admit(&link.peer) {
+                match link.global.discoveries.admit(&link.peer, &link.waker) {
                     Ok(permit) => discovery = Some(permit),
                     Err(_) => {
                         return Err(self.refuse_with(

@@ -40,9 +40,9 @@ pub(crate) fn start(global: &Arc<Global>, portal: &Arc<Portal>, incoming: Incomi
 
 fn try_start(global: &Arc<Global>, portal: &Arc<Portal>, incoming: Incoming) -> Result {
     let (peer, local) = (incoming.peer()?, incoming.local()?);
-    let permit = global.logins.admit(&peer)?;
-    let (rx, tx) = (Rx::new()?, Tx::new()?);
     let waker = Arc::pin_init(Waker::new(), GFP_KERNEL)?;
+    let permit = global.logins.admit(&peer, &waker)?;
+    let (rx, tx) = (Rx::new()?, Tx::new()?);
     let link = Link {
         global: global.clone(),
         portal: portal.clone(),
