@@ -239,11 +239,11 @@ class Connection:
         while True:
             a = self.receive(timeout)
             assert a is not None, "the target has closed the connection"
-            if a.opcode == NOP_IN and a.ttt != NONE:
-                self.send(pdu(NOP_OUT, immediate=True, w=(a.ttt, self.cmd_sn, self.exp_stat_sn)))
-            elif a.itt != itt:
+            if self.pong(a):
+                continue
+            if a.itt != itt:
                 raise AssertionError(f"not an answer to {itt:#x}: {a}")
-            elif a.opcode == R2T:
+            if a.opcode == R2T:
                 self.answer_r2t(a, data)
             elif a.opcode == DATA_IN:
                 if len(got) < a.offset + len(a.data):
@@ -274,7 +274,15 @@ class Connection:
             assert a is not None, "the target has closed the connection"
             if a.opcode == TMF_RESPONSE and a.itt == itt:
                 return a.response
-            self.seen.append(a)
+            if not self.pong(a):
+                self.seen.append(a)
+
+    def pong(self, a):
+        """Answers a ping; whether it was one."""
+        ping = a.opcode == NOP_IN and a.ttt != NONE
+        if ping:
+            self.send(pdu(NOP_OUT, immediate=True, w=(a.ttt, self.cmd_sn, self.exp_stat_sn)))
+        return ping
 
     def ping(self, data=b"ping", timeout=None):
         itt = self.itt()

@@ -108,7 +108,8 @@ def drain(c):
     mark, got = c.itt(), []
     c.send(initiator.pdu(initiator.NOP_OUT, immediate=True, itt=mark, w=(initiator.NONE, c.cmd_sn, c.exp_stat_sn)))
     while (a := c.receive(30)).itt != mark:
-        got.append(a.status)
+        if not c.pong(a):
+            got.append(a.status)
     return got
 
 
