@@ -28,7 +28,7 @@ FILE = "fd_dev_name=FILE,fd_dev_size=SIZE"
 TPU = "emulate_tpu=1"
 # bus, options of QEMU's device, the block that is lost as one, file in an ext4 (- for none), plugin, control, attributes, WCE
 Kind = collections.namedtuple("Kind", "bus options block file plugin control attributes wce")
-FUA = ",dpofua=on"
+FUA = ",dpofua=on"  # the guest sends it; QEMU 10 makes a write and a flush of it
 PAGE = ",physical_block_size=4096"
 KINDS = {
     "fileio, ext4": Kind("scsi", FUA + PAGE, 4096, "f", "fileio", FILE, TPU, 0),

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import lio
 
-# What a refusal may say. EPERM and the like of configfs itself are in test_attributes.py, where they belong.
+# What a refusal may say.
 ERRNOS = {errno.EINVAL, errno.ERANGE, errno.EOVERFLOW, errno.EFBIG, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBUSY, errno.EEXIST,
-          errno.ENODEV, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EPERM, errno.EISDIR, errno.EADDRINUSE, errno.EADDRNOTAVAIL}
+          errno.ENODEV, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EPERM, errno.EISDIR, errno.EADDRINUSE, errno.EADDRNOTAVAIL,
+          errno.ENOTBLK, errno.EACCES, errno.ENXIO, errno.ELOOP, errno.EROFS}
 NUMBERS = [-1, 0, 1, 2, 3, 7, 64, 255, 256, 512, 4096, 65535, 65536, 16777215, 16777216, 2**31 - 1, 2**31, 2**32 - 1, 2**32,
            2**63 - 1, 2**63, 2**64 - 1, 2**64, 10**30]
 TEXTS = [b"\0", b"\n", b" ", b"\0\0\n", b"a\0b", b"1\0", b"1\n", b"1\n\n", b"1\n2", b" 1", b"1 ", b"+1", b"+-1", b"--1", b"0x1", b"0x",
