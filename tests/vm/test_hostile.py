@@ -315,16 +315,23 @@ def test_resets_from_two_sessions_at_once(world):
 def test_nothing_is_left(world):
     """What is held after all of it, once more: no more than before."""
     world.honest.end()
+
+    def again(n):
+        workers = hostile.Workers(world.attack, random.Random(SEED + n).sample(list(world.attack.mutations()), n), SEED)
+        for t in workers.threads:
+            t.join(120 * lio.SLOW)
+        workers.stop()
+        flood = hostile.HalfOpen(world.bad, random.Random(SEED))
+        for _ in range(20):
+            flood.more(50)
+            flood.look(20)
+        flood.close()
+        world.sessions_gone()
+        lio.wait_for(lambda: connections() <= world.threads, 60)
+
+    # Freed stacks' descriptions stay until the kernel purges them; areas that are in use are compared by their callers.
+    leaks.LOOSE["slabs: vmap_area"] = 5000
+    again(20)
     before = leaks.Held()
-    workers = hostile.Workers(world.attack, random.Random(SEED + 1).sample(list(world.attack.mutations()), 150), SEED)
-    for t in workers.threads:
-        t.join(120 * lio.SLOW)
-    workers.stop()
-    flood = hostile.HalfOpen(world.bad, random.Random(SEED))
-    for _ in range(20):
-        flood.more(50)
-        flood.look(20)
-    flood.close()
-    world.sessions_gone()
-    lio.wait_for(lambda: connections() <= world.threads, 60)
+    again(150)
     leaks.check(before, objects=64)
