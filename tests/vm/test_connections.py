@@ -92,6 +92,31 @@ def test_an_address(target):
                 s.close()
 
 
+def test_many_addresses(target):
+    """Twelve addresses, each with its 64 connections that send nothing, in all more than there are places: the oldest ones give way, and
+    honest logins are let in while the others have 10 s to go."""
+    start = time.monotonic()
+    idle = [connect(f"127.0.2.{1 + i % 12}", "127.0.0.1") for i in range(768)]
+    try:
+        held = sum(s is not None and is_open(s) for s in idle)
+        time.sleep(1)  # now they have lasted too long
+        served = 0
+        while time.monotonic() - start < 10 * lio.SLOW:
+            try:
+                login_from(f"127.0.3.{1 + served % 100}", target)
+                served += 1
+            except (AssertionError, AttributeError, OSError):
+                time.sleep(0.05)  # no place, for this once
+        left = sum(s is not None and is_open(s) for s in idle)
+        print(f"{held} were let in, {served} honest logins, {left} are left")
+        assert 400 < held <= 512 and served >= 5 and left >= held / 2
+    finally:
+        for s in idle:
+            if s:
+                s.close()
+    lio.wait_for(lambda: login_from("127.0.0.1", target))
+
+
 def test_discovery_sessions_and_slow_logins(target):
     """16 discovery sessions of one address, which go on pinging: they keep no login out, and end after 30 seconds. A login
     that comes byte by byte ends, too."""
