@@ -15,7 +15,7 @@ SLACK = {"slabs": 16, "vmalloc": 0, "threads": 0, "sockets": 2, "memory": 512, "
 LOOSE = {"slabs: dentry": 2000, "slabs: lsm_inode_cache": 2000, "slabs: radix_tree_node": 200, "slabs: kernfs_node_cache": 200,
          "slabs: vm_area_struct": 200, "slabs: anon_vma": 200, "slabs: anon_vma_chain": 200, "slabs: maple_node": 200,
          "slabs: eventpoll_epi": 200, "slabs: tw_sock_TCP": 1000, "slabs: tw_sock_TCPv6": 1000, "slabs: vmap_area": 500,
-         "vmalloc: kernel_clone": 8}
+         "vmalloc: kernel_clone": 8, "vmalloc: copy_process": 8}
 
 
 def settle():
