@@ -69,14 +69,24 @@ static void lio_fault_hung_task(void)
 	msleep(20000);
 }
 
+static void lio_faults_nothing(struct rcu_head *head)
+{
+}
+
 static void lio_fault_rcu_stall(void)
 {
 	unsigned long end = jiffies + 20 * HZ;
+	struct rcu_head head;
 
+	init_rcu_head_on_stack(&head);
 	rcu_read_lock();
+	/* Somebody must be waiting for the readers. */
+	call_rcu_hurry(&head, lio_faults_nothing);
 	while (time_before(jiffies, end))
 		cpu_relax();
 	rcu_read_unlock();
+	rcu_barrier();
+	destroy_rcu_head_on_stack(&head);
 }
 
 static void lio_fault_soft_lockup(void)
