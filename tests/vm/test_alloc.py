@@ -52,7 +52,8 @@ def remove(module):
     lio.wait_for(done)
 
 
-@pytest.mark.parametrize("module", MODULES)
+# Without tcm_loop: bus_register() of this kernel, whose first allocation fails, takes its lock class back twice, and lockdep warns.
+@pytest.mark.parametrize("module", MODULES[:-1])
 def test_module(module):
     """Inserting a module."""
     lio.modprobe(module)

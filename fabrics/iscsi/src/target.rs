@@ -53,12 +53,12 @@ impl Global {
         )
     }
 
-    /// Makes a target.
+    /// Makes a target, which is not [shown](Self::add_target) yet.
     ///
     /// # Errors
     /// `ENOMEM`.
-    pub(crate) fn add_target(self: &Arc<Self>, name: Name) -> Result<Arc<Target>> {
-        let t = Arc::pin_init(
+    pub(crate) fn new_target(self: &Arc<Self>, name: Name) -> Result<Arc<Target>> {
+        Arc::pin_init(
             pin_init!(Target {
                 global: self.clone(),
                 name,
@@ -67,9 +67,15 @@ impl Global {
                 stats <- TargetStats::new(),
             }),
             GFP_KERNEL,
-        )?;
-        self.targets.lock().push(t.clone(), GFP_KERNEL)?;
-        Ok(t)
+        )
+    }
+
+    /// Lets initiators find a target, until it is [removed](Self::remove_target).
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub(crate) fn add_target(&self, target: &Arc<Target>) -> Result {
+        Ok(self.targets.lock().push(target.clone(), GFP_KERNEL)?)
     }
 
     pub(crate) fn remove_target(&self, target: &Target) {

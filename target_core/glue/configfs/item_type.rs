@@ -192,8 +192,10 @@ impl TypeRef {
                     return Ok(TypeRef(*ty));
                 }
             }
+            // In this order: an empty registry that keeps memory would keep it for ever.
+            let ty = ItemType::build(owner, directory)?;
             types.reserve(1, GFP_KERNEL)?;
-            let ty = NonNull::from(KBox::leak(ItemType::build(owner, directory)?));
+            let ty = NonNull::from(KBox::leak(ty));
             types.push(ty, GFP_KERNEL)?; // Cannot fail: there is room.
                                          // INVARIANT: `users` starts at 1.
             Ok(TypeRef(ty))

@@ -67,7 +67,11 @@ impl FabricKind for Kind {
     fn make_target(&self, target: &Arc<tpg::Target>) -> Result<Arc<dyn FabricTarget>> {
         let name = checked_name("no name of a target", target.name())?;
         let global = GLOBAL.get().ok_or(ENODEV)?;
-        Ok(Arc::new(Wwn(global.add_target(name)?), GFP_KERNEL)?)
+        let target = global.new_target(name)?;
+        let made = Arc::new(Wwn(target.clone()), GFP_KERNEL)?;
+        // Last: what fails after this is undone by `removed`.
+        global.add_target(&target)?;
+        Ok(made)
     }
 }
 
