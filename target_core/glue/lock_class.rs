@@ -4,6 +4,7 @@
 
 /// The name and class of a lock that a generic function makes. Each module that uses the function has a copy of it, and
 /// would have its own copy of the name; but lockdep wants one class to have one name, and looks at where that lies.
+#[macro_export]
 macro_rules! one_class {
     ($name:literal) => {{
         #[inline(never)]

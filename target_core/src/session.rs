@@ -9,7 +9,7 @@ use crate::{
     tpg::{Access, NodeAcl, Tpg},
 };
 use kernel::{
-    impl_has_work, new_work,
+    impl_has_work,
     prelude::*,
     str::CString,
     sync::{
@@ -19,6 +19,7 @@ use kernel::{
     workqueue::{Work, WorkItem},
 };
 use lio_glue::{
+    one_class,
     rcu_map::RcuMap,
     slot::{Host, Queue, Slots, Token},
 };
@@ -156,6 +157,7 @@ impl<F: Fabric> Session<F> {
         private: F::Session,
     ) -> Result<Arc<Self>> {
         let slots = Slots::new(depth.max(1))?;
+        let (name, class) = one_class!("Session::work");
         let session = Arc::pin_init(
             pin_init!(Session {
                 core <- pin_init!(Core {
@@ -168,7 +170,7 @@ impl<F: Fabric> Session<F> {
                 }),
                 slots,
                 deferred: Queue::new(),
-                work <- new_work!("Session::work"),
+                work <- Work::new(name, class),
                 private,
             }),
             GFP_KERNEL,

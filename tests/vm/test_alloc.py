@@ -20,7 +20,7 @@ from storage import MIB, pattern
 pytestmark = pytest.mark.skipif(not failing.here(), reason="the kernel has no fault injection")
 ME = "iqn.2024-01.org.example:i{}"
 MODULES = ["target_core_mod", "target_core_file", "target_core_iblock", "iscsi_target_mod", "tcm_loop"]
-BUSY, TASK_SET_FULL, NO_RESOURCES = (8, ""), (0x28, ""), (2, "b/5503")
+BUSY, TASK_SET_FULL, NO_RESOURCES = (8, ""), (0x28, ""), (2, "B/5503")
 SHORT = {BUSY, TASK_SET_FULL, NO_RESOURCES}
 # Login statuses (RFC 7143, 11.13.5): target error, service unavailable, out of resources.
 NOT_NOW = {0x0300, 0x0301, 0x0302}
@@ -184,8 +184,8 @@ def fine(target):
     i = Remote(target, 77)
     for lun in range(3):
         data = pattern(65536, lun)
-        assert i.write(0, data, lun).what == GOOD
-        assert i.read(0, 128, lun).data == data
+        assert i.write(32768, data, lun).what == GOOD  # where no Blocks are
+        assert i.read(32768, 128, lun).data == data
     i.c.logout()
     i.close()
 

@@ -15,7 +15,7 @@ import pytest
 from faulty import BLOCK, GOOD, NO_SPACE, Local, Remote, rw
 from storage import MIB, attach, mounted, pattern
 
-BUSY, NO_RESOURCES = (8, ""), (2, "b/5503")
+BUSY, NO_RESOURCES = (8, ""), (2, "B/5503")
 STOPS = 60 * lio.SLOW  # seconds: I/O that makes no progress for so long hangs; a guard, no measure
 SECONDS = 6
 

@@ -39,10 +39,18 @@ def test_others_are_not_held_up(target):
 
 def test_texts(target):
     """Requests whose answers are four times as long, without reading: what is kept of the answers is bounded."""
-    def available():
-        """KiB, with what TCP has."""
+    def look():
         tcp = int(re.search(r"TCP: .* mem (\d+)", lio.read("/proc/net/sockstat"))[1]) * 4
         return int(re.search(r"MemAvailable: +(\d+)", lio.read("/proc/meminfo"))[1]) + tcp
+
+    def available():
+        """KiB, with what TCP has: the most of several looks, for others take memory for a moment."""
+        lio.write("/proc/sys/vm/drop_caches", 3)
+        looks = []
+        for _ in range(8):
+            looks.append(look())
+            time.sleep(0.3)
+        return max(looks)
 
     request = initiator.text({f"X-{i}": 1 for i in range(150)})
     start = available()
@@ -58,8 +66,8 @@ def test_texts(target):
                 rest = rest[c.sock.send(rest) :]
         held = start - available()
         print(f"{held} KiB held")
-        # 256 KiB of answers, and what a session costs in any case.
-        assert held < 4 * 2048
+        # 256 KiB of answers, and what a session costs in any case. Without a bound it was 16 MiB each.
+        assert held < 4 * 4096
 
 
 def test_pings(target):
