@@ -5,6 +5,7 @@ next succeeds. That nothing is leaked is seen when the modules are unloaded at t
 import collections
 import contextlib
 import ctypes
+import errno
 import os
 import threading
 import time
@@ -71,13 +72,13 @@ class Setup:
     def __init__(self):
         self.steps, self.failed = [], {}
 
-    def step(self, name, do, undo):
-        self.failed[name] = failing.each(do, undo)
+    def step(self, name, do, undo, also=()):
+        self.failed[name] = failing.each(do, undo, also)
         do()
         self.steps.append((name, do, undo))
 
-    def mkdir(self, path):
-        self.step(f"mkdir {path.relative_to(lio.CFS)}", lambda: os.mkdir(path), lambda: os.rmdir(path))
+    def mkdir(self, path, also=()):
+        self.step(f"mkdir {path.relative_to(lio.CFS)}", lambda: os.mkdir(path), lambda: os.rmdir(path), also)
 
     def link(self, path, to):
         self.step(f"ln {path.relative_to(lio.CFS)}", lambda: os.symlink(to, path), lambda: os.unlink(path))
@@ -132,7 +133,8 @@ def test_setup():
         tpg = lio.ISCSI / "iqn.2003-01.org.example:t1/tpgt_1"
         s.mkdir(tpg)
         for portal in "127.0.0.1:3260", "[::1]:3260":
-            s.mkdir(tpg / "np" / portal)
+            # What a socket and bind(2) say where there is no memory.
+            s.mkdir(tpg / "np" / portal, also=(errno.ENOBUFS, errno.EADDRINUSE))
         acl = tpg / "acls" / ME.format(1)
         for n, store in enumerate(stores):
             s.mkdir(tpg / f"lun/lun_{n}")
