@@ -2,7 +2,7 @@
 
 //! One block device: bios that carry the command's own memory, completed where the device completes them.
 
-use crate::config::Config;
+use crate::{config::Config, later::Later, Queues};
 use core::fmt::{Result as FmtResult, Write};
 use kernel::{
     error::{code::*, Error},
@@ -37,18 +37,18 @@ pub(crate) struct Device {
     can_unmap: Atomic<bool>,
     // Bytes; of a device that is gone, what it had.
     size: Atomic<u64>,
-    queue: Arc<Workqueue>,
+    queues: Arc<Queues>,
 }
 
 impl Device {
-    pub(crate) fn new(queue: Arc<Workqueue>) -> Result<Arc<Self>> {
+    pub(crate) fn new(queues: Arc<Queues>) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Device {
                 config <- new_mutex!(Config::default(), "iblock::Device::config"),
                 open: Slot::new(),
                 can_unmap: Atomic::new(false),
                 size: Atomic::new(0),
-                queue,
+                queues,
             }),
             GFP_KERNEL,
         )
@@ -133,11 +133,21 @@ impl Backend for Device {
                 Ok(()) => bio::read(dev, pos, Bio(io)),
                 Err(_) => io.complete(Err(IoError::Resources)),
             },
+            Op::Write { pos, fua: true } if dev.flushes_for_fua() => {
+                if let Some(later) = Later::new(&self.queues.done, io) {
+                    bio::write(dev, pos, true, later);
+                }
+            }
             Op::Write { pos, fua } => bio::write(dev, pos, fua, Bio(io)),
-            // A device has no way to flush a range.
-            Op::Flush { .. } => bio::flush(dev, Bio(io)),
+            // A device has no way to flush a range. Without a cache there is nothing to flush.
+            Op::Flush { .. } if !dev.write_cache() => bio::flush(dev, Bio(io)),
+            Op::Flush { .. } => {
+                if let Some(later) = Later::new(&self.queues.done, io) {
+                    bio::flush(dev, later);
+                }
+            }
             Op::Unmap { pos, len } => bio::discard(dev, pos, len, Bio(io)),
-            Op::WriteZeroes { .. } => Zero::start(&self.queue, dev, io),
+            Op::WriteZeroes { .. } => Zero::start(&self.queues.slow, dev, io),
             Op::None => io.complete(Err(IoError::Unsupported)),
         }
     }
@@ -214,10 +224,14 @@ impl Transfer for Bio {
     }
 
     fn done(self, result: Result<usize>) {
-        let op = self.0.op();
-        let result = result.map(|_| ()).or_else(|e| outcome(op, e));
+        let result = self::result(self.0.op(), result);
         self.0.complete(result);
     }
+}
+
+/// What a block device's answer to `op` means.
+pub(crate) fn result(op: Op, result: Result<usize>) -> Result<(), IoError> {
+    result.map(|_| ()).or_else(|e| outcome(op, e))
 }
 
 /// What a block device's error means for `op`.

@@ -16,6 +16,7 @@ use target_core::{
 
 mod config;
 mod device;
+mod later;
 
 module! {
     type: Module,
@@ -25,32 +26,43 @@ module! {
     license: "GPL",
 }
 
-/// For what blocks until it is done.
-static QUEUE: Global<Workqueue> = Global::new();
+/// Where operations go on that cannot where they are.
+pub(crate) struct Queues {
+    /// For what blocks until it is done.
+    pub(crate) slow: Arc<Workqueue>,
+    /// For what is done, and is answered. What blocks may wait for it, so it has a queue of its own.
+    pub(crate) done: Arc<Workqueue>,
+}
+
+static QUEUES: Global<Queues> = Global::new();
 
 struct Module {
     // In this order: what comes later is used by what comes before.
     _registration: registry::BackendRegistration,
-    _queue: Holder<Workqueue>,
+    _queues: Holder<Queues>,
 }
 
 impl kernel::Module for Module {
     fn init(module: &'static ThisModule) -> Result<Self> {
-        let queue = Workqueue::unbound(c_str!("lio_iblock"), 0)?;
-        let queue = QUEUE.hold(Arc::new(queue, GFP_KERNEL)?)?;
+        let queues = Queues {
+            slow: Arc::new(Workqueue::unbound(c_str!("lio_iblock"), 0)?, GFP_KERNEL)?,
+            done: Arc::new(Workqueue::percpu(c_str!("lio_iblock_done"), 0)?, GFP_KERNEL)?,
+        };
+        let queues = QUEUES.hold(Arc::new(queues, GFP_KERNEL)?)?;
         Ok(Module {
             _registration: registry::register_backend(&Iblock, module)?,
-            _queue: queue,
+            _queues: queues,
         })
     }
 }
 
 impl Drop for Module {
     fn drop(&mut self) {
-        // No device is left, but the worker that did the last operation may still hold the queue: it must not be the one
-        // that drops it.
-        if let Some(queue) = QUEUE.get() {
-            queue.flush();
+        // No device is left, but the workers that did the last operations may still hold their queue: they must not be those
+        // that drop it.
+        if let Some(queues) = QUEUES.get() {
+            queues.slow.flush();
+            queues.done.flush();
         }
     }
 }
@@ -67,6 +79,6 @@ impl Kind for Iblock {
     }
 
     fn create(&self) -> Result<Arc<dyn Backend>> {
-        Ok(device::Device::new(QUEUE.get().ok_or(ENODEV)?)?)
+        Ok(device::Device::new(QUEUES.get().ok_or(ENODEV)?)?)
     }
 }

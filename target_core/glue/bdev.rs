@@ -99,6 +99,12 @@ impl BlockDevice {
         unsafe { sys::lio_bdev_write_cache(self.as_ptr()) }
     }
 
+    /// Whether a write that is to be durable may end in a flush.
+    pub fn flushes_for_fua(&self) -> bool {
+        // SAFETY: By the invariant the device is open.
+        unsafe { sys::lio_bdev_flushes_for_fua(self.as_ptr()) }
+    }
+
     /// Whether the device was removed from the system.
     pub fn is_gone(&self) -> bool {
         // SAFETY: By the invariant the device is open.

@@ -64,6 +64,13 @@ bool lio_bdev_write_cache(struct block_device *bdev)
 }
 EXPORT_SYMBOL_GPL(lio_bdev_write_cache);
 
+bool lio_bdev_flushes_for_fua(struct block_device *bdev)
+{
+	/* Of a device that has no requests of its own it is not known what is below it. */
+	return bdev_write_cache(bdev) && !(bdev_fua(bdev) && queue_is_mq(bdev_get_queue(bdev)));
+}
+EXPORT_SYMBOL_GPL(lio_bdev_flushes_for_fua);
+
 u32 lio_bdev_dma_alignment(struct block_device *bdev)
 {
 	return bdev_dma_alignment(bdev);
