@@ -128,6 +128,11 @@ struct lio_loop_host *lio_loop_host_add(const struct lio_loop_ops *ops, void *dr
 		*error = -ENOMEM;
 		goto unregister;
 	}
+	/* It does not look whether there was memory for its names, which scsi_add_host() would call EINVAL. */
+	if (!dev_name(&sh->shost_gendev) || !dev_name(&sh->shost_dev)) {
+		*error = -ENOMEM;
+		goto put;
+	}
 	*(struct lio_loop_host **)shost_priv(sh) = host;
 	/* No scan finds anything by itself: devices are added one by one. */
 	sh->max_id = 2;
