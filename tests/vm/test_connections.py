@@ -101,15 +101,18 @@ def test_many_addresses(target):
         held = sum(s is not None and is_open(s) for s in idle)
         time.sleep(1)  # now they have lasted too long
         served = 0
-        while time.monotonic() - start < 10 * lio.SLOW:
+        while served < 20 and time.monotonic() - start < 10 * lio.SLOW:
             try:
                 login_from(f"127.0.3.{1 + served % 100}", target)
                 served += 1
             except (AssertionError, AttributeError, OSError):
                 time.sleep(0.05)  # no place, for this once
         left = sum(s is not None and is_open(s) for s in idle)
-        print(f"{held} were let in, {served} honest logins, {left} are left")
-        assert 400 < held <= 512 and served >= 5 and left >= held / 2
+        took = time.monotonic() - start
+        print(f"{held} were let in, {served} honest logins, {left} are left after {took:.1f} s")
+        assert 400 < held <= 512 and served >= 5
+        # On a slow machine all may have had their 10 s by now.
+        assert left >= held / 2 or took > 9 and lio.SLOW > 1
     finally:
         for s in idle:
             if s:
