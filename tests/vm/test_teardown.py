@@ -1,5 +1,6 @@
 """Deleting and disabling everything at random, and rmmod attempts, while fio runs and initiators come and go: nothing hangs,
-nothing is leaked. 15 rounds in `make check`; `make check-teardown` makes 200 (LIO_RS_ARGS="rounds=N seed=N")."""
+nothing is leaked. 15 rounds in `make check`; `make check-teardown` makes 200 (LIO_RS_ARGS="rounds=N seed=N"). With "gentle=1" the
+initiators leave the processor to the deletions: more rounds in the same time, in the debug kernel."""
 # vm: --timeout 1800
 import collections
 import json
@@ -17,6 +18,7 @@ import lio
 ARGS = dict(re.findall(r"(\w+)=(\d+)", os.environ.get("LIO_RS_ARGS", "")))
 ROUNDS = int(ARGS.get("rounds", 15))
 SEED = int(ARGS.get("seed", random.randrange(1 << 32)))
+GENTLE = int(ARGS.get("gentle", 0))
 GUARD = 60 * lio.SLOW  # seconds: no operation may take longer; a guard against hangs, no measure
 A, B = "iqn.2003-01.org.example:acl", "iqn.2003-01.org.example:demo"
 PYTHON = "iqn.2024-01.org.example:python"
@@ -246,7 +248,8 @@ def fio_on(find):
         dev = find()
         assert dev
         p = subprocess.run(["fio", "--output-format=json", "--name=l", f"--filename={dev}", "--direct=1", "--ioengine=libaio",
-                            "--rw=randrw", "--bsrange=4k-64k", "--iodepth=16", "--runtime=4", "--time_based", "--size=8m"],
+                            "--rw=randrw", "--bsrange=4k-64k", "--iodepth=16", "--runtime=4", "--time_based", "--size=8m",
+                            *(["--rate_iops=50"] if GENTLE else [])],
                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=180 * lio.SLOW, text=True)
         job = json.loads(p.stdout[p.stdout.index("{") :])["jobs"][0]
         load.moved += job["read"]["io_bytes"] + job["write"]["io_bytes"]
@@ -259,6 +262,7 @@ def initiator_on(iqn, portal, isid):
     rng = random.Random(isid)
 
     def go(load):
+        time.sleep(GENTLE * 0.3)
         with initiator.Connection(portal, timeout=15) as c:
             c.login(iqn, name=PYTHON, isid=b"\x80\0\0\0\2" + bytes([isid]))
             for _ in range(rng.randrange(1, 30)):
@@ -314,7 +318,7 @@ def rounds(n, rng, log):
                 slowest = max(slowest, (took, f"round {i} {action.__name__} step {step}"))
                 log(f"round {i}: {action.__name__}{' back' if step else ''}: {took:.2f} s")
                 assert took < GUARD, f"round {i}: {action.__name__} took {took:.1f} s"
-                time.sleep(rng.random() * 0.8)
+                time.sleep(rng.random() * (0.3 if GENTLE else 0.8))
     finally:
         stop.set()
         for load in loads:
