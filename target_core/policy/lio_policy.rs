@@ -5,6 +5,7 @@
 //!
 //! | module | what |
 //! | --- | --- |
+//! | [`alua`] | asymmetric access states: groups, which command is processed when, user data segments |
 //! | [`attention`] | unit attention conditions of an I_T_L nexus |
 
 #![cfg_attr(not(MODULE), no_std)]
@@ -34,4 +35,5 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod alua;
 pub mod attention;

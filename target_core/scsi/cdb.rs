@@ -9,7 +9,7 @@ use crate::{
     inquiry,
     lba::BlockSize,
     lba::Blocks,
-    lba::Extent,
+    lba::{Extent, Lba},
     luns, mode,
     opcode::{self, Descriptor},
     sense::Sense,
@@ -35,6 +35,10 @@ pub struct Features {
     pub report_opcodes: bool,
     /// REPORT TARGET PORT GROUPS.
     pub target_port_groups: bool,
+    /// SET TARGET PORT GROUPS: the port's group has explicit access states.
+    pub set_target_port_groups: bool,
+    /// REPORT REFERRALS: there are user data segments (lba_map).
+    pub referrals: bool,
 }
 
 /// A read or write of blocks.
@@ -103,6 +107,20 @@ pub enum Command {
     ReportTargetPortGroups {
         /// The extended header is asked for.
         extended: bool,
+        /// ALLOCATION LENGTH
+        allocation: u32,
+    },
+    /// SET TARGET PORT GROUPS
+    SetTargetPortGroups {
+        /// PARAMETER LIST LENGTH; zero is no error.
+        list_length: u32,
+    },
+    /// REPORT REFERRALS
+    ReportReferrals {
+        /// LOGICAL BLOCK ADDRESS: in the first user data segment of the answer.
+        lba: Lba,
+        /// That segment alone (ONE_SEG).
+        one_segment: bool,
         /// ALLOCATION LENGTH
         allocation: u32,
     },
@@ -237,8 +255,12 @@ impl Command {
             | Self::ReadCapacity16 { allocation }
             | Self::ReportLuns { allocation, .. }
             | Self::ReportTargetPortGroups { allocation, .. }
+            | Self::ReportReferrals { allocation, .. }
             | Self::ReportSupportedOperationCodes { allocation, .. } => {
                 Data::new(Direction::In, u64::from(allocation))
+            }
+            Self::SetTargetPortGroups { list_length } => {
+                Data::new(Direction::Out, u64::from(list_length))
             }
             Self::ReadCapacity10 => Data::new(Direction::In, 8),
             Self::Read(t) => Data::new(Direction::In, bytes(t.extent.blocks)),

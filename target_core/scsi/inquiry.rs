@@ -113,6 +113,8 @@ pub struct Unit<'a> {
     pub provisioning: vpd::Provisioning,
     /// The block limits page.
     pub limits: BlockLimits,
+    /// Size and multiplier of the user data segments, where there are any.
+    pub referrals: Option<(u32, u32)>,
 }
 
 /// Direct access block device, connected.

@@ -9,6 +9,7 @@ mod decode;
 mod table;
 
 use crate::{
+    alua::Access,
     bytes::Writer,
     cdb::{Command, Features},
     sense::Sense,
@@ -42,6 +43,10 @@ pub enum Feature {
     ReportOpcodes,
     /// [`Features::target_port_groups`]
     TargetPortGroups,
+    /// [`Features::set_target_port_groups`]
+    SetTargetPortGroups,
+    /// [`Features::referrals`]
+    Referrals,
 }
 
 impl Features {
@@ -57,6 +62,8 @@ impl Features {
             Feature::CompareAndWrite => self.compare_and_write,
             Feature::ReportOpcodes => self.report_opcodes,
             Feature::TargetPortGroups => self.target_port_groups,
+            Feature::SetTargetPortGroups => self.set_target_port_groups,
+            Feature::Referrals => self.referrals,
         }
     }
 }
@@ -85,6 +92,8 @@ pub struct Descriptor {
     pub name: &'static str,
     /// Without this feature of the unit the command does not exist.
     requires: Feature,
+    /// In which asymmetric access states of the port it is processed.
+    pub access: Access,
     /// The bits that are evaluated, with byte 0 the operation code and the service action in its place (SPC-4, 6.35.3).
     usage: Raw,
     /// Of byte 1, what hangs on a feature. It is in `usage` too.

@@ -48,6 +48,8 @@ const ALL: Features = Features {
     compare_and_write: true,
     report_opcodes: true,
     target_port_groups: true,
+    set_target_port_groups: true,
+    referrals: true,
 };
 
 /// INVALID FIELD IN CDB at a bit.

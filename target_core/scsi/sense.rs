@@ -122,6 +122,8 @@ codes! {
     REGISTRATIONS_PREEMPTED = 0x2a, 0x05;
     /// ASYMMETRIC ACCESS STATE CHANGED
     ALUA_STATE_CHANGED = 0x2a, 0x06;
+    /// IMPLICIT ASYMMETRIC ACCESS STATE TRANSITION FAILED
+    ALUA_TRANSITION_FAILED = 0x2a, 0x07;
     /// CAPACITY DATA HAS CHANGED
     CAPACITY_CHANGED = 0x2a, 0x09;
     /// PREVIOUS BUSY STATUS
@@ -156,6 +158,8 @@ codes! {
     INSUFFICIENT_RESOURCES = 0x55, 0x03;
     /// INSUFFICIENT REGISTRATION RESOURCES
     INSUFFICIENT_REGISTRATION_RESOURCES = 0x55, 0x04;
+    /// SET TARGET PORT GROUPS COMMAND FAILED
+    SET_TARGET_PORT_GROUPS_FAILED = 0x67, 0x0a;
 }
 
 /// SENSE KEY SPECIFIC data (SPC-4, 4.5.2.4).
@@ -230,6 +234,14 @@ senses! {
     COMMUNICATION_FAILURE = NotReady, COMMUNICATION_FAILURE;
     /// The back end's device is gone, or was taken away.
     OFFLINE = NotReady, OFFLINE;
+    /// The port's asymmetric access state is just changing.
+    ALUA_TRANSITION = NotReady, ALUA_TRANSITION;
+    /// The port is in the standby state.
+    ALUA_STANDBY = NotReady, ALUA_STANDBY;
+    /// The port is in the unavailable state.
+    ALUA_UNAVAILABLE = NotReady, ALUA_UNAVAILABLE;
+    /// The access state that was asked for could not be had.
+    SET_TARGET_PORT_GROUPS_FAILED = HardwareError, SET_TARGET_PORT_GROUPS_FAILED;
     /// An error of the target itself.
     INTERNAL_TARGET_FAILURE = HardwareError, INTERNAL_TARGET_FAILURE;
     /// Memory ran out; another attempt may succeed.

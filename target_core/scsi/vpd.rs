@@ -121,6 +121,9 @@ fn extended_inquiry(unit: &Unit<'_>, out: &mut Writer<'_>) {
     out.u8(0x07);
     // V_SUP: the cache is volatile, where there is one.
     out.u8(if unit.write_cache { 0x01 } else { 0 });
+    out.u8(0);
+    // R_SUP
+    out.u8(if unit.referrals.is_some() { 0x10 } else { 0 });
     out.zeros_to(64);
 }
 
@@ -170,7 +173,11 @@ fn provisioning(unit: &Unit<'_>, out: &mut Writer<'_>) {
     out.be16(0);
 }
 
-/// Referrals (SBC-3, 6.6.5): no user data segments.
-fn referrals(_: &Unit<'_>, out: &mut Writer<'_>) {
+/// Referrals (SBC-3, 6.6.5): USER DATA SEGMENT SIZE and MULTIPLIER.
+fn referrals(unit: &Unit<'_>, out: &mut Writer<'_>) {
+    let (size, multiplier) = unit.referrals.unwrap_or((0, 0));
+    out.be32(0);
+    out.be32(size);
+    out.be32(multiplier);
     out.zeros_to(16);
 }

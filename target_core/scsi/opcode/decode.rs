@@ -4,6 +4,8 @@
 //!
 //! A decoder sees CDBs of its own row only, whose bits were checked; it refuses values that are reserved.
 
+pub(super) mod alua;
+
 use super::{Raw, Reporting, Request};
 use crate::{
     cdb::{Command, Compare, Transfer},
@@ -95,19 +97,6 @@ pub(super) fn report_luns(raw: &Raw) -> Decoded {
     let select = Select::new(select).ok_or(Sense::invalid_cdb_byte(2))?;
     Ok(Command::ReportLuns {
         select,
-        allocation: u32::from_be_bytes([l0, l1, l2, l3]),
-    })
-}
-
-pub(super) fn report_target_port_groups(raw: &Raw) -> Decoded {
-    let [_, format, _, _, _, _, l0, l1, l2, l3, ..] = *raw;
-    let extended = match format >> 5 {
-        0b000 => false,
-        0b001 => true,
-        _ => return Err(Sense::invalid_cdb_bit(1, 7)),
-    };
-    Ok(Command::ReportTargetPortGroups {
-        extended,
         allocation: u32::from_be_bytes([l0, l1, l2, l3]),
     })
 }

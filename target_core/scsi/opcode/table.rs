@@ -3,6 +3,7 @@
 //! The rows of the table of supported commands, ordered by operation code (SPC-4, clause 6; SBC-3, clause 5).
 
 use super::{decode, Descriptor, Feature, Optional};
+use crate::alua::Access;
 
 /// RDPROTECT, WRPROTECT, VRPROTECT: there is no protection information.
 const PROTECT: Optional = Optional {
@@ -48,13 +49,14 @@ const UNMAP: Optional = Optional {
 /// What is ignored in byte 1: bits 7 to 5 of SCSI-2's LUN field in CDBs of 6 bytes and some of 10; RELADR, FUA_NV, SYNC_NV, which
 /// are obsolete; RARC, a hint. GROUP NUMBER has six bits, as in SBC-4, and is
 /// not looked at.
-pub static TABLE: [Descriptor; 26] = [
+pub static TABLE: [Descriptor; 28] = [
     Descriptor {
         opcode: 0x00,
         service_action: None,
         length: 6,
         name: "TEST UNIT READY",
         requires: Feature::Always,
+        access: Access::Active,
         usage: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
         optional: &[],
         ignored: 0xe0,
@@ -67,6 +69,7 @@ pub static TABLE: [Descriptor; 26] = [
         length: 6,
         name: "REQUEST SENSE",
         requires: Feature::Always,
+        access: Access::Always,
         usage: [0x03, 0x01, 0, 0, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
         optional: &[],
         ignored: 0xe0,
@@ -79,6 +82,7 @@ pub static TABLE: [Descriptor; 26] = [
         length: 6,
         name: "READ (6)",
         requires: Feature::Always,
+        access: Access::Active,
         usage: [
             0x08, 0x1f, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
         ],
@@ -93,6 +97,7 @@ pub static TABLE: [Descriptor; 26] = [
         length: 6,
         name: "WRITE (6)",
         requires: Feature::Always,
+        access: Access::Active,
         usage: [
             0x0a, 0x1f, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
         ],
@@ -107,6 +112,7 @@ pub static TABLE: [Descriptor; 26] = [
         length: 6,
         name: "INQUIRY",
         requires: Feature::Always,
+        access: Access::Always,
         usage: [
             0x12, 0x01, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
         ],
@@ -121,6 +127,7 @@ pub static TABLE: [Descriptor; 26] = [
         length: 6,
         name: "MODE SENSE (6)",
         requires: Feature::Always,
+        access: Access::Standby,
         usage: [
             0x1a, 0x08, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
         ],
@@ -135,6 +142,7 @@ pub static TABLE: [Descriptor; 26] = [
         length: 10,
         name: "READ CAPACITY (10)",
         requires: Feature::Always,
+        access: Access::Standby,
         usage: [
             0x25, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0x01, 0, 0, 0, 0, 0, 0, 0,
         ],
@@ -149,6 +157,7 @@ pub static TABLE: [Descriptor; 26] = [
         length: 10,
         name: "READ (10)",
         requires: Feature::Always,
+        access: Access::Active,
         usage: [
             0x28, 0xf8, 0xff, 0xff, 0xff, 0xff, 0x3f, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
         ],
@@ -163,6 +172,7 @@ pub static TABLE: [Descriptor; 26] = [
         length: 10,
         name: "WRITE (10)",
         requires: Feature::Always,
+        access: Access::Active,
         usage: [
             0x2a, 0xf8, 0xff, 0xff, 0xff, 0xff, 0x3f, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
         ],
@@ -177,6 +187,7 @@ pub static TABLE: [Descriptor; 26] = [
         length: 10,
         name: "VERIFY (10)",
         requires: Feature::Always,
+        access: Access::Active,
         usage: [
             0x2f, 0xf6, 0xff, 0xff, 0xff, 0xff, 0x3f, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
         ],
@@ -191,6 +202,7 @@ pub static TABLE: [Descriptor; 26] = [
         length: 10,
         name: "SYNCHRONIZE CACHE (10)",
         requires: Feature::Always,
+        access: Access::Active,
         usage: [
             0x35, 0x02, 0xff, 0xff, 0xff, 0xff, 0x3f, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
         ],
@@ -205,6 +217,7 @@ pub static TABLE: [Descriptor; 26] = [
         length: 10,
         name: "WRITE SAME (10)",
         requires: Feature::WriteSame,
+        access: Access::Active,
         usage: [
             0x41, 0xf8, 0xff, 0xff, 0xff, 0xff, 0x3f, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
         ],
@@ -219,6 +232,7 @@ pub static TABLE: [Descriptor; 26] = [
         length: 10,
         name: "UNMAP",
         requires: Feature::Unmap,
+        access: Access::Active,
         usage: [
             0x42, 0x01, 0, 0, 0, 0, 0x3f, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
         ],
@@ -233,6 +247,7 @@ pub static TABLE: [Descriptor; 26] = [
         length: 10,
         name: "MODE SENSE (10)",
         requires: Feature::Always,
+        access: Access::Standby,
         usage: [
             0x5a, 0x18, 0xff, 0xff, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
         ],
@@ -247,6 +262,7 @@ pub static TABLE: [Descriptor; 26] = [
         length: 16,
         name: "READ (16)",
         requires: Feature::Always,
+        access: Access::Active,
         usage: [
             0x88, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
             0x3f, 0,
@@ -262,6 +278,7 @@ pub static TABLE: [Descriptor; 26] = [
         length: 16,
         name: "COMPARE AND WRITE",
         requires: Feature::CompareAndWrite,
+        access: Access::Active,
         usage: [
             0x89, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0xff, 0x3f, 0,
         ],
@@ -276,6 +293,7 @@ pub static TABLE: [Descriptor; 26] = [
         length: 16,
         name: "WRITE (16)",
         requires: Feature::Always,
+        access: Access::Active,
         usage: [
             0x8a, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
             0x3f, 0,
@@ -291,6 +309,7 @@ pub static TABLE: [Descriptor; 26] = [
         length: 16,
         name: "VERIFY (16)",
         requires: Feature::Always,
+        access: Access::Active,
         usage: [
             0x8f, 0xf6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
             0x3f, 0,
@@ -306,6 +325,7 @@ pub static TABLE: [Descriptor; 26] = [
         length: 16,
         name: "SYNCHRONIZE CACHE (16)",
         requires: Feature::Always,
+        access: Access::Active,
         usage: [
             0x91, 0x02, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
             0x3f, 0,
@@ -321,6 +341,7 @@ pub static TABLE: [Descriptor; 26] = [
         length: 16,
         name: "WRITE SAME (16)",
         requires: Feature::WriteSame,
+        access: Access::Active,
         usage: [
             0x93, 0xf9, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
             0x3f, 0,
@@ -336,6 +357,7 @@ pub static TABLE: [Descriptor; 26] = [
         length: 16,
         name: "READ CAPACITY (16)",
         requires: Feature::Always,
+        access: Access::Standby,
         usage: [
             0x9e, 0x10, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
             0x01, 0,
@@ -346,11 +368,28 @@ pub static TABLE: [Descriptor; 26] = [
         decode: decode::read_capacity_16,
     },
     Descriptor {
+        opcode: 0x9e,
+        service_action: Some(0x13),
+        length: 16,
+        name: "REPORT REFERRALS",
+        requires: Feature::Referrals,
+        access: Access::Standby,
+        usage: [
+            0x9e, 0x13, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+            0x01, 0,
+        ],
+        optional: &[],
+        ignored: 0x00,
+        length_field: 0,
+        decode: decode::alua::report_referrals,
+    },
+    Descriptor {
         opcode: 0xa0,
         service_action: None,
         length: 12,
         name: "REPORT LUNS",
         requires: Feature::Always,
+        access: Access::Always,
         usage: [
             0xa0, 0, 0xff, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0,
         ],
@@ -365,13 +404,14 @@ pub static TABLE: [Descriptor; 26] = [
         length: 12,
         name: "REPORT TARGET PORT GROUPS",
         requires: Feature::TargetPortGroups,
+        access: Access::Always,
         usage: [
             0xa3, 0xea, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0,
         ],
         optional: &[],
         ignored: 0x00,
         length_field: 0,
-        decode: decode::report_target_port_groups,
+        decode: decode::alua::report_target_port_groups,
     },
     Descriptor {
         opcode: 0xa3,
@@ -379,6 +419,7 @@ pub static TABLE: [Descriptor; 26] = [
         length: 12,
         name: "REPORT SUPPORTED OPERATION CODES",
         requires: Feature::ReportOpcodes,
+        access: Access::Standby,
         usage: [
             0xa3, 0x0c, 0x87, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0,
         ],
@@ -388,11 +429,27 @@ pub static TABLE: [Descriptor; 26] = [
         decode: decode::report_supported_operation_codes,
     },
     Descriptor {
+        opcode: 0xa4,
+        service_action: Some(0x0a),
+        length: 12,
+        name: "SET TARGET PORT GROUPS",
+        requires: Feature::SetTargetPortGroups,
+        access: Access::Unavailable,
+        usage: [
+            0xa4, 0x0a, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0,
+        ],
+        optional: &[],
+        ignored: 0x00,
+        length_field: 6,
+        decode: decode::alua::set_target_port_groups,
+    },
+    Descriptor {
         opcode: 0xa8,
         service_action: None,
         length: 12,
         name: "READ (12)",
         requires: Feature::Always,
+        access: Access::Active,
         usage: [
             0xa8, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x3f, 0, 0, 0, 0, 0,
         ],
@@ -407,6 +464,7 @@ pub static TABLE: [Descriptor; 26] = [
         length: 12,
         name: "WRITE (12)",
         requires: Feature::Always,
+        access: Access::Active,
         usage: [
             0xaa, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x3f, 0, 0, 0, 0, 0,
         ],

@@ -54,6 +54,7 @@ const UNIT: Unit<'_> = Unit {
         unmap_alignment: 0,
         max_write_same: 4096,
     },
+    referrals: None,
 };
 
 fn vpd(unit: &Unit<'_>, code: u8) -> Vec<u8> {

@@ -218,6 +218,7 @@ fn answers_are_bounded() {
                 max_unmap_blocks: random.next() as u32,
                 ..BlockLimits::default()
             },
+            referrals: None,
         };
         for page in [Page::Standard].into_iter().chain((0..=255).map(Page::Vpd)) {
             // Which shortens the buffer to each length; of pages that there are not, there are many.

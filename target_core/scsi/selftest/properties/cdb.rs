@@ -7,7 +7,7 @@ use super::ROUNDS;
 use crate::{
     cdb::{decode, Command, Compare, Transfer},
     inquiry::Page,
-    lba::Extent,
+    lba::{Extent, Lba},
     luns::Select,
     mode::{self, PageControl},
     opcode::{self, Reporting},
@@ -213,6 +213,23 @@ fn emit_parameters(command: &Command) -> Vec<u8> {
                 &[(0, &[0xa3, 0x0a | format]), (6, &allocation.to_be_bytes())],
             )
         }
+        Command::SetTargetPortGroups { list_length } => cdb(
+            12,
+            &[(0, &[0xa4, 0x0a]), (6, &list_length.to_be_bytes())],
+        ),
+        Command::ReportReferrals {
+            lba,
+            one_segment,
+            allocation,
+        } => cdb(
+            16,
+            &[
+                (0, &[0x9e, 0x13]),
+                (2, &lba.0.to_be_bytes()),
+                (10, &allocation.to_be_bytes()),
+                (14, &[u8::from(one_segment)]),
+            ],
+        ),
         Command::ReportSupportedOperationCodes {
             request,
             allocation,
@@ -245,7 +262,7 @@ fn other_cdbs() {
         let ten = random.bool();
         let most = |bits: u32, random: &mut Random| (random.next() >> (64 - bits)) as u32;
         let (opcode, action) = (random.next() as u8, random.next() as u16);
-        let command = match random.below(10) {
+        let command = match random.below(12) {
             0 => Command::TestUnitReady,
             1 => Command::RequestSense {
                 descriptor: random.bool(),
@@ -288,6 +305,14 @@ fn other_cdbs() {
                     },
                     timeouts: ten,
                 },
+                allocation: most(32, &mut random),
+            },
+            9 => Command::SetTargetPortGroups {
+                list_length: random.below(u64::from(crate::alua::MAX_LIST) + 1) as u32,
+            },
+            10 => Command::ReportReferrals {
+                lba: Lba(random.next()),
+                one_segment: ten,
                 allocation: most(32, &mut random),
             },
             _ => Command::Unmap {

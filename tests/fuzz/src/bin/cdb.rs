@@ -142,6 +142,8 @@ fuzz_target!(|input: &[u8]| {
         compare_and_write: bits & 16 != 0,
         report_opcodes: bits & 32 != 0,
         target_port_groups: bits & 64 != 0,
+        set_target_port_groups: bits & 128 != 0,
+        referrals: bits & 128 != 0,
     };
     let size = [512, 1024, 2048, 4096][input.below(4)];
     let size = BlockSize::new(size).unwrap();

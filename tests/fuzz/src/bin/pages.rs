@@ -83,6 +83,7 @@ fn unit<'a>(input: &mut Input<'a>) -> Unit<'a> {
             unmap_alignment: input.u32(),
             max_write_same: input.u64(),
         },
+        referrals: None,
     }
 }
 
