@@ -3,6 +3,7 @@
 //! What a command must pass before it is executed: LUN, unit attention, CDB, access, range, memory.
 
 use crate::{
+    alua,
     command::{Command, Direction, MAX_CDB},
     emulate,
     session::Core,
@@ -40,7 +41,7 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Sense> {
     let device = nexus.lun().device();
     let interlock = interlock(device.attrib().emulate_ua_intlck_ctrl());
     let cdb = cmd.cdb.get(..cmd.cdb_len.min(MAX_CDB)).unwrap_or(&[]);
-    let decoded = match cdb::decode(cdb, &device.features()) {
+    let decoded = match cdb::decode(cdb, &nexus.lun().features()) {
         Ok(decoded) => decoded,
         Err(sense) => {
             // Unit attentions come before anything that is wrong with a command (SAM-5 5.14.4).
@@ -49,6 +50,10 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Sense> {
     };
     if let Some(sense) = nexus.attention_before(Some(&decoded.command), interlock) {
         return Err(sense);
+    }
+    let port = nexus.lun().port();
+    if port.is_special() {
+        alua::admit(&nexus, port, cmd, &decoded)?;
     }
     if decoded.command.writes() && (nexus.mapped().write_protect() || device.read_only()) {
         return Err(Sense::WRITE_PROTECTED);

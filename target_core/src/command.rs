@@ -17,6 +17,7 @@
 
 use crate::{
     backend::{IoError, Op},
+    delay::{self, Late},
     emulate::Step,
     fabric::Fabric,
     lun::{Export, Nexus},
@@ -127,6 +128,7 @@ impl Default for Command {
             residual: Residual::None,
             aborted: false,
             turn: Turn::No,
+            delay: 0,
         }
     }
 }
@@ -168,7 +170,7 @@ impl Shared {
         state & MARKED == MARKED && (unsent || state & REPLIED == 0) && self.selected(select)
     }
 
-    fn is_aborted(&self) -> bool {
+    pub(crate) fn is_aborted(&self) -> bool {
         self.state.load(Acquire) & ABORTED != 0
     }
 
@@ -237,6 +239,8 @@ pub struct Command {
     pub(crate) residual: Residual,
     pub(crate) aborted: bool,
     pub(crate) turn: Turn,
+    /// Milliseconds that it is to wait before it is executed.
+    pub(crate) delay: u32,
 }
 
 impl Command {
@@ -458,9 +462,27 @@ impl<F: Fabric> Cmd<F, Ready> {
             token.set_status(Status::Busy);
             return reply(token);
         }
-        let host = token.host().clone();
-        crate::emulate::execute(host.core(), &mut token);
-        go_on(token);
+        if token.delay != 0 {
+            return delayed(token);
+        }
+        begin_execution(token);
+    }
+}
+
+fn begin_execution<F: Fabric>(mut token: Token<Session<F>>) {
+    let host = token.host().clone();
+    crate::emulate::execute(host.core(), &mut token);
+    go_on(token);
+}
+
+// Executes the command after a while.
+fn delayed<F: Fabric>(mut token: Token<Session<F>>) {
+    let ms = core::mem::replace(&mut token.delay, 0);
+    token.step = Step::Begin;
+    token.io_result = Ok(());
+    if let Err(late) = delay::after(ms.into(), Late::Command(token.erase())) {
+        // Without memory for it there is no delay.
+        late.run();
     }
 }
 
@@ -513,6 +535,10 @@ fn resume_all<F: Fabric>(session: &Arc<Session<F>>) {
     for mut token in session.deferred.drain() {
         if token.shared().is_aborted() {
             reply_aborted(token);
+            continue;
+        }
+        if matches!(token.step, Step::Begin) {
+            begin_execution(token);
             continue;
         }
         let (cmd, _) = token.split_mut();
@@ -688,6 +714,7 @@ pub(crate) fn begin<F: Fabric>(token: &mut Token<Session<F>>, start: &Start<'_>)
     cmd.wanted = 0;
     cmd.aborted = false;
     cmd.turn = Turn::No;
+    cmd.delay = 0;
     cmd.io_result = Err(IoError::Aborted);
     cmd.set_status(Status::TaskAborted);
     cmd.set_residual(0);

@@ -3,6 +3,7 @@
 //! Devices: a back end with the attributes, names and statistics of `core/KIND_N/NAME`.
 
 use crate::{
+    alua::Alua,
     attrib::Attrib,
     backend::{Backend, Geometry, Kind},
     lun::Lun,
@@ -160,6 +161,8 @@ pub struct Device {
     created: usize,
     #[pin]
     turns: Turns,
+    #[pin]
+    alua: Alua,
     // Last: it holds the module that the back end's code is in.
     hba: Arc<Hba>,
 }
@@ -168,6 +171,7 @@ impl Device {
     pub(crate) fn new(hba: &Arc<Hba>, name: CString) -> Result<Arc<Self>> {
         static NEXT: Atomic<u32> = Atomic::new(1);
         let backend = hba.kind().create()?;
+        let alua = Alua::new()?;
         let path = CString::try_from_fmt(fmt!("core/{}/{}", hba.name(), &*name))?;
         Arc::pin_init(
             try_pin_init!(Device {
@@ -191,6 +195,7 @@ impl Device {
                 aborts_missed: Atomic::new(0),
                 created: clock::jiffies(),
                 turns <- Turns::new(),
+                alua <- alua,
                 hba: hba.clone(),
             }? Error),
             GFP_KERNEL,
@@ -230,6 +235,10 @@ impl Device {
     /// The attributes.
     pub fn attrib(&self) -> &Attrib {
         &self.attrib
+    }
+
+    pub(crate) fn alua(&self) -> &Alua {
+        &self.alua
     }
 
     pub(crate) fn turns(&self) -> &Turns {
@@ -330,7 +339,9 @@ impl Device {
             }
             users.luns.push(lun.clone(), GFP_KERNEL)?;
             Ok(())
-        })
+        })?;
+        self.welcome(lun);
+        Ok(())
     }
 
     /// Unlinks a LUN. The back end stays open for its commands until [`Self::lun_left`].
@@ -380,15 +391,15 @@ impl Device {
 
     /// Establishes a unit attention on all I_T nexuses.
     pub(crate) fn attend(&self, what: Asc) {
-        // The closures do not fail.
+        self.attend_but(what, None);
+    }
+
+    /// The same, but for the one with this serial number.
+    pub(crate) fn attend_but(&self, what: Asc, except: Option<u64>) {
+        // The closure does not fail.
         let _ = self.each_lun(|lun| {
-            lun.tpg().each_session(|session| {
-                let seen = session.core().nexuses();
-                for (_, nexus) in seen.filter(|(_, n)| Arc::ptr_eq(n.lun(), lun)) {
-                    nexus.attend(what);
-                }
-                Ok(())
-            })
+            lun.attend(what, except);
+            Ok(())
         });
     }
 
@@ -419,6 +430,9 @@ impl Device {
             compare_and_write: a.emulate_caw(),
             report_opcodes: a.emulate_rsoc(),
             target_port_groups: a.alua_support(),
+            // The port's: see `Lun::features`.
+            set_target_port_groups: false,
+            referrals: self.alua.is_segmented(),
         }
     }
 

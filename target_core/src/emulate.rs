@@ -5,6 +5,7 @@
 //! A command that needs several operations keeps the rest of its work as a [`Step`]; each operation that completes
 //! takes it one step on.
 
+mod alua;
 mod blocks;
 mod parameters;
 
@@ -78,6 +79,7 @@ pub(crate) fn memory(cmd: &Command) -> u64 {
     let bytes = |extent: Extent| extent.bytes(size).unwrap_or(u64::MAX);
     let total = match decoded.command {
         Cdb::Write(_) | Cdb::TestUnitReady | Cdb::SynchronizeCache { .. } => 0,
+        Cdb::SetTargetPortGroups { list_length } => u64::from(list_length),
         Cdb::Read(t) => sent(bytes(t.extent)),
         Cdb::CompareAndWrite(t) => bytes(t.extent),
         Cdb::Verify { extent, .. } | Cdb::WriteSame { extent, .. } => blocks::chunk(bytes(extent)),

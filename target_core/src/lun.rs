@@ -7,23 +7,24 @@
 //! - [`Nexus`]: what one session knows of a logical unit: the I_T_L nexus, with its unit attentions.
 
 use crate::{
+    alua::{Group, Port, Secondary, Settings},
     command::{Command, Direction},
     device::Device,
     stats::{LunStats, MappedStats},
     tpg::Tpg,
 };
 use kernel::{
-    new_spinlock,
+    new_mutex, new_spinlock,
     prelude::*,
     sync::{
         atomic::{Acquire, Atomic, Relaxed, Release},
-        Arc, SpinLock,
+        Arc, Mutex, SpinLock,
     },
 };
 use lio_glue::gate::{Gated, Ticket};
 use lio_policy::attention::{Admission, Queue};
 use lio_scsi::{
-    cdb::Command as Cdb,
+    cdb::{Command as Cdb, Features},
     lun::Lun as LunNumber,
     mode::Interlock,
     sense::{Asc, Sense},
@@ -43,12 +44,18 @@ impl Export {
 }
 
 /// A LUN of a target portal group, linked to a device.
+#[pin_data]
 pub struct Lun {
     number: LunNumber,
     tpg: Arc<Tpg>,
     gate: Gated<Export>,
     device: Arc<Device>,
     pub(crate) stats: LunStats,
+    // What commands have to know of the two that follow.
+    port: Atomic<u64>,
+    #[pin]
+    group: Mutex<Arc<Group>>,
+    secondary: Arc<Secondary>,
 }
 
 impl Lun {
@@ -57,8 +64,9 @@ impl Lun {
         number: LunNumber,
         device: &Arc<Device>,
     ) -> Result<Arc<Self>> {
-        Ok(Arc::new(
-            Lun {
+        let group = device.alua().default_group().clone();
+        Arc::pin_init(
+            try_pin_init!(Lun {
                 number,
                 tpg: tpg.clone(),
                 gate: Gated::new(Export {
@@ -66,9 +74,62 @@ impl Lun {
                 })?,
                 device: device.clone(),
                 stats: LunStats::new()?,
-            },
+                port: Atomic::new(0),
+                group <- new_mutex!(group, "Lun::group"),
+                secondary: Secondary::new()?,
+            }? Error),
             GFP_KERNEL,
-        )?)
+        )
+    }
+
+    /// What commands have to know of the port's access state. Lock-free.
+    #[inline]
+    pub(crate) fn port(&self) -> Port {
+        Port(self.port.load(Relaxed))
+    }
+
+    /// The group is as `settings` say. With the device's groups locked, as what follows.
+    pub(crate) fn set_port(&self, settings: &Settings) {
+        let port = Port::new(settings, self.secondary.get().offline);
+        self.port.store(port.0, Relaxed);
+    }
+
+    /// The target port group.
+    pub(crate) fn group(&self) -> Arc<Group> {
+        self.group.lock().clone()
+    }
+
+    pub(crate) fn set_group(&self, group: Arc<Group>) {
+        let old = core::mem::replace(&mut *self.group.lock(), group);
+        drop(old);
+    }
+
+    /// The secondary access state.
+    pub(crate) fn secondary(&self) -> &Arc<Secondary> {
+        &self.secondary
+    }
+
+    /// Which commands and bits of them are valid through this port.
+    pub(crate) fn features(&self) -> Features {
+        let features = self.device.features();
+        Features {
+            set_target_port_groups: features.target_port_groups && self.port().explicit(),
+            ..features
+        }
+    }
+
+    /// Establishes a unit attention on all I_T nexuses, but for the one with the serial number `except`.
+    pub(crate) fn attend(self: &Arc<Self>, what: Asc, except: Option<u64>) {
+        // The closure does not fail.
+        let _ = self.tpg.each_session(|session| {
+            let seen = session.core().nexuses();
+            for (_, nexus) in seen.filter(|(_, n)| Arc::ptr_eq(n.lun(), self)) {
+                if Some(nexus.serial()) != except {
+                    nexus.attend(what);
+                }
+            }
+            Ok(())
+        });
     }
 
     /// The number within the portal group.
@@ -194,6 +255,8 @@ impl MappedLun {
 #[pin_data]
 pub struct Nexus {
     mapped: Arc<MappedLun>,
+    // No other has had it.
+    serial: u64,
     // Whether there are unit attentions at all: what a command looks at.
     attention: Atomic<u32>,
     #[pin]
@@ -202,9 +265,11 @@ pub struct Nexus {
 
 impl Nexus {
     pub(crate) fn new(mapped: Arc<MappedLun>) -> Result<Arc<Self>> {
+        static NEXT: Atomic<u64> = Atomic::new(1);
         Arc::pin_init(
             pin_init!(Nexus {
                 mapped,
+                serial: NEXT.fetch_add(1, Relaxed),
                 attention: Atomic::new(0),
                 attentions <- new_spinlock!(Queue::new(), "Nexus::attentions"),
             }),
@@ -220,6 +285,11 @@ impl Nexus {
     /// The portal group's LUN.
     pub fn lun(&self) -> &Arc<Lun> {
         &self.mapped.lun
+    }
+
+    /// What tells it from all others.
+    pub(crate) fn serial(&self) -> u64 {
+        self.serial
     }
 
     /// Establishes a unit attention. Process context.

@@ -295,6 +295,7 @@ impl<F: Fabric> AnySession for Session<F> {
             > 0
         {
             F::kick(self);
+            crate::delay::kick();
         }
     }
 

@@ -8,15 +8,19 @@
 //! | [`lun`], [`tpg`], [`device`] | what an initiator reaches, and through what |
 //! | [`fabric`], [`backend`], [`registry`] | what other modules bring |
 //! | `admit`, `emulate`, `tmf` | what commands do |
+//! | `alua` | asymmetric access: through which ports they may |
+//! | `delay` | what is to be done a little later |
 //! | `tree` | the directories under `/sys/kernel/config/target` |
 
 #![deny(unsafe_code)]
 
 mod admit;
+mod alua;
 pub mod attrib;
 pub mod backend;
 pub mod background;
 pub mod command;
+mod delay;
 pub mod device;
 mod emulate;
 pub mod fabric;
@@ -63,6 +67,14 @@ pub(crate) struct Engine {
     managing: Atomic<u32>,
     #[pin]
     rtpis: Mutex<tpg::Rtpis>,
+    #[pin]
+    lu_groups: Mutex<alua::LuGroups>,
+    // Where files are that outlive the target.
+    #[pin]
+    dbroot: Mutex<KVec<u8>>,
+    delays: Arc<delay::Delays>,
+    // The worker of `delays`, which sleeps.
+    late: Workqueue,
 }
 
 static ENGINE: Global<Engine> = Global::new();
@@ -78,6 +90,10 @@ impl Engine {
                 background: Workqueue::without_rescuer(c_str!("lio_end"), 0)?,
                 managing: Atomic::new(0),
                 rtpis <- new_mutex!(tpg::Rtpis::default(), "Engine::rtpis"),
+                lu_groups <- new_mutex!(alua::LuGroups::default(), "Engine::lu_groups"),
+                dbroot <- new_mutex!(KVec::new(), "Engine::dbroot"),
+                delays: delay::Delays::new()?,
+                late: Workqueue::unbound(c_str!("lio_delay"), 0)?,
             }? Error),
             GFP_KERNEL,
         )
@@ -90,6 +106,23 @@ impl Engine {
     // Taken with nothing else.
     pub(crate) fn rtpis(&self) -> &Mutex<tpg::Rtpis> {
         &self.rtpis
+    }
+
+    pub(crate) fn lu_groups(&self) -> &Mutex<alua::LuGroups> {
+        &self.lu_groups
+    }
+
+    /// The directory of files that outlive the target: `dbroot`. Taken with nothing else under it.
+    pub(crate) fn dbroot(&self) -> &Mutex<KVec<u8>> {
+        &self.dbroot
+    }
+
+    pub(crate) fn delays(&self) -> &Arc<delay::Delays> {
+        &self.delays
+    }
+
+    pub(crate) fn late(&self) -> &Workqueue {
+        &self.late
     }
 
     pub(crate) fn queue(&self) -> &Workqueue {

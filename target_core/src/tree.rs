@@ -27,7 +27,7 @@ mod pr;
 mod tpg;
 mod wwn;
 
-use crate::{device::Device, registry, TargetCore};
+use crate::{device::Device, engine, registry, TargetCore};
 use kernel::{
     error::code::*,
     new_mutex,
@@ -72,7 +72,6 @@ struct Root {
 }
 
 struct State {
-    dbroot: KVec<u8>,
     // In the order in which they were made.
     devices: KVec<Arc<Device>>,
 }
@@ -95,17 +94,17 @@ impl Root {
         };
         let mut dbroot = KVec::new();
         dbroot.extend_from_slice(path, GFP_KERNEL)?;
+        *engine()?.dbroot().lock() = dbroot;
         Arc::pin_init(
             pin_init!(Root {
-                state <- new_mutex!(State { dbroot, devices: KVec::new() }, "tree::Root::state"),
+                state <- new_mutex!(State { devices: KVec::new() }, "tree::Root::state"),
             }),
             GFP_KERNEL,
         )
     }
 
     fn show_dbroot(&self, page: &mut Page<'_>) -> Result {
-        let state = self.state.lock();
-        page.put(&state.dbroot);
+        page.put(&engine()?.dbroot().lock());
         page.put(b"\n");
         Ok(())
     }
@@ -120,12 +119,12 @@ impl Root {
         dbroot.extend_from_slice(path.as_bytes(), GFP_KERNEL)?;
         system::check_dir(&name)
             .map_err(|e| value.reject(e, fmt!("the path cannot be opened as a directory")))?;
-        let mut state = self.state.lock();
+        let state = self.state.lock();
         if !state.devices.is_empty() {
             return Err(value.reject(EINVAL, fmt!("there are devices already")));
         }
         // The old one is dropped with the lock held, which does no harm.
-        state.dbroot = dbroot;
+        *engine()?.dbroot().lock() = dbroot;
         Ok(())
     }
 

@@ -8,6 +8,7 @@
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/folio_batch.h>
+#include <linux/fs_struct.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/shmem_fs.h>
@@ -62,6 +63,29 @@ int lio_file_open(const char *path, bool write, struct file **out)
 	return 0;
 }
 EXPORT_SYMBOL_GPL(lio_file_open);
+
+/* Replaces what is in the file at `path`; a kernel thread sees it from the first process's root. */
+int lio_file_store(const char *path, const void *data, size_t len)
+{
+	struct file *file;
+	loff_t pos = 0;
+	ssize_t n;
+	int ret;
+
+	if (tsk_is_kthread(current)) {
+		scoped_with_init_fs()
+			file = filp_open(path, O_WRONLY | O_CREAT | O_TRUNC | O_LARGEFILE, 0600);
+	} else {
+		file = filp_open(path, O_WRONLY | O_CREAT | O_TRUNC | O_LARGEFILE, 0600);
+	}
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	n = kernel_write(file, data, len, &pos);
+	ret = n < 0 ? n : n < len ? -EIO : vfs_fsync(file, 0);
+	filp_close(file, NULL);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(lio_file_store);
 
 struct file *lio_file_slot_get(struct file **slot)
 {

@@ -176,7 +176,12 @@ impl<'a> Map<'a> {
     /// Decides on a command that addresses `extent` through a port of `group` in the logical block dependent state. A segment that
     /// does not name the group can be accessed, as with the stock modules.
     pub fn check(&self, group: u16, extent: Extent) -> Admission {
-        let (mut at, mut left) = (extent.lba, extent.blocks.0);
+        // Once around is all of them.
+        let most = match self.period() {
+            0 => u64::MAX,
+            period => period,
+        };
+        let (mut at, mut left) = (extent.lba, extent.blocks.0.min(most));
         while left != 0 {
             let Some((index, here)) = self.find(at) else {
                 return Admission::Refuse(Sense::ALUA_UNAVAILABLE);

@@ -3,6 +3,7 @@
 //! Commands about blocks (SBC-4 5).
 
 use crate::{
+    alua,
     backend::{IoError, Op},
     command::{Command, Direction, Turn},
     device::{Device, MAX_TRANSFER},
@@ -21,6 +22,8 @@ use lio_scsi::{
 pub(crate) enum Step {
     /// Nothing.
     None,
+    /// The command is executed now, after a delay.
+    Begin,
     /// WRITE SAME: write the scratch buffer at `pos` on, for `left` more bytes.
     WriteSame { pos: u64, left: u64 },
     /// VERIFY: what was read from `pos` on is in the scratch buffer; `done` bytes before it are verified, `left` bytes with it
@@ -220,6 +223,12 @@ pub(super) fn unmap(cmd: &mut Command) -> Result<(), Sense> {
     if end == 0 {
         return Ok(());
     }
+    if let Some(nexus) = &cmd.nexus {
+        let lun = nexus.lun();
+        parsed
+            .extents()
+            .try_for_each(|extent| alua::by_segment(lun, lun.port(), extent))?;
+    }
     // What was checked is kept: the data may be memory that the initiator can change.
     fill_scratch(cmd, len)?;
     if let Some(scratch) = &cmd.scratch {
@@ -309,7 +318,7 @@ fn is_zero(data: &Buffer, len: usize) -> bool {
 /// Takes a command on after an operation that succeeded.
 pub(super) fn step(cmd: &mut Command) -> Result<(), Sense> {
     match core::mem::replace(&mut cmd.step, Step::None) {
-        Step::None => {
+        Step::None | Step::Begin => {
             cmd.op = Op::None;
             Ok(())
         }

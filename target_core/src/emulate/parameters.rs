@@ -2,6 +2,7 @@
 
 //! Commands that answer with parameter data (SPC-5 6, SBC-4 5).
 
+use super::alua;
 use crate::{
     command::{Command, Direction},
     device::Device,
@@ -11,7 +12,6 @@ use crate::{
 };
 use kernel::{prelude::*, sync::Arc};
 use lio_scsi::{
-    alua,
     bytes::Writer,
     capacity::Capacity,
     cdb::Command as Cdb,
@@ -91,7 +91,7 @@ pub(super) fn answer(session: &Core, cmd: &mut Command, command: &Cdb) -> Result
             request,
             allocation,
         } => {
-            let features = dev.features();
+            let features = nexus.lun().features();
             respond(cmd, allocation, |out| {
                 opcode::report(&request, &features, out)
             })
@@ -99,33 +99,23 @@ pub(super) fn answer(session: &Core, cmd: &mut Command, command: &Cdb) -> Result
         Cdb::ReportTargetPortGroups {
             extended,
             allocation,
-        } => respond(cmd, allocation, |out| port_groups(dev, extended, out)),
+        } => alua::report_groups(cmd, &nexus, extended, allocation),
+        Cdb::SetTargetPortGroups { list_length } => alua::set_groups(cmd, &nexus, list_length),
+        Cdb::ReportReferrals {
+            lba,
+            one_segment,
+            allocation,
+        } => alua::report_referrals(cmd, &nexus, lba, one_segment, allocation),
         _ => Err(Sense::INVALID_OPERATION_CODE),
     }
-}
-
-// There is one target port group, the default one, with all ports that the device is reached through.
-fn port_groups(dev: &Device, extended: bool, out: &mut Writer<'_>) -> Result<(), Sense> {
-    let mut ports = KVec::new();
-    dev.each_lun(|lun| Ok(ports.push(lun.tpg().rtpi(), GFP_KERNEL)?))
-        .map_err(|_| Sense::INSUFFICIENT_RESOURCES)?;
-    let mut report = alua::Report::begin(out, extended.then_some(0));
-    let group = alua::Group {
-        id: 0,
-        state: alua::State::Optimized,
-        supported: alua::Supported::DEFAULT,
-        preferred: false,
-        status: 0,
-    };
-    report.group(&group, ports.iter().copied());
-    report.finish();
-    Ok(())
 }
 
 /// Bytes of parameter data that `command` is answered with at most.
 pub(super) fn most(command: &Cdb) -> u64 {
     match command {
         Cdb::ReportLuns { .. } => luns::length(MOST_LUNS) as u64,
+        Cdb::ReportTargetPortGroups { .. } => alua::MOST_GROUPS as u64,
+        Cdb::ReportReferrals { .. } => alua::MOST_REFERRALS as u64,
         _ => MOST as u64,
     }
 }
@@ -143,7 +133,7 @@ fn respond(
     send(cmd, allocation, out.as_slice())
 }
 
-fn send(cmd: &mut Command, allocation: u32, bytes: &[u8]) -> Result<(), Sense> {
+pub(super) fn send(cmd: &mut Command, allocation: u32, bytes: &[u8]) -> Result<(), Sense> {
     let length = bytes.len().min(allocation as usize);
     cmd.set_residual(length as u64);
     if cmd.direction != Direction::Read {
@@ -236,6 +226,9 @@ fn with_unit(
     let company_id = names.company.unwrap_or(0x00_1405);
     drop(names);
     let alua = dev.attrib().alua_support();
+    let access = lun.port();
+    let lu_group = dev.lu_group().map_or(Some(0), |group| group.id());
+    let segments = dev.alua().segments();
     let unit = Unit {
         identity: Identity {
             vendor: &vendor,
@@ -243,7 +236,7 @@ fn with_unit(
             revision: &revision,
             serial: (!serial.is_empty()).then_some(&*serial),
             company_id,
-            lu_group: alua.then_some(0),
+            lu_group: lu_group.filter(|_| alua),
         },
         port: Port {
             protocol: match tpg.protocol() {
@@ -255,13 +248,13 @@ fn with_unit(
                 Protocol::Usb => inquiry::Protocol::Uas,
             },
             relative_id: tpg.rtpi(),
-            group: alua.then_some(0),
+            group: alua.then_some(access.group()),
             target: tpg.target().name().to_bytes(),
             tag: tpg.tag(),
         },
         alua: Alua {
-            implicit: alua,
-            explicit: alua,
+            implicit: alua && access.implicit(),
+            explicit: alua && access.explicit(),
         },
         third_party_copy: dev.attrib().emulate_3pc(),
         multi_port: dev.exports() > 1,
@@ -269,6 +262,10 @@ fn with_unit(
         non_rotating: dev.attrib().is_nonrot(),
         provisioning: dev.provisioning(),
         limits: dev.limits(),
+        referrals: segments.map(|s| {
+            let map = s.map();
+            (map.size, map.multiplier)
+        }),
     };
     f(&unit)
 }

@@ -46,7 +46,12 @@ macro_rules! fixed_flag {
 
 attributes! {
     pub(super) static ATTRIB: Device = {
-        rw "alua_support" => show!(alua_support), fixed_flag!(alua_support);
+        rw "alua_support" => show!(alua_support), |dev, value| {
+            if value.bool()? != dev.attrib().alua_support() {
+                return Err(value.reject(ENOSYS, fmt!("the back end has no access states of its own")));
+            }
+            Ok(())
+        };
         ro "atomic_alignment" => |_, page| writeln!(page, "0");
         ro "atomic_granularity" => |_, page| writeln!(page, "0");
         ro "atomic_max_boundary" => |_, page| writeln!(page, "0");

@@ -2,14 +2,15 @@
 
 //! `core/KIND_N/NAME`: a device.
 
-use super::{alua, attrib, device_stats, pr, refuse, wwn, Root};
+use super::{alua, attrib, device_stats, pr, wwn, Root};
 use crate::{
+    alua::DEFAULT_LU_GROUP,
     device::{Device, Hba, Names},
-    tree,
 };
 use core::fmt::Write;
 use kernel::{error::code::*, prelude::*, str::CString, sync::Arc, ThisModule};
 use lio_configfs::{attributes, Builder, Dir, Node, Page, Tree, Value};
+use lio_policy::alua::{letter, MapError};
 
 /// The longest alias and the longest `udev_path`, in bytes.
 const TEXT_MAX: usize = 511;
@@ -19,19 +20,16 @@ attributes! {
         rw "alias" => |dev, page| show_text(dev, page, |names| &names.alias), |dev, value| {
             store_text(dev, value, |names| &mut names.alias)
         };
-        rw "alua_lu_gp" => show_lu_group, store_lu_group;
         wo "control" => control;
         ro "info" => show_info;
-        // A map of more than nothing is of the groups in it.
-        rw "lba_map" => |_, _| Ok(()), |_, value| {
-            if value.str()?.is_empty() { Ok(()) } else { Err(refuse(value)) }
-        };
+        rw "lba_map" => show_segments, store_segments;
         rw "udev_path" => |dev, page| show_text(dev, page, |names| &names.udev_path), |dev, value| {
             store_text(dev, value, |names| &mut names.udev_path)
         };
     }
 
     static ENABLE: Handle = {
+        rw "alua_lu_gp" => |handle, page| show_lu_group(&handle.0, page), store_lu_group;
         rw "enable" => |handle, page| writeln!(page, "{}", u32::from(handle.0.geometry().is_some())), enable;
     }
 }
@@ -65,7 +63,7 @@ pub(super) fn build(
         .attrs(DEVICE, device.clone())
         .attrs(ENABLE, handle)
         .group(group("action"))
-        .group(alua::groups(&device, module))
+        .group(alua::groups(&device, module)?)
         .group(group("attrib").attrs(attrib::ATTRIB, device.clone()))
         .group(group("pr").attrs(pr::PR, device.clone()))
         .group(device_stats::builder(&device, module))
@@ -80,6 +78,8 @@ struct Entry {
 
 impl Dir for Entry {
     fn removed(&self, _dir: &Node) {
+        self.device.close_groups();
+        self.device.leave_lu_group();
         // Nothing is linked to it, so all its commands are done.
         self.device.close();
         self.root.remove(&self.device);
@@ -158,15 +158,53 @@ fn show_info(dev: &Device, page: &mut Page<'_>) -> Result {
 }
 
 fn show_lu_group(dev: &Device, page: &mut Page<'_>) -> Result {
-    match dev.geometry() {
-        Some(_) => writeln!(page, "LU Group Alias: default_lu_gp\nLU Group ID: 0"),
-        None => Ok(()),
+    if dev.geometry().is_none() {
+        return Ok(());
+    }
+    match dev.lu_group() {
+        Some(group) => page.write_fmt(fmt!(
+            "LU Group Alias: {}\nLU Group ID: {}\n",
+            group.name(),
+            group.id().unwrap_or(0)
+        )),
+        None => writeln!(page, "LU Group Alias: {DEFAULT_LU_GROUP}\nLU Group ID: 0"),
     }
 }
 
-fn store_lu_group(_: &Device, value: &Value<'_>) -> Result {
-    match value.str()? {
-        "default_lu_gp" => Ok(()),
-        _ => Err(tree::refuse(value)),
+// `NULL` asks for the default group.
+fn store_lu_group(handle: &Handle, value: &Value<'_>) -> Result {
+    let dev = &handle.0;
+    if dev.geometry().is_none() {
+        return Err(value.reject(ENODEV, fmt!("the device is not enabled")));
     }
+    let name = match value.str()? {
+        DEFAULT_LU_GROUP | "NULL" => None,
+        name => Some(name),
+    };
+    dev.join_lu_group(name)
+        .map_err(|e| value.reject(e, fmt!("there is no group of this name with an lu_gp_id")))
+}
+
+fn show_segments(dev: &Device, page: &mut Page<'_>) -> Result {
+    let Some(segments) = dev.alua().segments() else {
+        return Ok(());
+    };
+    let map = segments.map();
+    writeln!(page, "{} {}", map.size, map.multiplier)?;
+    for (segment, members) in map.segments() {
+        write!(page, "{} {}", segment.first.0, segment.last.0)?;
+        for member in members {
+            write!(page, " {}:{}", member.group, letter(member.state))?;
+        }
+        writeln!(page)?;
+    }
+    Ok(())
+}
+
+fn store_segments(dev: &Device, value: &Value<'_>) -> Result {
+    let text = value.str()?;
+    dev.set_segments(text)?.map_err(|e| match e {
+        MapError::Line(n) => value.reject(EINVAL, fmt!("line {n} is none of a map")),
+        MapError::TooLong => value.reject(EINVAL, fmt!("there are too many segments or groups")),
+    })
 }

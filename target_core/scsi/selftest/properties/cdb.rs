@@ -213,10 +213,9 @@ fn emit_parameters(command: &Command) -> Vec<u8> {
                 &[(0, &[0xa3, 0x0a | format]), (6, &allocation.to_be_bytes())],
             )
         }
-        Command::SetTargetPortGroups { list_length } => cdb(
-            12,
-            &[(0, &[0xa4, 0x0a]), (6, &list_length.to_be_bytes())],
-        ),
+        Command::SetTargetPortGroups { list_length } => {
+            cdb(12, &[(0, &[0xa4, 0x0a]), (6, &list_length.to_be_bytes())])
+        }
         Command::ReportReferrals {
             lba,
             one_segment,

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Access states in files, for tools that set them again after the target was down. The engine writes them, and never reads
+//! them; the directories are the administrator's, as with the stock modules:
+//!
+//! | file below `dbroot` | what |
+//! | --- | --- |
+//! | `alua/tpgs_SERIAL/GROUP` | a target port group |
+//! | `alua/FABRIC/WWN+TAG/lun_N` | a LUN's secondary state |
+
+use kernel::{
+    new_mutex,
+    prelude::*,
+    str::CString,
+    sync::{
+        atomic::{Atomic, Full},
+        Arc, Mutex,
+    },
+};
+use lio_glue::file;
+
+/// The writing of one file.
+#[pin_data]
+pub(crate) struct File {
+    // It is to be written in the background, and that has not begun.
+    pending: Atomic<bool>,
+    // One at a time, so that the last to write has the state as it is.
+    #[pin]
+    writing: Mutex<()>,
+}
+
+impl File {
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(File {
+            pending: Atomic::new(false),
+            writing <- new_mutex!((), "alua::metadata::File::writing"),
+        })
+    }
+}
+
+/// What is kept in a file.
+pub(crate) trait Saved: Send + Sync + 'static {
+    fn file(&self) -> &File;
+
+    /// What the file says now.
+    fn text(&self) -> Result<CString>;
+}
+
+fn save<T: Saved>(what: &T, path: &CStr) {
+    let _writing = what.file().writing.lock();
+    let saved = what
+        .text()
+        .and_then(|text| file::store(path, text.to_bytes()));
+    if let Err(e) = saved {
+        // The change is in force all the same.
+        pr_err!("{}: an access state is not kept there: {:?}\n", path, e);
+    }
+}
+
+/// Where a file is.
+pub(crate) fn path(below: kernel::fmt::Arguments<'_>) -> Result<CString> {
+    let engine = crate::engine()?;
+    let root = engine.dbroot().lock();
+    let root = core::str::from_utf8(&root).map_err(|_| EINVAL)?;
+    Ok(CString::try_from_fmt(fmt!("{root}/alua/{below}"))?)
+}
+
+/// Writes the file. `now`: the caller may wait for the file system, as a command may not: for those it is done in the background.
+pub(crate) fn keep<T: Saved>(what: &Arc<T>, path: Result<CString>, now: bool) {
+    let path = match path {
+        Ok(path) => path,
+        Err(e) => return pr_err!("an access state is not kept in a file: {:?}\n", e),
+    };
+    if now {
+        return save(&**what, &path);
+    }
+    if what.file().pending.xchg(true, Full) {
+        // It will say what is so then.
+        return;
+    }
+    let later = what.clone();
+    let spawned = crate::engine().and_then(|engine| {
+        engine.background().spawn(move || {
+            later.file().pending.xchg(false, Full);
+            save(&*later, &path);
+        })
+    });
+    if let Err(e) = spawned {
+        what.file().pending.xchg(false, Full);
+        pr_err!("an access state is not kept in a file: {:?}\n", e);
+    }
+}
