@@ -110,8 +110,10 @@ def is_flag(path):
 
 
 # Files that show something else than what was written, and what they may show.
-DEFAULTS = {"vendor_id", "product_id", "revision", "alua_access_status", "alua_access_type", "HeaderDigest", "DataDigest", "AuthMethod",
+DEFAULTS = {"vendor_id", "product_id", "revision", "HeaderDigest", "DataDigest", "AuthMethod",
             "alua_tg_pt_gp", "alua_lu_gp", "res_aptpl_metadata"}
+NAMED = {"alua_access_type": ["None", "Implicit", "Explicit", "Implicit and Explicit"],
+         "alua_access_status": ["None", "Altered by Explicit STPG", "Altered by Implicit ALUA"]}
 LISTS = {b"CHAP,None", b"None,CRC32C", b"None"}
 
 
@@ -132,6 +134,8 @@ def means(path, flag, value, shown):
         return True
     if path.name == "vpd_unit_serial":
         return after == "T10 VPD Unit Serial Number: " + wanted
+    if path.name in NAMED:
+        return number(value) is not None and NAMED[path.name][number(value)] == after
     if path.name in DEFAULTS:
         # What is taken and not shown asks for what there is anyhow.
         return after == wanted or wanted in ("", "NULL") or number(value) in (0, 3) or value.strip() in LISTS or wanted in after

@@ -417,18 +417,27 @@ def test_pr_out_with_malformed_transportids(target):
 
 
 def test_long_alua_group_names():
-    """CVE-2025-39998: a group's path, longer than its buffer. Groups beside the default one are not built yet; expected: each name
-    is refused, at any length, in the directories and in the files that would choose one."""
+    """CVE-2025-39998: a group's path, longer than its buffer. Expected: a group of any name that there can be takes its LUNs and shows
+    them; a name of none is refused, at any length."""
     store = lio.ramdisk()
     port = lio.Loopback(store)
     lun = port.path / "lun/lun_0"
-    for n in (1, 63, 64, 65, 127, 128, 254, 255):
+    for number, n in enumerate((1, 63, 64, 65, 127, 128, 254, 255), 1):
+        name = "g" * n
+        for d, file in ((store.path / "alua", "tg_pt_gp_id"), (lio.CORE / "alua/lu_gps", "lu_gp_id")):
+            (d / name).mkdir()
+            lio.write(d / name / file, number)
+        lio.write(lun / "alua_tg_pt_gp", name)
+        lio.write(store.path / "alua_lu_gp", name)
+        assert lio.read(lun / "alua_tg_pt_gp").startswith(f"TG Port Alias: {name}\n")
+        assert lio.read(store.path / "alua_lu_gp") == f"LU Group Alias: {name}\nLU Group ID: {number}"
+        assert lio.read(store.path / "alua" / name / "members").endswith("/lun_0")
+        assert lio.read(lio.CORE / "alua/lu_gps" / name / "members") == "rd_mcp_0/rd0"
         for d in (store.path / "alua", lio.CORE / "alua/lu_gps"):
-            with lio.refused(lio.errno.EOPNOTSUPP):
-                (d / ("g" * n)).mkdir()
+            (d / name).rmdir()
     for n in (1, 64, 255, 256, 511, 512, 1024, 4000, 4094, 4096, 8192):
         for f in (lun / "alua_tg_pt_gp", store.path / "alua_lu_gp"):
-            with lio.refused(lio.errno.EOPNOTSUPP, lio.errno.EFBIG):
+            with lio.refused(lio.errno.ENODEV, lio.errno.EFBIG):
                 lio.write(f, b"g" * n)
     assert lio.read(lun / "alua_tg_pt_gp").startswith("TG Port Alias: default_tg_pt_gp\n")
     assert lio.read(store.path / "alua_lu_gp").startswith("LU Group Alias: default_lu_gp\n")

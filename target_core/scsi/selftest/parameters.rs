@@ -9,7 +9,7 @@ use crate::{
     lba::{BlockSize, Blocks, Extent, Lba},
     lun::Lun,
     luns::{self, Select},
-    sense::Sense,
+    sense::{Format, Sense},
     unmap::List,
     vpd::{BlockLimits, Provisioning},
 };
@@ -283,4 +283,77 @@ fn overlaps() {
         assert_eq!(other.overlaps(a), expected);
     }
     assert!(Extent::new(u64::MAX - 1, 5).overlaps(Extent::new(u64::MAX - 1, 1)));
+}
+
+#[test]
+fn set_target_port_groups() {
+    use crate::alua::{wrong_state, wrong_target, Change, Changes, MAX_LIST};
+    let changes = |list: &[u8]| Changes::parse(list).map(|c| c.iter().collect::<Vec<_>>());
+    assert_eq!(changes(&[]).unwrap(), []);
+    assert_eq!(changes(&[0; 4]).unwrap(), []);
+    assert_eq!(
+        changes(&hex("00 00 00 00 02 00 12 34 0e 00 00 07 f1 00 00 01")).unwrap(),
+        [
+            Change::Group {
+                id: 0x1234,
+                state: State::Standby
+            },
+            Change::Offline { port: 7 },
+            // The high bits are reserved, and not looked at.
+            Change::Group {
+                id: 1,
+                state: State::NonOptimized
+            },
+        ]
+    );
+    // The same group and port have numbers of their own; the same wish twice is one.
+    assert!(changes(&hex("00 00 00 00 01 00 00 07 0e 00 00 07 01 00 00 07")).is_ok());
+    let refused = |list| changes(&hex(list)).unwrap_err();
+    assert_eq!(refused("00 00 00"), Sense::PARAMETER_LIST_LENGTH);
+    assert_eq!(
+        refused("00 00 00 00 00 00 00"),
+        Sense::PARAMETER_LIST_LENGTH
+    );
+    assert_eq!(refused("00 00 00 00 05 00 00 01"), wrong_state(0));
+    assert_eq!(
+        refused("00 00 00 00 00 00 00 01 0f 00 00 01"),
+        wrong_state(1)
+    );
+    assert_eq!(
+        refused("00 00 00 00 00 00 00 01 01 00 00 01"),
+        wrong_target(1)
+    );
+    assert!(changes(&vec![0; MAX_LIST as usize + 4]).is_err());
+    assert_eq!(
+        wrong_state(1).encode(Format::Fixed).as_slice()[15..],
+        [0x8b, 0, 8]
+    );
+    assert_eq!(
+        wrong_target(1).encode(Format::Fixed).as_slice()[15..],
+        [0x80, 0, 10]
+    );
+}
+
+#[test]
+fn referrals() {
+    use crate::alua::{Member, Referrals};
+    let member = |group, state| Member { group, state };
+    let bytes = written(|out| {
+        let mut report = Referrals::begin(out);
+        report.segment(
+            Lba(0),
+            Lba(0x3e7),
+            &[member(1, State::Optimized), member(0x102, State::Standby)],
+        );
+        report.segment(
+            Lba(1 << 40),
+            Lba(u64::MAX),
+            &[member(1, State::Unavailable)],
+        );
+        report.finish();
+    });
+    assert_eq!(
+        bytes,
+        hex("00 00 00 34 00 00 00 02 00 00 00 00 00 00 00 00 00 00 00 00 00 00 03 e7 00 00 00 01 02 00 01 02 00 00 00 01 00 00 01 00 00 00 00 00 ff ff ff ff ff ff ff ff 03 00 00 01")
+    );
 }

@@ -2,6 +2,7 @@
 
 //! Models that more than one target uses, written from the standards.
 
+pub mod alua;
 pub mod login;
 pub mod negotiation;
 
