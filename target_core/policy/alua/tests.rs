@@ -205,9 +205,7 @@ fn wrong_maps() {
     ] {
         assert_eq!(wrong(text), MapError::Line(line), "{text:?}");
     }
-    let long = std::string::String::from("0 0\n")
-        + &(0..600)
-            .map(|n| std::format!("{n} {n} 0:O\n"))
-            .collect::<std::string::String>();
+    let lines: std::vec::Vec<_> = (0..600).map(|n| std::format!("{n} {n} 0:O")).collect();
+    let long = std::format!("0 0\n{}", lines.join("\n"));
     assert_eq!(wrong(&long), MapError::TooLong);
 }
