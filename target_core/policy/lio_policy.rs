@@ -7,6 +7,8 @@
 //! | --- | --- |
 //! | [`alua`] | asymmetric access states: groups, which command is processed when, user data segments |
 //! | [`attention`] | unit attention conditions of an I_T_L nexus |
+//! | [`latency`] | histograms of how long commands take |
+//! | [`rate`] | rates that commands are held to |
 
 #![cfg_attr(not(MODULE), no_std)]
 #![forbid(unsafe_code)]
@@ -37,3 +39,5 @@ extern crate std;
 
 pub mod alua;
 pub mod attention;
+pub mod latency;
+pub mod rate;

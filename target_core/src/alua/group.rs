@@ -97,12 +97,12 @@ impl metadata::Saved for Group {
 
     fn text(&self) -> Result<CString> {
         let (id, state, status) = self.with(|s| (s.id, s.core.state(), s.core.status));
-        Ok(CString::try_from_fmt(fmt!(
+        CString::try_from_fmt(fmt!(
             "tg_pt_gp_id={}\nalua_access_state=0x{:02x}\nalua_access_status=0x{:02x}\n",
             id.unwrap_or(0),
             state as u8,
             status as u8
-        ))?)
+        ))
     }
 }
 

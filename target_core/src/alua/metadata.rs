@@ -62,7 +62,7 @@ pub(crate) fn path(below: kernel::fmt::Arguments<'_>) -> Result<CString> {
     let engine = crate::engine()?;
     let root = engine.dbroot().lock();
     let root = core::str::from_utf8(&root).map_err(|_| EINVAL)?;
-    Ok(CString::try_from_fmt(fmt!("{root}/alua/{below}"))?)
+    CString::try_from_fmt(fmt!("{root}/alua/{below}"))
 }
 
 /// Writes the file. `now`: the caller may wait for the file system, as a command may not: for those it is done in the background.

@@ -123,10 +123,10 @@ impl super::metadata::Saved for Secondary {
 
     fn text(&self) -> Result<CString> {
         let state = self.get();
-        Ok(CString::try_from_fmt(fmt!(
+        CString::try_from_fmt(fmt!(
             "alua_tg_pt_offline={}\nalua_tg_pt_status=0x{:02x}\n",
             u32::from(state.offline),
             state.status as u32
-        ))?)
+        ))
     }
 }
