@@ -181,7 +181,7 @@ def test_every_value_can_be_written_back():
 @OURS
 def test_what_is_not_implemented_is_refused(klog):
     rd = lio.ramdisk()
-    with refused(ENOSYS):
+    with refused(errno.ENOSYS):
         rd.attrib("alua_support", 0)  # as with the stock modules
     for name in ["emulate_3pc", "emulate_pr", "pgr_support", "enforce_pr_isids"]:
         with refused(EOPNOTSUPP):
