@@ -9,6 +9,7 @@ use crate::{
     session::Core,
 };
 use kernel::prelude::*;
+use lio_glue::clock;
 use lio_scsi::{
     cdb::{self, Data, Features},
     lun::Lun as LunNumber,
@@ -53,6 +54,9 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Sense> {
     }
     let port = nexus.lun().port();
     if port.is_special() {
+        if port.is_measured() {
+            cmd.started = clock::now_ns();
+        }
         alua::admit(&nexus, port, cmd, &decoded)?;
     }
     if decoded.command.writes() && (nexus.mapped().write_protect() || device.read_only()) {
@@ -73,6 +77,15 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Sense> {
     {
         cmd.set_residual(data.length);
         return Err(Sense::INVALID_FIELD_IN_COMMAND_IU);
+    }
+    if port.is_limited() && (decoded.command.extent().is_some() || decoded.command.writes()) {
+        let now = clock::now_ns();
+        let mapped = nexus.mapped();
+        let start = nexus.lun().limits().take(now, data.length);
+        let start = start.max(mapped.limits().take(now, data.length));
+        if start > now {
+            cmd.due = cmd.due.max(start);
+        }
     }
     transfer(cmd, data)
 }

@@ -13,7 +13,7 @@ mod segments;
 
 pub(crate) use group::{Asks, Group, Settings, DEFAULT, MAX_GROUPS};
 pub(crate) use lu_group::{LuGroup, LuGroups, DEFAULT_LU_GROUP};
-pub(crate) use port::{Port, Secondary};
+pub(crate) use port::{Port, Secondary, LIMITED, MEASURED};
 pub(crate) use segments::Segments;
 
 use crate::{
@@ -29,7 +29,7 @@ use kernel::{
         Arc, Mutex,
     },
 };
-use lio_glue::rcu_box::RcuBox;
+use lio_glue::{clock, rcu_box::RcuBox};
 use lio_policy::alua::{self as policy, Admission};
 use lio_scsi::{alua::State, cdb::Decoded, sense::Sense};
 
@@ -98,8 +98,9 @@ pub(crate) fn admit(
         }
     }
     let medium = decoded.command.extent().is_some() || decoded.command.writes();
-    if state == State::NonOptimized && medium {
-        cmd.delay = port.delay();
+    if state == State::NonOptimized && medium && port.delay() != 0 {
+        let delay = u64::from(port.delay()).saturating_mul(1_000_000);
+        cmd.due = clock::now_ns().saturating_add(delay);
     }
     Ok(())
 }

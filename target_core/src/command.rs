@@ -128,7 +128,8 @@ impl Default for Command {
             residual: Residual::None,
             aborted: false,
             turn: Turn::No,
-            delay: 0,
+            due: 0,
+            started: 0,
         }
     }
 }
@@ -239,8 +240,10 @@ pub struct Command {
     pub(crate) residual: Residual,
     pub(crate) aborted: bool,
     pub(crate) turn: Turn,
-    /// Milliseconds that it is to wait before it is executed.
-    pub(crate) delay: u32,
+    /// When it may be executed, if not at once; nanoseconds.
+    pub(crate) due: u64,
+    /// When it came, if somebody wants to know how long it takes.
+    pub(crate) started: u64,
 }
 
 impl Command {
@@ -462,7 +465,7 @@ impl<F: Fabric> Cmd<F, Ready> {
             token.set_status(Status::Busy);
             return reply(token);
         }
-        if token.delay != 0 {
+        if token.due != 0 {
             return delayed(token);
         }
         begin_execution(token);
@@ -477,10 +480,10 @@ fn begin_execution<F: Fabric>(mut token: Token<Session<F>>) {
 
 // Executes the command after a while.
 fn delayed<F: Fabric>(mut token: Token<Session<F>>) {
-    let ms = core::mem::replace(&mut token.delay, 0);
+    let due = core::mem::replace(&mut token.due, 0);
     token.step = Step::Begin;
     token.io_result = Ok(());
-    if let Err(late) = delay::after(ms.into(), Late::Command(token.erase())) {
+    if let Err(late) = delay::at(due, Late::Command(token.erase())) {
         // Without memory for it there is no delay.
         late.run();
     }
@@ -714,7 +717,8 @@ pub(crate) fn begin<F: Fabric>(token: &mut Token<Session<F>>, start: &Start<'_>)
     cmd.wanted = 0;
     cmd.aborted = false;
     cmd.turn = Turn::No;
-    cmd.delay = 0;
+    cmd.due = 0;
+    cmd.started = 0;
     cmd.io_result = Err(IoError::Aborted);
     cmd.set_status(Status::TaskAborted);
     cmd.set_residual(0);

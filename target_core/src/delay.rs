@@ -9,6 +9,7 @@ use crate::{
     alua::Group,
     command::{Command, Shared},
     device::Device,
+    lun::{Lun, Nexus},
 };
 use kernel::{
     impl_has_work, new_spinlock,
@@ -149,16 +150,26 @@ impl WorkItem for Delays {
     }
 }
 
-/// Has `late` done after `ms` milliseconds. Any context but hard interrupts.
+/// Has `late` done after `ms` milliseconds, as [`at`].
 ///
 /// # Errors
 /// Without memory it comes back.
 pub(crate) fn after(ms: u64, late: Late) -> Result<(), Late> {
+    at(
+        clock::now_ns().saturating_add(ms.saturating_mul(1_000_000)),
+        late,
+    )
+}
+
+/// Has `late` done at the time `at`, in nanoseconds. Any context but hard interrupts.
+///
+/// # Errors
+/// Without memory it comes back.
+pub(crate) fn at(at: u64, late: Late) -> Result<(), Late> {
     let Ok(engine) = crate::engine() else {
         return Err(late);
     };
     let delays = engine.delays();
-    let at = clock::now_ns().saturating_add(ms.saturating_mul(1_000_000));
     let mut state = delays.state.lock();
     if state.waiting.reserve(1, GFP_ATOMIC).is_err() {
         drop(state);
@@ -184,6 +195,22 @@ pub(crate) fn kick() {
             engine.delays().look();
         }
     }
+}
+
+/// The commands of a LUN that wait here go on: its limits are others now.
+pub(crate) fn release(lun: &Lun) {
+    let Ok(engine) = crate::engine() else { return };
+    let mut state = engine.delays().state.lock();
+    for (at, late) in state.waiting.iter_mut() {
+        if let Late::Command(cmd) = late {
+            let its = |nexus: &Arc<Nexus>| core::ptr::eq(&**nexus.lun(), lun);
+            if cmd.nexus.as_ref().is_some_and(its) {
+                *at = 0;
+            }
+        }
+    }
+    drop(state);
+    engine.delays().look();
 }
 
 /// Forgets the transitions of groups that `which` chooses.

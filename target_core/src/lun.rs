@@ -7,9 +7,11 @@
 //! - [`Nexus`]: what one session knows of a logical unit: the I_T_L nexus, with its unit attentions.
 
 use crate::{
-    alua::{Group, Port, Secondary, Settings},
+    alua::{Group, Port, Secondary, Settings, LIMITED, MEASURED},
     command::{Command, Direction},
     device::Device,
+    latency::Latency,
+    limits::{Limits, Which},
     stats::{LunStats, MappedStats},
     tpg::Tpg,
 };
@@ -21,8 +23,14 @@ use kernel::{
         Arc, Mutex, SpinLock,
     },
 };
-use lio_glue::gate::{Gated, Ticket};
-use lio_policy::attention::{Admission, Queue};
+use lio_glue::{
+    clock,
+    gate::{Gated, Ticket},
+};
+use lio_policy::{
+    attention::{Admission, Queue},
+    rate::Rate,
+};
 use lio_scsi::{
     cdb::{Command as Cdb, Features},
     lun::Lun as LunNumber,
@@ -56,6 +64,11 @@ pub struct Lun {
     #[pin]
     group: Mutex<Arc<Group>>,
     secondary: Arc<Secondary>,
+    limits: Limits,
+    latency: Arc<Latency>,
+    // How many of this and of those that initiators see have limits, and histograms.
+    limited: Atomic<u32>,
+    measured: Atomic<u32>,
 }
 
 impl Lun {
@@ -77,6 +90,10 @@ impl Lun {
                 port: Atomic::new(0),
                 group <- new_mutex!(group, "Lun::group"),
                 secondary: Secondary::new()?,
+                limits: Limits::new(),
+                latency: Latency::new()?,
+                limited: Atomic::new(0),
+                measured: Atomic::new(0),
             }? Error),
             GFP_KERNEL,
         )
@@ -90,8 +107,47 @@ impl Lun {
 
     /// The group is as `settings` say. With the device's groups locked, as what follows.
     pub(crate) fn set_port(&self, settings: &Settings) {
-        let port = Port::new(settings, self.secondary.get().offline);
+        let mut port = Port::new(settings, self.secondary.get().offline);
+        if self.limited.load(Relaxed) != 0 {
+            port.0 |= LIMITED;
+        }
+        if self.measured.load(Relaxed) != 0 {
+            port.0 |= MEASURED;
+        }
         self.port.store(port.0, Relaxed);
+    }
+
+    /// The limits of all commands that come through this port.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// How long these take.
+    pub(crate) fn latency(&self) -> &Latency {
+        &self.latency
+    }
+
+    /// Sets a limit of this, or of an initiator's view of it.
+    pub(crate) fn set_limit(&self, limits: &Limits, which: Which, rate: Rate) {
+        self.device.with_groups(|_| {
+            let (before, now) = limits.set(which, rate);
+            count(&self.limited, before, now);
+            self.group().with(|s| self.set_port(s));
+        });
+        crate::delay::release(self);
+    }
+
+    /// Sets whether a histogram of this, or of an initiator's view of it, is kept.
+    ///
+    /// # Errors
+    /// `ENOMEM`
+    pub(crate) fn set_measured(&self, latency: &Latency, on: bool) -> Result {
+        self.device.with_groups(|_| {
+            let before = latency.set(on)?;
+            count(&self.measured, before, on);
+            self.group().with(|s| self.set_port(s));
+            Ok(())
+        })
     }
 
     /// The target port group.
@@ -168,6 +224,17 @@ impl Lun {
     }
 }
 
+// Counts one that has something now, or had.
+fn count(counter: &Atomic<u32>, before: bool, now: bool) {
+    match (before, now) {
+        (false, true) => counter.add(1, Relaxed),
+        (true, false) => {
+            counter.fetch_sub(1, Relaxed);
+        }
+        _ => (),
+    }
+}
+
 /// A LUN as an initiator sees it.
 pub struct MappedLun {
     number: LunNumber,
@@ -178,6 +245,16 @@ pub struct MappedLun {
     // The device's losses of data that this initiator has been told of, by whatever session.
     losses: Atomic<u32>,
     pub(crate) stats: MappedStats,
+    limits: Limits,
+    latency: Arc<Latency>,
+}
+
+impl Drop for MappedLun {
+    fn drop(&mut self) {
+        // Commands find out when the LUN's word is next set.
+        count(&self.lun.limited, self.limits.is_set(), false);
+        count(&self.lun.measured, self.latency.is_on(), false);
+    }
 }
 
 impl MappedLun {
@@ -204,6 +281,8 @@ impl MappedLun {
                 generated: Atomic::new(generated),
                 losses: Atomic::new(lun.device.losses()),
                 stats: MappedStats::new()?,
+                limits: Limits::new(),
+                latency: Latency::new()?,
             },
             GFP_KERNEL,
         )?)
@@ -217,6 +296,16 @@ impl MappedLun {
     /// The portal group's LUN.
     pub fn lun(&self) -> &Arc<Lun> {
         &self.lun
+    }
+
+    /// The limits of this initiator's commands.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// How long these take.
+    pub(crate) fn latency(&self) -> &Latency {
+        &self.latency
     }
 
     /// Counters.
@@ -350,6 +439,11 @@ impl Nexus {
             Direction::Write => (0, bytes),
             Direction::None => (0, 0),
         };
+        if cmd.started != 0 {
+            let took = clock::now_ns().saturating_sub(cmd.started);
+            self.mapped.latency.count(cmd.direction, took);
+            self.lun().latency.count(cmd.direction, took);
+        }
         let full = cmd.status == Status::TaskSetFull || cmd.status == Status::Busy;
         self.mapped.stats.count(read, written);
         self.lun().stats.count(read, written, full);

@@ -10,6 +10,7 @@
 //! | `admit`, `emulate`, `tmf` | what commands do |
 //! | `alua` | asymmetric access: through which ports they may |
 //! | `delay` | what is to be done a little later |
+//! | `limits`, `latency` | how many commands may come, and how long they take |
 //! | `tree` | the directories under `/sys/kernel/config/target` |
 
 #![deny(unsafe_code)]
@@ -24,6 +25,8 @@ mod delay;
 pub mod device;
 mod emulate;
 pub mod fabric;
+mod latency;
+mod limits;
 pub mod lun;
 #[path = "../../backstores/ramdisk/ramdisk.rs"]
 mod ramdisk;

@@ -8,7 +8,7 @@
 //! | [`core_dir`] | `core/`, `core/KIND_N/` |
 //! | [`device`], [`attrib`], [`wwn`], [`pr`], [`alua`], [`device_stats`] | `core/KIND_N/NAME/` |
 //! | [`fabric`], [`tpg`] | `FABRIC/WWN/`, `FABRIC/WWN/tpgt_N/` |
-//! | [`lun`], [`acl`], [`port_stats`], [`acl_stats`] | `…/lun/lun_N/`, `…/acls/NAME/` |
+//! | [`lun`], [`acl`], [`port_stats`], [`acl_stats`], [`limits`] | `…/lun/lun_N/`, `…/acls/NAME/` |
 //!
 //! A file behind which nothing is implemented reads as the stock modules' default, takes that value back, and refuses
 //! all others: see [`fixed`].
@@ -21,6 +21,7 @@ mod core_dir;
 mod device;
 mod device_stats;
 mod fabric;
+mod limits;
 mod lun;
 mod port_stats;
 mod pr;

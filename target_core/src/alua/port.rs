@@ -17,7 +17,11 @@ use lio_scsi::alua::State;
 pub(crate) struct Port(pub(crate) u64);
 
 const OFFLINE: u64 = 1 << 4;
-const SPECIAL: u64 = 0x1f;
+/// The LUN, or one of those that initiators see it as, has limits.
+pub(crate) const LIMITED: u64 = 1 << 5;
+/// The same with histograms.
+pub(crate) const MEASURED: u64 = 1 << 6;
+const SPECIAL: u64 = 0x7f;
 const IMPLICIT: u64 = 1 << 8;
 const EXPLICIT: u64 = 1 << 9;
 const GROUP: u32 = 16;
@@ -39,10 +43,20 @@ impl Port {
         )
     }
 
-    /// Whether commands have to look at the state: it is not active/optimized.
+    /// Whether there is anything to look at: the state is not active/optimized, or what follows.
     #[inline]
     pub(crate) fn is_special(self) -> bool {
         self.0 & SPECIAL != 0
+    }
+
+    /// Whether commands may have to wait for limits.
+    pub(crate) fn is_limited(self) -> bool {
+        self.0 & LIMITED != 0
+    }
+
+    /// Whether somebody wants to know how long commands take.
+    pub(crate) fn is_measured(self) -> bool {
+        self.0 & MEASURED != 0
     }
 
     /// The state in which commands find the port.

@@ -2,7 +2,7 @@
 
 //! `FABRIC/WWN/tpgt_N/acls/NAME`: an initiator, with the LUNs `lun_N` that it sees.
 
-use super::{acl_stats, lun, tpg};
+use super::{acl_stats, limits, lun, tpg};
 use crate::{
     fabric::{AclDir, FabricAcl},
     lun::MappedLun,
@@ -127,6 +127,7 @@ impl Dir for Handle {
         Builder::new(module, name)
             .attrs(MAPPED, mapped.clone())
             .dir(mapped.clone())
+            .group(limits::mapped(&mapped, module))
             .group(acl_stats::builder(&mapped, module))
             .build()
     }

@@ -2,7 +2,7 @@
 
 //! `FABRIC/WWN/tpgt_N/lun/lun_N`: a LUN, which a link to a device's directory fills.
 
-use super::{alua, device, numbered, port_stats, tpg};
+use super::{alua, device, limits, numbered, port_stats, tpg};
 use crate::{
     background::{self, Job},
     lun::Lun,
@@ -103,6 +103,7 @@ impl Dir for Luns {
             .attrs(alua::LUN, lun.clone())
             .data(Arc::new(Handle(lun.clone()), GFP_KERNEL)?)
             .dir(lun.clone())
+            .group(limits::lun(&lun, module))
             .group(port_stats::builder(&lun, module))
             .build()
     }

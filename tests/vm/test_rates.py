@@ -1,0 +1,136 @@
+"""Limits that an administrator sets to a LUN or to an initiator's commands, and histograms of how long commands take: new files that the
+stock modules do not have."""
+# vm: --timeout 900
+import errno
+import time
+
+import initiator
+import lio
+import pytest
+from lio import read, refused, write
+
+pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C modules have no such files")
+ONE, OTHER = "iqn.2024-01.org.example:one", "iqn.2024-01.org.example:other"
+READ, WRITE, INQUIRY = bytes.fromhex("28000000000000000800"), bytes.fromhex("2a000000000000000800"), bytes.fromhex("120000006000")
+
+
+@pytest.fixture
+def target():
+    return lio.IscsiTarget(lio.ramdisk(), acls=[ONE, OTHER])
+
+
+def login(target, name=ONE):
+    return initiator.session(target, name=name, isid=b"\x80\0\0\0\x0b" + bytes([len(name)]))
+
+
+def took(c, n, cdb=READ, length=4096):
+    """Seconds that n commands take which are sent at once."""
+    start = time.monotonic()
+    tags = [c.start(cdb, length, initiator.READ) for _ in range(n)]
+    for t in tags:
+        assert c.finish(t, timeout=60 * lio.SLOW)[0] == 0
+    return time.monotonic() - start
+
+
+def test_commands_per_second(target):
+    lun = target.path / "lun/lun_0"
+    assert [read(lun / "limits" / f) for f in ("iops", "iops_burst", "bytes_per_second", "bytes_burst")] == ["0"] * 4
+    with login(target) as c:
+        write(lun / "limits/iops_burst", 5)
+        write(lun / "limits/iops", 20)
+        assert 1.9 <= took(c, 45 - 1) < 2.9 * lio.SLOW, "39 of 44 wait for 50 ms each"
+        assert took(c, 20, INQUIRY, 96) < 0.9 * lio.SLOW, "what does not touch the medium is not counted"
+        # Those of another initiator wait with them.
+        with login(target, OTHER) as d:
+            time.sleep(0.5)
+            assert took(c, 5) < 0.5 * lio.SLOW
+            assert took(d, 20) >= 0.45
+        # Without the limit those that wait go on.
+        write(lun / "limits/iops", 1)
+        tags = [c.start(READ, 4096, initiator.READ) for _ in range(16)]
+        time.sleep(0.3)
+        start = time.monotonic()
+        write(lun / "limits/iops", 0)
+        for t in tags:
+            assert c.finish(t, timeout=30)[0] == 0
+        assert time.monotonic() - start < 5 * lio.SLOW
+        assert took(c, 50) < 2 * lio.SLOW
+
+
+def test_bytes_per_second(target):
+    lun = target.path / "lun/lun_0"
+    with login(target) as c:
+        write(lun / "limits/bytes_burst", 64 << 10)
+        write(lun / "limits/bytes_per_second", 256 << 10)
+        read_64k = b"\x28\0\0\0\0\0\0\0\x80\0"
+        assert 1.7 <= took(c, 8, read_64k, 65536) < 2.9 * lio.SLOW, "512 KiB, of which 64 KiB are there at once"
+        for wrong in ("-1", "x", str(1 << 40)):
+            with refused(errno.EINVAL, errno.ERANGE):
+                write(lun / "limits/bytes_per_second", wrong)
+        assert read(lun / "limits/bytes_per_second") == str(256 << 10)
+
+
+def test_one_initiator(target):
+    """Its own limit holds it alone; abort and the end of the session do not wait."""
+    mapped = target.path / "acls" / ONE / "lun_0"
+    with login(target) as c, login(target, OTHER) as d:
+        write(mapped / "limits/iops_burst", 1)
+        write(mapped / "limits/iops", 10)
+        assert took(c, 8) >= 0.65
+        assert took(d, 50) < 3 * lio.SLOW
+        write(mapped / "limits/iops", 1)
+        took(c, 1)
+        victims = [c.start(READ, 4096, initiator.READ) for _ in range(20)]
+        start = time.monotonic()
+        assert c.tmf(initiator.ABORT_TASK, ref_itt=victims[-1], timeout=30) == 0
+        assert c.tmf(initiator.LUN_RESET, timeout=30) == 0
+        assert time.monotonic() - start < 5 * lio.SLOW
+        [c.start(READ, 4096, initiator.READ) for _ in range(20)]
+        start = time.monotonic()
+    target.delete()
+    assert time.monotonic() - start < 8 * lio.SLOW
+    assert not mapped.exists()
+
+
+def histogram(path):
+    rows = [line.split() for line in read(path / "statistics/latency/histogram").splitlines()]
+    return {r[0]: [int(n) for n in r[1:]] for r in rows}
+
+
+def test_histograms(target):
+    lun, mapped = target.path / "lun/lun_0", target.path / "acls" / ONE / "lun_0"
+    with login(target) as c, login(target, OTHER) as d:
+        took(c, 10)
+        assert histogram(lun) == histogram(mapped) == {} and read(lun / "statistics/latency/enable") == "0"
+        write(lun / "statistics/latency/enable", 1)
+        write(mapped / "statistics/latency/enable", 1)
+        took(c, 10)
+        took(d, 7)
+        for _ in range(3):
+            assert c.scsi(WRITE, write=bytes(4096))[0] == 0
+        assert c.scsi(bytes(6))[0] == 0
+        total = [sum(n) for n in zip(*histogram(lun).values())]
+        assert total == [17, 3, 1]
+        assert [sum(n) for n in zip(*histogram(mapped).values())] == [10, 3, 1]
+        # A delay is seen where it belongs.
+        before = histogram(lun)
+        write(lun / "limits/iops_burst", 1)
+        write(lun / "limits/iops", 3)
+        took(c, 3)
+        late = sum(n[0] for end, n in histogram(lun).items() if end != "more" and int(end[1:]) > 260_000)
+        assert late - sum(n[0] for end, n in before.items() if end != "more" and int(end[1:]) > 260_000) >= 2
+        write(lun / "statistics/latency/enable", 0)
+        assert histogram(lun) == {} and histogram(mapped) != {}
+        write(lun / "statistics/latency/enable", 1)
+        assert histogram(lun) == {}, "it begins anew"
+
+
+def test_a_disk_under_a_limit():
+    """fio at 200 commands a second over loopback, verified, at about that rate."""
+    port = lio.Loopback(lio.ramdisk())
+    disk = port.disk()
+    write(port.path / "lun/lun_0/limits/iops", 200)
+    result = lio.fio(disk, seconds=4, rw="randwrite", bs="4k", iodepth=16, size="8m")
+    job = result["jobs"][0]
+    assert job["error"] == 0
+    assert 100 / lio.SLOW < job["write"]["iops"] < 230
