@@ -40,9 +40,10 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Sense> {
     cmd.ticket = Some(ticket);
     let nexus = cmd.nexus.insert(nexus).clone();
     let device = nexus.lun().device();
+    let port = nexus.lun().port();
     let interlock = interlock(device.attrib().emulate_ua_intlck_ctrl());
     let cdb = cmd.cdb.get(..cmd.cdb_len.min(MAX_CDB)).unwrap_or(&[]);
-    let decoded = match cdb::decode(cdb, &nexus.lun().features()) {
+    let decoded = match cdb::decode(cdb, &nexus.lun().features(port)) {
         Ok(decoded) => decoded,
         Err(sense) => {
             // Unit attentions come before anything that is wrong with a command (SAM-5 5.14.4).
@@ -52,7 +53,6 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Sense> {
     if let Some(sense) = nexus.attention_before(Some(&decoded.command), interlock) {
         return Err(sense);
     }
-    let port = nexus.lun().port();
     if port.is_special() {
         if port.is_measured() {
             cmd.started = clock::now_ns();

@@ -432,7 +432,7 @@ impl Device {
             target_port_groups: a.alua_support(),
             // The port's: see `Lun::features`.
             set_target_port_groups: false,
-            referrals: self.alua.is_segmented(),
+            referrals: false,
         }
     }
 

@@ -7,7 +7,7 @@
 //! - [`Nexus`]: what one session knows of a logical unit: the I_T_L nexus, with its unit attentions.
 
 use crate::{
-    alua::{Group, Port, Secondary, Settings, LIMITED, MEASURED},
+    alua::{Group, Port, Secondary, Settings, LIMITED, MEASURED, SEGMENTED},
     command::{Command, Direction},
     device::Device,
     latency::Latency,
@@ -114,6 +114,9 @@ impl Lun {
         if self.measured.load(Relaxed) != 0 {
             port.0 |= MEASURED;
         }
+        if self.device.alua().is_segmented() {
+            port.0 |= SEGMENTED;
+        }
         self.port.store(port.0, Relaxed);
     }
 
@@ -165,11 +168,12 @@ impl Lun {
         &self.secondary
     }
 
-    /// Which commands and bits of them are valid through this port.
-    pub(crate) fn features(&self) -> Features {
+    /// Which commands and bits of them are valid through this port, which is [`Self::port`].
+    pub(crate) fn features(&self, port: Port) -> Features {
         let features = self.device.features();
         Features {
-            set_target_port_groups: features.target_port_groups && self.port().explicit(),
+            set_target_port_groups: features.target_port_groups && port.explicit(),
+            referrals: port.is_segmented(),
             ..features
         }
     }

@@ -213,7 +213,7 @@ impl Device {
     }
 
     // Has the LUNs of a group know of its settings. With the groups locked.
-    fn follow(&self, group: &Arc<Group>) {
+    pub(super) fn follow(&self, group: &Arc<Group>) {
         let _ = self.each_member(group, |lun| {
             group.with(|s| lun.set_port(s));
             Ok(())

@@ -21,6 +21,8 @@ const OFFLINE: u64 = 1 << 4;
 pub(crate) const LIMITED: u64 = 1 << 5;
 /// The same with histograms.
 pub(crate) const MEASURED: u64 = 1 << 6;
+/// The device has user data segments.
+pub(crate) const SEGMENTED: u64 = 1 << 7;
 const SPECIAL: u64 = 0x7f;
 const IMPLICIT: u64 = 1 << 8;
 const EXPLICIT: u64 = 1 << 9;
@@ -80,6 +82,11 @@ impl Port {
     /// IMPLICIT TRANSITION TIME, in seconds.
     pub(crate) fn transition_time(self) -> u8 {
         (self.0 >> SECONDS) as u8
+    }
+
+    /// There are user data segments.
+    pub(crate) fn is_segmented(self) -> bool {
+        self.0 & SEGMENTED != 0
     }
 
     /// The administrator changes states.

@@ -76,6 +76,7 @@ impl Device {
                         s.core.supported = s.core.supported.with(State::BlockDependent, there);
                     }
                 });
+                self.follow(group);
             }
         });
         Ok(Ok(()))

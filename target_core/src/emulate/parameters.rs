@@ -91,7 +91,7 @@ pub(super) fn answer(session: &Core, cmd: &mut Command, command: &Cdb) -> Result
             request,
             allocation,
         } => {
-            let features = nexus.lun().features();
+            let features = nexus.lun().features(nexus.lun().port());
             respond(cmd, allocation, |out| {
                 opcode::report(&request, &features, out)
             })

@@ -13,7 +13,10 @@ use lio_fuzz::{
     Input,
 };
 use lio_policy::{
-    alua::{admit, Admission, By, Change, Group, Map, Refusal, Segment, MAX_MEMBERS, MAX_SEGMENTS},
+    alua::{
+        admit, letter, Admission, By, Change, Group, Map, Refusal, Segment, MAX_MEMBERS,
+        MAX_SEGMENTS,
+    },
     attention::{self, Queue},
 };
 use lio_scsi::{
@@ -208,6 +211,58 @@ fn model_set(unit: &mut Unit, nexus: usize, list: &[u8]) -> Result<(), (u8, u8, 
     Ok(())
 }
 
+/// Any text is a map or none; one that is a map reads the same again from what it shows.
+fn text(input: &mut Input<'_>) {
+    const WORDS: [&str; 16] = [
+        "0",
+        "1",
+        "2",
+        "64",
+        "127",
+        "\n",
+        "\n",
+        " ",
+        "1:O",
+        "2:S",
+        "3:U",
+        "1:A",
+        "65536:O",
+        "-1",
+        "18446744073709551615",
+        ":",
+    ];
+    let mut text = String::new();
+    for _ in 0..input.below(40) {
+        match input.u8() {
+            n @ 0xf8.. => text.push(char::from(n & 0x7f)),
+            n => {
+                text += WORDS[usize::from(n) % WORDS.len()];
+                text.push(' ');
+            }
+        }
+    }
+    let none = Member {
+        group: 0,
+        state: State::Optimized,
+    };
+    let (mut segments, mut members) = ([Segment::default(); MAX_SEGMENTS], [none; MAX_MEMBERS]);
+    let Ok(Some(map)) = Map::parse(&text, &mut segments, &mut members) else {
+        return;
+    };
+    let mut shown = format!("{} {}\n", map.size, map.multiplier);
+    for (segment, members) in map.segments() {
+        shown += &format!("{} {}", segment.first.0, segment.last.0);
+        for member in members {
+            shown += &format!(" {}:{}", member.group, letter(member.state));
+        }
+        shown += "\n";
+    }
+    let (mut again, mut of) = ([Segment::default(); MAX_SEGMENTS], [none; MAX_MEMBERS]);
+    let second = Map::parse(&shown, &mut again, &mut of).unwrap().unwrap();
+    assert_eq!(map.parts(), second.parts(), "{text:?}");
+    let _ = map.check(1, Extent::new(input.number(), input.number()));
+}
+
 fn map(input: &mut Input<'_>) {
     let multiplier = [0, 0, 1, 2, 3][input.below(5)];
     let size = if multiplier == 0 {
@@ -360,6 +415,7 @@ fuzz_target!(|bytes: &[u8]| {
                 unit.ports[port].0 = group;
                 real.ports[port].0 = group;
             }
+            8 if input.bool() => text(&mut input),
             8 => map(&mut input),
             9 => {
                 // Cut the nexus, and make it again.
