@@ -62,7 +62,13 @@ pub(crate) fn path(below: kernel::fmt::Arguments<'_>) -> Result<CString> {
     let engine = crate::engine()?;
     let root = engine.dbroot().lock();
     let root = core::str::from_utf8(&root).map_err(|_| EINVAL)?;
-    CString::try_from_fmt(fmt!("{root}/alua/{below}"))
+    let path = CString::try_from_fmt(fmt!("{root}/alua/{below}"))?;
+    // A serial number may be anything; it shall not lead out of the directory.
+    let mut parts = path.to_bytes().split(|b| *b == b'/');
+    if parts.any(|part| part == b"..") {
+        return Err(EINVAL);
+    }
+    Ok(path)
 }
 
 /// Writes the file. `now`: the caller may wait for the file system, as a command may not: for those it is done in the background.
