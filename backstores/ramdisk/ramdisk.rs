@@ -22,7 +22,7 @@ use kernel::{
     },
 };
 use lio_configfs::Value;
-use lio_glue::page_store::PageStore;
+use lio_glue::{noio, page_store::PageStore};
 
 /// The kind of back end, for [`crate::registry::register_backend`].
 pub(crate) static KIND: Ramdisks = Ramdisks;
@@ -121,7 +121,11 @@ impl Ramdisk {
     }
 
     fn read(&self, io: &mut Io, pos: u64, len: u32) -> Result {
-        match (io.may_lend(), self.is_null()) {
+        let lend = io.may_lend();
+        if !lend {
+            noio::scope(|| io.allocate())?;
+        }
+        match (lend, self.is_null()) {
             (true, false) => self.store.lend(pos, len as usize, io.data_mut()),
             // Nothing was ever written: all of it is the page of zeroes.
             (true, true) => self.store.lend(0, len as usize, io.data_mut()),

@@ -11,6 +11,10 @@
 //! A dropped token frees its slot. An erased one that is dropped finishes, so that none is ever lost.
 //! Beside the owner's data a slot has a shared part that anyone who knows the host may look at.
 
+mod list;
+
+pub use list::List;
+
 use crate::tags::Tags;
 use core::{
     cell::UnsafeCell,

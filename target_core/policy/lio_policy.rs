@@ -40,4 +40,5 @@ extern crate std;
 pub mod alua;
 pub mod attention;
 pub mod latency;
+pub mod order;
 pub mod rate;

@@ -5,7 +5,7 @@
 //! A back end's module registers a [`Kind`]; each directory `core/NAME_N/DEVICE` is a [`Backend`] of that kind. It
 //! is configured by text, enabled once, and then takes typed operations ([`Io`]) by value. It never sees a CDB.
 
-use crate::{command::Command, device::Device};
+use crate::{command::Command, device::Device, lun::Nexus};
 use core::fmt;
 use kernel::{
     error::{code, Error},
@@ -245,9 +245,14 @@ impl Io {
         self.cmd.io_buffer_mut()
     }
 
-    /// Whether a read's data is empty and wants pages pushed: either lent ones or [`Self::allocate`]d ones.
+    /// Whether a read's data is empty and may be lent pages. Otherwise it is [`Self::allocate`]d.
     pub fn may_lend(&self) -> bool {
-        self.data().is_empty() && matches!(self.cmd.op, Op::Read { .. })
+        // A lent page shows what is written to it until it is sent. Where somebody uses ORDERED commands, a read shall not
+        // show what one behind it wrote (SAM-5 8.6).
+        let ordered = |n: &Arc<Nexus>| n.lun().device().order().is_used();
+        self.data().is_empty()
+            && matches!(self.cmd.op, Op::Read { .. })
+            && !self.cmd.nexus.as_ref().is_some_and(ordered)
     }
 
     /// Gives a read that may lend memory of its own to be filled. Does nothing where there is memory already.

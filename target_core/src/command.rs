@@ -32,6 +32,7 @@ use kernel::{
     },
 };
 use lio_glue::{buffer::Buffer, gate::Ticket, noio, slot::Token};
+use lio_policy::order::Place;
 use lio_scsi::{cdb::Decoded, sense::Sense, status::Status, task::Attribute};
 
 /// Bytes of a CDB that are kept. No operation code that is served has a longer one.
@@ -84,7 +85,9 @@ const ABORTED: u32 = 2;
 const TELL: u32 = 4;
 // The reply is decided: an abort comes too late.
 const REPLIED: u32 = 8;
-const GENERATION: u32 = 16;
+// An ORDERED command waits for it.
+const WATCHED: u32 = 16;
+const GENERATION: u32 = 32;
 
 /// The part of a command that others than its owner may look at.
 pub struct Shared {
@@ -92,6 +95,8 @@ pub struct Shared {
     // What `Start` said; valid while the state is live and its generation has not changed.
     tag: Atomic<u64>,
     lun: Atomic<u64>,
+    // How many ORDERED commands were there before it, and itself if it is one; 0 while that is not known.
+    pub(crate) after: Atomic<u64>,
 }
 
 impl Default for Shared {
@@ -100,6 +105,7 @@ impl Default for Shared {
             state: Atomic::new(0),
             tag: Atomic::new(0),
             lun: Atomic::new(0),
+            after: Atomic::new(0),
         }
     }
 }
@@ -130,6 +136,7 @@ impl Default for Command {
             turn: Turn::No,
             due: 0,
             started: 0,
+            place: Place::Free,
         }
     }
 }
@@ -178,18 +185,53 @@ impl Shared {
     fn begin(&self, tag: u64, lun: [u8; 8]) {
         self.tag.store(tag, Relaxed);
         self.lun.store(u64::from_be_bytes(lun), Relaxed);
+        self.after.store(0, Relaxed);
         let generation = self.state.load(Relaxed) & !(GENERATION - 1);
         // A full barrier: either the looks at the session and at the LUN's gate that follow find them closed, or whoever
         // closed them finds this command when it marks those that are alive.
         self.state.xchg(generation | LIVE, Full);
     }
 
-    // The reply is decided now: returns whether the command was aborted before, and shall be told so.
-    fn decide(&self) -> (bool, bool) {
+    /// Whether the command is alive, not answered yet, and `select(tag, lun)` says so, and the ORDERED command with this number
+    /// waits for it. It is marked, so that there is a [`wake`](crate::tmf::wake) when that changes.
+    pub(crate) fn is_before(&self, number: u64, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool {
+        let mut state = self.state.load(Acquire);
+        loop {
+            if state & LIVE == 0 || state & REPLIED != 0 || !self.selected(select) {
+                return false;
+            }
+            match self.state.cmpxchg(state, state | WATCHED, Full) {
+                Ok(_) => return self.after.load(Relaxed) <= number,
+                Err(now) => state = now,
+            }
+        }
+    }
+
+    /// What came before the command is known now: whoever waits for it finds out whether it has to. A full barrier.
+    pub(crate) fn look_again(&self) {
+        // With this exchange either the mark is seen here, or who makes it sees what is known.
+        let mut state = self.state.load(Acquire);
+        loop {
+            match self.state.cmpxchg(state, state & !WATCHED, Full) {
+                Ok(_) if state & WATCHED != 0 => return crate::tmf::wake(),
+                Ok(_) => return,
+                Err(now) => state = now,
+            }
+        }
+    }
+
+    // The reply is decided now.
+    fn decide(&self) -> Decided {
         let mut state = self.state.load(Acquire);
         loop {
             match self.state.cmpxchg(state, state | REPLIED, Full) {
-                Ok(_) => return (state & ABORTED != 0, state & TELL != 0),
+                Ok(_) => {
+                    return Decided {
+                        aborted: state & ABORTED != 0,
+                        tell: state & TELL != 0,
+                        watched: state & WATCHED != 0,
+                    }
+                }
                 Err(now) => state = now,
             }
         }
@@ -199,8 +241,18 @@ impl Shared {
     fn end(&self) -> bool {
         let state = self.state.load(Relaxed);
         let next = (state & !(GENERATION - 1)).wrapping_add(GENERATION);
-        self.state.xchg(next, Full) & ABORTED != 0
+        self.state.xchg(next, Full) & (ABORTED | WATCHED) != 0
     }
+}
+
+// What there is to know of a command when its reply is decided.
+struct Decided {
+    // It was aborted before.
+    aborted: bool,
+    // And shall be told so.
+    tell: bool,
+    // An ORDERED command waits for it.
+    watched: bool,
 }
 
 /// Whether a command is one of those of which a device runs one after the other.
@@ -244,6 +296,8 @@ pub struct Command {
     pub(crate) due: u64,
     /// When it came, if somebody wants to know how long it takes.
     pub(crate) started: u64,
+    /// What it has to wait for.
+    pub(crate) place: Place,
 }
 
 impl Command {
@@ -398,8 +452,17 @@ impl<F: Fabric> Cmd<F, Received> {
         let host = token.host().clone();
         let (cmd, _) = token.split_mut();
         match crate::admit::admit(host.core(), cmd) {
-            Ok(crate::admit::Next::Data) => Admitted::WantsData(Cmd::new(token)),
-            Ok(crate::admit::Next::Execute) => Admitted::Ready(Cmd::new(token)),
+            Ok(next) => {
+                if !arrive(&mut token) {
+                    token.set_status(Status::TaskSetFull);
+                    reply(token);
+                    return Admitted::Refused;
+                }
+                match next {
+                    crate::admit::Next::Data => Admitted::WantsData(Cmd::new(token)),
+                    crate::admit::Next::Execute => Admitted::Ready(Cmd::new(token)),
+                }
+            }
             Err(sense) => {
                 token.set_sense(sense);
                 reply(token);
@@ -465,10 +528,42 @@ impl<F: Fabric> Cmd<F, Ready> {
             token.set_status(Status::Busy);
             return reply(token);
         }
-        if token.due != 0 {
-            return delayed(token);
+        let held = token
+            .nexus
+            .as_ref()
+            .filter(|n| token.place != Place::Free && n.lun().device().order().holds(token.place));
+        match held.map(|n| n.lun().device().clone()) {
+            Some(device) => {
+                token.step = Step::Begin;
+                token.io_result = Ok(());
+                device.order().hold(token.erase(), &device);
+            }
+            None => run(token),
         }
-        begin_execution(token);
+    }
+}
+
+// The command takes its place behind those that are there; whether there is one for it.
+fn arrive<F: Fabric>(token: &mut Token<Session<F>>) -> bool {
+    let Some(nexus) = &token.nexus else {
+        return true;
+    };
+    let order = nexus.lun().device().order();
+    match order.arrive(token.attribute, token.shared()) {
+        Some(place) => {
+            token.place = place;
+            true
+        }
+        None => false,
+    }
+}
+
+// Executes the command, which may.
+fn run<F: Fabric>(token: Token<Session<F>>) {
+    if token.due != 0 {
+        delayed(token)
+    } else {
+        begin_execution(token)
     }
 }
 
@@ -515,17 +610,22 @@ fn go_on<F: Fabric>(mut token: Token<Session<F>>) {
 }
 
 /// A back end is done with its operation. Any context.
-pub(crate) fn finished<F: Fabric>(mut token: Token<Session<F>>) {
-    if matches!(token.step, Step::None) {
-        let (cmd, _) = token.split_mut();
-        crate::emulate::finish(cmd);
-        return reply(token);
+pub(crate) fn finished<F: Fabric>(token: Token<Session<F>>) {
+    if matches!(token.step, Step::None) && !token.place.is_ordered() {
+        return finish(token);
     }
-    // More operations follow. They may sleep, and this may be an interrupt.
+    // More operations follow, or others' turns. They may sleep, and this may be an interrupt.
     let host = token.host().clone();
     if host.deferred.push(token) {
         host.defer();
     }
+}
+
+// The last operation is done.
+fn finish<F: Fabric>(mut token: Token<Session<F>>) {
+    let (cmd, _) = token.split_mut();
+    crate::emulate::finish(cmd);
+    reply(token);
 }
 
 /// Goes on with the commands that [`finished`] put off. Process context.
@@ -540,9 +640,16 @@ fn resume_all<F: Fabric>(session: &Arc<Session<F>>) {
             reply_aborted(token);
             continue;
         }
-        if matches!(token.step, Step::Begin) {
-            begin_execution(token);
-            continue;
+        match token.step {
+            Step::Begin => {
+                run(token);
+                continue;
+            }
+            Step::None => {
+                finish(token);
+                continue;
+            }
+            _ => (),
         }
         let (cmd, _) = token.split_mut();
         crate::emulate::step(cmd);
@@ -557,7 +664,11 @@ fn reply_aborted<F: Fabric>(mut token: Token<Session<F>>) {
 }
 
 fn reply<F: Fabric>(mut token: Token<Session<F>>) {
-    let (aborted, tell) = token.shared().decide();
+    let Decided {
+        aborted,
+        tell,
+        watched,
+    } = token.shared().decide();
     token.op = Op::None;
     token.step = Step::None;
     token.scratch = None;
@@ -568,6 +679,12 @@ fn reply<F: Fabric>(mut token: Token<Session<F>>) {
     if core::mem::replace(&mut token.turn, Turn::No) == Turn::Had {
         if let Some(nexus) = &token.nexus {
             nexus.lun().device().turns().next();
+        }
+    }
+    if let Place::Ordered(number) = core::mem::take(&mut token.place) {
+        if let Some(nexus) = &token.nexus {
+            let device = nexus.lun().device();
+            device.order().end(number, device);
         }
     }
     if aborted {
@@ -582,8 +699,8 @@ fn reply<F: Fabric>(mut token: Token<Session<F>>) {
     // keeps its own pages. In this order: when a LUN's gate is closed and empty, no command holds its nexus any more.
     token.nexus = None;
     token.ticket = None;
-    if aborted {
-        // It is among those that another session's task management waits for no longer.
+    if aborted || watched {
+        // It is among those that another session's task management, or an ORDERED command, waits for no longer.
         crate::tmf::wake();
     }
     F::reply(Reply { token });
@@ -719,6 +836,7 @@ pub(crate) fn begin<F: Fabric>(token: &mut Token<Session<F>>, start: &Start<'_>)
     cmd.turn = Turn::No;
     cmd.due = 0;
     cmd.started = 0;
+    cmd.place = Place::Free;
     cmd.io_result = Err(IoError::Aborted);
     cmd.set_status(Status::TaskAborted);
     cmd.set_residual(0);

@@ -7,6 +7,7 @@ use crate::{
     attrib::Attrib,
     backend::{Backend, Geometry, Kind},
     lun::Lun,
+    order::Order,
     stats::LunStats,
     turns::Turns,
 };
@@ -19,8 +20,9 @@ use kernel::{
         atomic::{Atomic, Full, Relaxed},
         Arc, Mutex, SetOnce,
     },
+    workqueue::Work,
 };
-use lio_glue::{clock, module::Pin as ModulePin, noio};
+use lio_glue::{clock, module::Pin as ModulePin, noio, one_class};
 use lio_scsi::{
     cdb::Features,
     lba::{BlockSize, Blocks},
@@ -162,6 +164,10 @@ pub struct Device {
     #[pin]
     turns: Turns,
     #[pin]
+    order: Order,
+    #[pin]
+    pub(crate) order_work: Work<Device>,
+    #[pin]
     alua: Alua,
     // Last: it holds the module that the back end's code is in.
     hba: Arc<Hba>,
@@ -173,6 +179,7 @@ impl Device {
         let backend = hba.kind().create()?;
         let alua = Alua::new()?;
         let path = CString::try_from_fmt(fmt!("core/{}/{}", hba.name(), &*name))?;
+        let (work_name, work_class) = one_class!("Device::order_work");
         Arc::pin_init(
             try_pin_init!(Device {
                 backend: Used {
@@ -195,6 +202,8 @@ impl Device {
                 aborts_missed: Atomic::new(0),
                 created: clock::jiffies(),
                 turns <- Turns::new(),
+                order <- Order::new(),
+                order_work <- Work::new(work_name, work_class),
                 alua <- alua,
                 hba: hba.clone(),
             }? Error),
@@ -239,6 +248,10 @@ impl Device {
 
     pub(crate) fn alua(&self) -> &Alua {
         &self.alua
+    }
+
+    pub(crate) fn order(&self) -> &Order {
+        &self.order
     }
 
     pub(crate) fn turns(&self) -> &Turns {

@@ -6,6 +6,7 @@ use crate::{
     command::{self, Cmd, Command, Received, Shared, Start},
     fabric::Fabric,
     lun::{MappedLun, Nexus},
+    order,
     tpg::{Access, NodeAcl, Tpg},
 };
 use kernel::{
@@ -278,6 +279,15 @@ pub(crate) trait AnySession: Send + Sync {
         unsent: bool,
         select: &dyn Fn(u64, [u8; 8]) -> bool,
     ) -> Option<usize>;
+
+    /// The first slot at or after `from` with a command that `select` chooses, and that the ORDERED command with this number
+    /// waits for; it is marked for that. Any context.
+    fn next_before(
+        &self,
+        from: usize,
+        number: u64,
+        select: &dyn Fn(u64, [u8; 8]) -> bool,
+    ) -> Option<usize>;
 }
 
 impl<F: Fabric> AnySession for Session<F> {
@@ -296,6 +306,12 @@ impl<F: Fabric> AnySession for Session<F> {
         {
             F::kick(self);
             crate::delay::kick();
+            for (_, nexus) in self.core.nexuses() {
+                let device = nexus.lun().device();
+                if device.order().is_active() {
+                    order::kick(device);
+                }
+            }
         }
     }
 
@@ -311,6 +327,17 @@ impl<F: Fabric> AnySession for Session<F> {
     ) -> Option<usize> {
         let mut rest = self.slots.shared().enumerate().skip(from);
         rest.find(|(_, s)| s.is_marked(unsent, select))
+            .map(|(at, _)| at)
+    }
+
+    fn next_before(
+        &self,
+        from: usize,
+        number: u64,
+        select: &dyn Fn(u64, [u8; 8]) -> bool,
+    ) -> Option<usize> {
+        let mut rest = self.slots.shared().enumerate().skip(from);
+        rest.find(|(_, s)| s.is_before(number, select))
             .map(|(at, _)| at)
     }
 }

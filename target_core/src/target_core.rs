@@ -11,6 +11,7 @@
 //! | `alua` | asymmetric access: through which ports they may |
 //! | `delay` | what is to be done a little later |
 //! | `limits`, `latency` | how many commands may come, and how long they take |
+//! | `order` | ORDERED commands |
 //! | `tree` | the directories under `/sys/kernel/config/target` |
 
 #![deny(unsafe_code)]
@@ -28,6 +29,7 @@ pub mod fabric;
 mod latency;
 mod limits;
 pub mod lun;
+mod order;
 #[path = "../../backstores/ramdisk/ramdisk.rs"]
 mod ramdisk;
 pub mod registry;
@@ -78,6 +80,8 @@ pub(crate) struct Engine {
     delays: Arc<delay::Delays>,
     // The worker of `delays`, which sleeps.
     late: Workqueue,
+    // What waits for the commands before an ORDERED one, one item for each device.
+    ordering: Workqueue,
 }
 
 static ENGINE: Global<Engine> = Global::new();
@@ -97,6 +101,7 @@ impl Engine {
                 dbroot <- new_mutex!(KVec::new(), "Engine::dbroot"),
                 delays: delay::Delays::new()?,
                 late: Workqueue::unbound(c_str!("lio_delay"), 0)?,
+                ordering: Workqueue::unbound(c_str!("lio_order"), 0)?,
             }? Error),
             GFP_KERNEL,
         )
@@ -126,6 +131,10 @@ impl Engine {
 
     pub(crate) fn late(&self) -> &Workqueue {
         &self.late
+    }
+
+    pub(crate) fn ordering(&self) -> &Workqueue {
+        &self.ordering
     }
 
     pub(crate) fn queue(&self) -> &Workqueue {

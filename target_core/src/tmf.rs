@@ -362,6 +362,37 @@ impl Work {
     }
 }
 
+/// The commands of a device that were there before an ORDERED one.
+pub(crate) struct Before {
+    work: Work,
+    number: u64,
+    // Those before this session, and before this slot of it, are gone. New ones are none of them.
+    at: (usize, usize),
+}
+
+impl Before {
+    pub(crate) fn find(device: &Arc<Device>, number: u64) -> Result<Self> {
+        Ok(Before {
+            work: Work::find(core::slice::from_ref(device))?,
+            number,
+            at: (0, 0),
+        })
+    }
+
+    /// Whether all are answered. If not, there is a [`wake`] when that may have changed.
+    pub(crate) fn are_gone(&mut self) -> bool {
+        while let Some(c) = self.work.0.get(self.at.0) {
+            let (from, select) = (self.at.1, |_, l| c.has(l, |_| true));
+            if let Some(slot) = c.session.next_before(from, self.number, &select) {
+                self.at.1 = slot;
+                return false;
+            }
+            self.at = (self.at.0.saturating_add(1), 0);
+        }
+        true
+    }
+}
+
 impl Drop for Work {
     fn drop(&mut self) {
         // Before others may believe that they are not held.

@@ -604,7 +604,7 @@ def test_changes_while_all_of_it_goes():
         write(rng.choice(targets).path / "lun/lun_0/alua_tg_pt_offline", rng.randrange(2))
 
     def initiate(n):
-        c = initiator.session(targets[n], isid=b"\x80\0\0\0\x0a" + bytes([n]), timeout=60 * lio.SLOW)
+        c = initiator.session(targets[n], isid=b"\x80\0\0\0\x0a" + bytes([n]))
 
         def go(rng):
             change = stpg_list((rng.randrange(4), rng.choice([0, 1, 2, 3])))

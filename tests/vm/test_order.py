@@ -1,0 +1,221 @@
+"""Task attributes (SAM-5 8.6): ORDERED, HEAD OF QUEUE and SIMPLE commands of several initiators. What is older is kept waiting by its data
+not being sent."""
+# vm: --timeout 900
+import contextlib
+import threading
+
+import initiator
+import lio
+import pytest
+from faulty import rw
+from initiator import ABORT_TASK, LUN_RESET, R2T, READ, SCSI_RESPONSE, WRITE
+from storage import pattern
+
+pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C modules count a command when its data is there")
+SIMPLE, ORDERED, HEAD, ACA = 1, 2, 3, 4
+TUR = bytes(6)
+TASK_SET_FULL, TASK_ABORTED = 0x28, 0x40
+BLOCK = 4096
+
+
+@pytest.fixture
+def target():
+    return lio.IscsiTarget(lio.ramdisk(), lio.iblock())
+
+
+@contextlib.contextmanager
+def sessions(target, n):
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(initiator.session(target, name=f"iqn.2024-01.org.example:i{i}", isid=b"\x80\0\0\0\1" + bytes([i])))
+               for i in range(n)]
+
+
+def stalled(c, lun=0, lba=64):
+    """A write that waits for its data: its R2T, to be answered by `feed`."""
+    itt = c.start(rw(0x8A, lba, 8), BLOCK, WRITE, lun=lun)
+    a = c.receive()
+    assert a.opcode == R2T and a.itt == itt, a
+    return a
+
+
+def feed(c, r2t, value=0):
+    c.answer_r2t(r2t, pattern(BLOCK, value))
+    status, _, _ = c.finish(r2t.itt)
+    assert status == 0
+
+
+def write(c, value, attr, lun=0, lba=0):
+    return c.start(rw(0x8A, lba, 8), BLOCK, WRITE, pattern(BLOCK, value), lun=lun, attr=attr)
+
+
+def read(c, attr=SIMPLE, lun=0, lba=0):
+    return c.start(rw(0x88, lba, 8), BLOCK, READ, lun=lun, attr=attr)
+
+
+def waits(*connections):
+    """Nothing is answered but the pings."""
+    for c in connections:
+        assert c.ping()
+
+
+def reads(c, itt, value):
+    status, data, _ = c.finish(itt)
+    assert (status, data) == (0, pattern(BLOCK, value))
+
+
+@pytest.mark.parametrize("lun", [0, 1])
+def test_ordered_waits_and_others_wait_for_it(target, lun):
+    """Of three initiators: what is older is not kept by it, what is newer is, and HEAD OF QUEUE is not kept at all."""
+    with sessions(target, 3) as (a, b, c):
+        older, also_older = stalled(a, lun), stalled(c, lun, 72)
+        # One after the other over different connections: each is there when the ping behind it is answered.
+        first = write(b, 1, ORDERED, lun)
+        waits(b)
+        newer = read(c, lun=lun)
+        waits(c)
+        second = write(b, 2, ORDERED, lun)
+        waits(b)
+        newest = read(a, lun=lun)
+        waits(b, c, a)
+        assert c.finish(c.start(TUR, attr=HEAD, lun=lun))[0] == 0
+        feed(a, older)
+        waits(b, c)
+        feed(c, also_older)
+        assert b.finish(first)[0] == 0
+        reads(c, newer, 1)
+        assert b.finish(second)[0] == 0
+        reads(a, newest, 2)
+        # Without any ORDERED command it goes on as before.
+        older = stalled(a, lun)
+        reads(b, read(b, lun=lun), 2)
+        feed(a, older)
+
+
+def test_each_logical_unit_by_itself(target):
+    with sessions(target, 2) as (a, b):
+        older = stalled(a, 0)
+        first = write(b, 1, ORDERED, 0)
+        waits(b)
+        assert b.finish(b.start(TUR, attr=ORDERED, lun=1))[0] == 0
+        feed(a, older)
+        assert b.finish(first)[0] == 0
+
+
+@pytest.mark.parametrize("lun", [0, 1])
+def test_in_a_row(target, lun):
+    """Writes and reads of one block, each write ORDERED, without waiting for answers, by three initiators at once."""
+    failures = []
+
+    def go(c, n):
+        try:
+            for _ in range(4):
+                started, data = [], {}
+                for value in range(10):
+                    started += [(write(c, n * 100 + value, ORDERED, lun, n * 8), None), (read(c, SIMPLE, lun, n * 8), n * 100 + value)]
+                answers = {}
+                while len(answers) < len(started):
+                    x = c.receive()
+                    if not c.pong(x):
+                        if x.opcode != SCSI_RESPONSE:
+                            data.setdefault(x.itt, bytearray()).extend(x.data)
+                        if x.opcode == SCSI_RESPONSE or x.flags & 1:
+                            answers[x.itt] = x.status
+                for itt, value in started:
+                    assert answers[itt] == 0 and (value is None or data[itt] == pattern(BLOCK, value)), (itt, value, answers[itt])
+        except BaseException as e:
+            failures.append(repr(e))
+
+    with sessions(target, 3) as all_:
+        threads = [threading.Thread(target=go, args=(c, n)) for n, c in enumerate(all_)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join(120 * lio.SLOW)
+        assert not any(t.is_alive() for t in threads) and not failures, failures
+
+
+def test_aborted(target):
+    """One that waits is aborted at once, and those that waited for it go on."""
+    with sessions(target, 3) as (a, b, c):
+        older = stalled(a)
+        waiting = write(b, 1, ORDERED)
+        waits(b)
+        newer = c.start(TUR)
+        waits(b, c)
+        assert b.tmf(ABORT_TASK, ref_itt=waiting, timeout=10) == 0
+        assert not b.seen and c.finish(newer)[0] == 0
+        feed(a, older)
+        # Neither the first nor the last of several: the order of the rest stays.
+        older = stalled(a)
+        tags = [write(b, value, ORDERED) for value in (1, 2, 3)]
+        assert b.tmf(ABORT_TASK, ref_itt=tags[1], timeout=10) == 0
+        newer = read(c)
+        waits(c, b)
+        feed(a, older)
+        assert b.finish(tags[0])[0] == 0 and b.finish(tags[2])[0] == 0
+        reads(c, newer, 3)
+
+
+@pytest.mark.parametrize("end", ["close", "reset", "logout"])
+def test_session_ends(target, end):
+    """With the session that sent it an ORDERED command goes, or with that which it waits for."""
+    with sessions(target, 3) as (a, b, c):
+        stalled(a)
+        write(b, 1, ORDERED)
+        waits(b)
+        newer = c.start(TUR)
+        waits(c)
+        getattr(b, end)()
+        assert c.finish(newer, timeout=20)[0] == 0
+        ordered = c.start(TUR, attr=ORDERED)
+        waits(c)
+        getattr(a, end)()
+        assert c.finish(ordered, timeout=20)[0] == 0
+
+
+def test_reset(target):
+    """A LUN reset ends all that waits, and the next commands wait for nothing."""
+    with sessions(target, 3) as (a, b, c):
+        stalled(a)
+        for value in range(5):
+            write(b, value, ORDERED)
+            b.start(TUR)
+        waits(b)
+        assert c.tmf(LUN_RESET, timeout=20) == 0
+        assert c.scsi(TUR)[0] == 2 and c.scsi(TUR)[0] == 0
+
+
+def test_too_many(target):
+    """64 are held; what is more is answered with TASK SET FULL."""
+    with sessions(target, 3) as (a, b, c):
+        older = stalled(a)
+        held = [(b, b.start(TUR, attr=ORDERED)) for _ in range(40)]
+        waits(b)
+        tags = [c.start(TUR, attr=ORDERED) for _ in range(40)]
+        held += [(c, tag) for tag in tags[:24]]
+        full = [c.receive() for _ in range(16)]
+        assert {x.itt: x.status for x in full} == dict.fromkeys(tags[24:], TASK_SET_FULL)
+        waits(b, c)
+        feed(a, older)
+        for of, tag in held:
+            assert of.finish(tag)[0] == 0
+        assert b.finish(b.start(TUR, attr=ORDERED))[0] == 0
+
+
+def test_the_lun_goes(target):
+    """A LUN is unlinked while commands of it wait for an ORDERED one, and that for a write without data."""
+    with sessions(target, 2) as (a, b):
+        stalled(a)
+        write(b, 1, ORDERED)
+        b.start(TUR)
+        waits(b)
+        target.remove_lun(0)
+        left = [b.receive(), b.receive()]
+        assert {x.status for x in left} == {TASK_ABORTED}
+        assert b.scsi(TUR, lun=1)[0] in (0, 2)
+
+
+def test_aca_is_refused(target):
+    with sessions(target, 1) as (a,):
+        status, _, answer = a.finish(a.start(TUR, attr=ACA))
+        assert status == 2 and answer.sense[2] & 15 == 5
