@@ -118,6 +118,16 @@ class Connection:
     def close(self):
         self.sock.close()
 
+    def is_closed_there(self):
+        """Whether a target on this machine has closed its end, whatever has been heard of that."""
+        ends = {"%04X" % self.sock.getsockname()[1], "%04X" % self.sock.getpeername()[1]}
+        open_ends = 0
+        for table in "tcp", "tcp6":
+            for line in lio.read(f"/proc/net/{table}").splitlines()[1:]:
+                _, local, remote, state = line.split()[:4]
+                open_ends += {local[-4:], remote[-4:]} == ends and state == "01"
+        return open_ends < 2
+
     def reset(self):
         """Ends the connection by a TCP reset."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

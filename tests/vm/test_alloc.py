@@ -9,6 +9,7 @@ import errno
 import os
 import threading
 import time
+import traceback
 
 import failing
 import initiator
@@ -196,7 +197,12 @@ def attempt(target, outcomes, discovery=False):
     """A login that may fail as a target without memory has it fail: refused, or the connection closed."""
     try:
         with initiator.Connection() as c:
-            a = c.login(None if discovery else target.iqn, name=ME.format(5), check=False)
+            try:
+                a = c.login(None if discovery else target.iqn, name=ME.format(5), check=False)
+            except TimeoutError:
+                # TCP without memory for the segment that says so closes a connection in silence (tcp_send_fin).
+                assert c.is_closed_there(), "no answer on an open connection"
+                a = None
             outcomes.append(a.login_status if a else "closed")
             if a and a.login_status == 0:
                 if discovery:
@@ -324,8 +330,8 @@ def test_changes_under_io(served):
         try:
             while not over.is_set():
                 do()
-        except BaseException as e:
-            failures.append(f"{type(e).__name__}: {e}")
+        except BaseException:
+            failures.append(traceback.format_exc())
 
     blocks = [Blocks(i, n, 3, SHORT) for n, i in enumerate([local, *(Resumed(n) for n in range(1, 4))])]
     portal = target.path / "np/127.0.0.1:3277"
@@ -355,6 +361,8 @@ def test_changes_under_io(served):
         assert not any(t.is_alive() for t in threads) and not failures, failures
         fine(target)
         for b in blocks:
+            # A session that has ended unnoticed is begun again first.
+            lio.wait_for(lambda: b.initiator.read(0, 8).what == GOOD)
             b.check()
         print(f"{percent} %: {sum(sum(b.heard.values()) for b in blocks) - before} commands, logins {dict((o, outcomes.count(o)) for o in outcomes)}")
     assert set(outcomes) <= {0, "closed", *NOT_NOW}
