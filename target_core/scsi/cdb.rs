@@ -131,9 +131,9 @@ pub enum Command {
         /// ALLOCATION LENGTH
         allocation: u32,
     },
-    /// READ (6), (10), (12), (16)
+    /// READ (6), (10), (12), (16), (32)
     Read(Transfer),
-    /// WRITE (6), (10), (12), (16)
+    /// WRITE (6), (10), (12), (16), (32)
     Write(Transfer),
     /// VERIFY (10), (16)
     Verify {

@@ -7,17 +7,25 @@
 
 mod decode;
 mod table;
+mod timeouts;
 
 use crate::{
     alua::Access,
-    bytes::Writer,
+    bytes::{array, be16, Writer},
     cdb::{Command, Features},
     sense::Sense,
 };
 pub use table::TABLE;
 
 /// The longest CDB that is in the table.
-pub const MAX_CDB: usize = 16;
+pub const MAX_CDB: usize = 32;
+
+/// The operation code of CDBs of variable length (SPC-4, 4.2.3): CONTROL is in byte 1, ADDITIONAL CDB LENGTH in byte 7, SERVICE
+/// ACTION in bytes 8 and 9, and what other CDBs have in byte 1 is in byte 10.
+pub const VARIABLE: u8 = 0x7f;
+
+/// RDPROTECT, WRPROTECT and the like.
+const PROTECT: u8 = 0xe0;
 
 /// A CDB, as long as the longest, with zeros behind its own length.
 type Raw = [u8; MAX_CDB];
@@ -68,7 +76,7 @@ impl Features {
     }
 }
 
-/// A field in byte 1 of a CDB that is evaluated only where the unit has a feature.
+/// A field in byte 1 of a CDB (10 of one of variable length) that is evaluated only where the unit has a feature.
 #[derive(Clone, Copy, Debug)]
 pub struct Optional {
     /// Its bits.
@@ -84,7 +92,7 @@ pub struct Optional {
 pub struct Descriptor {
     /// OPERATION CODE
     pub opcode: u8,
-    /// SERVICE ACTION, where the operation code has them; it is in byte 1, bits 4 to 0.
+    /// SERVICE ACTION, where the operation code has them; it is in byte 1, bits 4 to 0, or in bytes 8 and 9.
     pub service_action: Option<u16>,
     /// Bytes in the CDB.
     pub length: u8,
@@ -94,11 +102,12 @@ pub struct Descriptor {
     requires: Feature,
     /// In which asymmetric access states of the port it is processed.
     pub access: Access,
-    /// The bits that are evaluated, with byte 0 the operation code and the service action in its place (SPC-4, 6.35.3).
-    usage: Raw,
-    /// Of byte 1, what hangs on a feature. It is in `usage` too.
+    /// The bits that are evaluated, with byte 0 the operation code and the service action in its place (SPC-4, 6.35.3): 16 bytes, or
+    /// 32 for a longer CDB.
+    usage: &'static [u8],
+    /// Of byte 1, or 10, what hangs on a feature. It is in `usage` too.
     optional: &'static [Optional],
-    /// Bits that may be set and do not matter: obsolete ones, and hints. They count in byte 1 only.
+    /// Bits that may be set and do not matter: obsolete ones, and hints. They count in byte 1, or 10, only.
     ignored: u8,
     /// Where its transfer length, or number of blocks, begins.
     length_field: u8,
@@ -112,13 +121,44 @@ impl Descriptor {
         (self.decode)(raw)
     }
 
+    /// The CDB is one of variable length.
+    const fn is_variable(&self) -> bool {
+        self.opcode == VARIABLE
+    }
+
+    /// Where the bits are that hang on features.
+    const fn flags_at(&self) -> usize {
+        if self.is_variable() {
+            10
+        } else {
+            1
+        }
+    }
+
+    /// `usage`, as long as the longest CDB.
+    fn map(&self) -> Raw {
+        let mut map = [0; MAX_CDB];
+        for (to, from) in map.chunks_exact_mut(16).zip(self.usage.chunks_exact(16)) {
+            to.copy_from_slice(from);
+        }
+        map
+    }
+
     /// The bits that are evaluated on a unit with `features`: the CDB USAGE DATA.
     pub fn usage(&self, features: &Features) -> [u8; MAX_CDB] {
-        let mut usage = self.usage;
-        let [_, byte1, ..] = &mut usage;
+        let mut usage = self.map();
         for field in self.optional {
-            if !features.has(field.feature) {
-                *byte1 &= !field.mask;
+            if features.has(field.feature) {
+                continue;
+            }
+            if let Some(flags) = usage.get_mut(self.flags_at()) {
+                *flags &= !field.mask;
+            }
+            // The reference and application tags are those of protection information, and ignored without it (SBC-4, 5.19).
+            if let (true, PROTECT, Some(tags)) =
+                (self.is_variable(), field.mask, usage.get_mut(20..28))
+            {
+                tags.fill(0);
             }
         }
         usage
@@ -129,39 +169,42 @@ impl Descriptor {
     /// # Errors
     /// INVALID FIELD IN CDB, with a pointer to the field's leftmost bit.
     pub(crate) fn check_bits(&self, raw: &Raw, features: &Features) -> Result<(), Sense> {
-        let [_, byte1, ..] = *raw;
+        let at = self.flags_at();
+        let flags = raw.get(at).copied().unwrap_or(0);
         let mut tolerated = self.ignored;
         for field in self.optional {
-            if byte1 & field.mask == 0 || features.has(field.feature) {
+            if flags & field.mask == 0 || features.has(field.feature) {
                 continue;
             }
             if !field.tolerated {
-                return Err(Sense::invalid_cdb_bit(1, leading_bit(field.mask)));
+                let at = u16::try_from(at).unwrap_or(0);
+                return Err(Sense::invalid_cdb_bit(at, leading_bit(field.mask)));
             }
             tolerated |= field.mask;
         }
-        // The whole CDB as one number, its first byte the most significant.
-        let mut allowed = self.usage;
-        let [allowed0, allowed1, ..] = &mut allowed;
+        let mut allowed = self.map();
+        let [allowed0, allowed1, _, _, _, _, _, _, action0, action1, ..] = &mut allowed;
         *allowed0 = 0xff;
-        *allowed1 |= tolerated;
         // The service action was matched already.
-        if self.service_action.is_some() {
+        if self.is_variable() {
+            (*action0, *action1) = (0xff, 0xff);
+        } else if self.service_action.is_some() {
             *allowed1 |= 0x1f;
         }
+        if let Some(flags) = allowed.get_mut(at) {
+            *flags |= tolerated;
+        }
         // Of the control byte, the vendor specific bits are nobody's business.
-        if let Some(control) = allowed.get_mut(usize::from(self.length.saturating_sub(1))) {
+        let control = if self.is_variable() {
+            1
+        } else {
+            usize::from(self.length.saturating_sub(1))
+        };
+        if let Some(control) = allowed.get_mut(control) {
             *control = 0xc0;
         }
-        let wrong = u128::from_be_bytes(*raw) & !u128::from_be_bytes(allowed);
-        if wrong == 0 {
-            return Ok(());
-        }
-        // From the left: bit 0 is bit 7 of byte 0.
-        let position = wrong.leading_zeros();
-        let byte = u16::try_from(position >> 3).unwrap_or(0);
-        let bit = u8::try_from(position & 7).unwrap_or(0) ^ 7;
-        Err(Sense::invalid_cdb_bit(byte, bit))
+        check_half(array(raw, 0), array(&allowed, 0), 0)?;
+        check_half(array(raw, 16), array(&allowed, 16), 16)
     }
 
     /// INVALID FIELD IN CDB, pointing to the transfer length.
@@ -169,11 +212,25 @@ impl Descriptor {
         Sense::invalid_cdb_byte(u16::from(self.length_field))
     }
 
-    /// The service action that `raw` asks for is this row's.
+    /// The service action of a CDB with this byte 1 is this row's.
     fn matches(&self, byte1: u8) -> bool {
         self.service_action
             .is_none_or(|action| action == u16::from(byte1 & 0x1f))
     }
+}
+
+/// No bit of these 16 bytes of a CDB, which begin at its byte `first`, is set that is not allowed.
+fn check_half(raw: Option<[u8; 16]>, allowed: Option<[u8; 16]>, first: u16) -> Result<(), Sense> {
+    // As one number, its first byte the most significant.
+    let wrong = raw.map_or(0, u128::from_be_bytes) & !allowed.map_or(0, u128::from_be_bytes);
+    if wrong == 0 {
+        return Ok(());
+    }
+    // From the left: bit 0 is bit 7 of the first byte.
+    let position = wrong.leading_zeros();
+    let byte = u16::try_from(position >> 3).unwrap_or(0);
+    let bit = u8::try_from(position & 7).unwrap_or(0) ^ 7;
+    Err(Sense::invalid_cdb_bit(first.saturating_add(byte), bit))
 }
 
 /// The leftmost bit that is set, 7 to 0.
@@ -198,6 +255,9 @@ fn rows(opcode: u8) -> &'static [Descriptor] {
 /// INVALID COMMAND OPERATION CODE; INVALID FIELD IN CDB for a service action of an operation code that has others.
 pub(crate) fn find(cdb: &[u8], features: &Features) -> Result<&'static Descriptor, Sense> {
     let opcode = *cdb.first().ok_or(Sense::INVALID_OPERATION_CODE)?;
+    if opcode == VARIABLE {
+        return find_variable(cdb, features);
+    }
     let byte1 = cdb.get(1).copied().unwrap_or(0);
     let mut known = false;
     for row in rows(opcode).iter().filter(|row| features.has(row.requires)) {
@@ -211,6 +271,28 @@ pub(crate) fn find(cdb: &[u8], features: &Features) -> Result<&'static Descripto
     } else {
         Err(Sense::INVALID_OPERATION_CODE)
     }
+}
+
+/// The row for a CDB of variable length.
+fn find_variable(cdb: &[u8], features: &Features) -> Result<&'static Descriptor, Sense> {
+    let mut rows = rows(VARIABLE)
+        .iter()
+        .filter(|row| features.has(row.requires))
+        .peekable();
+    if rows.peek().is_none() {
+        return Err(Sense::INVALID_OPERATION_CODE);
+    }
+    let cut_off = Sense::invalid_cdb_byte(u16::try_from(cdb.len()).unwrap_or(0));
+    let additional = *cdb.get(7).ok_or(cut_off)?;
+    let action = be16(cdb, 8).ok_or(cut_off)?;
+    let row = rows
+        .find(|row| row.service_action == Some(action))
+        .ok_or(Sense::invalid_cdb_byte(8))?;
+    // ADDITIONAL CDB LENGTH counts what follows it.
+    if row.length.checked_sub(8) != Some(additional) {
+        return Err(Sense::invalid_cdb_byte(7));
+    }
+    Ok(row)
 }
 
 /// REPORTING OPTIONS (SPC-4, table 289).
@@ -275,7 +357,7 @@ fn report_all(timeouts: bool, features: &Features, out: &mut Writer<'_>) {
         out.u8(if timeouts { 0x02 } else { 0 } | u8::from(row.service_action.is_some()));
         out.be16(u16::from(row.length));
         if timeouts {
-            write_timeouts(out);
+            timeouts::write(row, out);
         }
     }
     let length = u32::try_from(out.len().saturating_sub(4)).unwrap_or(u32::MAX);
@@ -297,12 +379,6 @@ fn report_one(row: Option<&Descriptor>, timeouts: bool, features: &Features, out
     let usage = row.usage(features);
     out.put(usage.get(..usize::from(row.length)).unwrap_or(&usage));
     if timeouts {
-        write_timeouts(out);
+        timeouts::write(row, out);
     }
-}
-
-/// A command timeouts descriptor that says nothing (SPC-4, 6.35.4).
-fn write_timeouts(out: &mut Writer<'_>) {
-    out.be16(10);
-    out.fill(0, 10);
 }

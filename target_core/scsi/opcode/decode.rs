@@ -5,6 +5,7 @@
 //! A decoder sees CDBs of its own row only, whose bits were checked; it refuses values that are reserved.
 
 pub(super) mod alua;
+pub(super) mod block;
 
 use super::{Raw, Reporting, Request};
 use crate::{

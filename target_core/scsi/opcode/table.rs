@@ -2,12 +2,14 @@
 
 //! The rows of the table of supported commands, ordered by operation code (SPC-4, clause 6; SBC-3, clause 5).
 
+mod block;
+
 use super::{decode, Descriptor, Feature, Optional};
 use crate::alua::Access;
 
 /// RDPROTECT, WRPROTECT, VRPROTECT: there is no protection information.
 const PROTECT: Optional = Optional {
-    mask: 0xe0,
+    mask: super::PROTECT,
     feature: Feature::Never,
     tolerated: false,
 };
@@ -49,7 +51,7 @@ const UNMAP: Optional = Optional {
 /// What is ignored in byte 1: bits 7 to 5 of SCSI-2's LUN field in CDBs of 6 bytes and some of 10; RELADR, FUA_NV, SYNC_NV, which
 /// are obsolete; RARC, a hint. GROUP NUMBER has six bits, as in SBC-4, and is
 /// not looked at.
-pub static TABLE: [Descriptor; 28] = [
+pub static TABLE: [Descriptor; 30] = [
     Descriptor {
         opcode: 0x00,
         service_action: None,
@@ -57,7 +59,7 @@ pub static TABLE: [Descriptor; 28] = [
         name: "TEST UNIT READY",
         requires: Feature::Always,
         access: Access::Active,
-        usage: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        usage: &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
         optional: &[],
         ignored: 0xe0,
         length_field: 0,
@@ -70,7 +72,7 @@ pub static TABLE: [Descriptor; 28] = [
         name: "REQUEST SENSE",
         requires: Feature::Always,
         access: Access::Always,
-        usage: [0x03, 0x01, 0, 0, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        usage: &[0x03, 0x01, 0, 0, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
         optional: &[],
         ignored: 0xe0,
         length_field: 0,
@@ -83,7 +85,7 @@ pub static TABLE: [Descriptor; 28] = [
         name: "READ (6)",
         requires: Feature::Always,
         access: Access::Active,
-        usage: [
+        usage: &[
             0x08, 0x1f, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
         ],
         optional: &[],
@@ -98,7 +100,7 @@ pub static TABLE: [Descriptor; 28] = [
         name: "WRITE (6)",
         requires: Feature::Always,
         access: Access::Active,
-        usage: [
+        usage: &[
             0x0a, 0x1f, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
         ],
         optional: &[],
@@ -113,7 +115,7 @@ pub static TABLE: [Descriptor; 28] = [
         name: "INQUIRY",
         requires: Feature::Always,
         access: Access::Always,
-        usage: [
+        usage: &[
             0x12, 0x01, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
         ],
         optional: &[],
@@ -128,7 +130,7 @@ pub static TABLE: [Descriptor; 28] = [
         name: "MODE SENSE (6)",
         requires: Feature::Always,
         access: Access::Standby,
-        usage: [
+        usage: &[
             0x1a, 0x08, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
         ],
         optional: &[],
@@ -143,7 +145,7 @@ pub static TABLE: [Descriptor; 28] = [
         name: "READ CAPACITY (10)",
         requires: Feature::Always,
         access: Access::Standby,
-        usage: [
+        usage: &[
             0x25, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0x01, 0, 0, 0, 0, 0, 0, 0,
         ],
         optional: &[],
@@ -158,7 +160,7 @@ pub static TABLE: [Descriptor; 28] = [
         name: "READ (10)",
         requires: Feature::Always,
         access: Access::Active,
-        usage: [
+        usage: &[
             0x28, 0xf8, 0xff, 0xff, 0xff, 0xff, 0x3f, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
         ],
         optional: &[PROTECT, DPO, FUA],
@@ -173,7 +175,7 @@ pub static TABLE: [Descriptor; 28] = [
         name: "WRITE (10)",
         requires: Feature::Always,
         access: Access::Active,
-        usage: [
+        usage: &[
             0x2a, 0xf8, 0xff, 0xff, 0xff, 0xff, 0x3f, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
         ],
         optional: &[PROTECT, DPO, FUA],
@@ -188,7 +190,7 @@ pub static TABLE: [Descriptor; 28] = [
         name: "VERIFY (10)",
         requires: Feature::Always,
         access: Access::Active,
-        usage: [
+        usage: &[
             0x2f, 0xf6, 0xff, 0xff, 0xff, 0xff, 0x3f, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
         ],
         optional: &[PROTECT, DPO_HINT],
@@ -203,7 +205,7 @@ pub static TABLE: [Descriptor; 28] = [
         name: "SYNCHRONIZE CACHE (10)",
         requires: Feature::Always,
         access: Access::Active,
-        usage: [
+        usage: &[
             0x35, 0x02, 0xff, 0xff, 0xff, 0xff, 0x3f, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
         ],
         optional: &[],
@@ -218,7 +220,7 @@ pub static TABLE: [Descriptor; 28] = [
         name: "WRITE SAME (10)",
         requires: Feature::WriteSame,
         access: Access::Active,
-        usage: [
+        usage: &[
             0x41, 0xf8, 0xff, 0xff, 0xff, 0xff, 0x3f, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
         ],
         optional: &[PROTECT, ANCHOR, UNMAP],
@@ -233,7 +235,7 @@ pub static TABLE: [Descriptor; 28] = [
         name: "UNMAP",
         requires: Feature::Unmap,
         access: Access::Active,
-        usage: [
+        usage: &[
             0x42, 0x01, 0, 0, 0, 0, 0x3f, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
         ],
         optional: &[UNMAP_ANCHOR],
@@ -248,7 +250,7 @@ pub static TABLE: [Descriptor; 28] = [
         name: "MODE SENSE (10)",
         requires: Feature::Always,
         access: Access::Standby,
-        usage: [
+        usage: &[
             0x5a, 0x18, 0xff, 0xff, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
         ],
         optional: &[],
@@ -256,6 +258,8 @@ pub static TABLE: [Descriptor; 28] = [
         length_field: 0,
         decode: decode::mode_sense_10,
     },
+    block::READ_32,
+    block::WRITE_32,
     Descriptor {
         opcode: 0x88,
         service_action: None,
@@ -263,7 +267,7 @@ pub static TABLE: [Descriptor; 28] = [
         name: "READ (16)",
         requires: Feature::Always,
         access: Access::Active,
-        usage: [
+        usage: &[
             0x88, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
             0x3f, 0,
         ],
@@ -279,7 +283,7 @@ pub static TABLE: [Descriptor; 28] = [
         name: "COMPARE AND WRITE",
         requires: Feature::CompareAndWrite,
         access: Access::Active,
-        usage: [
+        usage: &[
             0x89, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0xff, 0x3f, 0,
         ],
         optional: &[PROTECT, DPO, FUA],
@@ -294,7 +298,7 @@ pub static TABLE: [Descriptor; 28] = [
         name: "WRITE (16)",
         requires: Feature::Always,
         access: Access::Active,
-        usage: [
+        usage: &[
             0x8a, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
             0x3f, 0,
         ],
@@ -310,7 +314,7 @@ pub static TABLE: [Descriptor; 28] = [
         name: "VERIFY (16)",
         requires: Feature::Always,
         access: Access::Active,
-        usage: [
+        usage: &[
             0x8f, 0xf6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
             0x3f, 0,
         ],
@@ -326,7 +330,7 @@ pub static TABLE: [Descriptor; 28] = [
         name: "SYNCHRONIZE CACHE (16)",
         requires: Feature::Always,
         access: Access::Active,
-        usage: [
+        usage: &[
             0x91, 0x02, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
             0x3f, 0,
         ],
@@ -342,7 +346,7 @@ pub static TABLE: [Descriptor; 28] = [
         name: "WRITE SAME (16)",
         requires: Feature::WriteSame,
         access: Access::Active,
-        usage: [
+        usage: &[
             0x93, 0xf9, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
             0x3f, 0,
         ],
@@ -358,7 +362,7 @@ pub static TABLE: [Descriptor; 28] = [
         name: "READ CAPACITY (16)",
         requires: Feature::Always,
         access: Access::Standby,
-        usage: [
+        usage: &[
             0x9e, 0x10, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
             0x01, 0,
         ],
@@ -374,7 +378,7 @@ pub static TABLE: [Descriptor; 28] = [
         name: "REPORT REFERRALS",
         requires: Feature::Referrals,
         access: Access::Standby,
-        usage: [
+        usage: &[
             0x9e, 0x13, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
             0x01, 0,
         ],
@@ -390,7 +394,7 @@ pub static TABLE: [Descriptor; 28] = [
         name: "REPORT LUNS",
         requires: Feature::Always,
         access: Access::Always,
-        usage: [
+        usage: &[
             0xa0, 0, 0xff, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0,
         ],
         optional: &[],
@@ -405,7 +409,7 @@ pub static TABLE: [Descriptor; 28] = [
         name: "REPORT TARGET PORT GROUPS",
         requires: Feature::TargetPortGroups,
         access: Access::Always,
-        usage: [
+        usage: &[
             0xa3, 0xea, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0,
         ],
         optional: &[],
@@ -420,7 +424,7 @@ pub static TABLE: [Descriptor; 28] = [
         name: "REPORT SUPPORTED OPERATION CODES",
         requires: Feature::ReportOpcodes,
         access: Access::Standby,
-        usage: [
+        usage: &[
             0xa3, 0x0c, 0x87, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0,
         ],
         optional: &[],
@@ -435,7 +439,7 @@ pub static TABLE: [Descriptor; 28] = [
         name: "SET TARGET PORT GROUPS",
         requires: Feature::SetTargetPortGroups,
         access: Access::Unavailable,
-        usage: [
+        usage: &[
             0xa4, 0x0a, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0,
         ],
         optional: &[],
@@ -450,7 +454,7 @@ pub static TABLE: [Descriptor; 28] = [
         name: "READ (12)",
         requires: Feature::Always,
         access: Access::Active,
-        usage: [
+        usage: &[
             0xa8, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x3f, 0, 0, 0, 0, 0,
         ],
         optional: &[PROTECT, DPO, FUA],
@@ -465,7 +469,7 @@ pub static TABLE: [Descriptor; 28] = [
         name: "WRITE (12)",
         requires: Feature::Always,
         access: Access::Active,
-        usage: [
+        usage: &[
             0xaa, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x3f, 0, 0, 0, 0, 0,
         ],
         optional: &[PROTECT, DPO, FUA],

@@ -49,13 +49,18 @@ fn cdbs() {
     };
     let mut understood = 0;
     for _ in 0..ROUNDS {
-        let mut cdb = [0; 20];
+        let mut cdb = [0; 40];
         random.fill(&mut cdb);
         if random.next() % 2 == 0 {
             let row = &opcode::TABLE[random.next() as usize % opcode::TABLE.len()];
             cdb[0] = row.opcode;
-            if let Some(action) = row.service_action {
-                cdb[1] = action as u8;
+            match row.service_action {
+                Some(action) if row.opcode == opcode::VARIABLE => {
+                    cdb[7] = row.length - 8;
+                    cdb[8..10].copy_from_slice(&action.to_be_bytes());
+                }
+                Some(action) => cdb[1] = action as u8,
+                None => {}
             }
         }
         let length = random.next() as usize % (cdb.len() + 1);
@@ -79,7 +84,7 @@ fn cdbs() {
             Err(sense) => {
                 assert_eq!(sense.key, Key::IllegalRequest);
                 if let Specific::Field(field) = sense.specific {
-                    assert!(field.in_cdb && field.byte <= 16);
+                    assert!(field.in_cdb && field.byte <= 32);
                 }
                 assert_eq!(sense.encode(Format::Fixed).as_slice().len(), 18);
             }

@@ -6,7 +6,7 @@ use super::{bit, hex, written, ALL};
 use crate::{
     bytes::Writer,
     cdb::{decode, Features},
-    opcode::{report, Reporting, Request, TABLE},
+    opcode::{report, Reporting, Request, TABLE, VARIABLE},
     sense::Sense,
 };
 use std::vec::Vec;
@@ -42,7 +42,13 @@ fn refusal(reporting: Reporting) -> Option<Sense> {
 fn plain(row: &crate::opcode::Descriptor) -> Vec<u8> {
     let mut cdb = std::vec![0; usize::from(row.length)];
     cdb[0] = row.opcode;
-    cdb[1] = row.service_action.unwrap_or(0) as u8;
+    let action = row.service_action.unwrap_or(0);
+    if row.opcode == VARIABLE {
+        cdb[7] = row.length - 8;
+        cdb[8..10].copy_from_slice(&action.to_be_bytes());
+    } else {
+        cdb[1] = action as u8;
+    }
     match row.opcode {
         // WRITE SAME wants a block at least.
         0x41 => cdb[8] = 1,
@@ -60,19 +66,22 @@ fn the_table_is_in_order_and_finds_each_row() {
         .collect();
     assert!(keys.windows(2).all(|pair| pair[0] < pair[1]));
     for row in &TABLE {
-        assert!([6, 10, 12, 16].contains(&row.length), "{}", row.name);
         // The group code says how long a CDB is (SPC-4, 4.2.5.1).
-        let by_group = [6, 10, 10, 0, 16, 12, 0, 0][usize::from(row.opcode >> 5)];
+        let by_group = [6, 10, 10, 32, 16, 12, 0, 0][usize::from(row.opcode >> 5)];
         assert_eq!(row.length, by_group, "{}", row.name);
         let usage = row.usage(&ALL);
         assert_eq!(usage[0], row.opcode);
-        assert!(
-            usage[usize::from(row.length) - 1..].iter().all(|b| *b == 0),
-            "{}",
-            row.name
-        );
-        if let Some(action) = row.service_action {
-            assert_eq!(u16::from(usage[1] & 0x1f), action);
+        let control = match row.opcode {
+            VARIABLE => 1..2,
+            _ => usize::from(row.length) - 1..usage.len(),
+        };
+        assert!(usage[control].iter().all(|b| *b == 0), "{}", row.name);
+        match row.service_action {
+            Some(action) if row.opcode == VARIABLE => {
+                assert_eq!(usage[7..10], [&[0xff], &action.to_be_bytes()[..]].concat());
+            }
+            Some(action) => assert_eq!(u16::from(usage[1] & 0x1f), action),
+            None => {}
         }
         let decoded = decode(&plain(row), &ALL).unwrap();
         assert!(core::ptr::eq(decoded.descriptor, row));
@@ -91,12 +100,24 @@ fn each_bit_is_either_reported_or_refused_or_known_to_be_ignored() {
         (0x89, 1) => 0x02,
         _ => 0,
     };
+    // (service action, byte, bits) of the same in CDBs of variable length: RARC and what is obsolete, tags.
+    let ignored_32 = |action: u16, byte: usize| match (action, byte) {
+        (0x09 | 0x0b, 10) => 0x06,
+        (0x09 | 0x0b, 20..=27) => 0xff,
+        _ => 0,
+    };
     for row in &TABLE {
         let usage = row.usage(&ALL);
-        for byte in 1..usize::from(row.length) - 1 {
+        let variable = row.opcode == VARIABLE;
+        let bytes = match variable {
+            // Not CONTROL, nor ADDITIONAL CDB LENGTH and SERVICE ACTION.
+            true => (2..7).chain(10..32),
+            false => (1..usize::from(row.length) - 1).chain(0..0),
+        };
+        for byte in bytes {
             for bit in 0..8 {
                 let mask = 1u8 << bit;
-                if row.service_action.is_some() && byte == 1 && bit < 5 {
+                if !variable && row.service_action.is_some() && byte == 1 && bit < 5 {
                     continue;
                 }
                 let mut cdb = plain(row);
@@ -107,7 +128,11 @@ fn each_bit_is_either_reported_or_refused_or_known_to_be_ignored() {
                     Err(_) if usage[byte] & mask != 0 => continue,
                     Err(_) => true,
                 };
-                let known = (usage[byte] | ignored(row.opcode, byte)) & mask != 0;
+                let ignored = match row.service_action {
+                    Some(action) if variable => ignored_32(action, byte),
+                    _ => ignored(row.opcode, byte),
+                };
+                let known = (usage[byte] | ignored) & mask != 0;
                 assert_eq!(refused, !known, "{} {byte}.{bit}", row.name);
             }
         }
@@ -128,7 +153,11 @@ fn all_commands() {
     for (row, with) in list[4..].chunks(8).zip(with[4..].chunks(20)) {
         let mut expected = row.to_vec();
         expected[5] |= 0x02;
-        expected.extend(hex("00 0a 00 00 00 00 00 00 00 00 00 00"));
+        let recommended = match row[0] {
+            0x35 | 0x91 => 60,
+            _ => 0,
+        };
+        expected.extend([0, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, recommended]);
         assert_eq!(with, expected);
     }
 
@@ -136,9 +165,12 @@ fn all_commands() {
     let none = Features::default();
     let list = answer(Reporting::All, false, &none);
     for row in list[4..].chunks(8) {
-        let mut cdb = [0; 16];
+        let mut cdb = [0; 32];
         cdb[0] = row[0];
-        cdb[1] = row[3];
+        match row[0] {
+            VARIABLE => cdb[7..10].copy_from_slice(&[0x18, row[2], row[3]]),
+            _ => cdb[1] = row[3],
+        }
         assert!(decode(&cdb, &none).is_ok(), "{row:02x?}");
     }
     for opcode in [0x41, 0x42, 0x89, 0x93, 0xa3] {
@@ -167,6 +199,12 @@ fn one_command() {
         answer(Reporting::Opcode(0x00), true, &ALL),
         hex("00 83 00 06  00 00 00 00 00 00  00 0a 00 00 00 00 00 00 00 00 00 00")
     );
+    let read_32 = "00 03 00 20  7f 00 00 00 00 00 3f ff 00 09 18 00 ff ff ff ff ff ff ff ff \
+                   00 00 00 00 00 00 00 00 ff ff ff ff";
+    assert_eq!(
+        answer(Reporting::ServiceAction(0x7f, 0x09), false, &ALL),
+        hex(read_32)
+    );
     let rsoc = "00 03 00 0c  a3 0c 87 ff ff ff ff ff ff ff 00 00";
     assert_eq!(
         answer(Reporting::ServiceAction(0xa3, 0x0c), false, &ALL),
@@ -193,6 +231,10 @@ fn commands_that_there_are_not() {
         not_supported
     );
     assert_eq!(
+        answer(Reporting::ServiceAction(0x7f, 0x0109), false, &ALL),
+        not_supported
+    );
+    assert_eq!(
         answer(Reporting::Either(0xa3, 0x0c), false, &none),
         not_supported
     );
@@ -202,6 +244,7 @@ fn commands_that_there_are_not() {
 fn reporting_options_that_do_not_fit() {
     assert_eq!(refusal(Reporting::Opcode(0x9e)), Some(bit(2, 2)));
     assert_eq!(refusal(Reporting::Opcode(0xa3)), Some(bit(2, 2)));
+    assert_eq!(refusal(Reporting::Opcode(0x7f)), Some(bit(2, 2)));
     assert_eq!(refusal(Reporting::ServiceAction(0x28, 0)), Some(bit(2, 2)));
     assert_eq!(refusal(Reporting::ServiceAction(0xff, 0)), None);
 }

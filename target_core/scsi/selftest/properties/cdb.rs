@@ -17,8 +17,13 @@ use std::{vec, vec::Vec};
 /// Writes the CDB of a command with an address, in the form with `length` bytes (SBC-3, clause 5).
 fn emit(command: &Command, length: usize) -> Vec<u8> {
     let mut cdb = vec![0; length];
-    let opcode =
-        |by_length: [u8; 4]| by_length[[6, 10, 12, 16].iter().position(|l| *l == length).unwrap()];
+    // Those of 32 bytes have a service action and their flags elsewhere.
+    let opcode = |by_length: [u8; 4]| {
+        by_length[[6, 10, 12, 16]
+            .iter()
+            .position(|l| *l == length)
+            .unwrap_or(0)]
+    };
     let flags = |t: &Transfer| (u8::from(t.dpo) << 4) | (u8::from(t.fua) << 3);
     let extent = match command {
         Command::Read(t) => {
@@ -66,6 +71,18 @@ fn emit(command: &Command, length: usize) -> Vec<u8> {
         other => panic!("{other:?}"),
     };
     let (lba, blocks) = (extent.lba.0.to_be_bytes(), extent.blocks.0.to_be_bytes());
+    if length == 32 {
+        let action = match command {
+            Command::Read(_) => 0x09,
+            Command::Write(_) => 0x0b,
+            other => panic!("{other:?}"),
+        };
+        cdb[10] = cdb[1];
+        (cdb[0], cdb[1], cdb[7], cdb[9]) = (0x7f, 0, 0x18, action);
+        cdb[12..20].copy_from_slice(&lba);
+        cdb[28..].copy_from_slice(&blocks[4..]);
+        return cdb;
+    }
     match length {
         6 => {
             cdb[1..4].copy_from_slice(&lba[5..]);
@@ -94,7 +111,7 @@ fn cdbs() {
         let kind = random.below(6);
         // Which forms there are, and how large their fields.
         let length = match kind {
-            0 | 1 => [6, 10, 12, 16][random.below(4) as usize],
+            0 | 1 => [6, 10, 12, 16, 32][random.below(5) as usize],
             5 => 16,
             _ => [10, 16][random.below(2) as usize],
         };

@@ -2,7 +2,7 @@
 
 //! CDBs: what is decoded is what SBC-3 and SPC-4 say that the bytes mean, what is refused is refused with sense data
 //! that an initiator can use, and REPORT SUPPORTED OPERATION CODES knows exactly the commands that are decoded.
-// fuzz: -max_len=48
+// fuzz: -max_len=64
 
 #![no_main]
 
@@ -44,26 +44,41 @@ fn layout(cdb: &[u8]) -> Option<Layout> {
         0xa8 | 0xaa => of(12, be32(cdb, 2).into(), be32(cdb, 6).into()),
         0x88 | 0x8a | 0x8f | 0x91 | 0x93 => of(16, be64(cdb, 2), be32(cdb, 10).into()),
         0x89 => of(16, be64(cdb, 2), cdb[13].into()),
+        0x7f => of(32, be64(cdb, 12), be32(cdb, 28).into()),
         _ => None,
     }
+}
+
+/// The operation code, or that of the form of 16 bytes of a command of 32; and the byte with its flags.
+fn kind(cdb: &[u8]) -> (u8, u8) {
+    if cdb[0] != 0x7f {
+        return (cdb[0], cdb[1]);
+    }
+    let like = match be16(cdb, 8) {
+        0x09 => 0x88,
+        0x0b => 0x8a,
+        _ => 0xff,
+    };
+    (like, cdb[10])
 }
 
 /// What a decoded command transfers (SPC-4 and SBC-3, the clause of each).
 fn data(cdb: &[u8], block: u64) -> (Direction, u64) {
     let blocks = layout(cdb).map_or(0, |l| l.blocks);
-    let (direction, length) = match cdb[0] {
+    let (opcode, flags) = kind(cdb);
+    let (direction, length) = match opcode {
         0x08 | 0x28 | 0xa8 | 0x88 => (Direction::In, blocks * block),
         0x0a | 0x2a | 0xaa | 0x8a => (Direction::Out, blocks * block),
         0x89 => (Direction::Out, 2 * blocks * block),
         // BYTCHK
-        0x2f | 0x8f => match cdb[1] >> 1 & 3 {
+        0x2f | 0x8f => match flags >> 1 & 3 {
             0 => (Direction::None, 0),
             1 => (Direction::Out, blocks * block),
             _ => (Direction::Out, if blocks == 0 { 0 } else { block }),
         },
         // NDOB
         0x41 => (Direction::Out, block),
-        0x93 => (Direction::Out, if cdb[1] & 1 == 0 { block } else { 0 }),
+        0x93 => (Direction::Out, if flags & 1 == 0 { block } else { 0 }),
         0x42 => (Direction::Out, be16(cdb, 7) as u64),
         0x03 | 0x1a => (Direction::In, cdb[4].into()),
         0x12 => (Direction::In, be16(cdb, 3) as u64),
@@ -82,7 +97,7 @@ fn data(cdb: &[u8], block: u64) -> (Direction, u64) {
 
 fn changes_medium(cdb: &[u8]) -> bool {
     matches!(
-        cdb[0],
+        kind(cdb).0,
         0x0a | 0x2a | 0xaa | 0x8a | 0x89 | 0x41 | 0x93 | 0x42
     )
 }
@@ -92,6 +107,7 @@ fn usage(cdb: &[u8], features: &Features) -> Option<Vec<u8>> {
     // Operation codes of this device type that have service actions.
     let reporting = match cdb[0] {
         0x9e | 0xa3 => Reporting::ServiceAction(cdb[0], u16::from(cdb[1] & 0x1f)),
+        0x7f => Reporting::ServiceAction(0x7f, be16(cdb, 8) as u16),
         opcode => Reporting::Opcode(opcode),
     };
     let request = Request {
@@ -121,10 +137,13 @@ fn refused(cdb: &[u8], sense: &Sense) {
             let Specific::Field(at) = sense.specific else {
                 panic!("no field pointer: {sense:?}");
             };
-            assert!(at.in_cdb && at.byte <= 16 && at.bit.unwrap_or(0) < 8);
+            assert!(at.in_cdb && at.byte <= 32 && at.bit.unwrap_or(0) < 8);
             if let (Some(bit), Some(byte)) = (at.bit, cdb.get(usize::from(at.byte))) {
                 // Either a bit that is set and must not be, or the leftmost one of a field that is wrong as a whole.
-                assert!(byte & (1 << bit) != 0 || at.byte <= 2, "{cdb:x?} {sense:?}");
+                assert!(
+                    byte & (1 << bit) != 0 || matches!(at.byte, 0..=2 | 10),
+                    "{cdb:x?} {sense:?}"
+                );
             }
         }
         _ => panic!("{sense:?}"),
@@ -172,7 +191,7 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(usage.len(), length);
     assert_eq!(usage[0], cdb[0]);
     for (at, used) in usage.iter().enumerate().skip(1) {
-        let mut other = [0; 16];
+        let mut other = [0; 32];
         other[..length].copy_from_slice(&cdb[..length]);
         other[at] ^= !used;
         if let Ok(other) = decode(&other[..length], &features) {
@@ -191,7 +210,8 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(command.writes(), changes_medium(cdb));
 
     // DPO and FUA, where the CDB has them.
-    let (dpo, fua) = (cdb[1] & 0x10 != 0, cdb[1] & 0x08 != 0);
+    let (opcode, flags) = kind(cdb);
+    let (dpo, fua) = (flags & 0x10 != 0, flags & 0x08 != 0);
     match command {
         Command::Read(t) | Command::Write(t) | Command::CompareAndWrite(t) if length > 6 => {
             assert_eq!((t.dpo, t.fua), (dpo, fua));
@@ -200,7 +220,7 @@ fuzz_target!(|input: &[u8]| {
         Command::Read(t) | Command::Write(t) => assert!(!t.dpo && !t.fua),
         Command::Verify { dpo: said, .. } => assert_eq!(said, dpo),
         Command::WriteSame { unmap, no_data, .. } => {
-            assert_eq!((unmap, no_data), (fua, cdb[0] == 0x93 && cdb[1] & 1 != 0));
+            assert_eq!((unmap, no_data), (fua, opcode == 0x93 && flags & 1 != 0));
             assert!(!unmap || features.write_same_unmap);
         }
         _ => {}
@@ -219,7 +239,7 @@ fuzz_target!(|input: &[u8]| {
         (expected.lba, expected.blocks)
     );
     let inside = u128::from(expected.lba) + u128::from(expected.blocks) <= u128::from(capacity);
-    let most = match (cdb[0], command) {
+    let most = match (opcode, command) {
         (0x89, _) => limits.max_compare_and_write.into(),
         (0x41 | 0x93, _) if limits.max_write_same != 0 => limits.max_write_same,
         (0x41 | 0x93 | 0x35 | 0x91, _) => u64::MAX,
