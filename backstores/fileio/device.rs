@@ -25,7 +25,7 @@ use lio_glue::{
     workqueue::Workqueue, //
 };
 use target_core::{
-    backend::{Backend, Geometry, Io, IoError, Op},
+    backend::{Backend, Geometry, Io, IoError, Op, ReadCache},
     device,
 };
 
@@ -204,6 +204,7 @@ impl Backend for Device {
             // A file in memory is as durable as it gets.
             Op::Flush { .. } if open.facts.memory => io.complete(Ok(())),
             Op::None => io.complete(Err(IoError::Unsupported)),
+            Op::Status { .. } => Later::start(&self.queue, &self.flushed, open, io, 0, false),
             op => {
                 let fua = matches!(op, Op::Write { fua: true, .. });
                 let cached = open.facts.buffered && self.write_cache() && !fua;
@@ -249,6 +250,14 @@ impl Backend for Device {
     fn set_write_cache(&self, on: bool) -> Result {
         self.write_cache.store(on, Relaxed);
         Ok(())
+    }
+
+    fn read_cache(&self) -> ReadCache {
+        match self.facts.as_ref() {
+            Some(facts) if facts.memory => ReadCache::All,
+            Some(facts) if !facts.direct => ReadCache::Fills,
+            _ => ReadCache::None,
+        }
     }
 
     fn can_unmap(&self) -> bool {

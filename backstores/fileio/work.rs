@@ -121,7 +121,29 @@ impl Open {
                 }
                 self.settle(pos, len, durable)
             }
-            Op::None => Err(EOPNOTSUPP),
+            // See `status`.
+            Op::Status { .. } | Op::None => Err(EOPNOTSUPP),
+        }
+    }
+
+    fn tell(&self, io: &mut Io) -> Result {
+        if let Op::Status { pos, len } = io.op() {
+            let (mapped, bytes) = noio::scope(|| self.status(pos, len))?;
+            io.tell(mapped, bytes);
+        }
+        Ok(())
+    }
+
+    // How what begins at `pos` is provisioned, and for how many of `len` bytes.
+    fn status(&self, pos: u64, len: u64) -> Result<(bool, u64)> {
+        match self.file.run(pos) {
+            Ok((data, next)) if next > pos => Ok((data, next.saturating_sub(pos).min(len))),
+            // Behind the end of a file that is shorter than its disk.
+            Ok(_) if self.facts.block == 0 => Ok((false, len)),
+            Ok(_) => Ok((true, len)),
+            // A file system that does not know holes.
+            Err(e) if e == EINVAL || e == EOPNOTSUPP => Ok((true, len)),
+            Err(e) => Err(e),
         }
     }
 
@@ -220,7 +242,7 @@ impl Later {
         mut done: usize,
         durable: bool,
     ) {
-        if open.here() {
+        if open.here() && !matches!(io.op(), Op::Status { .. }) {
             match noio::scope(|| open.perform(&io, &mut done, durable, flushed)) {
                 // The task whose context this is has been killed. That is not the initiator's business.
                 Err(e) if e == EINTR || e == ERESTARTSYS => {}
@@ -311,6 +333,7 @@ impl Later {
     fn finish(mut self: Pin<KBox<Self>>) {
         let me = self.as_mut().project();
         let result = match me.io {
+            Some(io) if matches!(io.op(), Op::Status { .. }) => me.open.tell(io),
             Some(io) => me.open.perform(io, me.done, *me.durable, me.flushed),
             None => Ok(()),
         };

@@ -7,7 +7,7 @@
 //! forgotten, and reads give zeroes, or leave memory that the fabric brought as it was (as null_blk does).
 
 use crate::{
-    backend::{Backend, Geometry, Io, IoError, Kind, Op},
+    backend::{Backend, Geometry, Io, IoError, Kind, Op, ReadCache},
     device::Device,
 };
 use core::fmt;
@@ -167,6 +167,11 @@ impl Ramdisk {
         match io.op() {
             Op::Read { pos, len } => self.read(io, pos, len)?,
             Op::Flush { .. } | Op::None => (),
+            Op::Status { len, .. } if self.is_null() => io.tell(false, len),
+            Op::Status { pos, len } => {
+                let (mapped, bytes) = self.store.run(pos, len);
+                io.tell(mapped, bytes)
+            }
             _ if self.is_null() => (),
             Op::Write { pos, .. } => self.store.write(pos, io.data())?,
             Op::Unmap { pos, len } | Op::WriteZeroes { pos, len, .. } => {
@@ -262,6 +267,10 @@ impl Backend for Ramdisk {
 
     fn write_cache(&self) -> bool {
         false
+    }
+
+    fn read_cache(&self) -> ReadCache {
+        ReadCache::All
     }
 
     fn can_unmap(&self) -> bool {

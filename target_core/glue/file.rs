@@ -271,6 +271,21 @@ impl File {
         to_result(unsafe { sys::lio_file_error_since(self.as_ptr(), mark) })
     }
 
+    /// Whether the file system keeps data at `pos`, and where that changes: the end of the file at most, where nothing follows.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn run(&self, pos: u64) -> Result<(bool, u64)> {
+        let pos = i64::try_from(pos).map_err(|_| code::EFBIG)?;
+        let mut data = false;
+        // SAFETY: By the invariant the file is open; `data` is written.
+        let next = unsafe { sys::lio_file_run(self.as_ptr(), pos, &mut data) };
+        match u64::try_from(next) {
+            Ok(next) => Ok((data, next)),
+            Err(_) => Err(Error::from_errno(i32::try_from(next).unwrap_or(-5))),
+        }
+    }
+
     /// Has a range read as zeroes, and gives its space back.
     ///
     /// # Errors

@@ -262,6 +262,18 @@ impl PageStore {
         Ok(())
     }
 
+    /// Whether there is a page for byte `pos`, and for how many of the `len` bytes from there on, not zero, that goes on. Of a very
+    /// long run of pages it may say less. Any context.
+    pub fn run(&self, pos: u64, len: u64) -> (bool, u64) {
+        let first = index(pos);
+        let last = index(pos.saturating_add(len.saturating_sub(1)));
+        let mut there = false;
+        // SAFETY: `xa` is initialised; `there` is written.
+        let next = unsafe { sys::lio_pages_run(self.xa.get(), first, last, &mut there) } as u64;
+        let end = next.saturating_mul(PAGE_SIZE as u64);
+        (there, end.saturating_sub(pos).min(len))
+    }
+
     /// Zeroes `len` bytes at `pos`, which are inside one page.
     fn zero(&self, pos: u64, len: usize) {
         if len == 0 {

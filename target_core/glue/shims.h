@@ -70,6 +70,7 @@ void lio_pages_find(struct xarray *xa, unsigned long first, u32 n, struct page *
 int lio_pages_add(struct xarray *xa, unsigned long index, struct page *page);
 bool lio_pages_spare(void);
 void lio_pages_drop(struct xarray *xa, unsigned long first, unsigned long last);
+unsigned long lio_pages_run(struct xarray *xa, unsigned long first, unsigned long last, bool *there);
 void lio_copy(void *to, const void *from, size_t len);
 
 /* system.c */
@@ -191,6 +192,7 @@ int lio_file_error_since(struct file *file, u32 since);
 int lio_file_punch(struct file *file, loff_t pos, loff_t len);
 int lio_file_discard(struct file *file, loff_t pos, loff_t len);
 int lio_file_zero(struct file *file, loff_t pos, loff_t len);
+loff_t lio_file_run(struct file *file, loff_t pos, bool *data);
 unsigned int lio_file_lend(struct file *file, unsigned long index, unsigned int nr, struct page **pages);
 
 /* bdev.c */

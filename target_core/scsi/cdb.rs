@@ -6,6 +6,7 @@
 //! [`Features`] decide. [`Decoded::check`] then holds the command against the unit's capacity and limits.
 
 use crate::{
+    block::Block,
     inquiry,
     lba::BlockSize,
     lba::Blocks,
@@ -39,6 +40,8 @@ pub struct Features {
     pub set_target_port_groups: bool,
     /// REPORT REFERRALS: there are user data segments (lba_map).
     pub referrals: bool,
+    /// The medium can be ejected, and be kept from that.
+    pub removable: bool,
 }
 
 /// A read or write of blocks.
@@ -135,7 +138,7 @@ pub enum Command {
     Read(Transfer),
     /// WRITE (6), (10), (12), (16), (32)
     Write(Transfer),
-    /// VERIFY (10), (16)
+    /// VERIFY (10), (12), (16), (32)
     Verify {
         /// The blocks.
         extent: Extent,
@@ -156,7 +159,7 @@ pub enum Command {
         /// PARAMETER LIST LENGTH; zero is no error.
         list_length: u16,
     },
-    /// WRITE SAME (10), (16)
+    /// WRITE SAME (10), (16), (32)
     WriteSame {
         /// The blocks; never none.
         extent: Extent,
@@ -167,6 +170,8 @@ pub enum Command {
     },
     /// COMPARE AND WRITE
     CompareAndWrite(Transfer),
+    /// Commands of block devices beyond reading and writing.
+    Block(Block),
 }
 
 /// Who sends a command's data.
@@ -190,12 +195,12 @@ pub struct Data {
 }
 
 impl Data {
-    const NONE: Self = Self {
+    pub(crate) const NONE: Self = Self {
         direction: Direction::None,
         length: 0,
     };
 
-    fn new(direction: Direction, length: u64) -> Self {
+    pub(crate) fn new(direction: Direction, length: u64) -> Self {
         if length == 0 {
             Self::NONE
         } else {
@@ -280,6 +285,7 @@ impl Command {
             Self::CompareAndWrite(t) => {
                 Data::new(Direction::Out, bytes(t.extent.blocks).saturating_mul(2))
             }
+            Self::Block(command) => command.data(size),
         }
     }
 
@@ -290,16 +296,21 @@ impl Command {
             Self::Verify { extent, .. }
             | Self::SynchronizeCache { extent, .. }
             | Self::WriteSame { extent, .. } => Some(extent),
+            Self::Block(command) => command.extent(),
             _ => None,
         }
     }
 
     /// The command changes the medium, and is to be refused where writing is not allowed.
     pub fn writes(&self) -> bool {
-        matches!(
-            self,
-            Self::Write(_) | Self::Unmap { .. } | Self::WriteSame { .. } | Self::CompareAndWrite(_)
-        )
+        match self {
+            Self::Write(_)
+            | Self::Unmap { .. }
+            | Self::WriteSame { .. }
+            | Self::CompareAndWrite(_) => true,
+            Self::Block(command) => command.writes(),
+            _ => false,
+        }
     }
 
     /// The command is processed for a LUN without a logical unit too (SAM-5, 4.7.4).
@@ -330,6 +341,7 @@ impl Decoded {
             } if limits.max_transfer != 0 => u64::from(limits.max_transfer),
             Command::WriteSame { .. } if limits.max_write_same != 0 => limits.max_write_same,
             Command::CompareAndWrite(_) => u64::from(limits.max_compare_and_write),
+            Command::Block(command) => command.most(limits),
             _ => u64::MAX,
         };
         if extent.blocks.0 > most {

@@ -107,6 +107,8 @@ pub struct Unit<'a> {
     pub multi_port: bool,
     /// The write cache is on.
     pub write_cache: bool,
+    /// The medium can be removed.
+    pub removable: bool,
     /// The medium does not rotate (is_nonrot).
     pub non_rotating: bool,
     /// What is unmapped, and how.
@@ -137,7 +139,8 @@ pub fn write(unit: &Unit<'_>, page: Page, out: &mut Writer<'_>) -> Result<(), Se
 /// Standard INQUIRY data (SPC-4, 6.6.2): 96 bytes.
 fn standard(unit: &Unit<'_>, out: &mut Writer<'_>) {
     out.u8(PERIPHERAL);
-    out.u8(0);
+    // RMB
+    out.u8(if unit.removable { 0x80 } else { 0 });
     // VERSION: SPC-4.
     out.u8(0x06);
     // RESPONSE DATA FORMAT

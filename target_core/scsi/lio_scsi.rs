@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | [`cdb`] | a CDB, decoded once into [`cdb::Command`]; its data transfer and its limits |
 //! | [`opcode`] | the one table of supported commands: it dispatches [`cdb::decode`] and answers RSOC |
+//! | [`block`] | commands of block devices beyond reading and writing |
 //! | [`sense`], [`status`] | sense data, additional sense codes, status codes |
 //! | [`lba`] | logical block addresses, counts, sizes and ranges |
 //! | [`lun`], [`task`] | LUNs, tags, task attributes, task management |
@@ -44,6 +45,7 @@
 extern crate std;
 
 pub mod alua;
+pub mod block;
 pub mod bytes;
 pub mod capacity;
 pub mod cdb;

@@ -55,6 +55,8 @@ pub enum Feature {
     SetTargetPortGroups,
     /// [`Features::referrals`]
     Referrals,
+    /// [`Features::removable`]
+    Removable,
 }
 
 impl Features {
@@ -72,6 +74,7 @@ impl Features {
             Feature::TargetPortGroups => self.target_port_groups,
             Feature::SetTargetPortGroups => self.set_target_port_groups,
             Feature::Referrals => self.referrals,
+            Feature::Removable => self.removable,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 //! Tests. `pages` holds the answers of the stock modules, byte by byte.
 
+mod block;
 mod cdb;
 mod hostile;
 mod opcode;
@@ -50,6 +51,7 @@ const ALL: Features = Features {
     target_port_groups: true,
     set_target_port_groups: true,
     referrals: true,
+    removable: true,
 };
 
 /// INVALID FIELD IN CDB at a bit.

@@ -59,6 +59,9 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Sense> {
         }
         alua::admit(&nexus, port, cmd, &decoded)?;
     }
+    if let Some(condition) = device.condition() {
+        condition.admit(&decoded.command)?;
+    }
     if decoded.command.writes() && (nexus.mapped().write_protect() || device.read_only()) {
         return Err(Sense::WRITE_PROTECTED);
     }

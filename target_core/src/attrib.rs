@@ -95,6 +95,8 @@ attributes! {
     queue_depth: u32 = 0, set_queue_depth;
     /// `queue_depth` as it was written, 0 before: the Max Queue Depth of the `info` file.
     queue_depth_set: u32 = 0, set_queue_depth_set;
+    /// The medium can be ejected: RMB.
+    removable: bool = 0, set_removable;
     /// Blocks of one UNMAP.
     max_unmap_lba_count: u32 = 0, set_max_unmap_lba_count;
     /// Descriptors of one UNMAP.

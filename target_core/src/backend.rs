@@ -126,6 +126,11 @@ pub trait Backend: Send + Sync + 'static {
         true
     }
 
+    /// What becomes of blocks that are read.
+    fn read_cache(&self) -> ReadCache {
+        ReadCache::None
+    }
+
     /// Whether [`Op::Unmap`] works.
     fn can_unmap(&self) -> bool {
         false
@@ -172,8 +177,26 @@ pub enum Op {
         /// Storage may be given back.
         unmap: bool,
     },
+    /// Tell how the first byte is provisioned, and how far it goes on like that: by [`Io::tell`].
+    Status {
+        /// First byte.
+        pos: u64,
+        /// Bytes of interest.
+        len: u64,
+    },
     /// Nothing: the operation is still being decided.
     None,
+}
+
+/// What becomes of blocks that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadCache {
+    /// They are read from the medium each time.
+    None,
+    /// They are kept, so that they are read faster the next time.
+    Fills,
+    /// All blocks are in memory in any case.
+    All,
 }
 
 /// Why an operation failed.
@@ -266,6 +289,12 @@ impl Io {
             }
         }
         Ok(())
+    }
+
+    /// The answer to [`Op::Status`]: whether storage is used for the first byte, or it may be, and for how many bytes, not
+    /// zero, that goes on.
+    pub fn tell(&mut self, mapped: bool, bytes: u64) {
+        self.cmd.found = (mapped, bytes);
     }
 
     /// Ends the operation. The engine goes on with the command, in this context.

@@ -128,6 +128,7 @@ impl Default for Command {
             scratch: None,
             op: Op::None,
             io_result: Err(IoError::Aborted),
+            found: (true, 0),
             step: Step::None,
             status: Status::TaskAborted,
             sense: None,
@@ -285,6 +286,8 @@ pub struct Command {
     pub(crate) scratch: Option<KBox<Buffer>>,
     pub(crate) op: Op,
     pub(crate) io_result: Result<(), IoError>,
+    /// What the back end found out by [`Op::Status`].
+    pub(crate) found: (bool, u64),
     /// What follows the current operation.
     pub(crate) step: Step,
     pub(crate) status: Status,
@@ -307,6 +310,10 @@ impl Command {
 
     pub(crate) fn io_buffer_mut(&mut self) -> &mut Buffer {
         self.scratch.as_deref_mut().unwrap_or(&mut self.data)
+    }
+
+    pub(crate) fn found(&self) -> (bool, u64) {
+        self.found
     }
 
     pub(crate) fn set_status(&mut self, status: Status) {

@@ -7,6 +7,7 @@ use crate::{
     attrib::Attrib,
     backend::{Backend, Geometry, Kind},
     lun::Lun,
+    lun::{Lun, Nexus},
     order::Order,
     stats::LunStats,
     turns::Turns,
@@ -24,6 +25,7 @@ use kernel::{
 };
 use lio_glue::{clock, module::Pin as ModulePin, noio, one_class};
 use lio_scsi::{
+    block::Condition,
     cdb::Features,
     lba::{BlockSize, Blocks},
     sense::Asc,
@@ -134,6 +136,21 @@ impl Users {
     }
 }
 
+const STOPPED: u32 = 1;
+const EJECTED: u32 = 2;
+
+fn pack(condition: Condition) -> u32 {
+    let bit = |on: bool, bit: u32| if on { bit } else { 0 };
+    bit(condition.stopped, STOPPED) | bit(condition.ejected, EJECTED)
+}
+
+fn unpack(bits: u32) -> Condition {
+    Condition {
+        stopped: bits & STOPPED != 0,
+        ejected: bits & EJECTED != 0,
+    }
+}
+
 /// A device.
 #[pin_data]
 pub struct Device {
@@ -169,6 +186,8 @@ pub struct Device {
     pub(crate) order_work: Work<Device>,
     #[pin]
     alua: Alua,
+    // What keeps the unit from being used as usual, as `pack` has it: 0 is nothing.
+    condition: Atomic<u32>,
     // Last: it holds the module that the back end's code is in.
     hba: Arc<Hba>,
 }
@@ -205,6 +224,7 @@ impl Device {
                 order <- Order::new(),
                 order_work <- Work::new(work_name, work_class),
                 alua <- alua,
+                condition: Atomic::new(0),
                 hba: hba.clone(),
             }? Error),
             GFP_KERNEL,
@@ -416,6 +436,42 @@ impl Device {
         });
     }
 
+    /// Calls `f` for each I_T nexus of the device.
+    pub(crate) fn each_nexus(&self, mut f: impl FnMut(&Nexus)) {
+        // The closures do not fail.
+        let _ = self.each_lun(|lun| {
+            lun.tpg().each_session(|session| {
+                let seen = session.core().nexuses();
+                for (_, nexus) in seen.filter(|(_, n)| Arc::ptr_eq(n.lun(), lun)) {
+                    f(&nexus);
+                }
+                Ok(())
+            })
+        });
+    }
+
+    /// What keeps the unit from being used as usual, if anything does.
+    pub(crate) fn condition(&self) -> Option<Condition> {
+        match self.condition.load(Relaxed) {
+            0 => None,
+            bits => Some(unpack(bits)),
+        }
+    }
+
+    /// Has `f` change that; gives what was before.
+    pub(crate) fn set_condition(&self, f: impl Fn(&mut Condition)) -> Condition {
+        let mut bits = self.condition.load(Relaxed);
+        loop {
+            let before = unpack(bits);
+            let mut after = before;
+            f(&mut after);
+            match self.condition.cmpxchg(bits, pack(after), Full) {
+                Ok(_) => return before,
+                Err(now) => bits = now,
+            }
+        }
+    }
+
     /// How often a flush has told of data which was acknowledged and is lost.
     pub(crate) fn losses(&self) -> u32 {
         self.losses.load(Relaxed)
@@ -446,6 +502,7 @@ impl Device {
             // The port's: see `Lun::features`.
             set_target_port_groups: false,
             referrals: false,
+            removable: a.removable(),
         }
     }
 

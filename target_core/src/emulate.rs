@@ -6,6 +6,7 @@
 //! takes it one step on.
 
 mod alua;
+mod block;
 mod blocks;
 mod parameters;
 
@@ -53,6 +54,7 @@ pub(crate) fn execute(session: &Core, cmd: &mut Command) {
             no_data,
         } => blocks::write_same(cmd, extent, unmap, no_data),
         Cdb::CompareAndWrite(t) => blocks::compare_and_write(cmd, t),
+        Cdb::Block(command) => block::execute(cmd, &command),
         _ => parameters::answer(session, cmd, &decoded.command),
     };
     match done {
@@ -60,7 +62,14 @@ pub(crate) fn execute(session: &Core, cmd: &mut Command) {
             cmd.op = Op::None;
             cmd.set_sense(sense);
         }
-        Ok(()) if matches!(cmd.op, Op::None) => cmd.set_status(Status::Good),
+        Ok(()) if matches!(cmd.op, Op::None) => {
+            let status = if cmd.turn == Turn::Wanted {
+                Status::Good
+            } else {
+                block::ending(cmd)
+            };
+            cmd.set_status(status);
+        }
         Ok(()) => (),
     }
 }
@@ -83,6 +92,7 @@ pub(crate) fn memory(cmd: &Command) -> u64 {
         Cdb::Read(t) => sent(bytes(t.extent)),
         Cdb::CompareAndWrite(t) => bytes(t.extent),
         Cdb::Verify { extent, .. } | Cdb::WriteSame { extent, .. } => blocks::chunk(bytes(extent)),
+        Cdb::Block(command) => block::memory(&command, size),
         // The list, twice.
         Cdb::Unmap { list_length } => u64::from(list_length).saturating_mul(2),
         command => sent(command.data(size).length.min(parameters::most(&command))),
@@ -101,7 +111,8 @@ pub(crate) fn step(cmd: &mut Command) {
     }
     match blocks::step(cmd) {
         Ok(()) if matches!(cmd.op, Op::None) && cmd.turn != Turn::Wanted => {
-            cmd.set_status(Status::Good)
+            let status = block::ending(cmd);
+            cmd.set_status(status)
         }
         Ok(()) => (),
         Err(sense) => {

@@ -350,6 +350,8 @@ pub struct Nexus {
     mapped: Arc<MappedLun>,
     // No other has had it.
     serial: u64,
+    // PREVENT ALLOW MEDIUM REMOVAL
+    prevents_removal: Atomic<bool>,
     // Whether there are unit attentions at all: what a command looks at.
     attention: Atomic<u32>,
     #[pin]
@@ -363,6 +365,7 @@ impl Nexus {
             pin_init!(Nexus {
                 mapped,
                 serial: NEXT.fetch_add(1, Relaxed),
+                prevents_removal: Atomic::new(false),
                 attention: Atomic::new(0),
                 attentions <- new_spinlock!(Queue::new(), "Nexus::attentions"),
             }),
@@ -383,6 +386,16 @@ impl Nexus {
     /// What tells it from all others.
     pub(crate) fn serial(&self) -> u64 {
         self.serial
+    }
+
+    /// Whether this initiator keeps the medium in.
+    pub(crate) fn prevents_removal(&self) -> bool {
+        self.prevents_removal.load(Relaxed)
+    }
+
+    /// Has it do so, or not.
+    pub(crate) fn set_prevents_removal(&self, prevents: bool) {
+        self.prevents_removal.store(prevents, Relaxed);
     }
 
     /// Establishes a unit attention. Process context.

@@ -218,7 +218,11 @@ fn reset(devices: &[Arc<Device>], by: &Core, patience: Patience) -> Response {
     }
     let response = work.abort(by, patience);
     // Also where something is left: other initiators' commands were aborted.
-    work.attend(Asc::BUS_DEVICE_RESET, |_, _| true);
+    work.attend(Asc::BUS_DEVICE_RESET, |_, nexus| {
+        // The medium may be removed again (SBC-4 5.17).
+        nexus.set_prevents_removal(false);
+        true
+    });
     response
 }
 

@@ -273,6 +273,21 @@ int lio_file_discard(struct file *file, loff_t pos, loff_t len)
 }
 EXPORT_SYMBOL_GPL(lio_file_discard);
 
+/*
+ * Whether there is data at pos, as far as the file system tells; returns where that changes, the file's end at most, or an errno.
+ * Nobody else uses the file's position.
+ */
+loff_t lio_file_run(struct file *file, loff_t pos, bool *data)
+{
+	loff_t next = vfs_llseek(file, pos, SEEK_DATA);
+
+	*data = next == pos;
+	if (next == -ENXIO)
+		return i_size_read(file->f_mapping->host);
+	return *data ? vfs_llseek(file, pos, SEEK_HOLE) : next;
+}
+EXPORT_SYMBOL_GPL(lio_file_run);
+
 int lio_file_zero(struct file *file, loff_t pos, loff_t len)
 {
 	struct scope s = scope_enter();

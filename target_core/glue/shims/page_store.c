@@ -88,6 +88,26 @@ void lio_pages_drop(struct xarray *xa, unsigned long first, unsigned long last)
 }
 EXPORT_SYMBOL_GPL(lio_pages_drop);
 
+/*
+ * Whether there is a page at first; returns the index, last + 1 at most, up to which that goes on. No more than 65,536 pages that are
+ * there are looked at.
+ */
+unsigned long lio_pages_run(struct xarray *xa, unsigned long first, unsigned long last, bool *there)
+{
+	unsigned long index = first, end;
+	void *page;
+
+	page = xa_find(xa, &index, last, XA_PRESENT);
+	*there = page && index == first;
+	if (!*there)
+		return page ? index : last + 1;
+	end = min(last, first + 65535);
+	while (index < end && xa_load(xa, index + 1))
+		index++;
+	return index + 1;
+}
+EXPORT_SYMBOL_GPL(lio_pages_run);
+
 /* A whole page has its own routine, which is the faster one where long string moves are slow to start. */
 void lio_copy(void *to, const void *from, size_t len)
 {

@@ -201,13 +201,14 @@ pub(super) fn write_16(raw: &Raw) -> Decoded {
     Ok(Command::Write(transfer(raw, extent_16(raw))))
 }
 
-fn verify(raw: &Raw, extent: Extent) -> Decoded {
+// `at` is the byte of the flags, for who looks for what is wrong.
+fn verify(raw: &Raw, extent: Extent, at: u16) -> Decoded {
     let [_, flags, ..] = *raw;
     let compare = match (flags >> 1) & 0b11 {
         0b00 => Compare::Nothing,
         0b01 => Compare::Data,
         0b11 => Compare::OneBlock,
-        _ => return Err(Sense::invalid_cdb_bit(1, 2)),
+        _ => return Err(Sense::invalid_cdb_bit(at, 2)),
     };
     Ok(Command::Verify {
         extent,
@@ -217,11 +218,11 @@ fn verify(raw: &Raw, extent: Extent) -> Decoded {
 }
 
 pub(super) fn verify_10(raw: &Raw) -> Decoded {
-    verify(raw, extent_10(raw))
+    verify(raw, extent_10(raw), 1)
 }
 
 pub(super) fn verify_16(raw: &Raw) -> Decoded {
-    verify(raw, extent_16(raw))
+    verify(raw, extent_16(raw), 1)
 }
 
 fn synchronize_cache(raw: &Raw, extent: Extent) -> Decoded {

@@ -51,7 +51,7 @@ const UNMAP: Optional = Optional {
 /// What is ignored in byte 1: bits 7 to 5 of SCSI-2's LUN field in CDBs of 6 bytes and some of 10; RELADR, FUA_NV, SYNC_NV, which
 /// are obsolete; RARC, a hint. GROUP NUMBER has six bits, as in SBC-4, and is
 /// not looked at.
-pub static TABLE: [Descriptor; 30] = [
+pub static TABLE: [Descriptor; 46] = [
     Descriptor {
         opcode: 0x00,
         service_action: None,
@@ -138,6 +138,8 @@ pub static TABLE: [Descriptor; 30] = [
         length_field: 0,
         decode: decode::mode_sense_6,
     },
+    block::START_STOP_UNIT,
+    block::PREVENT_ALLOW,
     Descriptor {
         opcode: 0x25,
         service_action: None,
@@ -183,6 +185,7 @@ pub static TABLE: [Descriptor; 30] = [
         length_field: 7,
         decode: decode::write_10,
     },
+    block::WRITE_AND_VERIFY_10,
     Descriptor {
         opcode: 0x2f,
         service_action: None,
@@ -198,6 +201,7 @@ pub static TABLE: [Descriptor; 30] = [
         length_field: 7,
         decode: decode::verify_10,
     },
+    block::PRE_FETCH_10,
     Descriptor {
         opcode: 0x35,
         service_action: None,
@@ -213,6 +217,7 @@ pub static TABLE: [Descriptor; 30] = [
         length_field: 7,
         decode: decode::synchronize_cache_10,
     },
+    block::READ_DEFECT_DATA_10,
     Descriptor {
         opcode: 0x41,
         service_action: None,
@@ -259,7 +264,11 @@ pub static TABLE: [Descriptor; 30] = [
         decode: decode::mode_sense_10,
     },
     block::READ_32,
+    block::VERIFY_32,
     block::WRITE_32,
+    block::WRITE_AND_VERIFY_32,
+    block::WRITE_SAME_32,
+    block::GET_LBA_STATUS_32,
     Descriptor {
         opcode: 0x88,
         service_action: None,
@@ -307,6 +316,8 @@ pub static TABLE: [Descriptor; 30] = [
         length_field: 10,
         decode: decode::write_16,
     },
+    block::ORWRITE_16,
+    block::WRITE_AND_VERIFY_16,
     Descriptor {
         opcode: 0x8f,
         service_action: None,
@@ -323,6 +334,7 @@ pub static TABLE: [Descriptor; 30] = [
         length_field: 10,
         decode: decode::verify_16,
     },
+    block::PRE_FETCH_16,
     Descriptor {
         opcode: 0x91,
         service_action: None,
@@ -371,6 +383,7 @@ pub static TABLE: [Descriptor; 30] = [
         length_field: 0,
         decode: decode::read_capacity_16,
     },
+    block::GET_LBA_STATUS_16,
     Descriptor {
         opcode: 0x9e,
         service_action: Some(0x13),
@@ -477,6 +490,9 @@ pub static TABLE: [Descriptor; 30] = [
         length_field: 6,
         decode: decode::write_12,
     },
+    block::WRITE_AND_VERIFY_12,
+    block::VERIFY_12,
+    block::READ_DEFECT_DATA_12,
 ];
 
 /// For each operation code, its first row and how many rows it has. Made by the compiler, so that an index out of bounds in

@@ -53,6 +53,7 @@ fn plain(row: &crate::opcode::Descriptor) -> Vec<u8> {
         // WRITE SAME wants a block at least.
         0x41 => cdb[8] = 1,
         0x93 => cdb[13] = 1,
+        VARIABLE if action == 0x0d => cdb[31] = 1,
         _ => {}
     }
     cdb
@@ -92,18 +93,18 @@ fn the_table_is_in_order_and_finds_each_row() {
 fn each_bit_is_either_reported_or_refused_or_known_to_be_ignored() {
     // (operation code, byte, bits) of what is ignored with all features there.
     let ignored = |opcode: u8, byte: usize| match (opcode, byte) {
-        (0x00 | 0x03 | 0x08 | 0x0a | 0x12 | 0x1a | 0x5a, 1) => 0xe0,
+        (0x00 | 0x03 | 0x08 | 0x0a | 0x12 | 0x1a | 0x1b | 0x1e | 0x37 | 0x5a, 1) => 0xe0,
         (0x25, 1) => 0xe1,
         (0x28 | 0x2a | 0x88 | 0x8a | 0xa8 | 0xaa, 1) => 0x07,
-        (0x2f | 0x8f, 1) => 0x01,
+        (0x2e | 0x2f | 0x34 | 0x8f | 0xae | 0xaf, 1) => 0x01,
         (0x35 | 0x91, 1) => 0x05,
-        (0x89, 1) => 0x02,
+        (0x89 | 0x8b, 1) => 0x02,
         _ => 0,
     };
     // (service action, byte, bits) of the same in CDBs of variable length: RARC and what is obsolete, tags.
     let ignored_32 = |action: u16, byte: usize| match (action, byte) {
         (0x09 | 0x0b, 10) => 0x06,
-        (0x09 | 0x0b, 20..=27) => 0xff,
+        (0x09..=0x0d, 20..=27) => 0xff,
         _ => 0,
     };
     for row in &TABLE {
@@ -223,7 +224,7 @@ fn commands_that_there_are_not() {
     assert_eq!(answer(Reporting::Opcode(0xff), true, &ALL), not_supported);
     assert_eq!(answer(Reporting::Opcode(0x42), false, &none), not_supported);
     assert_eq!(
-        answer(Reporting::ServiceAction(0x9e, 0x12), false, &ALL),
+        answer(Reporting::ServiceAction(0x9e, 0x17), false, &ALL),
         not_supported
     );
     assert_eq!(

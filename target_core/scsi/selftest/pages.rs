@@ -37,6 +37,7 @@ const UNIT: Unit<'_> = Unit {
     third_party_copy: true,
     multi_port: false,
     write_cache: false,
+    removable: false,
     non_rotating: false,
     provisioning: Provisioning {
         unmap: false,

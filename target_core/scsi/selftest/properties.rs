@@ -212,6 +212,7 @@ fn answers_are_bounded() {
             third_party_copy: random.bool(),
             multi_port: random.bool(),
             write_cache: random.bool(),
+            removable: random.bool(),
             non_rotating: random.bool(),
             provisioning: thin,
             limits: BlockLimits {

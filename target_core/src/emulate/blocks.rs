@@ -45,6 +45,8 @@ pub(crate) enum Step {
     Written,
     /// Flush what was written, and be done.
     Flush { pos: u64, len: u64 },
+    /// Of a command beyond reading and writing.
+    Block(super::block::Step),
 }
 
 /// Bytes that VERIFY reads and WRITE SAME writes at once.
@@ -57,7 +59,7 @@ pub(super) fn chunk(len: u64) -> u64 {
     len.min(CHUNK)
 }
 
-fn device(cmd: &Command) -> Result<Arc<Device>, Sense> {
+pub(super) fn device(cmd: &Command) -> Result<Arc<Device>, Sense> {
     cmd.nexus
         .as_ref()
         .map(|n| n.lun().device().clone())
@@ -65,7 +67,7 @@ fn device(cmd: &Command) -> Result<Arc<Device>, Sense> {
 }
 
 // The range in bytes. It was checked against the capacity, so that neither can overflow.
-fn bytes(dev: &Device, extent: Extent) -> Result<(u64, u64), Sense> {
+pub(super) fn bytes(dev: &Device, extent: Extent) -> Result<(u64, u64), Sense> {
     let size = dev.block_size();
     extent
         .offset(size)
@@ -176,7 +178,7 @@ pub(super) fn verify(
 }
 
 // Reads the next piece of what is to be verified.
-fn verify_from(
+pub(super) fn verify_from(
     cmd: &mut Command,
     pos: u64,
     done: u64,
@@ -198,7 +200,7 @@ fn verify_from(
 }
 
 // Makes the scratch buffer `len` bytes long.
-fn fill_scratch(cmd: &mut Command, len: usize) -> Result<(), Sense> {
+pub(super) fn fill_scratch(cmd: &mut Command, len: usize) -> Result<(), Sense> {
     let no_memory = |_| Sense::INSUFFICIENT_RESOURCES;
     if cmd.scratch.is_none() {
         let empty =
@@ -392,6 +394,7 @@ pub(super) fn step(cmd: &mut Command) -> Result<(), Sense> {
             cmd.op = Op::Flush { pos, len };
             Ok(())
         }
+        Step::Block(step) => super::block::step(cmd, step),
     }
 }
 

@@ -121,7 +121,7 @@ pub(super) fn most(command: &Cdb) -> u64 {
 }
 
 // Has `f` write the data, and transfers as much of it as the CDB's allocation length and the initiator allow.
-fn respond(
+pub(super) fn respond(
     cmd: &mut Command,
     allocation: u32,
     f: impl FnOnce(&mut Writer<'_>) -> Result<(), Sense>,
@@ -259,6 +259,7 @@ fn with_unit(
         third_party_copy: dev.attrib().emulate_3pc(),
         multi_port: dev.exports() > 1,
         write_cache: dev.backend().write_cache(),
+        removable: dev.attrib().removable(),
         non_rotating: dev.attrib().is_nonrot(),
         provisioning: dev.provisioning(),
         limits: dev.limits(),

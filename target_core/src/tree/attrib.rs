@@ -107,6 +107,10 @@ attributes! {
         rw "pi_prot_type" => show!(pi_prot_type), fixed!(pi_prot_type);
         rw "pi_prot_verify" => show!(pi_prot_verify), fixed_flag!(pi_prot_verify);
         rw "queue_depth" => show!(queue_depth), queue_depth;
+        rw "removable" => show!(removable), |dev, value| {
+            let on = value.bool()?;
+            idle(dev, value, dev.attrib().removable() == on, || dev.attrib().set_removable(on))
+        };
         rw "submit_type" => show!(submit_type), fixed!(submit_type);
         rw "unmap_granularity" => show!(unmap_granularity), number!(set_unmap_granularity);
         rw "unmap_granularity_alignment" =>

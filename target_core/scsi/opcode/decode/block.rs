@@ -1,12 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Decoders of commands of SBC-4, clause 5, that address blocks.
+//! Decoders of commands of SBC-4, clause 5.
 
-use super::{Decoded, Raw, DPO, FUA};
+use super::{extent_10, extent_16, transfer, Decoded, Raw, DPO, FUA};
 use crate::{
+    block::{Block, DefectRequest, StartStop},
     cdb::{Command, Transfer},
-    lba::Extent,
+    lba::{Extent, Lba},
+    sense::Sense,
 };
+
+/// The fields of a CDB of twelve bytes that addresses blocks.
+fn extent_12(raw: &Raw) -> Extent {
+    let [_, _, a0, a1, a2, a3, n0, n1, n2, n3, ..] = *raw;
+    Extent::new(
+        u64::from(u32::from_be_bytes([a0, a1, a2, a3])),
+        u64::from(u32::from_be_bytes([n0, n1, n2, n3])),
+    )
+}
 
 /// The fields of a CDB of 32 bytes that addresses blocks.
 fn extent_32(raw: &Raw) -> Extent {
@@ -16,6 +27,15 @@ fn extent_32(raw: &Raw) -> Extent {
         u64::from_be_bytes([a0, a1, a2, a3, a4, a5, a6, a7]),
         u64::from(u32::from_be_bytes([n0, n1, n2, n3])),
     )
+}
+
+/// A CDB of 32 bytes with its flags where shorter ones have them, for what looks at these alone.
+fn flags_32(raw: &Raw) -> Raw {
+    let [_, _, _, _, _, _, _, _, _, _, flags, ..] = *raw;
+    let mut short = *raw;
+    let [_, byte1, ..] = &mut short;
+    *byte1 = flags;
+    short
 }
 
 fn transfer_32(raw: &Raw) -> Transfer {
@@ -33,4 +53,151 @@ pub(in super::super) fn read_32(raw: &Raw) -> Decoded {
 
 pub(in super::super) fn write_32(raw: &Raw) -> Decoded {
     Ok(Command::Write(transfer_32(raw)))
+}
+
+pub(in super::super) fn verify_12(raw: &Raw) -> Decoded {
+    super::verify(raw, extent_12(raw), 1)
+}
+
+pub(in super::super) fn verify_32(raw: &Raw) -> Decoded {
+    super::verify(&flags_32(raw), extent_32(raw), 10)
+}
+
+pub(in super::super) fn write_same_32(raw: &Raw) -> Decoded {
+    super::write_same(&flags_32(raw), extent_32(raw), 28)
+}
+
+// Of BYTCHK's values, 10b and 11b are reserved here (SBC-4, 5.51): all blocks are sent, so no single one stands for them.
+fn write_and_verify(flags: u8, extent: Extent, at: u16) -> Decoded {
+    let compare = match (flags >> 1) & 0b11 {
+        0b00 => false,
+        0b01 => true,
+        _ => return Err(Sense::invalid_cdb_bit(at, 2)),
+    };
+    Ok(Command::Block(Block::WriteAndVerify {
+        extent,
+        compare,
+        dpo: flags & DPO != 0,
+    }))
+}
+
+pub(in super::super) fn write_and_verify_10(raw: &Raw) -> Decoded {
+    let [_, flags, ..] = *raw;
+    write_and_verify(flags, extent_10(raw), 1)
+}
+
+pub(in super::super) fn write_and_verify_12(raw: &Raw) -> Decoded {
+    let [_, flags, ..] = *raw;
+    write_and_verify(flags, extent_12(raw), 1)
+}
+
+pub(in super::super) fn write_and_verify_16(raw: &Raw) -> Decoded {
+    let [_, flags, ..] = *raw;
+    write_and_verify(flags, extent_16(raw), 1)
+}
+
+pub(in super::super) fn write_and_verify_32(raw: &Raw) -> Decoded {
+    let [_, _, _, _, _, _, _, _, _, _, flags, ..] = *raw;
+    write_and_verify(flags, extent_32(raw), 10)
+}
+
+pub(in super::super) fn orwrite_16(raw: &Raw) -> Decoded {
+    Ok(Command::Block(Block::OrWrite(transfer(
+        raw,
+        extent_16(raw),
+    ))))
+}
+
+fn pre_fetch(raw: &Raw, extent: Extent) -> Decoded {
+    let [_, flags, ..] = *raw;
+    Ok(Command::Block(Block::PreFetch {
+        extent,
+        immediate: flags & 0x02 != 0,
+    }))
+}
+
+pub(in super::super) fn pre_fetch_10(raw: &Raw) -> Decoded {
+    pre_fetch(raw, extent_10(raw))
+}
+
+pub(in super::super) fn pre_fetch_16(raw: &Raw) -> Decoded {
+    pre_fetch(raw, extent_16(raw))
+}
+
+pub(in super::super) fn get_lba_status_16(raw: &Raw) -> Decoded {
+    // ALLOCATION LENGTH is where others have the number of blocks. REPORT TYPE is reserved in SBC-3, and 0 is all.
+    let Extent { lba, blocks } = extent_16(raw);
+    Ok(Command::Block(Block::GetLbaStatus {
+        lba,
+        scan: 0,
+        allocation: u32::try_from(blocks.0).unwrap_or(u32::MAX),
+    }))
+}
+
+pub(in super::super) fn get_lba_status_32(raw: &Raw) -> Decoded {
+    let Extent {
+        lba: Lba(lba),
+        blocks,
+    } = extent_32(raw);
+    let [_, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, s0, s1, s2, s3, ..] = *raw;
+    Ok(Command::Block(Block::GetLbaStatus {
+        lba: Lba(lba),
+        scan: u32::from_be_bytes([s0, s1, s2, s3]),
+        allocation: u32::try_from(blocks.0).unwrap_or(u32::MAX),
+    }))
+}
+
+pub(in super::super) fn start_stop_unit(raw: &Raw) -> Decoded {
+    let [_, _, _, modifier, flags, ..] = *raw;
+    let (start, loej, no_flush) = (flags & 0x01 != 0, flags & 0x02 != 0, flags & 0x04 != 0);
+    let modifier = modifier & 0x0f;
+    let what = match (flags >> 4, modifier) {
+        (0x0, 0) if loej => StartStop::Medium {
+            load: start,
+            no_flush,
+        },
+        (0x0, 0) => StartStop::Power { start, no_flush },
+        // ACTIVE, LU_CONTROL have no modifiers, IDLE has three, STANDBY and FORCE_STANDBY_0 two.
+        (0x1 | 0x7, 0) | (0x2, 0..=2) | (0xa, 0..=2) | (0x3 | 0xb, 0..=1) => {
+            StartStop::PowerCondition
+        }
+        (0x0 | 0x1 | 0x2 | 0x3 | 0x7 | 0xa | 0xb, _) => return Err(Sense::invalid_cdb_bit(3, 3)),
+        _ => return Err(Sense::invalid_cdb_bit(4, 7)),
+    };
+    Ok(Command::Block(Block::StartStop(what)))
+}
+
+pub(in super::super) fn prevent_allow(raw: &Raw) -> Decoded {
+    let [_, _, _, _, prevent, ..] = *raw;
+    // What is for media changers is obsolete.
+    match prevent & 0b11 {
+        0b00 => Ok(false),
+        0b01 => Ok(true),
+        _ => Err(Sense::invalid_cdb_bit(4, 1)),
+    }
+    .map(|prevent| Command::Block(Block::PreventRemoval { prevent }))
+}
+
+fn read_defect_data(lists: u8, at: u16, ten: bool, allocation: u32) -> Decoded {
+    // Block, long block, from index, and physical sector format: an empty list is the same in each.
+    if !matches!(lists & 0x07, 0b000 | 0b011 | 0b100 | 0b101) {
+        return Err(Sense::invalid_cdb_bit(at, 2));
+    }
+    let request = DefectRequest { ten, lists };
+    Ok(Command::Block(Block::ReadDefectData {
+        request,
+        allocation,
+    }))
+}
+
+pub(in super::super) fn read_defect_data_10(raw: &Raw) -> Decoded {
+    let [_, _, lists, _, _, _, _, l0, l1, ..] = *raw;
+    let allocation = u32::from(u16::from_be_bytes([l0, l1]));
+    read_defect_data(lists & 0x1f, 2, true, allocation)
+}
+
+pub(in super::super) fn read_defect_data_12(raw: &Raw) -> Decoded {
+    let [_, lists, _, _, _, _, l0, l1, l2, l3, ..] = *raw;
+    let allocation = u32::from_be_bytes([l0, l1, l2, l3]);
+    read_defect_data(lists & 0x1f, 1, false, allocation)
 }

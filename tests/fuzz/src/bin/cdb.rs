@@ -163,6 +163,7 @@ fuzz_target!(|input: &[u8]| {
         target_port_groups: bits & 64 != 0,
         set_target_port_groups: bits & 128 != 0,
         referrals: bits & 128 != 0,
+        removable: bits & 128 != 0,
     };
     let size = [512, 1024, 2048, 4096][input.below(4)];
     let size = BlockSize::new(size).unwrap();

@@ -1,0 +1,451 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Commands of block devices beyond reading and writing (SBC-4 5).
+
+use super::{blocks, parameters::respond};
+use crate::{
+    backend::{Op, ReadCache},
+    command::{Command, Turn},
+    device::{Device, MAX_TRANSFER},
+};
+use kernel::prelude::*;
+use lio_glue::buffer::Buffer;
+use lio_scsi::{
+    block::{self, Block, Completion, LbaStatus, Provisioned, StartStop},
+    cdb::Transfer,
+    lba::{BlockSize, Blocks, Extent, Lba},
+    sense::{Asc, Key, Sense},
+    status::Status,
+};
+
+/// What is left to do for a command when its current operation is done. Positions and lengths are bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// WRITE AND VERIFY: it is written, and may still be in a cache.
+    Settle { pos: u64, len: u64, compare: bool },
+    /// WRITE AND VERIFY: it is on the medium, and is read back now.
+    ReadBack { pos: u64, len: u64, compare: bool },
+    /// ORWRITE: it is this command's turn to read.
+    Or { pos: u64, len: u64, fua: bool },
+    /// ORWRITE: what was read is in the scratch buffer.
+    OrWrite { pos: u64, fua: bool },
+    /// ORWRITE: it is written. The answer comes from process context, as it gives its turn to the next.
+    Written,
+    /// PRE-FETCH: what is before `pos` was read; `status` is the answer when nothing is left.
+    PreFetch { pos: u64, left: u64, status: Status },
+    /// GET LBA STATUS: the back end says how what begins at the run's end is provisioned.
+    Status(Run),
+    /// START STOP UNIT: the cache is written.
+    Stop { eject: bool },
+    /// Nothing is left; this is the answer.
+    End(Status),
+}
+
+/// GET LBA STATUS at work: the current run, in bytes, and what was found before, which is in the scratch buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    start: u64,
+    end: u64,
+    mapped: bool,
+    /// Where the scan ends, and why there.
+    last: u64,
+    at_last: Completion,
+    /// Descriptors in the scratch buffer, and how many there may be.
+    count: usize,
+    most: usize,
+}
+
+/// Descriptors of one GET LBA STATUS: a page of them.
+const MOST_DESCRIPTORS: usize = (4096 - block::LBA_STATUS_HEADER) / block::LBA_STATUS;
+/// Bytes that PRE-FETCH reads at most.
+const MAX_PRE_FETCH: u64 = MAX_TRANSFER as u64;
+
+/// Executes `command`.
+pub(super) fn execute(cmd: &mut Command, command: &Block) -> Result<(), Sense> {
+    match *command {
+        Block::WriteAndVerify {
+            extent, compare, ..
+        } => write_and_verify(cmd, extent, compare),
+        Block::OrWrite(t) => or_write(cmd, t),
+        // With IMMED the answer may come before the blocks are there; it may come later as well.
+        Block::PreFetch { extent, .. } => pre_fetch(cmd, extent),
+        Block::GetLbaStatus {
+            lba,
+            scan,
+            allocation,
+        } => get_lba_status(cmd, lba, scan, allocation),
+        Block::StartStop(what) => start_stop(cmd, what),
+        Block::PreventRemoval { prevent } => {
+            let nexus = cmd.nexus.as_ref().ok_or(Sense::LUN_NOT_SUPPORTED)?;
+            nexus.set_prevents_removal(prevent);
+            Ok(())
+        }
+        Block::ReadDefectData {
+            request,
+            allocation,
+        } => respond(cmd, allocation, |out| {
+            block::write_defects(&request, out);
+            Ok(())
+        }),
+    }
+}
+
+/// Bytes of memory that executing `command` takes, beside its write data.
+pub(super) fn memory(command: &Block, size: BlockSize) -> u64 {
+    let bytes = |extent: Extent| extent.bytes(size).unwrap_or(u64::MAX);
+    match *command {
+        Block::WriteAndVerify { extent, .. } => blocks::chunk(bytes(extent)),
+        Block::OrWrite(t) => bytes(t.extent),
+        Block::PreFetch { .. } => blocks::chunk(u64::MAX),
+        // The descriptors, and what is made of them.
+        Block::GetLbaStatus { .. } => 8192,
+        Block::StartStop(_) | Block::PreventRemoval { .. } => 0,
+        Block::ReadDefectData { .. } => 4096,
+    }
+}
+
+/// The status of a command that has nothing left to do.
+pub(super) fn ending(cmd: &mut Command) -> Status {
+    match core::mem::replace(&mut cmd.step, blocks::Step::None) {
+        blocks::Step::Block(Step::End(status)) => status,
+        _ => Status::Good,
+    }
+}
+
+/// Takes a command on after an operation that succeeded.
+pub(super) fn step(cmd: &mut Command, step: Step) -> Result<(), Sense> {
+    cmd.op = Op::None;
+    match step {
+        Step::Settle { pos, len, compare } => {
+            go_on(cmd, Step::ReadBack { pos, len, compare });
+            cmd.op = Op::Flush { pos, len };
+            Ok(())
+        }
+        Step::ReadBack { pos, len, compare } => {
+            blocks::verify_from(cmd, pos, 0, len, compare, false)
+        }
+        Step::Or { pos, len, fua } => {
+            blocks::fill_scratch(cmd, len as usize)?;
+            go_on(cmd, Step::OrWrite { pos, fua });
+            cmd.op = Op::Read {
+                pos,
+                len: len as u32,
+            };
+            Ok(())
+        }
+        Step::OrWrite { pos, fua } => {
+            if let Some(scratch) = &cmd.scratch {
+                or(scratch, &cmd.data)?;
+            }
+            go_on(cmd, Step::Written);
+            cmd.op = Op::Write { pos, fua };
+            Ok(())
+        }
+        Step::Written => Ok(()),
+        Step::PreFetch {
+            status, left: 0, ..
+        } => {
+            go_on(cmd, Step::End(status));
+            Ok(())
+        }
+        Step::PreFetch { pos, left, status } => {
+            let n = blocks::chunk(left);
+            blocks::fill_scratch(cmd, n as usize)?;
+            go_on(
+                cmd,
+                Step::PreFetch {
+                    pos: pos.saturating_add(n),
+                    left: left.saturating_sub(n),
+                    status,
+                },
+            );
+            cmd.op = Op::Read { pos, len: n as u32 };
+            Ok(())
+        }
+        Step::Status(run) => status_of(cmd, run),
+        Step::Stop { eject } => {
+            let dev = blocks::device(cmd)?;
+            dev.set_condition(|condition| {
+                if eject {
+                    condition.ejected = true;
+                } else {
+                    condition.stopped = true;
+                }
+            });
+            Ok(())
+        }
+        Step::End(_) => Ok(()),
+    }
+}
+
+fn go_on(cmd: &mut Command, step: Step) {
+    cmd.step = blocks::Step::Block(step);
+}
+
+fn write_and_verify(cmd: &mut Command, extent: Extent, compare: bool) -> Result<(), Sense> {
+    // What is verified is on the medium by then.
+    let t = Transfer {
+        extent,
+        dpo: false,
+        fua: true,
+    };
+    blocks::write(cmd, t)?;
+    let Op::Write { pos, .. } = cmd.op else {
+        return Ok(());
+    };
+    let len = cmd.data.len() as u64;
+    let fua = blocks::device(cmd)?.backend().fua();
+    go_on(
+        cmd,
+        if fua {
+            Step::ReadBack { pos, len, compare }
+        } else {
+            Step::Settle { pos, len, compare }
+        },
+    );
+    cmd.op = Op::Write { pos, fua };
+    Ok(())
+}
+
+fn or_write(cmd: &mut Command, t: Transfer) -> Result<(), Sense> {
+    let dev = blocks::device(cmd)?;
+    let (pos, len) = blocks::bytes(&dev, t.extent)?;
+    if len == 0 {
+        return Ok(());
+    }
+    if (cmd.data.len() as u64) < len {
+        return Err(Sense::INVALID_FIELD_IN_COMMAND_IU);
+    }
+    // As COMPARE AND WRITE, another of which may not come between (SBC-4 4.28).
+    cmd.turn = Turn::Wanted;
+    go_on(
+        cmd,
+        Step::Or {
+            pos,
+            len,
+            fua: t.fua && dev.attrib().emulate_fua_write(),
+        },
+    );
+    Ok(())
+}
+
+// Sets the bits in `to` that are set in `from`, for the length of `to`.
+fn or(to: &Buffer, from: &Buffer) -> Result<(), Sense> {
+    const PIECE: usize = 4096;
+    let piece =
+        || KVec::from_elem(0u8, PIECE, GFP_KERNEL).map_err(|_| Sense::INSUFFICIENT_RESOURCES);
+    let (mut old, mut new) = (piece()?, piece()?);
+    let mut at = 0usize;
+    loop {
+        let n = to.read_at(at, &mut old);
+        if n == 0 {
+            return Ok(());
+        }
+        from.read_at(at, &mut new);
+        for (old, new) in old.iter_mut().zip(new.iter()) {
+            *old |= *new;
+        }
+        to.write_at(at, old.get(..n).unwrap_or(&old));
+        at = at.saturating_add(n);
+    }
+}
+
+fn pre_fetch(cmd: &mut Command, extent: Extent) -> Result<(), Sense> {
+    let dev = blocks::device(cmd)?;
+    let (pos, len) = blocks::bytes(&dev, extent)?;
+    let wanted = match len {
+        0 => dev.backend().bytes().saturating_sub(pos),
+        len => len,
+    };
+    match dev.backend().read_cache() {
+        // What is asked for finds no room in the cache: GOOD (SBC-4 5.10).
+        ReadCache::None => Ok(()),
+        ReadCache::All => {
+            go_on(cmd, Step::End(Status::ConditionMet));
+            Ok(())
+        }
+        ReadCache::Fills => {
+            let left = wanted.min(MAX_PRE_FETCH);
+            let status = if left == wanted {
+                Status::ConditionMet
+            } else {
+                Status::Good
+            };
+            step(cmd, Step::PreFetch { pos, left, status })
+        }
+    }
+}
+
+fn get_lba_status(cmd: &mut Command, lba: Lba, scan: u32, allocation: u32) -> Result<(), Sense> {
+    let dev = blocks::device(cmd)?;
+    let size = dev.block_size();
+    let blocks = dev.capacity().0.saturating_sub(lba.0);
+    let (blocks, at_last) = match u64::from(scan) {
+        0 => (blocks, Completion::Capacity),
+        scan if scan < blocks => (scan, Completion::Scan),
+        _ => (blocks, Completion::Capacity),
+    };
+    let (start, len) = blocks::bytes(
+        &dev,
+        Extent {
+            lba,
+            blocks: Blocks(blocks),
+        },
+    )?;
+    let fit = (allocation as usize).saturating_sub(block::LBA_STATUS_HEADER) / block::LBA_STATUS;
+    let mut run = Run {
+        start,
+        end: start,
+        mapped: true,
+        last: start.saturating_add(len),
+        at_last,
+        count: 0,
+        most: fit.clamp(1, MOST_DESCRIPTORS),
+    };
+    blocks::fill_scratch(cmd, run.most.saturating_mul(block::LBA_STATUS))?;
+    if !dev.provisioning().is_thin() {
+        // All blocks of a fully provisioned unit are mapped (SBC-4 4.7.2).
+        while run.end < run.last {
+            let most = u64::from(u32::MAX).wrapping_shl(size.shift());
+            run.end = run.last.min(run.end.saturating_add(most));
+            if !append(cmd, &mut run) {
+                return answer_status(cmd, &run, Completion::Allocation);
+            }
+        }
+        return answer_status(cmd, &run, at_last);
+    }
+    ask(cmd, run);
+    Ok(())
+}
+
+// Asks the back end about what follows the run.
+fn ask(cmd: &mut Command, run: Run) {
+    cmd.op = Op::Status {
+        pos: run.end,
+        len: run.last.saturating_sub(run.end),
+    };
+    go_on(cmd, Step::Status(run));
+}
+
+// The back end has said how what follows the run is provisioned.
+fn status_of(cmd: &mut Command, mut run: Run) -> Result<(), Sense> {
+    let size = blocks::device(cmd)?.block_size();
+    let (mapped, len) = cmd.found();
+    let left = run.last.saturating_sub(run.end);
+    let (mapped, len) = block::whole_blocks(mapped, len, left, size);
+    let longest = u64::from(u32::MAX).wrapping_shl(size.shift());
+    let joined = run.end.saturating_sub(run.start).saturating_add(len);
+    if run.end > run.start && (mapped != run.mapped || joined > longest) && !append(cmd, &mut run) {
+        return answer_status(cmd, &run, Completion::Allocation);
+    }
+    run.mapped = mapped;
+    run.end = run.end.saturating_add(len.min(longest)).min(run.last);
+    if run.end < run.last {
+        ask(cmd, run);
+        return Ok(());
+    }
+    append(cmd, &mut run);
+    let completion = run.at_last;
+    answer_status(cmd, &run, completion)
+}
+
+// Makes a descriptor of the run, and begins another; whether one more has room.
+fn append(cmd: &mut Command, run: &mut Run) -> bool {
+    let mut kept = [0; block::LBA_STATUS];
+    let (start, rest) = kept.split_at_mut(8);
+    start.copy_from_slice(&run.start.to_be_bytes());
+    let len = run.end.saturating_sub(run.start);
+    // A run has 2^32 blocks of 2^12 bytes at most, so that the top byte is free.
+    rest.copy_from_slice(&(len | if run.mapped { 1 << 63 } else { 0 }).to_be_bytes());
+    if let Some(scratch) = &cmd.scratch {
+        scratch.write_at(run.count.saturating_mul(block::LBA_STATUS), &kept);
+    }
+    run.count = run.count.saturating_add(1);
+    run.start = run.end;
+    run.count < run.most
+}
+
+fn answer_status(cmd: &mut Command, run: &Run, completion: Completion) -> Result<(), Sense> {
+    let shift = blocks::device(cmd)?.block_size().shift();
+    let Some(decoded) = cmd.decoded else {
+        return Err(Sense::INTERNAL_TARGET_FAILURE);
+    };
+    let lio_scsi::cdb::Command::Block(Block::GetLbaStatus { allocation, .. }) = decoded.command
+    else {
+        return Err(Sense::INTERNAL_TARGET_FAILURE);
+    };
+    let scratch = cmd.scratch.take().ok_or(Sense::INTERNAL_TARGET_FAILURE)?;
+    respond(cmd, allocation, |out| {
+        let mut list = LbaStatus::begin(out);
+        for index in 0..run.count {
+            let mut kept = [0u8; block::LBA_STATUS];
+            scratch.read_at(index.saturating_mul(block::LBA_STATUS), &mut kept);
+            let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = kept;
+            let start = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+            let len = u64::from_be_bytes([i & 0x7f, j, k, l, m, n, o, p]);
+            let status = if i & 0x80 != 0 {
+                Provisioned::Mapped
+            } else {
+                Provisioned::Deallocated
+            };
+            list.descriptor(Extent::new(start >> shift, len >> shift), status);
+        }
+        list.finish(completion);
+        Ok(())
+    })
+}
+
+fn start_stop(cmd: &mut Command, what: StartStop) -> Result<(), Sense> {
+    let dev = blocks::device(cmd)?;
+    let nexus = cmd.nexus.clone().ok_or(Sense::LUN_NOT_SUPPORTED)?;
+    let stop = |cmd: &mut Command, eject: bool, no_flush: bool| {
+        if no_flush {
+            return step(cmd, Step::Stop { eject });
+        }
+        go_on(cmd, Step::Stop { eject });
+        cmd.op = Op::Flush {
+            pos: 0,
+            len: u64::MAX,
+        };
+        Ok(())
+    };
+    match what {
+        StartStop::PowerCondition => Ok(()),
+        StartStop::Power { start: true, .. } => {
+            dev.set_condition(|condition| condition.stopped = false);
+            Ok(())
+        }
+        StartStop::Power { no_flush, .. } => stop(cmd, false, no_flush),
+        StartStop::Medium { .. } if !dev.attrib().removable() => {
+            // LOEJ is for those that can (SBC-4 5.31).
+            Err(Sense::invalid_cdb_bit(4, 1))
+        }
+        StartStop::Medium { load: true, .. } => {
+            let before = dev.set_condition(|condition| {
+                condition.ejected = false;
+                condition.stopped = false;
+            });
+            if before.ejected {
+                dev.attend(Asc::MEDIUM_MAY_HAVE_CHANGED);
+                nexus.forget(Asc::MEDIUM_MAY_HAVE_CHANGED);
+            }
+            Ok(())
+        }
+        StartStop::Medium { no_flush, .. } => {
+            if removal_prevented(&dev) {
+                return Err(Sense::new(
+                    Key::IllegalRequest,
+                    Asc::MEDIUM_REMOVAL_PREVENTED,
+                ));
+            }
+            stop(cmd, true, no_flush)
+        }
+    }
+}
+
+// Any I_T nexus keeps the medium in (SBC-4 5.17).
+fn removal_prevented(dev: &Device) -> bool {
+    let mut prevented = false;
+    dev.each_nexus(|nexus| prevented |= nexus.prevents_removal());
+    prevented
+}
