@@ -9,7 +9,7 @@ use kernel::{
     impl_has_work, new_mutex, new_work,
     prelude::*,
     sync::{
-        atomic::{Atomic, Relaxed},
+        atomic::{Acquire, Atomic, Relaxed, Release},
         Arc, Mutex,
     },
     workqueue::{Work, WorkItem},
@@ -21,10 +21,11 @@ use lio_glue::{
     buffer::Buffer,
     noio,
     transfer::Transfer,
+    wait::WaitQueue,
     workqueue::Workqueue, //
 };
 use target_core::{
-    backend::{Backend, Geometry, Io, IoError, Op},
+    backend::{Backend, Geometry, Io, IoError, Op, Wipe},
     device,
 };
 
@@ -184,6 +185,18 @@ impl Backend for Device {
         false
     }
 
+    fn wipe(&self, pos: u64, what: Wipe) -> Result<(), IoError> {
+        let dev = self.open.get().ok_or(IoError::Gone)?;
+        let written = match what {
+            Wipe::Zeroes(len) => dev.zero(pos, len, true).and_then(|()| flush(dev)),
+            Wipe::Data(data) => wait(|done| {
+                let data = Written { data, done };
+                bio::write(dev, pos, true, data)
+            }),
+        };
+        written.or_else(|e| outcome(Op::Write { pos, fua: true }, e))
+    }
+
     fn can_unmap(&self) -> bool {
         self.can_unmap.load(Relaxed)
     }
@@ -249,6 +262,58 @@ fn outcome(op: Op, e: Error) -> Result<(), IoError> {
         EINVAL => Err(IoError::Medium),
         e => Err(e.into()),
     }
+}
+
+/// The end of an operation that somebody waits for.
+#[pin_data]
+struct End {
+    // An errno, or `PENDING`.
+    result: Atomic<i32>,
+    #[pin]
+    wait: WaitQueue,
+}
+
+const PENDING: i32 = 1;
+
+/// An operation with data of nobody's command.
+struct Written {
+    data: Arc<Buffer>,
+    done: Arc<End>,
+}
+
+impl Transfer for Written {
+    fn buffer(&self) -> &Buffer {
+        &self.data
+    }
+
+    fn done(self, result: Result<usize>) {
+        let errno = result.err().map_or(0, |e| e.to_errno());
+        self.done.result.store(errno, Release);
+        self.done.wait.wake_all();
+    }
+}
+
+// Begins an operation, and waits for its end.
+fn wait(begin: impl FnOnce(Arc<End>)) -> Result {
+    let end = Arc::pin_init(
+        pin_init!(End {
+            result: Atomic::new(PENDING),
+            wait <- WaitQueue::new(),
+        }),
+        GFP_KERNEL,
+    )?;
+    begin(end.clone());
+    end.wait
+        .wait_forever(|| end.result.load(Acquire) != PENDING);
+    match end.result.load(Acquire) {
+        0 => Ok(()),
+        errno => Err(Error::from_errno(errno)),
+    }
+}
+
+fn flush(dev: BlockDevice) -> Result {
+    let data = Arc::new(Buffer::new(), GFP_KERNEL)?;
+    wait(|done| bio::flush(dev, Written { data, done }))
 }
 
 /// Zeroing a range waits for the device: it may turn out at the end that it can't, and then zeroes are written.

@@ -25,7 +25,7 @@ use lio_glue::{
     workqueue::Workqueue, //
 };
 use target_core::{
-    backend::{Backend, Geometry, Io, IoError, Op, ReadCache},
+    backend::{Backend, Geometry, Io, IoError, Op, ReadCache, Wipe},
     device,
 };
 
@@ -250,6 +250,14 @@ impl Backend for Device {
     fn set_write_cache(&self, on: bool) -> Result {
         self.write_cache.store(on, Relaxed);
         Ok(())
+    }
+
+    fn wipe(&self, pos: u64, what: Wipe) -> Result<(), IoError> {
+        let open = self.open().ok_or(IoError::Gone)?;
+        open.wipe(pos, &what).map_err(|e| {
+            let fua = true;
+            open.outcome(Op::Write { pos, fua }, e)
+        })
     }
 
     fn read_cache(&self) -> ReadCache {

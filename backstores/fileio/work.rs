@@ -20,7 +20,7 @@ use lio_glue::{
     transfer::Transfer,
     workqueue::Workqueue, //
 };
-use target_core::backend::{Io, IoError, Op};
+use target_core::backend::{Io, IoError, Op, Wipe};
 
 /// What is known of an open file.
 #[derive(Clone, Copy)]
@@ -156,6 +156,28 @@ impl Open {
         Ok(())
     }
 
+    /// Writes over what begins at `pos`, durably.
+    pub(crate) fn wipe(&self, pos: u64, what: &Wipe) -> Result {
+        let data = match what {
+            Wipe::Zeroes(len) => {
+                match self.file.punch(pos, *len) {
+                    Err(e) if e == EOPNOTSUPP || e == EINVAL => self.file.zero(pos, *len)?,
+                    r => r?,
+                }
+                return self.file.sync(pos, *len);
+            }
+            Wipe::Data(data) => data,
+        };
+        let mut done = 0;
+        while done < data.len() {
+            match self.file.write(pos, data, done, Durability::Durable)? {
+                0 => return Err(EIO),
+                n => done = done.saturating_add(n),
+            }
+        }
+        Ok(())
+    }
+
     fn unmap(&self, pos: u64, len: u64) -> Result {
         if self.facts.block == 0 {
             return self.file.punch(pos, len);
@@ -183,7 +205,7 @@ impl Open {
     }
 
     /// What the file's error means for `op`.
-    fn outcome(&self, op: Op, e: Error) -> IoError {
+    pub(crate) fn outcome(&self, op: Op, e: Error) -> IoError {
         let start = match op {
             Op::Write { pos, .. } | Op::Read { pos, .. } => pos,
             Op::Unmap { pos, .. } | Op::WriteZeroes { pos, .. } => pos,

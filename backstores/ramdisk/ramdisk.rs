@@ -7,7 +7,7 @@
 //! forgotten, and reads give zeroes, or leave memory that the fabric brought as it was (as null_blk does).
 
 use crate::{
-    backend::{Backend, Geometry, Io, IoError, Kind, Op, ReadCache},
+    backend::{Backend, Geometry, Io, IoError, Kind, Op, ReadCache, Wipe},
     device::Device,
 };
 use core::fmt;
@@ -267,6 +267,17 @@ impl Backend for Ramdisk {
 
     fn write_cache(&self) -> bool {
         false
+    }
+
+    fn wipe(&self, pos: u64, what: Wipe) -> Result<(), IoError> {
+        if self.is_null() {
+            return Ok(());
+        }
+        match what {
+            Wipe::Zeroes(len) => self.store.discard(pos, len)?,
+            Wipe::Data(data) => self.store.write(pos, &data)?,
+        }
+        Ok(())
     }
 
     fn read_cache(&self) -> ReadCache {

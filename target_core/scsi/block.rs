@@ -2,11 +2,13 @@
 
 //! Commands of block devices beyond reading and writing (SBC-4, clause 5), and their parameter data.
 
+pub mod erase;
+
 use crate::{
     bytes::Writer,
     cdb::{Data, Direction, Transfer},
     lba::{BlockSize, Blocks, Extent, Lba},
-    sense::{Asc, Key, Sense},
+    sense::{Asc, Key, Sense, Specific},
     vpd::BlockLimits,
 };
 
@@ -54,6 +56,10 @@ pub enum Block {
         /// ALLOCATION LENGTH
         allocation: u32,
     },
+    /// FORMAT UNIT
+    Format(erase::Format),
+    /// SANITIZE
+    Sanitize(erase::Sanitize),
 }
 
 /// What START STOP UNIT asks for (SBC-4, 5.31).
@@ -123,6 +129,12 @@ impl Block {
             Self::GetLbaStatus { allocation, .. } | Self::ReadDefectData { allocation, .. } => {
                 Data::new(Direction::In, allocation.into())
             }
+            Self::Format(format) => Data::new(Direction::Out, format.list_length().into()),
+            Self::Sanitize(erase::Sanitize {
+                how: erase::How::Overwrite(length),
+                ..
+            }) => Data::new(Direction::Out, length.into()),
+            Self::Sanitize(_) => Data::NONE,
             Self::PreFetch { .. } | Self::StartStop(_) | Self::PreventRemoval { .. } => Data::NONE,
         }
     }
@@ -143,7 +155,16 @@ impl Block {
 
     /// The command changes the medium.
     pub fn writes(&self) -> bool {
-        matches!(self, Self::WriteAndVerify { .. } | Self::OrWrite(_))
+        matches!(
+            self,
+            Self::WriteAndVerify { .. }
+                | Self::OrWrite(_)
+                | Self::Format(_)
+                | Self::Sanitize(erase::Sanitize {
+                    how: erase::How::Overwrite(_) | erase::How::BlockErase,
+                    ..
+                })
+        )
     }
 
     /// The most blocks that it may address at once.
@@ -217,6 +238,22 @@ impl<'a, 'b> LbaStatus<'a, 'b> {
     }
 }
 
+/// A FORMAT UNIT or SANITIZE that is at work, or that failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Erasing {
+    /// Neither.
+    #[default]
+    No,
+    /// FORMAT UNIT is at work, so many 65,536ths of it are done.
+    Format(u16),
+    /// FORMAT UNIT failed; another one may succeed.
+    FormatFailed,
+    /// SANITIZE is at work.
+    Sanitize(u16),
+    /// SANITIZE failed; EXIT FAILURE MODE may end that (AUSE).
+    SanitizeFailed(bool),
+}
+
 /// What keeps a logical unit from being used as usual.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Condition {
@@ -224,13 +261,88 @@ pub struct Condition {
     pub stopped: bool,
     /// START STOP UNIT ejected the medium.
     pub ejected: bool,
+    /// The medium's data is being destroyed, or was to be.
+    pub erasing: Erasing,
 }
 
 impl Condition {
+    const STOPPED: u32 = 1;
+    const EJECTED: u32 = 2;
+    const FORMAT: u32 = 1 << 4;
+    const FORMAT_FAILED: u32 = 2 << 4;
+    const SANITIZE: u32 = 3 << 4;
+    const SANITIZE_FAILED: u32 = 4 << 4;
+    const ERASING: u32 = 7 << 4;
+
+    /// In one number; 0 is none at all.
+    pub const fn pack(self) -> u32 {
+        let stopped = if self.stopped { Self::STOPPED } else { 0 };
+        let ejected = if self.ejected { Self::EJECTED } else { 0 };
+        let (kind, value) = match self.erasing {
+            Erasing::No => (0, 0),
+            Erasing::Format(done) => (Self::FORMAT, done),
+            Erasing::FormatFailed => (Self::FORMAT_FAILED, 0),
+            Erasing::Sanitize(done) => (Self::SANITIZE, done),
+            Erasing::SanitizeFailed(exit) => (Self::SANITIZE_FAILED, exit as u16),
+        };
+        stopped | ejected | kind | ((value as u32) << 16)
+    }
+
+    /// Of that number.
+    pub const fn unpack(bits: u32) -> Self {
+        let value = (bits >> 16) as u16;
+        Self {
+            stopped: bits & Self::STOPPED != 0,
+            ejected: bits & Self::EJECTED != 0,
+            erasing: match bits & Self::ERASING {
+                Self::FORMAT => Erasing::Format(value),
+                Self::FORMAT_FAILED => Erasing::FormatFailed,
+                Self::SANITIZE => Erasing::Sanitize(value),
+                Self::SANITIZE_FAILED => Erasing::SanitizeFailed(value != 0),
+                _ => Erasing::No,
+            },
+        }
+    }
+
+    /// What REQUEST SENSE says of it, and what refused commands are answered with (SBC-4, 4.11.3 and 5.5).
+    pub const fn sense(self) -> Option<Sense> {
+        match self.erasing {
+            Erasing::No => (),
+            Erasing::Format(done) => {
+                return Some(Sense {
+                    specific: Specific::Progress(done),
+                    ..Sense::new(Key::NotReady, Asc::FORMAT_IN_PROGRESS)
+                })
+            }
+            Erasing::FormatFailed => {
+                return Some(Sense::new(Key::MediumError, Asc::FORMAT_FAILED));
+            }
+            Erasing::Sanitize(done) => {
+                return Some(Sense {
+                    specific: Specific::Progress(done),
+                    ..Sense::new(Key::NotReady, Asc::SANITIZE_IN_PROGRESS)
+                })
+            }
+            Erasing::SanitizeFailed(_) => {
+                return Some(Sense::new(Key::MediumError, Asc::SANITIZE_FAILED));
+            }
+        }
+        if self.ejected {
+            return Some(Sense::new(Key::NotReady, Asc::MEDIUM_NOT_PRESENT));
+        }
+        if self.stopped {
+            return Some(Sense::new(
+                Key::NotReady,
+                Asc::INITIALIZING_COMMAND_REQUIRED,
+            ));
+        }
+        None
+    }
+
     /// Whether `command` may be executed.
     ///
     /// # Errors
-    /// NOT READY.
+    /// NOT READY, or MEDIUM ERROR after what failed.
     pub fn admit(self, command: &crate::cdb::Command) -> Result<(), Sense> {
         use crate::cdb::Command;
         let capacity = matches!(
@@ -239,15 +351,35 @@ impl Condition {
         );
         let medium = matches!(command, Command::TestUnitReady | Command::Unmap { .. })
             || command.extent().is_some();
-        if self.ejected && (medium || capacity) {
-            return Err(Sense::new(Key::NotReady, Asc::MEDIUM_NOT_PRESENT));
+        let again = match (self.erasing, command) {
+            (Erasing::No, _) => true,
+            // What may end a failure.
+            (Erasing::FormatFailed, Command::Block(Block::Format(_) | Block::Sanitize(_)))
+            | (Erasing::SanitizeFailed(_), Command::Block(Block::Sanitize(_))) => true,
+            (_, Command::Block(_)) => false,
+            _ => !medium,
+        };
+        let refused = match self.erasing {
+            Erasing::No if self.ejected => {
+                medium
+                    || capacity
+                    || matches!(
+                        command,
+                        Command::Block(Block::Format(_) | Block::Sanitize(_))
+                    )
+            }
+            Erasing::No if self.stopped => {
+                medium
+                    || matches!(
+                        command,
+                        Command::Block(Block::Format(_) | Block::Sanitize(_))
+                    )
+            }
+            _ => !again,
+        };
+        match self.sense() {
+            Some(sense) if refused => Err(sense),
+            _ => Ok(()),
         }
-        if self.stopped && medium {
-            return Err(Sense::new(
-                Key::NotReady,
-                Asc::INITIALIZING_COMMAND_REQUIRED,
-            ));
-        }
-        Ok(())
     }
 }

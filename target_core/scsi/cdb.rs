@@ -42,6 +42,8 @@ pub struct Features {
     pub referrals: bool,
     /// The medium can be ejected, and be kept from that.
     pub removable: bool,
+    /// SANITIZE (emulate_sanitize).
+    pub sanitize: bool,
 }
 
 /// A read or write of blocks.

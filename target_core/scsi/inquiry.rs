@@ -107,6 +107,8 @@ pub struct Unit<'a> {
     pub multi_port: bool,
     /// The write cache is on.
     pub write_cache: bool,
+    /// SANITIZE can erase blocks.
+    pub block_erase: bool,
     /// The medium can be removed.
     pub removable: bool,
     /// The medium does not rotate (is_nonrot).

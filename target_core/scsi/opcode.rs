@@ -57,6 +57,10 @@ pub enum Feature {
     Referrals,
     /// [`Features::removable`]
     Removable,
+    /// [`Features::sanitize`]
+    Sanitize,
+    /// [`Features::sanitize`], and blocks can be deallocated.
+    SanitizeErase,
 }
 
 impl Features {
@@ -75,6 +79,8 @@ impl Features {
             Feature::SetTargetPortGroups => self.set_target_port_groups,
             Feature::Referrals => self.referrals,
             Feature::Removable => self.removable,
+            Feature::Sanitize => self.sanitize,
+            Feature::SanitizeErase => self.sanitize && (self.unmap || self.write_same_unmap),
         }
     }
 }

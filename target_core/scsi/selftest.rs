@@ -52,6 +52,7 @@ const ALL: Features = Features {
     set_target_port_groups: true,
     referrals: true,
     removable: true,
+    sanitize: true,
 };
 
 /// INVALID FIELD IN CDB at a bit.

@@ -158,6 +158,9 @@ fn block_limits(unit: &Unit<'_>, out: &mut Writer<'_>) {
 fn characteristics(unit: &Unit<'_>, out: &mut Writer<'_>) {
     // MEDIUM ROTATION RATE: 0001h does not rotate, 0000h does not tell.
     out.be16(u16::from(unit.non_rotating));
+    out.zeros_to(7);
+    // WABEREQ: after a block erase, reads succeed.
+    out.u8(if unit.block_erase { 0x40 } else { 0 });
     out.zeros_to(64);
 }
 

@@ -97,6 +97,8 @@ attributes! {
     queue_depth_set: u32 = 0, set_queue_depth_set;
     /// The medium can be ejected: RMB.
     removable: bool = 0, set_removable;
+    /// SANITIZE: it destroys all data.
+    emulate_sanitize: bool = 0, set_emulate_sanitize;
     /// Blocks of one UNMAP.
     max_unmap_lba_count: u32 = 0, set_max_unmap_lba_count;
     /// Descriptors of one UNMAP.

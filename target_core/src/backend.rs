@@ -13,7 +13,7 @@ use kernel::{
     sync::Arc,
 };
 use lio_configfs::Value;
-use lio_glue::slot::Erased;
+use lio_glue::{buffer::Buffer, slot::Erased};
 use lio_scsi::sense::{Asc, Key, Sense};
 
 /// A kind of back end, registered by its module: see [`crate::registry::register_backend`].
@@ -126,6 +126,13 @@ pub trait Backend: Send + Sync + 'static {
         true
     }
 
+    /// Writes over what begins at `pos`, past no cache: what was there is gone when this returns. Sleeps until then; called from a
+    /// worker that may wait.
+    ///
+    /// # Errors
+    /// As an operation's.
+    fn wipe(&self, pos: u64, what: Wipe) -> Result<(), IoError>;
+
     /// What becomes of blocks that are read.
     fn read_cache(&self) -> ReadCache {
         ReadCache::None
@@ -186,6 +193,14 @@ pub enum Op {
     },
     /// Nothing: the operation is still being decided.
     None,
+}
+
+/// With what blocks are written over for good.
+pub enum Wipe {
+    /// So many bytes are to read as zeroes; storage may be given back.
+    Zeroes(u64),
+    /// This data.
+    Data(Arc<Buffer>),
 }
 
 /// What becomes of blocks that are read.

@@ -262,6 +262,8 @@ pub(crate) enum Turn {
     No,
     /// It asks for its turn, and goes on with its step then.
     Wanted,
+    /// It waits for the end of what it began in the background.
+    Erasing,
     /// It waits for its turn or has it; either way it is counted.
     Had,
 }
@@ -601,6 +603,14 @@ fn go_on<F: Fabric>(mut token: Token<Session<F>>) {
             token.turn = Turn::Had;
             token.io_result = Ok(());
             nexus.lun().device().turns().wait(token.erase());
+        }
+        Op::None if token.turn == Turn::Erasing => {
+            let Some(nexus) = token.nexus.clone() else {
+                return reply_aborted(token);
+            };
+            token.turn = Turn::No;
+            token.io_result = Ok(());
+            nexus.lun().device().eraser().wait(token.erase());
         }
         Op::None => reply(token),
         _ => {

@@ -6,7 +6,7 @@ use crate::{
     alua::Alua,
     attrib::Attrib,
     backend::{Backend, Geometry, Kind},
-    lun::Lun,
+    erase::Eraser,
     lun::{Lun, Nexus},
     order::Order,
     stats::LunStats,
@@ -136,21 +136,6 @@ impl Users {
     }
 }
 
-const STOPPED: u32 = 1;
-const EJECTED: u32 = 2;
-
-fn pack(condition: Condition) -> u32 {
-    let bit = |on: bool, bit: u32| if on { bit } else { 0 };
-    bit(condition.stopped, STOPPED) | bit(condition.ejected, EJECTED)
-}
-
-fn unpack(bits: u32) -> Condition {
-    Condition {
-        stopped: bits & STOPPED != 0,
-        ejected: bits & EJECTED != 0,
-    }
-}
-
 /// A device.
 #[pin_data]
 pub struct Device {
@@ -186,8 +171,10 @@ pub struct Device {
     pub(crate) order_work: Work<Device>,
     #[pin]
     alua: Alua,
-    // What keeps the unit from being used as usual, as `pack` has it: 0 is nothing.
+    // What keeps the unit from being used as usual, as `Condition::pack` has it: 0 is nothing.
     condition: Atomic<u32>,
+    #[pin]
+    eraser: Eraser,
     // Last: it holds the module that the back end's code is in.
     hba: Arc<Hba>,
 }
@@ -225,6 +212,7 @@ impl Device {
                 order_work <- Work::new(work_name, work_class),
                 alua <- alua,
                 condition: Atomic::new(0),
+                eraser <- Eraser::new(),
                 hba: hba.clone(),
             }? Error),
             GFP_KERNEL,
@@ -272,6 +260,10 @@ impl Device {
 
     pub(crate) fn order(&self) -> &Order {
         &self.order
+    }
+
+    pub(crate) fn eraser(&self) -> &Eraser {
+        &self.eraser
     }
 
     pub(crate) fn turns(&self) -> &Turns {
@@ -385,6 +377,16 @@ impl Device {
         })
     }
 
+    /// Keeps the back end open until [`Self::lun_left`], as a LUN does that was unlinked and still has commands.
+    pub(crate) fn hold(&self) {
+        self.with_users(|users| users.leaving = users.leaving.saturating_add(1))
+    }
+
+    /// Whether the device's directory is gone.
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.with_users(|users| users.deleted)
+    }
+
     /// A LUN that was unlinked has no commands any more.
     pub(crate) fn lun_left(&self) {
         let unused = self.with_users(|users| {
@@ -454,7 +456,7 @@ impl Device {
     pub(crate) fn condition(&self) -> Option<Condition> {
         match self.condition.load(Relaxed) {
             0 => None,
-            bits => Some(unpack(bits)),
+            bits => Some(Condition::unpack(bits)),
         }
     }
 
@@ -462,10 +464,10 @@ impl Device {
     pub(crate) fn set_condition(&self, f: impl Fn(&mut Condition)) -> Condition {
         let mut bits = self.condition.load(Relaxed);
         loop {
-            let before = unpack(bits);
+            let before = Condition::unpack(bits);
             let mut after = before;
             f(&mut after);
-            match self.condition.cmpxchg(bits, pack(after), Full) {
+            match self.condition.cmpxchg(bits, after.pack(), Full) {
                 Ok(_) => return before,
                 Err(now) => bits = now,
             }
@@ -503,6 +505,7 @@ impl Device {
             set_target_port_groups: false,
             referrals: false,
             removable: a.removable(),
+            sanitize: a.emulate_sanitize(),
         }
     }
 

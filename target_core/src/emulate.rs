@@ -63,7 +63,7 @@ pub(crate) fn execute(session: &Core, cmd: &mut Command) {
             cmd.set_sense(sense);
         }
         Ok(()) if matches!(cmd.op, Op::None) => {
-            let status = if cmd.turn == Turn::Wanted {
+            let status = if cmd.turn != Turn::No {
                 Status::Good
             } else {
                 block::ending(cmd)

@@ -25,6 +25,7 @@ pub mod command;
 mod delay;
 pub mod device;
 mod emulate;
+mod erase;
 pub mod fabric;
 mod latency;
 mod limits;

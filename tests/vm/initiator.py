@@ -221,6 +221,8 @@ class Connection:
         """A SCSI command. `direction`: READ, WRITE or both; `data`: immediate."""
         cdb = bytes(cdb)
         itt = self.itt() if itt is None else itt
+        if len(cdb) > 16:  # RFC 7143, 11.2.2.3
+            kw.setdefault("ahs", struct.pack(">HBx", len(cdb) - 15, 1) + cdb[16:])
         sn = kw.pop("numbers", None) or self.numbers(kw.get("immediate", False))
         return pdu(SCSI_COMMAND, (FINAL if last else 0) | direction | attr, data, lun=lun, itt=itt,
                    w=(length, *sn, cdb[:16] + bytes(16 - len(cdb[:16]))), **kw)

@@ -51,7 +51,7 @@ const UNMAP: Optional = Optional {
 /// What is ignored in byte 1: bits 7 to 5 of SCSI-2's LUN field in CDBs of 6 bytes and some of 10; RELADR, FUA_NV, SYNC_NV, which
 /// are obsolete; RARC, a hint. GROUP NUMBER has six bits, as in SBC-4, and is
 /// not looked at.
-pub static TABLE: [Descriptor; 46] = [
+pub static TABLE: [Descriptor; 50] = [
     Descriptor {
         opcode: 0x00,
         service_action: None,
@@ -78,6 +78,7 @@ pub static TABLE: [Descriptor; 46] = [
         length_field: 0,
         decode: decode::request_sense,
     },
+    block::FORMAT_UNIT,
     Descriptor {
         opcode: 0x08,
         service_action: None,
@@ -248,6 +249,9 @@ pub static TABLE: [Descriptor; 46] = [
         length_field: 7,
         decode: decode::unmap,
     },
+    block::SANITIZE_OVERWRITE,
+    block::SANITIZE_BLOCK_ERASE,
+    block::SANITIZE_EXIT_FAILURE_MODE,
     Descriptor {
         opcode: 0x5a,
         service_action: None,

@@ -6,7 +6,10 @@ use super::Descriptor;
 use crate::bytes::Writer;
 
 /// What takes longer than other commands: the operation code, and the RECOMMENDED COMMAND TIMEOUT in seconds.
-static LONG: [(u8, u32); 2] = [
+static LONG: [(u8, u32); 4] = [
+    // FORMAT UNIT and SANITIZE: a day for all of the medium.
+    (0x04, 86_400),
+    (0x48, 86_400),
     // SYNCHRONIZE CACHE: a cache full of writes may have to go to a slow disk.
     (0x35, 60),
     (0x91, 60),

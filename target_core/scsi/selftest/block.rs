@@ -5,8 +5,9 @@
 use super::{bit, hex, written, ALL};
 use crate::{
     block::{
-        whole_blocks, write_defects, Block, Completion, Condition, DefectRequest, LbaStatus,
-        Provisioned, StartStop,
+        erase::{progress, Format, How, Overwrite, Sanitize},
+        whole_blocks, write_defects, Block, Completion, Condition, DefectRequest, Erasing,
+        LbaStatus, Provisioned, StartStop,
     },
     cdb::{decode, Command, Compare, Data, Direction, Transfer},
     lba::{BlockSize, Blocks, Extent, Lba},
@@ -343,4 +344,220 @@ fn whole_blocks_of_what_a_back_end_says() {
             }
         }
     }
+}
+
+#[test]
+fn erasing_cdbs() {
+    let sanitize = |how, immediate, unrestricted| {
+        Command::Block(Block::Sanitize(Sanitize {
+            how,
+            immediate,
+            unrestricted,
+        }))
+    };
+    let format = |list| Command::Block(Block::Format(Format { list }));
+    let table = [
+        ("04 00 00 00 00 00", format(None)),
+        ("04 1d 00 00 00 00", format(Some(false))),
+        ("04 38 00 00 00 00", format(Some(true))),
+        (
+            "48 81 00 00 00 00 00 01 04 00",
+            sanitize(How::Overwrite(0x104), true, false),
+        ),
+        (
+            "48 22 00 00 00 00 00 00 00 00",
+            sanitize(How::BlockErase, false, true),
+        ),
+        (
+            "48 1f 00 00 00 00 00 00 00 00",
+            sanitize(How::ExitFailureMode, false, false),
+        ),
+    ];
+    for (cdb, expected) in table {
+        assert_eq!(command(cdb), expected, "{cdb}");
+        let writes = !matches!(
+            expected,
+            Command::Block(Block::Sanitize(Sanitize {
+                how: How::ExitFailureMode,
+                ..
+            }))
+        );
+        assert_eq!(expected.writes(), writes);
+    }
+    let refused = [
+        // Protection information, a long list of nothing, a form of defects.
+        ("04 80 00 00 00 00", bit(1, 7)),
+        ("04 20 00 00 00 00", bit(1, 5)),
+        ("04 11 00 00 00 00", bit(1, 2)),
+        // Zones; a parameter list; cryptographic erase.
+        ("48 41 00 00 00 00 00 00 05 00", bit(1, 6)),
+        ("48 02 00 00 00 00 00 00 08 00", bit(8, 3)),
+        ("48 03 00 00 00 00 00 00 00 00", bit(1, 4)),
+    ];
+    for (cdb, sense) in refused {
+        assert_eq!(decode(&hex(cdb), &ALL).err(), Some(sense), "{cdb}");
+    }
+    // Nothing of it where it is off; no block erase where nothing is deallocated.
+    let off = crate::cdb::Features {
+        sanitize: false,
+        ..ALL
+    };
+    let thick = crate::cdb::Features {
+        unmap: false,
+        write_same_unmap: false,
+        ..ALL
+    };
+    let erase = hex("48 02 00 00 00 00 00 00 00 00");
+    assert_eq!(
+        decode(&erase, &off).err(),
+        Some(Sense::INVALID_OPERATION_CODE)
+    );
+    assert_eq!(decode(&erase, &thick).err(), Some(bit(1, 4)));
+}
+
+#[test]
+fn format_parameter_lists() {
+    let parse = |list: Option<bool>, bytes: &str| Format { list }.parse(&hex(bytes));
+    let wrong = |byte| Err(Sense::invalid_parameter_byte(byte));
+    assert_eq!(parse(None, ""), Ok(false));
+    assert_eq!(parse(Some(false), "00 00 00 00"), Ok(false));
+    assert_eq!(parse(Some(false), "00 82 00 00"), Ok(true));
+    assert_eq!(parse(Some(false), "00 f0 00 00"), Ok(false));
+    assert_eq!(parse(Some(true), "00 02 00 00 00 00 00 00"), Ok(true));
+    for (list, bytes, at) in [
+        (false, "01 00 00 00", 0),
+        (false, "00 01 00 00", 1),
+        (false, "00 88 00 00", 1),
+        (false, "00 20 00 00", 1),
+        (false, "00 00 00 08", 2),
+        (true, "00 00 00 10 00 00 00 00", 3),
+        (true, "00 00 00 00 00 00 00 08", 4),
+    ] {
+        assert_eq!(parse(Some(list), bytes), wrong(at), "{bytes}");
+    }
+    assert_eq!(
+        parse(Some(false), "00 00 00"),
+        Err(Sense::PARAMETER_LIST_LENGTH)
+    );
+    assert_eq!(
+        parse(Some(true), "00 00 00 00"),
+        Err(Sense::PARAMETER_LIST_LENGTH)
+    );
+}
+
+#[test]
+fn overwrite_parameter_lists() {
+    let size = BlockSize::B512;
+    let list = hex("83 00 00 03 aa bb cc");
+    let overwrite = Overwrite::parse(&list, size).unwrap();
+    assert_eq!(
+        overwrite,
+        Overwrite {
+            passes: 3,
+            invert: true,
+            pattern: &[0xaa, 0xbb, 0xcc],
+        }
+    );
+    let mut block = [0; 8];
+    overwrite.fill(0, &mut block);
+    assert_eq!(block.as_slice(), hex("aa bb cc aa bb cc aa bb"));
+    overwrite.fill(1, &mut block);
+    assert_eq!(block.as_slice(), hex("55 44 33 55 44 33 55 44"));
+    overwrite.fill(2, &mut block);
+    assert_eq!(block.as_slice(), hex("aa bb cc aa bb cc aa bb"));
+    for (list, sense) in [
+        ("00 00 00 03 aa bb cc", Sense::invalid_parameter_byte(0)),
+        ("21 00 00 03 aa bb cc", Sense::invalid_parameter_byte(0)),
+        ("01 01 00 03 aa bb cc", Sense::invalid_parameter_byte(1)),
+        ("01 00 00 00 aa bb cc", Sense::invalid_parameter_byte(2)),
+        ("01 00 02 01 aa bb cc", Sense::invalid_parameter_byte(2)),
+        ("01 00 00 04 aa bb cc", Sense::PARAMETER_LIST_LENGTH),
+        ("01 00 00", Sense::PARAMETER_LIST_LENGTH),
+    ] {
+        assert_eq!(Overwrite::parse(&hex(list), size), Err(sense), "{list}");
+    }
+    for length in 0..520 {
+        let fits = Overwrite::check_length(length, size);
+        assert_eq!(fits.is_ok(), (5..=516).contains(&length));
+    }
+}
+
+#[test]
+fn conditions() {
+    let all = [
+        Erasing::No,
+        Erasing::Format(0),
+        Erasing::Format(0xffff),
+        Erasing::FormatFailed,
+        Erasing::Sanitize(0x1234),
+        Erasing::SanitizeFailed(false),
+        Erasing::SanitizeFailed(true),
+    ];
+    for erasing in all {
+        for (stopped, ejected) in [(false, false), (true, false), (false, true), (true, true)] {
+            let condition = Condition {
+                stopped,
+                ejected,
+                erasing,
+            };
+            assert_eq!(Condition::unpack(condition.pack()), condition);
+            assert_eq!(condition.pack() == 0, condition == Condition::default());
+            assert_eq!(condition.sense().is_none(), condition.pack() == 0);
+        }
+    }
+    let at = |erasing, cdb: &str| {
+        let condition = Condition {
+            erasing,
+            ..Condition::default()
+        };
+        condition.admit(&command(cdb)).err()
+    };
+    let (read, inquiry, start) = (
+        "08 00 00 00 01 00",
+        "12 00 00 00 24 00",
+        "1b 00 00 00 01 00",
+    );
+    let (format, sanitize) = ("04 00 00 00 00 00", "48 02 00 00 00 00 00 00 00 00");
+    let busy = Sense {
+        specific: crate::sense::Specific::Progress(7),
+        ..Sense::new(Key::NotReady, Asc::SANITIZE_IN_PROGRESS)
+    };
+    for cdb in [read, start, format, sanitize, "00 00 00 00 00 00"] {
+        assert_eq!(at(Erasing::Sanitize(7), cdb), Some(busy), "{cdb}");
+        assert_eq!(
+            at(Erasing::Format(7), cdb).map(|s| s.asc),
+            Some(Asc::FORMAT_IN_PROGRESS),
+            "{cdb}"
+        );
+    }
+    assert_eq!(at(Erasing::Sanitize(7), inquiry), None);
+    for exit in [false, true] {
+        let failed = Erasing::SanitizeFailed(exit);
+        let sense = Some(Sense::new(Key::MediumError, Asc::SANITIZE_FAILED));
+        assert_eq!(at(failed, read), sense);
+        assert_eq!(at(failed, format), sense);
+        assert_eq!(at(failed, sanitize), None);
+    }
+    assert_eq!(at(Erasing::FormatFailed, format), None);
+    assert_eq!(
+        at(Erasing::FormatFailed, read),
+        Some(Sense::new(Key::MediumError, Asc::FORMAT_FAILED))
+    );
+}
+
+#[test]
+fn progress_goes_up() {
+    for all in [1, 3, 512, 1 << 20, 1 << 47, u64::MAX / 3, u64::MAX] {
+        let mut last = 0;
+        for part in 0..=64u64 {
+            let done = (u128::from(all) * u128::from(part) / 64) as u64;
+            let now = progress(done, all);
+            assert!(now >= last);
+            let exact = (u128::from(done) << 16) / u128::from(all);
+            assert!(u128::from(now).abs_diff(exact) <= 1, "{done} of {all}");
+            last = now;
+        }
+        assert_eq!(last, u16::MAX);
+    }
+    assert_eq!(progress(0, 0), 0);
 }

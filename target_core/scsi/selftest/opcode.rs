@@ -155,10 +155,12 @@ fn all_commands() {
         let mut expected = row.to_vec();
         expected[5] |= 0x02;
         let recommended = match row[0] {
-            0x35 | 0x91 => 60,
+            0x35 | 0x91 => 60u32,
+            0x04 | 0x48 => 86_400,
             _ => 0,
         };
-        expected.extend([0, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, recommended]);
+        expected.extend([0, 10, 0, 0, 0, 0, 0, 0]);
+        expected.extend(recommended.to_be_bytes());
         assert_eq!(with, expected);
     }
 

@@ -38,6 +38,7 @@ const UNIT: Unit<'_> = Unit {
     multi_port: false,
     write_cache: false,
     removable: false,
+    block_erase: false,
     non_rotating: false,
     provisioning: Provisioning {
         unmap: false,

@@ -213,6 +213,7 @@ fn answers_are_bounded() {
             multi_port: random.bool(),
             write_cache: random.bool(),
             removable: random.bool(),
+            block_erase: random.bool(),
             non_rotating: random.bool(),
             provisioning: thin,
             limits: BlockLimits {

@@ -7,11 +7,16 @@ use crate::{
     backend::{Op, ReadCache},
     command::{Command, Turn},
     device::{Device, MAX_TRANSFER},
+    erase,
 };
 use kernel::prelude::*;
 use lio_glue::buffer::Buffer;
 use lio_scsi::{
-    block::{self, Block, Completion, LbaStatus, Provisioned, StartStop},
+    block::{
+        self,
+        erase::{Format, How, Overwrite, Sanitize},
+        Block, Completion, Erasing, LbaStatus, Provisioned, StartStop,
+    },
     cdb::Transfer,
     lba::{BlockSize, Blocks, Extent, Lba},
     sense::{Asc, Key, Sense},
@@ -37,6 +42,8 @@ pub(crate) enum Step {
     Status(Run),
     /// START STOP UNIT: the cache is written.
     Stop { eject: bool },
+    /// FORMAT UNIT or SANITIZE has ended.
+    Erased { failed: bool },
     /// Nothing is left; this is the answer.
     End(Status),
 }
@@ -80,6 +87,8 @@ pub(super) fn execute(cmd: &mut Command, command: &Block) -> Result<(), Sense> {
             nexus.set_prevents_removal(prevent);
             Ok(())
         }
+        Block::Format(format) => format_unit(cmd, &format),
+        Block::Sanitize(what) => sanitize(cmd, what),
         Block::ReadDefectData {
             request,
             allocation,
@@ -101,6 +110,8 @@ pub(super) fn memory(command: &Block, size: BlockSize) -> u64 {
         Block::GetLbaStatus { .. } => 8192,
         Block::StartStop(_) | Block::PreventRemoval { .. } => 0,
         Block::ReadDefectData { .. } => 4096,
+        // The parameter list, once more.
+        Block::Format(_) | Block::Sanitize(_) => 8192,
     }
 }
 
@@ -173,6 +184,13 @@ pub(super) fn step(cmd: &mut Command, step: Step) -> Result<(), Sense> {
                 }
             });
             Ok(())
+        }
+        Step::Erased { failed: false } => Ok(()),
+        Step::Erased { failed: true } => {
+            let condition = blocks::device(cmd)?.condition();
+            // If another initiator has ended the failure already, it was one nevertheless.
+            let sense = condition.and_then(|condition| condition.sense());
+            Err(sense.unwrap_or(Sense::WRITE_ERROR))
         }
         Step::End(_) => Ok(()),
     }
@@ -448,4 +466,73 @@ fn removal_prevented(dev: &Device) -> bool {
     let mut prevented = false;
     dev.each_nexus(|nexus| prevented |= nexus.prevents_removal());
     prevented
+}
+
+// The parameter list, of which an initiator may have sent less than the CDB says.
+fn list(cmd: &Command, most: usize) -> Result<KVec<u8>, Sense> {
+    let len = cmd.data.len().min(most);
+    let mut list =
+        KVec::from_elem(0u8, len, GFP_KERNEL).map_err(|_| Sense::INSUFFICIENT_RESOURCES)?;
+    cmd.data.read_at(0, &mut list);
+    Ok(list)
+}
+
+fn format_unit(cmd: &mut Command, format: &Format) -> Result<(), Sense> {
+    let list = list(cmd, format.list_length() as usize)?;
+    let immediate = format.parse(&list)?;
+    let job = erase::Job {
+        sanitize: None,
+        list: KVec::new(),
+    };
+    begin(cmd, job, Erasing::Format(0), immediate)
+}
+
+fn sanitize(cmd: &mut Command, what: Sanitize) -> Result<(), Sense> {
+    let dev = blocks::device(cmd)?;
+    let list = match what.how {
+        How::Overwrite(length) => {
+            let size = dev.block_size();
+            Overwrite::check_length(length, size)?;
+            let list = list(cmd, length.into())?;
+            Overwrite::parse(&list, size)?;
+            list
+        }
+        How::BlockErase => KVec::new(),
+        How::ExitFailureMode => {
+            let before = dev.set_condition(|condition| {
+                if condition.erasing == Erasing::SanitizeFailed(true) {
+                    condition.erasing = Erasing::No;
+                }
+            });
+            // What failed without AUSE is only ended by a SANITIZE that succeeds (SBC-4 4.11.4).
+            return match before.erasing {
+                Erasing::SanitizeFailed(false) => Err(Sense::invalid_cdb_bit(1, 4)),
+                _ => Ok(()),
+            };
+        }
+    };
+    let job = erase::Job {
+        sanitize: Some(what),
+        list,
+    };
+    begin(cmd, job, Erasing::Sanitize(0), what.immediate)
+}
+
+// Begins `job`, for which the command waits unless it is to be answered at once.
+fn begin(cmd: &mut Command, job: erase::Job, state: Erasing, immediate: bool) -> Result<(), Sense> {
+    let dev = blocks::device(cmd)?;
+    let before = dev.set_condition(|condition| {
+        if !matches!(condition.erasing, Erasing::Format(_) | Erasing::Sanitize(_)) {
+            condition.erasing = state;
+        }
+    });
+    if matches!(before.erasing, Erasing::Format(_) | Erasing::Sanitize(_)) {
+        // Another initiator's has begun meanwhile.
+        return Err(before.sense().unwrap_or(Sense::INTERNAL_TARGET_FAILURE));
+    }
+    erase::begin(&dev, job).map_err(|_| Sense::INSUFFICIENT_RESOURCES)?;
+    if !immediate {
+        cmd.turn = Turn::Erasing;
+    }
+    Ok(())
 }

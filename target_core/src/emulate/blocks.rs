@@ -49,6 +49,13 @@ pub(crate) enum Step {
     Block(super::block::Step),
 }
 
+impl Step {
+    /// FORMAT UNIT or SANITIZE has ended.
+    pub(crate) fn erased(failed: bool) -> Self {
+        Step::Block(super::block::Step::Erased { failed })
+    }
+}
+
 /// Bytes that VERIFY reads and WRITE SAME writes at once.
 const CHUNK: u64 = 1 << 20;
 /// Bytes of an UNMAP parameter list that are looked at: what its limits allow is far less than what 16 bits do.

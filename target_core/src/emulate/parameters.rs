@@ -51,7 +51,12 @@ pub(super) fn answer(session: &Core, cmd: &mut Command, command: &Cdb) -> Result
             _,
         ) => {
             let sense = match &nexus {
-                Some(nexus) => nexus.take_attention().unwrap_or(Sense::NO_SENSE),
+                Some(nexus) => {
+                    // Without an attention, what can be polled for (SPC-4 5.12.2).
+                    let condition = || nexus.lun().device().condition()?.sense();
+                    let sense = nexus.take_attention().or_else(condition);
+                    sense.unwrap_or(Sense::NO_SENSE)
+                }
                 None => Sense::LUN_NOT_SUPPORTED,
             };
             let format = if descriptor {
@@ -260,6 +265,7 @@ fn with_unit(
         multi_port: dev.exports() > 1,
         write_cache: dev.backend().write_cache(),
         removable: dev.attrib().removable(),
+        block_erase: dev.attrib().emulate_sanitize() && dev.provisioning().is_thin(),
         non_rotating: dev.attrib().is_nonrot(),
         provisioning: dev.provisioning(),
         limits: dev.limits(),

@@ -68,6 +68,7 @@ attributes! {
         rw "emulate_pr" => show!(emulate_pr), fixed_flag!(emulate_pr);
         rw "emulate_rest_reord" => show!(emulate_rest_reord), fixed_flag!(emulate_rest_reord);
         rw "emulate_rsoc" => show!(emulate_rsoc), flag!(set_emulate_rsoc);
+        rw "emulate_sanitize" => show!(emulate_sanitize), flag!(set_emulate_sanitize);
         rw "emulate_tas" => show!(emulate_tas), |dev, value| {
             let on = value.bool()?;
             idle(dev, value, dev.attrib().emulate_tas() == on, || dev.attrib().set_emulate_tas(on))

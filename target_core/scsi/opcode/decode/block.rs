@@ -4,7 +4,10 @@
 
 use super::{extent_10, extent_16, transfer, Decoded, Raw, DPO, FUA};
 use crate::{
-    block::{Block, DefectRequest, StartStop},
+    block::{
+        erase::{Format, How, Sanitize},
+        Block, DefectRequest, StartStop,
+    },
     cdb::{Command, Transfer},
     lba::{Extent, Lba},
     sense::Sense,
@@ -200,4 +203,41 @@ pub(in super::super) fn read_defect_data_12(raw: &Raw) -> Decoded {
     let [_, lists, _, _, _, _, l0, l1, l2, l3, ..] = *raw;
     let allocation = u32::from_be_bytes([l0, l1, l2, l3]);
     read_defect_data(lists & 0x1f, 1, false, allocation)
+}
+
+pub(in super::super) fn format_unit(raw: &Raw) -> Decoded {
+    let [_, flags, ..] = *raw;
+    let (long, data) = (flags & 0x20 != 0, flags & 0x10 != 0);
+    if !data && long {
+        return Err(Sense::invalid_cdb_bit(1, 5));
+    }
+    // CMPLST says of a list of defects that it is complete; DEFECT LIST FORMAT, which form it has: there may be none.
+    if !matches!(flags & 0x07, 0b000 | 0b011 | 0b100 | 0b101) {
+        return Err(Sense::invalid_cdb_bit(1, 2));
+    }
+    Ok(Command::Block(Block::Format(Format {
+        list: data.then_some(long),
+    })))
+}
+
+fn sanitize(raw: &Raw, how: How) -> Decoded {
+    let [_, flags, ..] = *raw;
+    Ok(Command::Block(Block::Sanitize(Sanitize {
+        how,
+        immediate: flags & 0x80 != 0,
+        unrestricted: flags & 0x20 != 0,
+    })))
+}
+
+pub(in super::super) fn sanitize_overwrite(raw: &Raw) -> Decoded {
+    let [_, _, _, _, _, _, _, l0, l1, ..] = *raw;
+    sanitize(raw, How::Overwrite(u16::from_be_bytes([l0, l1])))
+}
+
+pub(in super::super) fn sanitize_block_erase(raw: &Raw) -> Decoded {
+    sanitize(raw, How::BlockErase)
+}
+
+pub(in super::super) fn sanitize_exit_failure_mode(raw: &Raw) -> Decoded {
+    sanitize(raw, How::ExitFailureMode)
 }

@@ -5,7 +5,14 @@
 use super::{
     super::{Descriptor, Feature, VARIABLE},
     decode::block,
-    ANCHOR, DPO, DPO_HINT, FUA, PROTECT, UNMAP,
+    Optional, ANCHOR, DPO, DPO_HINT, FUA, PROTECT, UNMAP,
+};
+
+/// FMTPINFO: there is no protection information.
+const FORMAT_PROTECTION: Optional = Optional {
+    mask: 0xc0,
+    feature: Feature::Never,
+    tolerated: false,
 };
 
 /// START STOP UNIT
@@ -313,4 +320,64 @@ pub(super) const READ_DEFECT_DATA_12: Descriptor = Descriptor {
     ignored: 0x00,
     length_field: 0,
     decode: block::read_defect_data_12,
+};
+
+/// FORMAT UNIT
+pub(super) const FORMAT_UNIT: Descriptor = Descriptor {
+    opcode: 0x04,
+    service_action: None,
+    length: 6,
+    name: "FORMAT UNIT",
+    requires: Feature::Always,
+    access: Access::Active,
+    usage: &[0x04, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    optional: &[FORMAT_PROTECTION],
+    ignored: 0x00,
+    length_field: 0,
+    decode: block::format_unit,
+};
+
+/// SANITIZE, OVERWRITE
+pub(super) const SANITIZE_OVERWRITE: Descriptor = Descriptor {
+    opcode: 0x48,
+    service_action: Some(0x01),
+    length: 10,
+    name: "SANITIZE, OVERWRITE",
+    requires: Feature::Sanitize,
+    access: Access::Active,
+    usage: &[0x48, 0xa1, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0],
+    optional: &[],
+    ignored: 0x00,
+    length_field: 0,
+    decode: block::sanitize_overwrite,
+};
+
+/// SANITIZE, BLOCK ERASE
+pub(super) const SANITIZE_BLOCK_ERASE: Descriptor = Descriptor {
+    opcode: 0x48,
+    service_action: Some(0x02),
+    length: 10,
+    name: "SANITIZE, BLOCK ERASE",
+    requires: Feature::SanitizeErase,
+    access: Access::Active,
+    usage: &[0x48, 0xa2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    optional: &[],
+    ignored: 0x00,
+    length_field: 0,
+    decode: block::sanitize_block_erase,
+};
+
+/// SANITIZE, EXIT FAILURE MODE
+pub(super) const SANITIZE_EXIT_FAILURE_MODE: Descriptor = Descriptor {
+    opcode: 0x48,
+    service_action: Some(0x1f),
+    length: 10,
+    name: "SANITIZE, EXIT FAILURE MODE",
+    requires: Feature::Sanitize,
+    access: Access::Active,
+    usage: &[0x48, 0xbf, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    optional: &[],
+    ignored: 0x00,
+    length_field: 0,
+    decode: block::sanitize_exit_failure_mode,
 };

@@ -164,6 +164,7 @@ fuzz_target!(|input: &[u8]| {
         set_target_port_groups: bits & 128 != 0,
         referrals: bits & 128 != 0,
         removable: bits & 128 != 0,
+        sanitize: bits & 1 != 0,
     };
     let size = [512, 1024, 2048, 4096][input.below(4)];
     let size = BlockSize::new(size).unwrap();

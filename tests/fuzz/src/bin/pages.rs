@@ -69,6 +69,8 @@ fn unit<'a>(input: &mut Input<'a>) -> Unit<'a> {
         },
         third_party_copy: bits & 32 != 0,
         multi_port: bits & 64 != 0,
+        removable: bits & 64 != 0,
+        block_erase: bits & 32 != 0,
         write_cache: bits & 128 != 0,
         non_rotating: input.bool(),
         provisioning,
