@@ -40,10 +40,17 @@ fn layout(cdb: &[u8]) -> Option<Layout> {
             let blocks = if cdb[4] == 0 { 256 } else { u64::from(cdb[4]) };
             of(6, u64::from(be24(cdb, 1) & 0x1f_ffff), blocks)
         }
-        0x28 | 0x2a | 0x2f | 0x35 | 0x41 => of(10, be32(cdb, 2).into(), be16(cdb, 7) as u64),
-        0xa8 | 0xaa => of(12, be32(cdb, 2).into(), be32(cdb, 6).into()),
-        0x88 | 0x8a | 0x8f | 0x91 | 0x93 => of(16, be64(cdb, 2), be32(cdb, 10).into()),
+        0x28 | 0x2a | 0x2e | 0x2f | 0x34 | 0x35 | 0x41 => {
+            of(10, be32(cdb, 2).into(), be16(cdb, 7) as u64)
+        }
+        0xa8 | 0xaa | 0xae | 0xaf => of(12, be32(cdb, 2).into(), be32(cdb, 6).into()),
+        0x88 | 0x8a | 0x8b | 0x8e | 0x8f | 0x90 | 0x91 | 0x93 => {
+            of(16, be64(cdb, 2), be32(cdb, 10).into())
+        }
         0x89 => of(16, be64(cdb, 2), cdb[13].into()),
+        // GET LBA STATUS: the first block at least is to be there.
+        0x9e if cdb[1] & 0x1f == 0x12 => of(16, be64(cdb, 2), 1),
+        0x7f if be16(cdb, 8) == 0x12 => of(32, be64(cdb, 12), 1),
         0x7f => of(32, be64(cdb, 12), be32(cdb, 28).into()),
         _ => None,
     }
@@ -56,7 +63,11 @@ fn kind(cdb: &[u8]) -> (u8, u8) {
     }
     let like = match be16(cdb, 8) {
         0x09 => 0x88,
+        0x0a => 0x8f,
         0x0b => 0x8a,
+        0x0c => 0x8e,
+        0x0d => 0x93,
+        0x12 => 0x9e,
         _ => 0xff,
     };
     (like, cdb[10])
@@ -69,9 +80,10 @@ fn data(cdb: &[u8], block: u64) -> (Direction, u64) {
     let (direction, length) = match opcode {
         0x08 | 0x28 | 0xa8 | 0x88 => (Direction::In, blocks * block),
         0x0a | 0x2a | 0xaa | 0x8a => (Direction::Out, blocks * block),
+        0x2e | 0xae | 0x8e | 0x8b => (Direction::Out, blocks * block),
         0x89 => (Direction::Out, 2 * blocks * block),
         // BYTCHK
-        0x2f | 0x8f => match flags >> 1 & 3 {
+        0x2f | 0xaf | 0x8f => match flags >> 1 & 3 {
             0 => (Direction::None, 0),
             1 => (Direction::Out, blocks * block),
             _ => (Direction::Out, if blocks == 0 { 0 } else { block }),
@@ -84,7 +96,21 @@ fn data(cdb: &[u8], block: u64) -> (Direction, u64) {
         0x12 => (Direction::In, be16(cdb, 3) as u64),
         0x5a => (Direction::In, be16(cdb, 7) as u64),
         0x25 => (Direction::In, 8),
+        0x9e if cdb[0] == 0x7f => (Direction::In, be32(cdb, 28).into()),
         0x9e => (Direction::In, be32(cdb, 10).into()),
+        0x37 => (Direction::In, be16(cdb, 7) as u64),
+        0xb7 => (Direction::In, be32(cdb, 6).into()),
+        // FMTDATA, LONGLIST: the header of the parameter list
+        0x04 => (
+            Direction::Out,
+            match flags >> 4 & 3 {
+                1 => 4,
+                3 => 8,
+                _ => 0,
+            },
+        ),
+        // OVERWRITE
+        0x48 if flags & 0x1f == 1 => (Direction::Out, be16(cdb, 7) as u64),
         0xa0 | 0xa3 => (Direction::In, be32(cdb, 6).into()),
         _ => (Direction::None, 0),
     };
@@ -98,15 +124,15 @@ fn data(cdb: &[u8], block: u64) -> (Direction, u64) {
 fn changes_medium(cdb: &[u8]) -> bool {
     matches!(
         kind(cdb).0,
-        0x0a | 0x2a | 0xaa | 0x8a | 0x89 | 0x41 | 0x93 | 0x42
-    )
+        0x0a | 0x2a | 0xaa | 0x8a | 0x89 | 0x41 | 0x93 | 0x42 | 0x2e | 0xae | 0x8e | 0x8b | 0x04
+    ) || cdb[0] == 0x48 && cdb[1] & 0x1f != 0x1f
 }
 
 /// The CDB USAGE DATA of this command, if the unit says that it supports it (SPC-4, 6.35.3).
 fn usage(cdb: &[u8], features: &Features) -> Option<Vec<u8>> {
     // Operation codes of this device type that have service actions.
     let reporting = match cdb[0] {
-        0x9e | 0xa3 => Reporting::ServiceAction(cdb[0], u16::from(cdb[1] & 0x1f)),
+        0x48 | 0x9e | 0xa3 => Reporting::ServiceAction(cdb[0], u16::from(cdb[1] & 0x1f)),
         0x7f => Reporting::ServiceAction(0x7f, be16(cdb, 8) as u16),
         opcode => Reporting::Opcode(opcode),
     };
@@ -141,7 +167,7 @@ fn refused(cdb: &[u8], sense: &Sense) {
             if let (Some(bit), Some(byte)) = (at.bit, cdb.get(usize::from(at.byte))) {
                 // Either a bit that is set and must not be, or the leftmost one of a field that is wrong as a whole.
                 assert!(
-                    byte & (1 << bit) != 0 || matches!(at.byte, 0..=2 | 10),
+                    byte & (1 << bit) != 0 || matches!(at.byte, 0..=4 | 10),
                     "{cdb:x?} {sense:?}"
                 );
             }
@@ -246,6 +272,7 @@ fuzz_target!(|input: &[u8]| {
         (0x41 | 0x93, _) if limits.max_write_same != 0 => limits.max_write_same,
         (0x41 | 0x93 | 0x35 | 0x91, _) => u64::MAX,
         (_, Command::Verify { compare, .. }) if compare != Compare::Data => u64::MAX,
+        (0x34 | 0x90 | 0x9e, _) => u64::MAX,
         _ if limits.max_transfer != 0 => limits.max_transfer.into(),
         _ => u64::MAX,
     };
