@@ -314,10 +314,6 @@ impl Command {
         self.scratch.as_deref_mut().unwrap_or(&mut self.data)
     }
 
-    pub(crate) fn found(&self) -> (bool, u64) {
-        self.found
-    }
-
     pub(crate) fn set_status(&mut self, status: Status) {
         self.status = status;
         self.sense = None;

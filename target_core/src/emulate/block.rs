@@ -348,7 +348,7 @@ fn ask(cmd: &mut Command, run: Run) {
 // The back end has said how what follows the run is provisioned.
 fn status_of(cmd: &mut Command, mut run: Run) -> Result<(), Sense> {
     let size = blocks::device(cmd)?.block_size();
-    let (mapped, len) = cmd.found();
+    let (mapped, len) = cmd.found;
     let left = run.last.saturating_sub(run.end);
     let (mapped, len) = block::whole_blocks(mapped, len, left, size);
     let longest = u64::from(u32::MAX).wrapping_shl(size.shift());
