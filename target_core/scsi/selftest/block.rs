@@ -171,7 +171,7 @@ fn power_conditions() {
     for condition in 0..16u8 {
         for modifier in 0..16u8 {
             for bits in 0..8u8 {
-                let cdb = [0x1b, 1, 0, modifier, condition << 4 | bits, 0];
+                let cdb = [0x1b, 1, 0, modifier, (condition << 4) | bits, 0];
                 let got = decode(&cdb, &ALL).map(|d| d.command);
                 let known = match condition {
                     0x0 | 0x1 | 0x7 => modifier == 0,
