@@ -307,6 +307,20 @@ def test_start_and_stop(kind):
     assert unit(bytes.fromhex("12 00 00 00 24 00"), read=36)[1] == 0
 
 
+def test_who_may_only_read_stops_nothing():
+    writer, reader = "iqn.2024-01.org.example:writer", "iqn.2024-01.org.example:reader"
+    target = lio.IscsiTarget(lio.ramdisk(size=SIZE), acls=[writer])
+    target.acl(reader, write_protect=(0,))
+    w, r = (initiator.session(target, name=name) for name in (writer, reader))
+    for cdb in ("1b 00 00 00 00 00", "1b 00 00 00 04 00"):
+        status, _, answer = r.scsi(bytes.fromhex(cdb))
+        assert status == 2 and say(answer.sense) == "7/2700"
+        assert w.scsi(bytes(6))[0] == 0
+    for cdb in (bytes([4, 0, 0, 0, 0, 0]), sixteen(0x8E, 0, 0, 1), sixteen(0x8B, 0, 0, 1)):
+        status, _, answer = r.scsi(cdb, write=b"" if cdb[0] == 4 else bytes(512))
+        assert status == 2 and say(answer.sense) == "7/2700"
+
+
 def test_removable():
     store = lio.ramdisk(size=SIZE)
     store.attrib("removable", 1)

@@ -417,6 +417,10 @@ fn start_stop(cmd: &mut Command, what: StartStop) -> Result<(), Sense> {
     let dev = blocks::device(cmd)?;
     let nexus = cmd.nexus.clone().ok_or(Sense::LUN_NOT_SUPPORTED)?;
     let stop = |cmd: &mut Command, eject: bool, no_flush: bool| {
+        // Who may only read does not take the unit from those who may write.
+        if nexus.mapped().write_protect() {
+            return Err(Sense::WRITE_PROTECTED);
+        }
         if no_flush {
             return step(cmd, Step::Stop { eject });
         }
