@@ -433,6 +433,13 @@ fuzz_target!(|bytes: &[u8]| {
                     _ => &set_cdb,
                 };
                 let action = (cdb[0] == 0xa4).then_some(0x0a);
+                if kind == 15 {
+                    // REQUEST SENSE took what waited.
+                    while let Some(sense) = real.nexuses[nexus].1.take() {
+                        assert_eq!(pair(sense.asc), unit.nexuses[nexus].1.remove(0));
+                    }
+                    assert!(unit.nexuses[nexus].1.is_empty());
+                }
                 let waiting = &mut unit.nexuses[nexus].1;
                 let expected = if cdb[0] != 0x12 && !waiting.is_empty() {
                     let (code, qualifier) = waiting.remove(0);

@@ -188,11 +188,14 @@ impl Unit {
     }
 }
 
-/// Segments of blocks: first, last, and what groups are in them.
+/// A segment of blocks: first, last, and the states of groups in it.
+pub type Segment = (u64, u64, Vec<(u16, u8)>);
+
+/// All segments, and how they come again.
 pub struct Segments {
     pub size: u64,
     pub multiplier: u64,
-    pub list: Vec<(u64, u64, Vec<(u16, u8)>)>,
+    pub list: Vec<Segment>,
 }
 
 impl Segments {
