@@ -7,6 +7,7 @@ import os
 import initiator
 import lio
 import pytest
+import storage
 from sgio import field, information, say
 
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C modules have few of these")
@@ -499,8 +500,8 @@ def test_a_sanitize_that_fails():
     """Storage that cannot be written: the unit stays unusable until EXIT FAILURE MODE, or another one succeeds."""
     lio.modprobe("loop", "dm_mod")
     dev, sectors = lio.loop_device(SIZE), SIZE // 512
-    lio.run("dmsetup", "create", "wounded", "--table", f"0 {sectors} linear {dev} 0")
-    store = lio.iblock(dev="/dev/mapper/wounded")
+    lio.run("dmsetup", "create", "--noudevsync", "wounded", input=f"0 {sectors} linear {dev} 0\n")
+    store = lio.iblock(dev="/dev/" + lio.run("dmsetup", "info", "-c", "--noheadings", "-o", "blkdevname", "wounded").stdout.strip())
     store.attrib("emulate_sanitize", 1)
     unit = Unit(store)
     try:
@@ -527,9 +528,7 @@ def test_a_sanitize_that_fails():
 
 
 def table(text):
-    lio.run("dmsetup", "suspend", "--noflush", "wounded")
-    lio.run("dmsetup", "load", "wounded", input=text + "\n")
-    lio.run("dmsetup", "resume", "wounded")
+    storage.reload("wounded", text + "\n")
 
 
 def test_deleting_what_is_sanitized(klog):
