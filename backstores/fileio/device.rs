@@ -268,6 +268,10 @@ impl Backend for Device {
         }
     }
 
+    fn switches_write_cache(&self) -> bool {
+        true
+    }
+
     fn can_unmap(&self) -> bool {
         self.facts.as_ref().is_some_and(|facts| facts.can_unmap)
     }

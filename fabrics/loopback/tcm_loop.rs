@@ -22,7 +22,6 @@ use kernel::{prelude::*, sync::Arc};
 use lio_glue::rcu_map::RcuMap;
 use lio_scsi::{
     lun::Lun as LunNumber,
-    sense::Format,
     task::{Attribute, Function, Response, Tag},
 };
 use port::Port;
@@ -75,7 +74,7 @@ impl Fabric for Loopback {
                     Residual::Under(bytes) => bytes,
                     Residual::None | Residual::Over(_) => 0,
                 };
-                let sense = reply.sense().map(|sense| sense.encode(Format::Fixed));
+                let sense = reply.sense();
                 let sense = sense.as_ref().map(|sense| sense.as_slice());
                 cmd.done(reply.status() as u8, sense, residual);
             }

@@ -9,6 +9,7 @@
 //! | [`attention`] | unit attention conditions of an I_T_L nexus |
 //! | [`latency`] | histograms of how long commands take |
 //! | [`rate`] | rates that commands are held to |
+//! | [`mode`] | changes of mode parameters |
 
 #![cfg_attr(not(MODULE), no_std)]
 #![forbid(unsafe_code)]
@@ -40,5 +41,6 @@ extern crate std;
 pub mod alua;
 pub mod attention;
 pub mod latency;
+pub mod mode;
 pub mod order;
 pub mod rate;

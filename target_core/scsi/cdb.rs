@@ -13,6 +13,7 @@ use crate::{
     lba::{Extent, Lba},
     luns, mode,
     opcode::{self, Descriptor},
+    primary::Primary,
     sense::Sense,
     vpd::BlockLimits,
 };
@@ -94,6 +95,8 @@ pub enum Command {
         /// ALLOCATION LENGTH
         allocation: u32,
     },
+    /// Commands of SPC about a unit's parameters, its identity and its buffers.
+    Primary(Primary),
     /// READ CAPACITY (10). It transfers eight bytes; there is no allocation length.
     ReadCapacity10,
     /// READ CAPACITY (16)
@@ -269,6 +272,7 @@ impl Command {
             Self::SetTargetPortGroups { list_length } => {
                 Data::new(Direction::Out, u64::from(list_length))
             }
+            Self::Primary(command) => command.data(),
             Self::ReadCapacity10 => Data::new(Direction::In, 8),
             Self::Read(t) => Data::new(Direction::In, bytes(t.extent.blocks)),
             Self::Write(t) => Data::new(Direction::Out, bytes(t.extent.blocks)),
@@ -301,6 +305,14 @@ impl Command {
             Self::Block(command) => command.extent(),
             _ => None,
         }
+    }
+
+    /// The command's data is that of blocks on the medium, to or from it.
+    pub fn transfers(&self) -> bool {
+        matches!(
+            self,
+            Self::Read(_) | Self::Write(_) | Self::WriteSame { .. } | Self::CompareAndWrite(_)
+        )
     }
 
     /// The command changes the medium, and is to be refused where writing is not allowed.

@@ -99,6 +99,8 @@ pub struct Unit<'a> {
     pub identity: Identity<'a>,
     /// Through which port.
     pub port: Port<'a>,
+    /// All ports that lead to the unit, in ascending order of their relative identifiers; needed by page 88h alone.
+    pub ports: &'a [Port<'a>],
     /// The access type of the LUN's target port group.
     pub alua: Alua,
     /// Third-party copy (emulate_3pc).

@@ -15,6 +15,8 @@
 //! | [`lun`], [`task`] | LUNs, tags, task attributes, task management |
 //! | [`inquiry`], [`vpd`] | standard INQUIRY data and vital product data pages |
 //! | [`mode`], [`capacity`], [`luns`], [`alua`] | parameter data of the other commands |
+//! | [`primary`] | the fields of primary commands that are about parameters, identity and buffers |
+//! | [`buffer`], [`diagnostic`], [`identifying`], [`log`], [`timestamp`] | their parameter data |
 //! | [`unmap`] | the UNMAP parameter list |
 
 #![cfg_attr(not(MODULE), no_std)]
@@ -46,18 +48,24 @@ extern crate std;
 
 pub mod alua;
 pub mod block;
+pub mod buffer;
 pub mod bytes;
 pub mod capacity;
 pub mod cdb;
+pub mod diagnostic;
+pub mod identifying;
 pub mod inquiry;
 pub mod lba;
+pub mod log;
 pub mod lun;
 pub mod luns;
 pub mod mode;
 pub mod opcode;
+pub mod primary;
 pub mod sense;
 pub mod status;
 pub mod task;
+pub mod timestamp;
 pub mod unmap;
 pub mod vpd;
 

@@ -2,18 +2,23 @@
 
 //! Mode parameters (SPC-4, 7.5; SBC-3, 6.5).
 
+mod pages;
+mod select;
+
 use crate::{
     bytes::Writer,
     lba::{BlockSize, Blocks},
     sense::Sense,
 };
+use pages::{Page, PAGES};
+pub use select::{select, MAX_LIST};
 
 /// Which values of a page are asked for: PC (SPC-4, table 141).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PageControl {
     /// Those in force.
     Current,
-    /// A mask of those that MODE SELECT can change. There are none.
+    /// A mask of those that MODE SELECT can change.
     Changeable,
     /// The defaults.
     Default,
@@ -62,6 +67,25 @@ pub enum Interlock {
     Establish,
 }
 
+/// The values that MODE SELECT can change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Values {
+    /// The write cache is on (WCE).
+    pub write_cache: bool,
+    /// Sense data is in descriptor format (D_SENSE).
+    pub descriptor_sense: bool,
+    /// UA_INTLCK_CTRL
+    pub interlock: Interlock,
+    /// The medium takes no writes (SWP).
+    pub software_write_protect: bool,
+    /// Commands that another nexus aborted answer TASK ABORTED (TAS).
+    pub task_aborted_status: bool,
+    /// REQUEST SENSE tells of informational exceptions (MRIE is 6h, not 0h).
+    pub report_exceptions: bool,
+    /// There is an informational exception that is none (TEST).
+    pub exception_test: bool,
+}
+
 /// The state of a logical unit that mode parameters show.
 #[derive(Clone, Copy, Debug)]
 pub struct Unit {
@@ -69,32 +93,23 @@ pub struct Unit {
     pub blocks: Blocks,
     /// The length of one.
     pub block_size: BlockSize,
-    /// The unit, or this initiator's way to it, does not take writes (WP).
+    /// The unit, or this initiator's way to it, does not take writes, whatever SWP says (WP).
     pub write_protected: bool,
     /// DPO and FUA are accepted (DPOFUA).
     pub dpo_fua: bool,
-    /// The write cache is on (WCE).
-    pub write_cache: bool,
-    /// Sense data is in descriptor format (D_SENSE).
-    pub descriptor_sense: bool,
     /// Commands may not be reordered but as if in order (emulate_rest_reord).
     pub restricted_reordering: bool,
-    /// UA_INTLCK_CTRL
-    pub interlock: Interlock,
-    /// Commands that another nexus aborted answer TASK ABORTED (TAS).
-    pub task_aborted_status: bool,
+    /// Access states change by themselves (IALUAE).
+    pub implicit_alua: bool,
+    /// This initiator may change something. One that may only read changes nothing that others see.
+    pub may_change: bool,
+    /// MODE SELECT can switch the write cache.
+    pub switches_write_cache: bool,
+    /// The values in force.
+    pub current: Values,
+    /// The values that a reset brings back.
+    pub default: Values,
 }
-
-/// A page's code, and what its current values are, which are its defaults too.
-type Row = (u8, fn(&Unit, &mut Writer<'_>));
-
-/// All pages, in ascending order. None has subpages.
-static PAGES: [Row; 4] = [
-    (0x01, error_recovery),
-    (0x08, caching),
-    (0x0a, control),
-    (0x1c, informational_exceptions),
-];
 
 const ALL_PAGES: u8 = 0x3f;
 const ALL_SUBPAGES: u8 = 0xff;
@@ -107,19 +122,25 @@ pub fn write(unit: &Unit, request: &Request, out: &mut Writer<'_>) -> Result<(),
     if request.control == PageControl::Saved {
         return Err(Sense::SAVING_NOT_SUPPORTED);
     }
-    let all = request.page == ALL_PAGES;
-    if !all && !PAGES.iter().any(|(code, _)| *code == request.page) {
+    let of_code = |page: &&Page| request.page == ALL_PAGES || page.code == request.page;
+    let of_subpage =
+        |page: &&Page| request.subpage == ALL_SUBPAGES || page.subpage == request.subpage;
+    if !PAGES.iter().any(|page| of_code(&page)) {
         return Err(Sense::invalid_cdb_bit(2, 5));
     }
-    if request.subpage != 0 && request.subpage != ALL_SUBPAGES {
+    // Page 3Fh has the subpages 00h and FFh only (SPC-4, table 151).
+    let named = request.page == ALL_PAGES && !matches!(request.subpage, 0 | ALL_SUBPAGES);
+    if named || !PAGES.iter().any(|page| of_code(&page) && of_subpage(&page)) {
         return Err(Sense::invalid_cdb_byte(3));
     }
     header(unit, request, out);
-    for (code, body) in PAGES
-        .iter()
-        .filter(|(code, _)| all || *code == request.page)
-    {
-        page(unit, request.control, *code, *body, out);
+    for page in PAGES.iter().filter(of_code).filter(of_subpage) {
+        page.header(out);
+        match request.control {
+            PageControl::Changeable => page.mask(unit, out),
+            PageControl::Default => (page.values)(unit, &unit.default, out),
+            _ => (page.values)(unit, &unit.current, out),
+        }
     }
     // MODE DATA LENGTH does not count itself.
     if request.ten {
@@ -134,11 +155,10 @@ pub fn write(unit: &Unit, request: &Request, out: &mut Writer<'_>) -> Result<(),
 
 /// The mode parameter header and the block descriptor (SPC-4, 7.5.5; SBC-3, 6.5.2).
 fn header(unit: &Unit, request: &Request, out: &mut Writer<'_>) {
-    // DEVICE-SPECIFIC PARAMETER: WP, DPOFUA
-    let specific =
-        if unit.write_protected { 0x80 } else { 0 } | if unit.dpo_fua { 0x10 } else { 0 };
-    // As the stock modules have it, NUMBER OF LOGICAL BLOCKS holds the address of the last block.
-    let blocks = unit.blocks.0.saturating_sub(1);
+    // DEVICE-SPECIFIC PARAMETER
+    let protected = unit.write_protected || unit.current.software_write_protect;
+    let specific = if protected { WP } else { 0 } | if unit.dpo_fua { DPOFUA } else { 0 };
+    let blocks = unit.blocks.0;
     let short = u32::try_from(blocks);
     let long = request.ten && request.long_lba && short.is_err();
     let descriptor: u8 = match (request.no_block_descriptors, long) {
@@ -175,68 +195,6 @@ fn header(unit: &Unit, request: &Request, out: &mut Writer<'_>) {
     }
 }
 
-/// A page: its code, its length, and its values, or zeros for those that cannot be changed.
-fn page(
-    unit: &Unit,
-    control: PageControl,
-    code: u8,
-    body: fn(&Unit, &mut Writer<'_>),
-    out: &mut Writer<'_>,
-) {
-    let mut bytes = [0; 20];
-    let mut values = Writer::new(&mut bytes);
-    body(unit, &mut values);
-    let length = values.len();
-    out.u8(code);
-    out.u8(u8::try_from(length).unwrap_or(0));
-    if control == PageControl::Changeable {
-        out.fill(0, length);
-    } else {
-        out.put(values.as_slice());
-    }
-}
-
-/// Read-write error recovery (SBC-3, 6.5.8).
-fn error_recovery(_: &Unit, out: &mut Writer<'_>) {
-    out.fill(0, 10);
-}
-
-/// Caching (SBC-3, 6.5.5).
-fn caching(unit: &Unit, out: &mut Writer<'_>) {
-    // WCE
-    out.u8(if unit.write_cache { 0x04 } else { 0 });
-    out.fill(0, 9);
-    // DRA: no read ahead
-    out.u8(0x20);
-    out.fill(0, 7);
-}
-
-/// Control (SPC-4, 7.5.8).
-fn control(unit: &Unit, out: &mut Writer<'_>) {
-    // GLTSD, D_SENSE
-    out.u8(0x02 | if unit.descriptor_sense { 0x04 } else { 0 });
-    // QUEUE ALGORITHM MODIFIER
-    out.u8(if unit.restricted_reordering {
-        0x00
-    } else {
-        0x10
-    });
-    // UA_INTLCK_CTRL
-    out.u8(match unit.interlock {
-        Interlock::Clear => 0x00,
-        Interlock::Keep => 0x20,
-        Interlock::Establish => 0x30,
-    });
-    // TAS
-    out.u8(if unit.task_aborted_status { 0x40 } else { 0 });
-    out.be16(0);
-    // BUSY TIMEOUT PERIOD: unlimited
-    out.be16(0xffff);
-    // EXTENDED SELF-TEST COMPLETION TIME, in seconds
-    out.be16(30);
-}
-
-/// Informational exceptions control (SPC-4, 7.5.11).
-fn informational_exceptions(_: &Unit, out: &mut Writer<'_>) {
-    out.fill(0, 10);
-}
+/// Bits of the DEVICE-SPECIFIC PARAMETER (SBC-3, 6.5.1).
+const WP: u8 = 0x80;
+const DPOFUA: u8 = 0x10;

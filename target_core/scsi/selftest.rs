@@ -5,9 +5,11 @@
 mod block;
 mod cdb;
 mod hostile;
+mod mode;
 mod opcode;
 mod pages;
 mod parameters;
+mod primary;
 mod properties;
 mod sense;
 

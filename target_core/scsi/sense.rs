@@ -120,6 +120,8 @@ codes! {
     PARAMETERS_CHANGED = 0x2a, 0x00;
     /// MODE PARAMETERS CHANGED
     MODE_PARAMETERS_CHANGED = 0x2a, 0x01;
+    /// LOG PARAMETERS CHANGED
+    LOG_PARAMETERS_CHANGED = 0x2a, 0x02;
     /// RESERVATIONS PREEMPTED
     RESERVATIONS_PREEMPTED = 0x2a, 0x03;
     /// RESERVATIONS RELEASED
@@ -132,6 +134,10 @@ codes! {
     ALUA_TRANSITION_FAILED = 0x2a, 0x07;
     /// CAPACITY DATA HAS CHANGED
     CAPACITY_CHANGED = 0x2a, 0x09;
+    /// TIMESTAMP CHANGED
+    TIMESTAMP_CHANGED = 0x2a, 0x10;
+    /// COMMAND SEQUENCE ERROR
+    COMMAND_SEQUENCE_ERROR = 0x2c, 0x00;
     /// PREVIOUS BUSY STATUS
     PREVIOUS_BUSY = 0x2c, 0x07;
     /// PREVIOUS TASK SET FULL STATUS
@@ -154,10 +160,14 @@ codes! {
     MEDIUM_MAY_HAVE_CHANGED = 0x28, 0x00;
     /// MEDIUM REMOVAL PREVENTED
     MEDIUM_REMOVAL_PREVENTED = 0x53, 0x02;
+    /// LOGICAL UNIT FAILED SELF-TEST
+    SELF_TEST_FAILED = 0x3e, 0x03;
     /// MICROCODE HAS BEEN CHANGED
     MICROCODE_CHANGED = 0x3f, 0x01;
     /// INQUIRY DATA HAS CHANGED
     INQUIRY_CHANGED = 0x3f, 0x03;
+    /// DEVICE IDENTIFIER CHANGED
+    DEVICE_IDENTIFIER_CHANGED = 0x3f, 0x05;
     /// REPORTED LUNS DATA HAS CHANGED
     REPORTED_LUNS_CHANGED = 0x3f, 0x0e;
     /// INTERNAL TARGET FAILURE
@@ -172,6 +182,10 @@ codes! {
     INSUFFICIENT_RESOURCES = 0x55, 0x03;
     /// INSUFFICIENT REGISTRATION RESOURCES
     INSUFFICIENT_REGISTRATION_RESOURCES = 0x55, 0x04;
+    /// FAILURE PREDICTION THRESHOLD EXCEEDED
+    FAILURE_PREDICTION = 0x5d, 0x00;
+    /// FAILURE PREDICTION THRESHOLD EXCEEDED (FALSE)
+    FAILURE_PREDICTION_TEST = 0x5d, 0xff;
     /// SET TARGET PORT GROUPS COMMAND FAILED
     SET_TARGET_PORT_GROUPS_FAILED = 0x67, 0x0a;
 }
@@ -232,6 +246,10 @@ senses! {
     LUN_NOT_SUPPORTED = IllegalRequest, LUN_NOT_SUPPORTED;
     /// The parameter list is cut off inside of a field.
     PARAMETER_LIST_LENGTH = IllegalRequest, PARAMETER_LIST_LENGTH;
+    /// Nothing was written to what is to be read.
+    COMMAND_SEQUENCE_ERROR = IllegalRequest, COMMAND_SEQUENCE_ERROR;
+    /// The default self-test found the unit faulty.
+    SELF_TEST_FAILED = HardwareError, SELF_TEST_FAILED;
     /// Saved mode pages were asked for.
     SAVING_NOT_SUPPORTED = IllegalRequest, SAVING_NOT_SUPPORTED;
     /// A write to a unit, or through an ACL, that does not allow it.
@@ -344,6 +362,19 @@ impl Sense {
             in_cdb: false,
             byte,
             bit: None,
+        };
+        Self {
+            specific: Specific::Field(pointer),
+            ..Self::new(Key::IllegalRequest, Asc::INVALID_FIELD_IN_PARAMETER_LIST)
+        }
+    }
+
+    /// INVALID FIELD IN PARAMETER LIST: the field whose leftmost bit is `bit` (7 to 0) of byte `byte` of the list.
+    pub const fn invalid_parameter_bit(byte: u16, bit: u8) -> Self {
+        let pointer = FieldPointer {
+            in_cdb: false,
+            byte,
+            bit: Some(bit & 7),
         };
         Self {
             specific: Specific::Field(pointer),

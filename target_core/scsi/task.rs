@@ -2,6 +2,8 @@
 
 //! Commands as tasks: tags, task attributes, task management (SAM-5, 4.8, 7 and 8).
 
+use crate::bytes::Writer;
+
 /// The identifier that an initiator gave a command; unique within an I_T nexus while the command lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tag(pub u64);
@@ -72,4 +74,19 @@ pub enum Response {
     NotSupported,
     /// FUNCTION REJECTED.
     Rejected,
+}
+
+/// Writes REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS' parameter data (SPC-4, 6.38): those that initiators can ask for, whatever the
+/// transport. `timeout` is asked for by REPD: how long a function takes at most, in 100 ms.
+pub fn write_functions(timeout: Option<u32>, out: &mut Writer<'_>) {
+    // ABORT TASK, ABORT TASK SET, CLEAR TASK SET, LOGICAL UNIT RESET, TARGET RESET
+    out.put(&[0x80 | 0x40 | 0x10 | 0x08 | 0x02, 0, 0]);
+    let Some(timeout) = timeout else {
+        out.u8(0);
+        return;
+    };
+    // REPORTED LENGTH; TMFTMOV: the long timeout is of all functions, as none has its bit for the short one.
+    out.put(&[12, 0x01, 0, 0, 0]);
+    out.be32(timeout);
+    out.be32(0);
 }

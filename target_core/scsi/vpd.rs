@@ -62,11 +62,13 @@ pub struct BlockLimits {
 type Row = (u8, fn(&Unit<'_>, &mut Writer<'_>));
 
 /// All pages, in the order in which page 00h lists them.
-static PAGES: [Row; 8] = [
+static PAGES: [Row; 10] = [
     (0x00, supported),
     (0x80, serial_number),
     (0x83, identification::write),
     (0x86, extended_inquiry),
+    (0x87, mode_page_policy),
+    (0x88, identification::ports),
     (0xb0, block_limits),
     (0xb1, characteristics),
     (0xb2, provisioning),
@@ -117,14 +119,19 @@ fn serial_number(unit: &Unit<'_>, out: &mut Writer<'_>) {
 fn extended_inquiry(unit: &Unit<'_>, out: &mut Writer<'_>) {
     // No protection information.
     out.u8(0x00);
-    // HEADSUP, ORDSUP, SIMPSUP
-    out.u8(0x07);
+    // UASK_SUP, HEADSUP, ORDSUP, SIMPSUP
+    out.u8(0x27);
     // V_SUP: the cache is volatile, where there is one.
     out.u8(if unit.write_cache { 0x01 } else { 0 });
     out.u8(0);
-    // R_SUP
-    out.u8(if unit.referrals.is_some() { 0x10 } else { 0 });
+    // R_SUP, RTD_SUP
+    out.u8(0x08 | if unit.referrals.is_some() { 0x10 } else { 0 });
     out.zeros_to(64);
+}
+
+/// Mode page policy (SPC-4, 7.8.9): all pages and subpages are shared by all I_T nexuses.
+fn mode_page_policy(_: &Unit<'_>, out: &mut Writer<'_>) {
+    out.put(&[0x3f, 0xff, 0, 0]);
 }
 
 /// Block limits (SBC-3, 6.6.3). As short as the stock modules have it, where nothing is thin.

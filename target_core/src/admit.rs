@@ -5,7 +5,7 @@
 use crate::{
     alua,
     command::{Command, Direction, MAX_CDB},
-    emulate,
+    emulate, mode,
     session::Core,
 };
 use kernel::prelude::*;
@@ -13,7 +13,6 @@ use lio_glue::clock;
 use lio_scsi::{
     cdb::{self, Data, Features},
     lun::Lun as LunNumber,
-    mode::Interlock,
     sense::Sense,
     task::Attribute,
 };
@@ -41,7 +40,7 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Sense> {
     let nexus = cmd.nexus.insert(nexus).clone();
     let device = nexus.lun().device();
     let port = nexus.lun().port();
-    let interlock = interlock(device.attrib().emulate_ua_intlck_ctrl());
+    let interlock = mode::interlock(device.attrib().emulate_ua_intlck_ctrl());
     let cdb = cmd.cdb.get(..cmd.cdb_len.min(MAX_CDB)).unwrap_or(&[]);
     let decoded = match cdb::decode(cdb, &nexus.lun().features(port)) {
         Ok(decoded) => decoded,
@@ -62,7 +61,7 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Sense> {
     if let Some(condition) = device.condition() {
         condition.admit(&decoded.command)?;
     }
-    if decoded.command.writes() && (nexus.mapped().write_protect() || device.read_only()) {
+    if decoded.command.writes() && (nexus.mapped().write_protect() || device.write_protected()) {
         return Err(Sense::WRITE_PROTECTED);
     }
     if decoded.command.extent().is_some() {
@@ -112,14 +111,6 @@ fn transfer(cmd: &mut Command, data: Data) -> Result<Next, Sense> {
         (cdb::Direction::In, Direction::Write) if !cmd.data.is_borrowed() => Ok(Next::Execute),
         // The data goes the other way than the initiator thinks: none of it can be transferred.
         _ => Err(Sense::INVALID_FIELD_IN_COMMAND_IU),
-    }
-}
-
-pub(crate) fn interlock(value: u32) -> Interlock {
-    match value {
-        1 => Interlock::Keep,
-        2 => Interlock::Establish,
-        _ => Interlock::Clear,
     }
 }
 

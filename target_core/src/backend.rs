@@ -121,6 +121,11 @@ pub trait Backend: Send + Sync + 'static {
         }
     }
 
+    /// Whether [`Self::set_write_cache`] does as asked.
+    fn switches_write_cache(&self) -> bool {
+        false
+    }
+
     /// Whether one write can be made durable by itself ([`Op::Write`]'s `fua`).
     fn fua(&self) -> bool {
         true

@@ -33,7 +33,12 @@ use kernel::{
 };
 use lio_glue::{buffer::Buffer, gate::Ticket, noio, slot::Token};
 use lio_policy::order::Place;
-use lio_scsi::{cdb::Decoded, sense::Sense, status::Status, task::Attribute};
+use lio_scsi::{
+    cdb::Decoded,
+    sense::{Format, Sense, SenseData},
+    status::Status,
+    task::Attribute,
+};
 
 /// Bytes of a CDB that are kept. No operation code that is served has a longer one.
 pub const MAX_CDB: usize = 32;
@@ -132,6 +137,7 @@ impl Default for Command {
             step: Step::None,
             status: Status::TaskAborted,
             sense: None,
+            format: Format::Fixed,
             residual: Residual::None,
             aborted: false,
             turn: Turn::No,
@@ -294,6 +300,8 @@ pub struct Command {
     pub(crate) step: Step,
     pub(crate) status: Status,
     pub(crate) sense: Option<Sense>,
+    /// The format of the sense data (D_SENSE), once the command is answered.
+    pub(crate) format: Format,
     pub(crate) residual: Residual,
     pub(crate) aborted: bool,
     pub(crate) turn: Turn,
@@ -685,10 +693,6 @@ fn reply<F: Fabric>(mut token: Token<Session<F>>) {
     token.op = Op::None;
     token.step = Step::None;
     token.scratch = None;
-    if token.direction == Direction::Write && !token.data.is_borrowed() {
-        // It has been written. The next command finds the memory in the cache.
-        token.data.clear();
-    }
     if core::mem::replace(&mut token.turn, Turn::No) == Turn::Had {
         if let Some(nexus) = &token.nexus {
             nexus.lun().device().turns().next();
@@ -707,6 +711,13 @@ fn reply<F: Fabric>(mut token: Token<Session<F>>) {
     }
     if let Some(nexus) = &token.nexus {
         nexus.count_reply(&token);
+        if token.sense.is_some() {
+            token.format = nexus.lun().device().mode().sense_format();
+        }
+    }
+    if token.direction == Direction::Write && !token.data.is_borrowed() {
+        // It has been written. The next command finds the memory in the cache.
+        token.data.clear();
     }
     // The logical unit has done its part: its removal need not wait for an initiator that does not take the answer, whose data
     // keeps its own pages. In this order: when a LUN's gate is closed and empty, no command holds its nexus any more.
@@ -730,9 +741,11 @@ impl<F: Fabric> Reply<F> {
         self.token.status
     }
 
-    /// The sense, with CHECK CONDITION.
-    pub fn sense(&self) -> Option<&Sense> {
-        self.token.sense.as_ref()
+    /// The sense data, with CHECK CONDITION: in the format that the logical unit's control mode page says.
+    pub fn sense(&self) -> Option<SenseData> {
+        self.token
+            .sense
+            .map(|sense| sense.encode(self.token.format))
     }
 
     /// The data to send to the initiator: empty unless the command reads and has not failed.
@@ -851,6 +864,7 @@ pub(crate) fn begin<F: Fabric>(token: &mut Token<Session<F>>, start: &Start<'_>)
     cmd.started = 0;
     cmd.place = Place::Free;
     cmd.io_result = Err(IoError::Aborted);
+    cmd.format = Format::Fixed;
     cmd.set_status(Status::TaskAborted);
     cmd.set_residual(0);
 }

@@ -7,7 +7,9 @@ use crate::{
     attrib::Attrib,
     backend::{Backend, Geometry, Kind},
     erase::Eraser,
+    kept::Kept,
     lun::{Lun, Nexus},
+    mode::Mode,
     order::Order,
     stats::LunStats,
     turns::Turns,
@@ -91,8 +93,10 @@ pub struct Names {
     pub revision: KVec<u8>,
     /// `company_id`, 24 bits; `None`: 001405h.
     pub company: Option<u32>,
-    /// `pd_text_id_info`
+    /// `pd_text_id_info`: SET IDENTIFYING INFORMATION's text, at most 255 bytes.
     pub text_id: KVec<u8>,
+    /// SET IDENTIFYING INFORMATION's other information, at most 64 bytes.
+    pub device_id: KVec<u8>,
     /// `alias`
     pub alias: KVec<u8>,
     /// `udev_path`
@@ -175,6 +179,10 @@ pub struct Device {
     condition: Atomic<u32>,
     #[pin]
     eraser: Eraser,
+    #[pin]
+    mode: Mode,
+    #[pin]
+    kept: Kept,
     // Last: it holds the module that the back end's code is in.
     hba: Arc<Hba>,
 }
@@ -213,6 +221,8 @@ impl Device {
                 alua <- alua,
                 condition: Atomic::new(0),
                 eraser <- Eraser::new(),
+                mode <- Mode::new(),
+                kept <- Kept::new(),
                 hba: hba.clone(),
             }? Error),
             GFP_KERNEL,
@@ -270,6 +280,14 @@ impl Device {
         &self.turns
     }
 
+    pub(crate) fn mode(&self) -> &Mode {
+        &self.mode
+    }
+
+    pub(crate) fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
     /// The names that an administrator can set.
     pub fn names(&self) -> &Mutex<Names> {
         &self.names
@@ -317,6 +335,7 @@ impl Device {
         }
         self.known_size.store(self.backend().bytes(), Relaxed);
         self.geometry.populate(geometry);
+        self.adopt_mode();
         Ok(())
     }
 
@@ -487,6 +506,11 @@ impl Device {
     /// Whether nothing can be written.
     pub fn read_only(&self) -> bool {
         self.geometry().is_some_and(|g| g.read_only)
+    }
+
+    /// Whether nothing can be written, or may be now (SWP).
+    pub(crate) fn write_protected(&self) -> bool {
+        self.read_only() || self.mode.write_protect()
     }
 
     /// Which commands and bits of them are valid now.

@@ -9,6 +9,7 @@ mod alua;
 mod block;
 mod blocks;
 mod parameters;
+mod primary;
 
 use crate::{
     backend::Op,
@@ -55,6 +56,7 @@ pub(crate) fn execute(session: &Core, cmd: &mut Command) {
         } => blocks::write_same(cmd, extent, unmap, no_data),
         Cdb::CompareAndWrite(t) => blocks::compare_and_write(cmd, t),
         Cdb::Block(command) => block::execute(cmd, &command),
+        Cdb::Primary(primary) => primary::execute(cmd, &primary),
         _ => parameters::answer(session, cmd, &decoded.command),
     };
     match done {
@@ -95,6 +97,7 @@ pub(crate) fn memory(cmd: &Command) -> u64 {
         Cdb::Block(command) => block::memory(&command, size),
         // The list, twice.
         Cdb::Unmap { list_length } => u64::from(list_length).saturating_mul(2),
+        Cdb::Primary(primary) => primary::memory(&primary),
         command => sent(command.data(size).length.min(parameters::most(&command))),
     };
     // No command that passed is longer.
@@ -141,7 +144,10 @@ pub(crate) fn finish(cmd: &mut Command) {
             cmd.set_status(Status::Good);
         }
         Err(e) => match e.sense(op) {
-            Some(sense) => cmd.set_sense(blocks::locate(cmd, op, sense)),
+            Some(sense) => {
+                let sense = primary::failed(cmd, op, blocks::locate(cmd, op, sense));
+                cmd.set_sense(sense);
+            }
             None => cmd.set_status(Status::Busy),
         },
     }

@@ -12,6 +12,7 @@ use crate::{
     device::Device,
     latency::Latency,
     limits::{Limits, Which},
+    mode::interlock,
     stats::{LunStats, MappedStats},
     tpg::Tpg,
 };
@@ -19,7 +20,7 @@ use kernel::{
     new_mutex, new_spinlock,
     prelude::*,
     sync::{
-        atomic::{Acquire, Atomic, Relaxed, Release},
+        atomic::{Acquire, Atomic, Full, Relaxed, Release},
         Arc, Mutex, SpinLock,
     },
 };
@@ -344,6 +345,16 @@ impl MappedLun {
     }
 }
 
+/// Statuses of which the next command is told where UA_INTLCK_CTRL is 11b, and how (SPC-5 7.5.10).
+const PREVIOUS: [(Status, Asc); 3] = [
+    (Status::Busy, Asc::PREVIOUS_BUSY),
+    (Status::TaskSetFull, Asc::PREVIOUS_TASK_SET_FULL),
+    (
+        Status::ReservationConflict,
+        Asc::PREVIOUS_RESERVATION_CONFLICT,
+    ),
+];
+
 /// One session's view of a logical unit.
 #[pin_data]
 pub struct Nexus {
@@ -354,6 +365,8 @@ pub struct Nexus {
     prevents_removal: Atomic<bool>,
     // Whether there are unit attentions at all: what a command looks at.
     attention: Atomic<u32>,
+    // Statuses that are to make one each: they are answered in any context.
+    previous: [Atomic<bool>; PREVIOUS.len()],
     #[pin]
     attentions: SpinLock<Queue>,
 }
@@ -367,6 +380,7 @@ impl Nexus {
                 serial: NEXT.fetch_add(1, Relaxed),
                 prevents_removal: Atomic::new(false),
                 attention: Atomic::new(0),
+                previous: [const { Atomic::new(false) }; PREVIOUS.len()],
                 attentions <- new_spinlock!(Queue::new(), "Nexus::attentions"),
             }),
             GFP_KERNEL,
@@ -437,11 +451,47 @@ impl Nexus {
             return None;
         }
         let mut queue = self.attentions.lock();
+        for (previous, (_, what)) in self.previous.iter().zip(PREVIOUS) {
+            if previous.load(Relaxed) && previous.xchg(false, Full) {
+                queue.establish(what);
+            }
+        }
         let result = f(&mut queue);
         if queue.is_empty() {
-            self.attention.store(0, Release);
+            // A status that was answered meanwhile is seen, or sets it again after this.
+            self.attention.xchg(0, Full);
+            if self.previous.iter().any(|p| p.load(Relaxed)) {
+                self.attention.store(1, Release);
+            }
         }
         Some(result)
+    }
+
+    // A command is answered with `status`. Any context.
+    fn answered(&self, status: Status) {
+        let device = self.lun().device();
+        if interlock(device.attrib().emulate_ua_intlck_ctrl()) != Interlock::Establish {
+            return;
+        }
+        for (previous, (which, _)) in self.previous.iter().zip(PREVIOUS) {
+            if which == status {
+                previous.store(true, Relaxed);
+                self.attention.xchg(1, Full);
+            }
+        }
+    }
+
+    // Counts what has nothing to do with the medium's data but is in the statistics, and what was verified.
+    #[cold]
+    fn count_others(&self, cmd: &Command, read: u64, written: u64) {
+        let device = self.lun().device();
+        let verified = match cmd.decoded.as_ref().map(|d| &d.command) {
+            Some(Cdb::Verify { extent, .. }) if cmd.status == Status::Good => {
+                extent.bytes(device.block_size()).unwrap_or(0)
+            }
+            _ => 0,
+        };
+        device.kept().count_others(read, written, verified);
     }
 
     // Counts a command that is about to be answered.
@@ -462,6 +512,12 @@ impl Nexus {
             self.lun().latency.count(cmd.direction, took);
         }
         let full = cmd.status == Status::TaskSetFull || cmd.status == Status::Busy;
+        if full || cmd.status == Status::ReservationConflict {
+            self.answered(cmd.status);
+        }
+        if !cmd.decoded.as_ref().is_some_and(|d| d.command.transfers()) {
+            self.count_others(cmd, read, written);
+        }
         self.mapped.stats.count(read, written);
         self.lun().stats.count(read, written, full);
         self.lun().device.stats().count(read, written, full);

@@ -27,9 +27,11 @@ pub mod device;
 mod emulate;
 mod erase;
 pub mod fabric;
+mod kept;
 mod latency;
 mod limits;
 pub mod lun;
+mod mode;
 mod order;
 #[path = "../../backstores/ramdisk/ramdisk.rs"]
 mod ramdisk;

@@ -31,6 +31,9 @@ use lio_scsi::{
 /// How long a wait goes on before the log tells of it, and how long a function is waited for.
 const PATIENCE_MS: u32 = 30_000;
 
+/// How long a function takes at most before it is answered, in 100 ms, where initiators do not want to wait longer.
+pub(crate) const LONGEST: u32 = PATIENCE_MS / 100;
+
 /// Whether a function may be given up.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Patience {
@@ -217,6 +220,9 @@ fn reset(devices: &[Arc<Device>], by: &Core, patience: Patience) -> Response {
         device.count_reset();
     }
     let response = work.abort(by, patience);
+    for device in devices {
+        device.reset_mode();
+    }
     // Also where something is left: other initiators' commands were aborted.
     work.attend(Asc::BUS_DEVICE_RESET, |_, nexus| {
         // The medium may be removed again (SBC-4 5.17).

@@ -30,7 +30,7 @@ def say(sense):
 
 def field(sense):
     """The field pointer in sense data: (in the CDB, byte, bit or None); None if there is none."""
-    if len(sense) < 18:
+    if len(sense) < 8:
         return None
     if sense[0] & 0x7F >= 0x72:
         at = 8
@@ -39,7 +39,7 @@ def field(sense):
                 return pointer(sense[at + 4 : at + 7])
             at += 2 + sense[at + 1]
         return None
-    return pointer(sense[15:18])
+    return pointer(sense[15:18]) if len(sense) >= 18 else None
 
 
 def pointer(s):

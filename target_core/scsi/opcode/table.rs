@@ -3,6 +3,7 @@
 //! The rows of the table of supported commands, ordered by operation code (SPC-4, clause 6; SBC-3, clause 5).
 
 mod block;
+mod primary;
 
 use super::{decode, Descriptor, Feature, Optional};
 use crate::alua::Access;
@@ -51,7 +52,7 @@ const UNMAP: Optional = Optional {
 /// What is ignored in byte 1: bits 7 to 5 of SCSI-2's LUN field in CDBs of 6 bytes and some of 10; RELADR, FUA_NV, SYNC_NV, which
 /// are obsolete; RARC, a hint. GROUP NUMBER has six bits, as in SBC-4, and is
 /// not looked at.
-pub static TABLE: [Descriptor; 50] = [
+pub static TABLE: [Descriptor; 63] = [
     Descriptor {
         opcode: 0x00,
         service_action: None,
@@ -124,6 +125,7 @@ pub static TABLE: [Descriptor; 50] = [
         length_field: 0,
         decode: decode::inquiry,
     },
+    primary::MODE_SELECT_6,
     Descriptor {
         opcode: 0x1a,
         service_action: None,
@@ -140,6 +142,8 @@ pub static TABLE: [Descriptor; 50] = [
         decode: decode::mode_sense_6,
     },
     block::START_STOP_UNIT,
+    primary::RECEIVE_DIAGNOSTIC_RESULTS,
+    primary::SEND_DIAGNOSTIC,
     block::PREVENT_ALLOW,
     Descriptor {
         opcode: 0x25,
@@ -219,6 +223,8 @@ pub static TABLE: [Descriptor; 50] = [
         decode: decode::synchronize_cache_10,
     },
     block::READ_DEFECT_DATA_10,
+    primary::WRITE_BUFFER,
+    primary::READ_BUFFER,
     Descriptor {
         opcode: 0x41,
         service_action: None,
@@ -252,6 +258,9 @@ pub static TABLE: [Descriptor; 50] = [
     block::SANITIZE_OVERWRITE,
     block::SANITIZE_BLOCK_ERASE,
     block::SANITIZE_EXIT_FAILURE_MODE,
+    primary::LOG_SELECT,
+    primary::LOG_SENSE,
+    primary::MODE_SELECT_10,
     Descriptor {
         opcode: 0x5a,
         service_action: None,
@@ -419,6 +428,7 @@ pub static TABLE: [Descriptor; 50] = [
         length_field: 0,
         decode: decode::report_luns,
     },
+    primary::REPORT_IDENTIFYING_INFORMATION,
     Descriptor {
         opcode: 0xa3,
         service_action: Some(0x0a),
@@ -449,6 +459,9 @@ pub static TABLE: [Descriptor; 50] = [
         length_field: 0,
         decode: decode::report_supported_operation_codes,
     },
+    primary::REPORT_TASK_MANAGEMENT_FUNCTIONS,
+    primary::REPORT_TIMESTAMP,
+    primary::SET_IDENTIFYING_INFORMATION,
     Descriptor {
         opcode: 0xa4,
         service_action: Some(0x0a),
@@ -464,6 +477,7 @@ pub static TABLE: [Descriptor; 50] = [
         length_field: 6,
         decode: decode::alua::set_target_port_groups,
     },
+    primary::SET_TIMESTAMP,
     Descriptor {
         opcode: 0xa8,
         service_action: None,

@@ -306,7 +306,7 @@ fn refusals() {
             Sense::INVALID_OPERATION_CODE,
         ),
         ("9e 17 00 00 00 00 00 00 00 00 00 00 00 20 00 00", bit(1, 4)),
-        ("a3 05 00 00 00 00 00 00 00 20 00 00", bit(1, 4)),
+        ("a3 1e 00 00 00 00 00 00 00 20 00 00", bit(1, 4)),
         // Cut off
         ("00 00 00 00 00", byte(5)),
         ("28 00 00 00 00 00", byte(6)),
@@ -414,13 +414,11 @@ fn refusals_for_want_of_a_feature() {
             Sense::INVALID_OPERATION_CODE,
         ),
         (
+            // Of that operation code there are others.
             "a3 0c 00 00 00 00 00 00 10 00 00 00",
-            Sense::INVALID_OPERATION_CODE,
+            bit(1, 4),
         ),
-        (
-            "a3 0a 00 00 00 00 00 00 10 00 00 00",
-            Sense::INVALID_OPERATION_CODE,
-        ),
+        ("a3 0a 00 00 00 00 00 00 10 00 00 00", bit(1, 4)),
     ];
     for (cdb, expected) in table {
         assert_eq!(refused(cdb, &none), expected, "{cdb}");

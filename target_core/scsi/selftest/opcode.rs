@@ -49,14 +49,24 @@ fn plain(row: &crate::opcode::Descriptor) -> Vec<u8> {
     } else {
         cdb[1] = action as u8;
     }
-    match row.opcode {
+    needed(row.opcode, &mut cdb);
+    cdb
+}
+
+/// Sets what the command with this operation code cannot do without.
+fn needed(opcode: u8, cdb: &mut [u8]) {
+    match opcode {
+        // MODE: data
+        0x3b | 0x3c => cdb[1] = 0x02,
+        // PC: cumulative values
+        0x4c | 0x4d => cdb[2] = 0x42,
         // WRITE SAME wants a block at least.
         0x41 => cdb[8] = 1,
         0x93 => cdb[13] = 1,
-        VARIABLE if action == 0x0d => cdb[31] = 1,
+        // WRITE SAME (32), too.
+        VARIABLE if cdb[8..10] == [0, 0x0d] => cdb[31] = 1,
         _ => {}
     }
-    cdb
 }
 
 #[test]
@@ -93,7 +103,9 @@ fn the_table_is_in_order_and_finds_each_row() {
 fn each_bit_is_either_reported_or_refused_or_known_to_be_ignored() {
     // (operation code, byte, bits) of what is ignored with all features there.
     let ignored = |opcode: u8, byte: usize| match (opcode, byte) {
-        (0x00 | 0x03 | 0x08 | 0x0a | 0x12 | 0x1a | 0x1b | 0x1e | 0x37 | 0x5a, 1) => 0xe0,
+        (0x00 | 0x03 | 0x08 | 0x0a | 0x12 | 0x15 | 0x1a | 0x1b | 0x1e | 0x37 | 0x55 | 0x5a, 1) => {
+            0xe0
+        }
         (0x25, 1) => 0xe1,
         (0x28 | 0x2a | 0x88 | 0x8a | 0xa8 | 0xaa, 1) => 0x07,
         (0x2e | 0x2f | 0x34 | 0x8f | 0xae | 0xaf, 1) => 0x01,
@@ -174,10 +186,16 @@ fn all_commands() {
             VARIABLE => cdb[7..10].copy_from_slice(&[0x18, row[2], row[3]]),
             _ => cdb[1] = row[3],
         }
+        needed(row[0], &mut cdb);
         assert!(decode(&cdb, &none).is_ok(), "{row:02x?}");
     }
-    for opcode in [0x41, 0x42, 0x89, 0x93, 0xa3] {
+    for opcode in [0x41, 0x42, 0x89, 0x93] {
         assert!(!list[4..].chunks(8).any(|row| row[0] == opcode));
+    }
+    for action in [0x0a, 0x0c] {
+        assert!(!list[4..]
+            .chunks(8)
+            .any(|row| row[0] == 0xa3 && row[3] == action));
     }
 }
 

@@ -8,13 +8,14 @@ use crate::{
     bytes::Writer,
     inquiry::{self, Alua, Identity, Page, Port, Protocol, Unit},
     lba::{BlockSize, Blocks},
-    mode::{self, Interlock, PageControl, Request},
+    mode::{self, Interlock, PageControl, Request, Values},
     sense::Sense,
     vpd::{BlockLimits, Provisioning},
 };
 use std::{vec, vec::Vec};
 
-const UNIT: Unit<'_> = Unit {
+pub(super) const UNIT: Unit<'_> = Unit {
+    ports: &[],
     identity: Identity {
         vendor: b"LIO-ORG",
         product: b"FILEIO",
@@ -66,7 +67,8 @@ fn vpd(unit: &Unit<'_>, code: u8) -> Vec<u8> {
 #[test]
 fn stock_vpd_pages() {
     let vectors = [
-        (0x00, "00 00 00 08 00 80 83 86  b0 b1 b2 b3"),
+        // Of ours, 87h and 88h more, UASK_SUP and RTD_SUP: what the stock modules do not have.
+        (0x00, "00 00 00 0a 00 80 83 86  87 88 b0 b1 b2 b3"),
         (
             0x80,
             "00 80 00 25 31 31 31 31  31 31 31 31 2d 32 32 32
@@ -89,7 +91,7 @@ fn stock_vpd_pages() {
         ),
         (
             0x86,
-            "00 86 00 3c 00 07 00 00  00 00 00 00 00 00 00 00
+            "00 86 00 3c 00 27 00 00  08 00 00 00 00 00 00 00
              00 00 00 00 00 00 00 00  00 00 00 00 00 00 00 00
              00 00 00 00 00 00 00 00  00 00 00 00 00 00 00 00
              00 00 00 00 00 00 00 00  00 00 00 00 00 00 00 00",
@@ -228,7 +230,7 @@ fn without_serial_number() {
     // Nothing that identifies it is listed; the limits are.
     assert_eq!(
         vpd(&unit, 0x00),
-        [0, 0, 0, 6, 0x00, 0x86, 0xb0, 0xb1, 0xb2, 0xb3]
+        [0, 0, 0, 8, 0x00, 0x86, 0x87, 0x88, 0xb0, 0xb1, 0xb2, 0xb3]
     );
     assert_eq!(vpd(&unit, 0x80), [0, 0x80, 0, 0]);
     // No NAA designator, and the vendor alone.
@@ -353,7 +355,7 @@ fn long_names_stay_within_their_length_fields() {
 
 #[test]
 fn other_vpd_pages_are_refused() {
-    let known = [0x00, 0x80, 0x83, 0x86, 0xb0, 0xb1, 0xb2, 0xb3];
+    let known = [0x00, 0x80, 0x83, 0x86, 0x87, 0x88, 0xb0, 0xb1, 0xb2, 0xb3];
     for code in (0..=0xff).filter(|code| !known.contains(code)) {
         let mut buf = [0; 8];
         let mut out = Writer::new(&mut buf);
@@ -374,11 +376,22 @@ const MODE: mode::Unit = mode::Unit {
     block_size: BlockSize::B512,
     write_protected: false,
     dpo_fua: false,
+    restricted_reordering: false,
+    implicit_alua: true,
+    may_change: true,
+    switches_write_cache: true,
+    current: DEFAULTS,
+    default: DEFAULTS,
+};
+
+const DEFAULTS: Values = Values {
     write_cache: false,
     descriptor_sense: false,
-    restricted_reordering: false,
     interlock: Interlock::Clear,
+    software_write_protect: false,
     task_aborted_status: true,
+    report_exceptions: false,
+    exception_test: false,
 };
 
 const ALL_PAGES: Request = Request {
@@ -401,21 +414,24 @@ const STOCK_PAGES: &str = "01 0a 00 00 00 00 00 00  00 00 00 00
 
 #[test]
 fn stock_mode_pages() {
-    let header = hex("00 46 00 00 00 00 00 08  00 00 ff ff 00 00 02 00");
+    // NUMBER OF LOGICAL BLOCKS is that; the stock modules have the address of the last one there.
+    let header = hex("00 46 00 00 00 00 00 08  00 01 00 00 00 00 02 00");
     let mut expected = header;
     expected.extend(hex(STOCK_PAGES));
     assert_eq!(mode_data(&MODE, &ALL_PAGES), expected);
-    // All subpages are the same, as there are none.
-    assert_eq!(
-        mode_data(
-            &MODE,
-            &Request {
-                subpage: 0xff,
-                ..ALL_PAGES
-            }
-        ),
-        expected
+    // With all subpages there is the control extension, too.
+    let subpages = mode_data(
+        &MODE,
+        &Request {
+            subpage: 0xff,
+            ..ALL_PAGES
+        },
     );
+    let control = 16 + 12 + 20 + 12;
+    assert_eq!(subpages[1], 0x46 + 32);
+    assert_eq!(subpages[2..control], expected[2..control]);
+    assert_eq!(subpages[control..][..6], hex("4a 01 00 1c 03 00"));
+    assert_eq!(subpages[control + 32..], expected[control..]);
     assert_eq!(
         mode_data(
             &MODE,
@@ -427,7 +443,7 @@ fn stock_mode_pages() {
         expected
     );
 
-    let mut expected = hex("43 00 00 08  00 00 ff ff 00 00 02 00");
+    let mut expected = hex("43 00 00 08  00 01 00 00 00 00 02 00");
     expected.extend(hex(STOCK_PAGES));
     assert_eq!(
         mode_data(
@@ -453,7 +469,7 @@ fn stock_mode_pages() {
 }
 
 #[test]
-fn changeable_mode_values_are_none() {
+fn changeable_mode_values() {
     let request = Request {
         control: PageControl::Changeable,
         page: 0x0a,
@@ -461,9 +477,40 @@ fn changeable_mode_values_are_none() {
     };
     assert_eq!(
         mode_data(&MODE, &request),
-        hex("00 1a 00 00 00 00 00 08  00 00 ff ff 00 00 02 00
-             0a 0a 00 00 00 00 00 00  00 00 00 00")
+        hex("00 1a 00 00 00 00 00 08  00 01 00 00 00 00 02 00
+             0a 0a 04 00 38 40 00 00  00 00 00 00")
     );
+    let caching = Request {
+        page: 0x08,
+        ..request
+    };
+    assert_eq!(mode_data(&MODE, &caching)[16..20], hex("08 12 04 00"));
+    for fixed in [
+        mode::Unit {
+            switches_write_cache: false,
+            ..MODE
+        },
+        mode::Unit {
+            may_change: false,
+            ..MODE
+        },
+    ] {
+        assert!(mode_data(&fixed, &caching)[18..].iter().all(|b| *b == 0));
+    }
+    let all = Request {
+        page: 0x3f,
+        subpage: 0xff,
+        ..request
+    };
+    let bits: u32 = mode_data(&MODE, &all)[16..]
+        .iter()
+        .map(|b| b.count_ones())
+        .sum();
+    let headers: u32 = hex("01 0a 08 12 0a 0a 4a 01 00 1c 1c 0a")
+        .iter()
+        .map(|b| b.count_ones())
+        .sum();
+    assert_eq!(bits - headers, 1 + (1 + 2 + 1 + 1) + (1 + 4));
 }
 
 #[test]
@@ -471,11 +518,15 @@ fn mode_flags() {
     let unit = mode::Unit {
         write_protected: true,
         dpo_fua: true,
-        write_cache: true,
-        descriptor_sense: true,
         restricted_reordering: true,
-        interlock: Interlock::Keep,
-        task_aborted_status: false,
+        current: Values {
+            write_cache: true,
+            descriptor_sense: true,
+            interlock: Interlock::Keep,
+            software_write_protect: false,
+            task_aborted_status: false,
+            ..DEFAULTS
+        },
         ..MODE
     };
     let data = mode_data(
@@ -492,20 +543,31 @@ fn mode_flags() {
         data[8 + 12 + 20..][..6],
         [0x0a, 0x0a, 0x06, 0x00, 0x20, 0x00]
     );
+    // The defaults are others than the current values then.
+    let default = Request {
+        control: PageControl::Default,
+        no_block_descriptors: true,
+        ..ALL_PAGES
+    };
+    assert_eq!(mode_data(&unit, &default)[8 + 12 + 2], 0);
+    assert_eq!(mode_data(&unit, &default)[8 + 12 + 20 + 2], 0x02);
     let unit = mode::Unit {
-        interlock: Interlock::Establish,
+        current: Values {
+            interlock: Interlock::Establish,
+            software_write_protect: true,
+            ..DEFAULTS
+        },
         ..MODE
     };
-    assert_eq!(
-        mode_data(
-            &unit,
-            &Request {
-                page: 0x0a,
-                ..ALL_PAGES
-            }
-        )[16 + 4],
-        0x30
+    let data = mode_data(
+        &unit,
+        &Request {
+            page: 0x0a,
+            ..ALL_PAGES
+        },
     );
+    // SWP is told as WP, too.
+    assert_eq!((data[3], data[16 + 4]), (0x80, 0x38));
 }
 
 #[test]
@@ -525,7 +587,7 @@ fn long_block_descriptor_where_it_is_needed_and_accepted() {
     };
     assert_eq!(
         mode_data(&big, &long)[..24],
-        hex("00 22 00 00 01 00 00 10  00 00 00 01 00 00 00 00  00 00 00 00 00 00 10 00")
+        hex("00 22 00 00 01 00 00 10  00 00 00 01 00 00 00 01  00 00 00 00 00 00 10 00")
     );
     let short = "00 1a 00 00 00 00 00 08  ff ff ff ff 00 00 10 00";
     assert_eq!(mode_data(&big, &request)[..16], hex(short));
@@ -564,10 +626,10 @@ fn mode_refusals() {
             Sense::invalid_cdb_bit(2, 5)
         );
     }
-    for page in [0x01, 0x08, 0x0a, 0x1c] {
+    for (page, subpage) in [(0x01, 0x01), (0x08, 0x01), (0x0a, 0x02), (0x1c, 0x01)] {
         let request = Request {
             page,
-            subpage: 0x01,
+            subpage,
             ..ALL_PAGES
         };
         assert_eq!(refused(request), Sense::invalid_cdb_byte(3));

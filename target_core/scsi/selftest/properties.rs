@@ -45,6 +45,19 @@ impl Random {
     }
 }
 
+fn mode_values(random: &mut Random) -> mode::Values {
+    mode::Values {
+        write_cache: random.bool(),
+        descriptor_sense: random.bool(),
+        interlock: [Interlock::Clear, Interlock::Keep, Interlock::Establish]
+            [random.below(3) as usize],
+        software_write_protect: random.bool(),
+        task_aborted_status: random.bool(),
+        report_exceptions: random.bool(),
+        exception_test: random.bool(),
+    }
+}
+
 #[test]
 fn unmap_parameter_lists() {
     let mut random = Random(12);
@@ -193,6 +206,7 @@ fn answers_are_bounded() {
             zeroes: random.bool(),
         };
         let unit = Unit {
+            ports: &[],
             identity: Identity {
                 vendor: &texts[0],
                 product: &texts[1],
@@ -251,11 +265,12 @@ fn answers_are_bounded() {
             block_size: disk.block_size,
             write_protected: random.bool(),
             dpo_fua: random.bool(),
-            write_cache: random.bool(),
-            descriptor_sense: random.bool(),
             restricted_reordering: random.bool(),
-            interlock: Interlock::Clear,
-            task_aborted_status: random.bool(),
+            implicit_alua: random.bool(),
+            may_change: random.bool(),
+            switches_write_cache: random.bool(),
+            current: mode_values(&mut random),
+            default: mode_values(&mut random),
         };
         let ten = random.bool();
         let request = mode::Request {
@@ -268,7 +283,7 @@ fn answers_are_bounded() {
         };
         let mut there = false;
         let bytes = written(|out| there = mode::write(&disk, &request, out).is_ok());
-        assert!(bytes.len() <= 8 + 16 + 56);
+        assert!(bytes.len() <= 8 + 16 + 56 + 32);
         if there {
             let length = if ten {
                 usize::from(be16(&bytes, 0).unwrap()) + 2

@@ -3,7 +3,10 @@
 //! The device identification page, 83h: the designators by which initiators know a disk (SPC-4, 7.8.6).
 
 use super::serial;
-use crate::{bytes::Writer, inquiry::Unit};
+use crate::{
+    bytes::Writer,
+    inquiry::{Port, Unit},
+};
 
 /// What a designator names (ASSOCIATION).
 #[derive(Clone, Copy)]
@@ -41,12 +44,34 @@ pub(super) fn write(unit: &Unit<'_>, out: &mut Writer<'_>) {
         out.be16(0);
         out.be16(group);
     }
-    // The port's name: the target's, the letter t for target, the portal group tag.
+    port_name(port, out);
+    name(out, protocol, Association::TargetDevice, port.target, &[]);
+}
+
+/// The port's name: the target's, the letter t for target, the portal group tag.
+fn port_name(port: &Port<'_>, out: &mut Writer<'_>) {
+    let protocol = (port.protocol as u8) << 4;
     let [hi, lo] = port.tag.to_be_bytes();
     let [d0, d1, d2, d3] = [hi >> 4, hi & 0xf, lo >> 4, lo & 0xf].map(hex_digit);
     let tag = [b',', b't', b',', b'0', b'x', d0, d1, d2, d3];
     name(out, protocol, Association::TargetPort, port.target, &tag);
-    name(out, protocol, Association::TargetDevice, port.target, &[]);
+}
+
+/// Writes the descriptors of the SCSI ports page, 88h (SPC-4, 7.8.13): all ports, each with its name.
+pub(super) fn ports(unit: &Unit<'_>, out: &mut Writer<'_>) {
+    for port in unit.ports {
+        out.be16(0);
+        out.be16(port.relative_id);
+        // No initiator port is one, so there is no INITIATOR PORT TRANSPORTID.
+        out.be32(0);
+        out.be16(0);
+        let length = out.len();
+        out.be16(0);
+        port_name(port, out);
+        let written = out.len().saturating_sub(length).saturating_sub(2);
+        let written = u16::try_from(written).unwrap_or(u16::MAX);
+        out.overwrite(length, &written.to_be_bytes());
+    }
 }
 
 /// The four bytes before each designator. PIV goes with a protocol, which ports and devices have and units do not.

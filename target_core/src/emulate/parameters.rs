@@ -9,8 +9,9 @@ use crate::{
     fabric::Protocol,
     lun::Nexus,
     session::Core,
+    tpg::Tpg,
 };
-use kernel::{prelude::*, sync::Arc};
+use kernel::{prelude::*, rbtree::RBTree, sync::Arc};
 use lio_scsi::{
     bytes::Writer,
     capacity::Capacity,
@@ -18,11 +19,15 @@ use lio_scsi::{
     inquiry::{self, Alua, Identity, Port, Unit},
     lun::Lun as LunNumber,
     luns, mode, opcode,
-    sense::{Asc, Format, Sense},
+    sense::{Asc, Format, Key, Sense},
 };
 
 /// Bytes of parameter data that commands other than REPORT LUNS answer with at most.
 const MOST: usize = 4096;
+/// The SCSI ports page; ports in it, at most, of which each takes so many bytes at most.
+const PORTS_PAGE: u8 = 0x88;
+const MOST_PORTS: usize = 192;
+const PORT: usize = 12 + 4 + 256;
 /// LUNs that a target port group has at most.
 const MOST_LUNS: usize = 1 << 16;
 
@@ -55,7 +60,7 @@ pub(super) fn answer(session: &Core, cmd: &mut Command, command: &Cdb) -> Result
                     // Without an attention, what can be polled for (SPC-4 5.12.2).
                     let condition = || nexus.lun().device().condition()?.sense();
                     let sense = nexus.take_attention().or_else(condition);
-                    sense.unwrap_or(Sense::NO_SENSE)
+                    sense.unwrap_or_else(|| state(nexus))
                 }
                 None => Sense::LUN_NOT_SUPPORTED,
             };
@@ -74,8 +79,9 @@ pub(super) fn answer(session: &Core, cmd: &mut Command, command: &Cdb) -> Result
     let nexus = nexus.ok_or(Sense::LUN_NOT_SUPPORTED)?;
     let dev = nexus.lun().device();
     match *command {
-        Cdb::Inquiry { page, allocation } => with_unit(&nexus, |unit| {
-            respond(cmd, allocation, |out| inquiry::write(unit, page, out))
+        Cdb::Inquiry { page, allocation } => with_unit(&nexus, page, |unit| {
+            let most = inquiry_most(page);
+            respond_up_to(cmd, allocation, most, |out| inquiry::write(unit, page, out))
         }),
         Cdb::ModeSense {
             request,
@@ -115,13 +121,34 @@ pub(super) fn answer(session: &Core, cmd: &mut Command, command: &Cdb) -> Result
     }
 }
 
+// What REQUEST SENSE says where no unit attention waits (SPC-5 6.39): why TEST UNIT READY would fail, or an informational exception.
+fn state(nexus: &Nexus) -> Sense {
+    let device = nexus.lun().device();
+    if device.backend().is_gone() {
+        return Sense::OFFLINE;
+    }
+    match device.exception() {
+        Some((exception, true)) => Sense::new(Key::NoSense, exception),
+        _ => Sense::NO_SENSE,
+    }
+}
+
 /// Bytes of parameter data that `command` is answered with at most.
 pub(super) fn most(command: &Cdb) -> u64 {
     match command {
         Cdb::ReportLuns { .. } => luns::length(MOST_LUNS) as u64,
         Cdb::ReportTargetPortGroups { .. } => alua::MOST_GROUPS as u64,
         Cdb::ReportReferrals { .. } => alua::MOST_REFERRALS as u64,
+        Cdb::Inquiry { page, .. } => inquiry_most(*page) as u64,
         _ => MOST as u64,
+    }
+}
+
+// Bytes of an INQUIRY page: that of all ports has many.
+fn inquiry_most(page: inquiry::Page) -> usize {
+    match page {
+        inquiry::Page::Vpd(PORTS_PAGE) => MOST.saturating_add(MOST_PORTS.saturating_mul(PORT)),
+        _ => MOST,
     }
 }
 
@@ -131,8 +158,18 @@ pub(super) fn respond(
     allocation: u32,
     f: impl FnOnce(&mut Writer<'_>) -> Result<(), Sense>,
 ) -> Result<(), Sense> {
+    respond_up_to(cmd, allocation, MOST, f)
+}
+
+// The same with up to `most` bytes of data.
+pub(super) fn respond_up_to(
+    cmd: &mut Command,
+    allocation: u32,
+    most: usize,
+    f: impl FnOnce(&mut Writer<'_>) -> Result<(), Sense>,
+) -> Result<(), Sense> {
     let mut page =
-        KVec::from_elem(0u8, MOST, GFP_KERNEL).map_err(|_| Sense::INSUFFICIENT_RESOURCES)?;
+        KVVec::from_elem(0u8, most, GFP_KERNEL).map_err(|_| Sense::INSUFFICIENT_RESOURCES)?;
     let mut out = Writer::new(&mut page);
     f(&mut out)?;
     send(cmd, allocation, out.as_slice())
@@ -186,24 +223,27 @@ fn capacity(dev: &Device) -> Capacity {
     }
 }
 
-fn mode_unit(nexus: &Nexus) -> mode::Unit {
+pub(super) fn mode_unit(nexus: &Nexus) -> mode::Unit {
     let dev = nexus.lun().device();
+    let (current, default) = dev.mode_values();
     mode::Unit {
         blocks: dev.capacity(),
         block_size: dev.block_size(),
         write_protected: nexus.mapped().write_protect() || dev.read_only(),
         dpo_fua: dev.features().dpo_fua,
-        write_cache: dev.backend().write_cache(),
-        descriptor_sense: false,
         restricted_reordering: dev.attrib().emulate_rest_reord(),
-        interlock: crate::admit::interlock(dev.attrib().emulate_ua_intlck_ctrl()),
-        task_aborted_status: dev.attrib().emulate_tas(),
+        implicit_alua: dev.attrib().alua_support() && nexus.lun().port().implicit(),
+        may_change: !nexus.mapped().write_protect(),
+        switches_write_cache: dev.switches_write_cache(),
+        current,
+        default,
     }
 }
 
 // Calls `f` with all that INQUIRY tells of the logical unit.
 fn with_unit(
     nexus: &Arc<Nexus>,
+    page: inquiry::Page,
     f: impl FnOnce(&Unit<'_>) -> Result<(), Sense>,
 ) -> Result<(), Sense> {
     let lun = nexus.lun();
@@ -234,6 +274,18 @@ fn with_unit(
     let access = lun.port();
     let lu_group = dev.lu_group().map_or(Some(0), |group| group.id());
     let segments = dev.alua().segments();
+    let tpgs = match page {
+        inquiry::Page::Vpd(PORTS_PAGE) => {
+            ports_of(dev).map_err(|_| Sense::INSUFFICIENT_RESOURCES)?
+        }
+        _ => KVec::new(),
+    };
+    let mut ports = KVec::new();
+    for tpg in &tpgs {
+        ports
+            .push(port(tpg), GFP_KERNEL)
+            .map_err(|_| Sense::INSUFFICIENT_RESOURCES)?;
+    }
     let unit = Unit {
         identity: Identity {
             vendor: &vendor,
@@ -244,19 +296,10 @@ fn with_unit(
             lu_group: lu_group.filter(|_| alua),
         },
         port: Port {
-            protocol: match tpg.protocol() {
-                Protocol::Fcp => inquiry::Protocol::Fcp,
-                Protocol::Sbp => inquiry::Protocol::Sbp,
-                Protocol::Srp => inquiry::Protocol::Srp,
-                Protocol::Iscsi => inquiry::Protocol::Iscsi,
-                Protocol::Sas => inquiry::Protocol::Sas,
-                Protocol::Usb => inquiry::Protocol::Uas,
-            },
-            relative_id: tpg.rtpi(),
             group: alua.then_some(access.group()),
-            target: tpg.target().name().to_bytes(),
-            tag: tpg.tag(),
+            ..port(tpg)
         },
+        ports: &ports,
         alua: Alua {
             implicit: alua && access.implicit(),
             explicit: alua && access.explicit(),
@@ -275,4 +318,36 @@ fn with_unit(
         }),
     };
     f(&unit)
+}
+
+// The groups whose ports lead to the device, each once, in order.
+fn ports_of(dev: &Device) -> Result<KVec<Arc<Tpg>>> {
+    let mut sorted = RBTree::new();
+    dev.each_lun(|lun| {
+        let tpg = lun.tpg();
+        sorted.try_create_and_insert(tpg.rtpi(), tpg.clone(), GFP_KERNEL)?;
+        Ok(())
+    })?;
+    let mut tpgs = KVec::new();
+    for tpg in sorted.values().take(MOST_PORTS) {
+        tpgs.push(tpg.clone(), GFP_KERNEL)?;
+    }
+    Ok(tpgs)
+}
+
+fn port(tpg: &Tpg) -> Port<'_> {
+    Port {
+        protocol: match tpg.protocol() {
+            Protocol::Fcp => inquiry::Protocol::Fcp,
+            Protocol::Sbp => inquiry::Protocol::Sbp,
+            Protocol::Srp => inquiry::Protocol::Srp,
+            Protocol::Iscsi => inquiry::Protocol::Iscsi,
+            Protocol::Sas => inquiry::Protocol::Sas,
+            Protocol::Usb => inquiry::Protocol::Uas,
+        },
+        relative_id: tpg.rtpi(),
+        group: None,
+        target: tpg.target().name().to_bytes(),
+        tag: tpg.tag(),
+    }
 }

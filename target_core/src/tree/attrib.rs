@@ -3,10 +3,10 @@
 //! `core/KIND_N/NAME/attrib`.
 
 use super::{fixed, fixed_flag};
-use crate::device::Device;
+use crate::{device::Device, mode::interlock};
 use kernel::{error::code::*, prelude::*};
 use lio_configfs::{attributes, Value};
-use lio_scsi::lba::BlockSize;
+use lio_scsi::{lba::BlockSize, mode::Values};
 
 macro_rules! show {
     ($name:ident) => {
@@ -71,7 +71,7 @@ attributes! {
         rw "emulate_sanitize" => show!(emulate_sanitize), flag!(set_emulate_sanitize);
         rw "emulate_tas" => show!(emulate_tas), |dev, value| {
             let on = value.bool()?;
-            idle(dev, value, dev.attrib().emulate_tas() == on, || dev.attrib().set_emulate_tas(on))
+            idle_mode(dev, value, dev.attrib().emulate_tas() == on, |mode| mode.task_aborted_status = on)
         };
         rw "emulate_tpu" => show!(emulate_tpu), |dev, value| {
             let on = value.bool()?;
@@ -88,7 +88,7 @@ attributes! {
         rw "emulate_ua_intlck_ctrl" => show!(emulate_ua_intlck_ctrl), |dev, value| {
             let to = value.u32_in(0..=2)?;
             let same = dev.attrib().emulate_ua_intlck_ctrl() == to;
-            idle(dev, value, same, || dev.attrib().set_emulate_ua_intlck_ctrl(to))
+            idle_mode(dev, value, same, |mode| mode.interlock = interlock(to))
         };
         rw "emulate_write_cache" => |dev, page| writeln!(page, "{}", u32::from(shown_write_cache(dev))), write_cache;
         rw "enforce_pr_isids" => show!(enforce_pr_isids), fixed_flag!(enforce_pr_isids);
@@ -138,6 +138,13 @@ fn idle(dev: &Device, value: &Value<'_>, same: bool, f: impl FnOnce()) -> Result
             fmt!("cannot be changed while a LUN is linked to it"),
         )
     })
+}
+
+// The same of a mode parameter that no back end has a part in.
+fn idle_mode(dev: &Device, value: &Value<'_>, same: bool, f: impl Fn(&mut Values)) -> Result {
+    let mut result = Ok(());
+    idle(dev, value, same, || result = dev.set_mode(f))?;
+    result
 }
 
 // Values that are deprecated: the bits are accepted in any case, and mean nothing to a device without volatile data.
@@ -222,17 +229,16 @@ fn shown_write_cache(dev: &Device) -> bool {
 
 fn write_cache(dev: &Device, value: &Value<'_>) -> Result {
     let on = value.bool()?;
-    if on == shown_write_cache(dev) {
-        return Ok(());
-    }
     if !dev.backend().emulates_write_cache() {
+        if !on {
+            return Ok(());
+        }
         return Err(value.reject(
             EINVAL,
             fmt!("the write cache is the storage's own, and told of as it is"),
         ));
     }
-    dev.backend()
-        .set_write_cache(on)
+    dev.set_mode(|mode| mode.write_cache = on)
         .map_err(|e| value.reject(e, fmt!("the back end cannot do that")))
 }
 

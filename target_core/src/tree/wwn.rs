@@ -2,13 +2,16 @@
 
 //! `core/KIND_N/NAME/wwn`: what INQUIRY calls the device (SPC-5 6.7).
 
-use super::refuse;
 use crate::device::{Device, Names};
 use kernel::{error::code::*, prelude::*};
 use lio_configfs::{attributes, Page, Value};
+use lio_scsi::sense::Asc;
 
 /// The longest unit serial number, in bytes.
 const SERIAL_MAX: usize = 253;
+
+/// The longest text of identifying information, in bytes: with its terminator one more.
+const TEXT_ID_MAX: usize = 255;
 
 /// The IEEE's number of the company that the stock modules name (OpenFabrics).
 const COMPANY: u32 = 0x00_1405;
@@ -17,10 +20,7 @@ attributes! {
     pub(super) static WWN: Device = {
         rw "company_id" =>
             |dev, page| writeln!(page, "{:#08x}", dev.names().lock().company.unwrap_or(COMPANY)), company;
-        // Nothing can ask for it yet (REPORT IDENTIFYING INFORMATION).
-        rw "pd_text_id_info" => |dev, page| show(page, &dev.names().lock().text_id), |_, value| {
-            if value.str()?.is_empty() { Ok(()) } else { Err(refuse(value)) }
-        };
+        rw "pd_text_id_info" => |dev, page| show(page, &dev.names().lock().text_id), text_id;
         rw "product_id" => |dev, page| show(page, product(dev, &dev.names().lock())), |dev, value| {
             store(dev, value, 16, |names| &mut names.product)
         };
@@ -137,6 +137,27 @@ fn serial(dev: &Device, value: &Value<'_>) -> Result {
         ));
     }
     set(dev, value, text, |names| &mut names.serial)
+}
+
+// What REPORT IDENTIFYING INFORMATION answers, and SET IDENTIFYING INFORMATION sets, too (SPC-5 6.33).
+fn text_id(dev: &Device, value: &Value<'_>) -> Result {
+    let text = value.str()?;
+    if text.len() > TEXT_ID_MAX {
+        return Err(value.reject(EOVERFLOW, fmt!("at most {TEXT_ID_MAX} bytes are wanted")));
+    }
+    if text.bytes().any(|c| c.is_ascii_control()) {
+        return Err(value.reject(
+            EINVAL,
+            fmt!("one line without control characters is wanted"),
+        ));
+    }
+    let mut new = KVec::new();
+    new.extend_from_slice(text.as_bytes(), GFP_KERNEL)?;
+    let old = core::mem::replace(&mut dev.names().lock().text_id, new);
+    if *old != *text.as_bytes() {
+        dev.attend(Asc::DEVICE_IDENTIFIER_CHANGED);
+    }
+    Ok(())
 }
 
 fn company(dev: &Device, value: &Value<'_>) -> Result {

@@ -95,7 +95,7 @@ impl Ffp {
 
     fn send_status(&mut self, reply: Reply) -> Result {
         let residual = residual(reply.residual());
-        let sense = reply.sense().map(|s| s.encode(Format::Fixed));
+        let sense = reply.sense();
         let request = reply.request();
         let (itt, r2ts) = (Itt(request.itt), DataSn(request.r2ts));
         let sense = sense.as_ref().map_or(&[][..], |s| s.as_slice());

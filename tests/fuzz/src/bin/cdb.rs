@@ -93,6 +93,14 @@ fn data(cdb: &[u8], block: u64) -> (Direction, u64) {
         0x93 => (Direction::Out, if flags & 1 == 0 { block } else { 0 }),
         0x42 => (Direction::Out, be16(cdb, 7) as u64),
         0x03 | 0x1a => (Direction::In, cdb[4].into()),
+        0x15 => (Direction::Out, cdb[4].into()),
+        0x1c => (Direction::In, be16(cdb, 3) as u64),
+        0x1d => (Direction::Out, be16(cdb, 3) as u64),
+        0x3b => (Direction::Out, be24(cdb, 6).into()),
+        0x3c => (Direction::In, be24(cdb, 6).into()),
+        0x4d => (Direction::In, be16(cdb, 7) as u64),
+        0x55 => (Direction::Out, be16(cdb, 7) as u64),
+        0xa4 => (Direction::Out, be32(cdb, 6).into()),
         0x12 => (Direction::In, be16(cdb, 3) as u64),
         0x5a => (Direction::In, be16(cdb, 7) as u64),
         0x25 => (Direction::In, 8),
@@ -132,7 +140,7 @@ fn changes_medium(cdb: &[u8]) -> bool {
 fn usage(cdb: &[u8], features: &Features) -> Option<Vec<u8>> {
     // Operation codes of this device type that have service actions.
     let reporting = match cdb[0] {
-        0x48 | 0x9e | 0xa3 => Reporting::ServiceAction(cdb[0], u16::from(cdb[1] & 0x1f)),
+        0x48 | 0x9e | 0xa3 | 0xa4 => Reporting::ServiceAction(cdb[0], u16::from(cdb[1] & 0x1f)),
         0x7f => Reporting::ServiceAction(0x7f, be16(cdb, 8) as u16),
         opcode => Reporting::Opcode(opcode),
     };
@@ -166,10 +174,8 @@ fn refused(cdb: &[u8], sense: &Sense) {
             assert!(at.in_cdb && at.byte <= 32 && at.bit.unwrap_or(0) < 8);
             if let (Some(bit), Some(byte)) = (at.bit, cdb.get(usize::from(at.byte))) {
                 // Either a bit that is set and must not be, or the leftmost one of a field that is wrong as a whole.
-                assert!(
-                    byte & (1 << bit) != 0 || matches!(at.byte, 0..=4 | 10),
-                    "{cdb:x?} {sense:?}"
-                );
+                let whole = matches!(at.byte, 0..=4 | 10);
+                assert!(byte & (1 << bit) != 0 || whole, "{cdb:x?} {sense:?}");
             }
         }
         _ => panic!("{sense:?}"),

@@ -24,8 +24,8 @@ use lio_scsi::{
 /// Standard INQUIRY data has this length; the longest page is that of designators, each of 259 bytes at most.
 const STANDARD: usize = 96;
 const LONGEST: usize = 4 + 20 + 3 * 8 + 3 * 259;
-/// A header of 8 bytes, a descriptor of 16, pages of 12, 20, 12 and 12 bytes.
-const MODE_DATA: usize = 8 + 16 + 12 + 20 + 12 + 12;
+/// A header of 8 bytes, a descriptor of 16, pages of 12, 20, 12, 32 and 12 bytes.
+const MODE_DATA: usize = 8 + 16 + 12 + 20 + 12 + 32 + 12;
 
 fn provisioning(input: &mut Input<'_>) -> Provisioning {
     let bits = input.u8();
@@ -63,6 +63,7 @@ fn unit<'a>(input: &mut Input<'a>) -> Unit<'a> {
             target: input.text(),
             tag: input.u16(),
         },
+        ports: &[],
         alua: Alua {
             implicit: bits & 8 != 0,
             explicit: bits & 16 != 0,
@@ -185,6 +186,19 @@ fn inquiry_data(unit: &Unit<'_>, code: Option<u8>, short: usize) {
     }
 }
 
+fn mode_values(input: &mut Input<'_>) -> mode::Values {
+    let bits = input.u8();
+    mode::Values {
+        write_cache: bits & 1 != 0,
+        descriptor_sense: bits & 2 != 0,
+        interlock: [Interlock::Clear, Interlock::Keep, Interlock::Establish][input.below(3)],
+        software_write_protect: bits & 4 != 0,
+        task_aborted_status: bits & 8 != 0,
+        report_exceptions: bits & 16 != 0,
+        exception_test: bits & 32 != 0,
+    }
+}
+
 fn mode_data(input: &mut Input<'_>, short: usize) {
     let bits = input.u8();
     let unit = mode::Unit {
@@ -192,11 +206,12 @@ fn mode_data(input: &mut Input<'_>, short: usize) {
         block_size: [BlockSize::B512, BlockSize::B4096][input.below(2)],
         write_protected: bits & 1 != 0,
         dpo_fua: bits & 2 != 0,
-        write_cache: bits & 4 != 0,
-        descriptor_sense: bits & 8 != 0,
-        restricted_reordering: bits & 16 != 0,
-        interlock: [Interlock::Clear, Interlock::Keep, Interlock::Establish][input.below(3)],
-        task_aborted_status: bits & 32 != 0,
+        restricted_reordering: bits & 4 != 0,
+        implicit_alua: bits & 8 != 0,
+        switches_write_cache: bits & 16 != 0,
+        may_change: bits & 32 != 0,
+        current: mode_values(input),
+        default: mode_values(input),
     };
     let request = mode::Request {
         ten: bits & 64 != 0,
@@ -226,7 +241,10 @@ fn mode_data(input: &mut Input<'_>, short: usize) {
         )
     };
     assert_eq!(length, bytes.len());
-    assert_eq!(specific & 0x80 != 0, unit.write_protected);
+    assert_eq!(
+        specific & 0x80 != 0,
+        unit.write_protected || unit.current.software_write_protect
+    );
     let long = request.ten && bytes[4] & 1 != 0;
     assert_eq!(descriptors == 0, request.no_block_descriptors);
     assert_eq!(descriptors % if long { 16 } else { 8 }, 0);
@@ -240,21 +258,41 @@ fn mode_data(input: &mut Input<'_>, short: usize) {
     }
     let mut at = header + descriptors;
     let mut pages = vec![];
+    // What can be changed (SPC-4, 7.5.8; SBC-3, 6.5.5): WCE; D_SENSE, UA_INTLCK_CTRL and SWP, TAS;
+    // TEST, MRIE.
+    let wce = if unit.switches_write_cache { 4 } else { 0 };
+    let changeable = |code: u8, sub: usize, byte: usize| match (code, sub, byte) {
+        _ if !unit.may_change => 0,
+        (0x08, 0, 2) => wce,
+        (0x0a, 0, 2) => 0x04,
+        (0x0a, 0, 4) => 0x38,
+        (0x0a, 0, 5) => 0x40,
+        (0x1c, 0, 2) => 0x04,
+        (0x1c, 0, 3) => 0x0f,
+        _ => 0,
+    };
     while at < bytes.len() {
-        // None has subpages (SPF).
-        assert_eq!(bytes[at] & 0xc0, 0);
-        pages.push(bytes[at]);
+        // PS is zero; SPF tells a subpage.
+        assert_eq!(bytes[at] & 0x80, 0);
+        let code = bytes[at] & 0x3f;
+        let (sub, start, length) = if bytes[at] & 0x40 != 0 {
+            (usize::from(bytes[at + 1]), 4, be16(&bytes, at + 2))
+        } else {
+            (0, 2, usize::from(bytes[at + 1]))
+        };
+        pages.push((code, sub));
         if request.control == PageControl::Changeable {
-            assert!(bytes[at + 2..at + 2 + usize::from(bytes[at + 1])]
-                .iter()
-                .all(|b| *b == 0));
+            for byte in start..start + length {
+                assert_eq!(bytes[at + byte], changeable(code, sub, byte));
+            }
         }
-        at += 2 + usize::from(bytes[at + 1]);
+        at += start + length;
     }
     assert_eq!(at, bytes.len());
     assert!(pages.windows(2).all(|two| two[0] < two[1]));
-    if request.page != 0x3f {
-        assert_eq!(pages, [request.page]);
+    for (code, sub) in pages {
+        assert!(request.page == 0x3f || code == request.page);
+        assert!(request.subpage == 0xff || sub == usize::from(request.subpage));
     }
 }
 

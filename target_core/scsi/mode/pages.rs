@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The mode pages (SPC-4, 7.5.7 and on; SBC-3, 6.5): what is in them, and what MODE SELECT can change of it.
+
+use super::{Interlock, Unit, Values};
+use crate::bytes::Writer;
+
+/// A mode page, or a subpage of one.
+pub(super) struct Page {
+    /// PAGE CODE
+    pub(super) code: u8,
+    /// SUBPAGE CODE; 00h is the page itself.
+    pub(super) subpage: u8,
+    /// PAGE LENGTH
+    pub(super) length: u8,
+    /// Writes what follows the page's header, with these values.
+    pub(super) values: fn(&Unit, &Values, &mut Writer<'_>),
+    /// Writes ones where MODE SELECT can change a bit.
+    changeable: fn(&Unit, &mut Writer<'_>),
+    /// Takes the values of what follows the page's header.
+    pub(super) take: fn(&[u8], &mut Values) -> Result<(), Reserved>,
+}
+
+/// A field that has a reserved value: its leftmost bit, and its byte, counted from the page's header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reserved {
+    pub(super) byte: usize,
+    pub(super) bit: u8,
+}
+
+/// The longest page, without its header.
+pub(super) const LONGEST: usize = 28;
+
+impl Page {
+    /// The bytes of the header: those of the page_0 format, or of the sub_page format (SPC-4, 7.5.7).
+    pub(super) const fn header_length(&self) -> usize {
+        if self.subpage == 0 {
+            2
+        } else {
+            4
+        }
+    }
+
+    /// Writes ones where this initiator can change a bit.
+    pub(super) fn mask(&self, unit: &Unit, out: &mut Writer<'_>) {
+        if unit.may_change {
+            (self.changeable)(unit, out);
+        } else {
+            out.fill(0, self.length.into());
+        }
+    }
+
+    /// Writes the header. PS is zero: nothing can be saved.
+    pub(super) fn header(&self, out: &mut Writer<'_>) {
+        if self.subpage == 0 {
+            out.put(&[self.code, self.length]);
+        } else {
+            // SPF
+            out.put(&[0x40 | self.code, self.subpage, 0, self.length]);
+        }
+    }
+}
+
+/// All pages, in ascending order.
+pub(super) static PAGES: [Page; 5] = [
+    Page {
+        code: 0x01,
+        subpage: 0,
+        length: 10,
+        values: |_, _, out| out.fill(0, 10),
+        changeable: |_, out| out.fill(0, 10),
+        take: nothing,
+    },
+    Page {
+        code: 0x08,
+        subpage: 0,
+        length: 18,
+        values: caching,
+        changeable: |unit, out| {
+            out.u8(if unit.switches_write_cache { WCE } else { 0 });
+            out.fill(0, 17);
+        },
+        take: |page, values| {
+            values.write_cache = page.first().is_some_and(|byte| byte & WCE != 0);
+            Ok(())
+        },
+    },
+    Page {
+        code: 0x0a,
+        subpage: 0,
+        length: 10,
+        values: control,
+        changeable: |_, out| {
+            out.put(&[D_SENSE, 0, UA_INTLCK_CTRL | SWP, TAS]);
+            out.fill(0, 6);
+        },
+        take: take_control,
+    },
+    Page {
+        code: 0x0a,
+        subpage: 0x01,
+        length: 28,
+        values: control_extension,
+        changeable: |_, out| out.fill(0, 28),
+        take: nothing,
+    },
+    Page {
+        code: 0x1c,
+        subpage: 0,
+        length: 10,
+        values: informational_exceptions,
+        changeable: |_, out| {
+            out.put(&[TEST, MRIE]);
+            out.fill(0, 8);
+        },
+        take: take_informational_exceptions,
+    },
+];
+
+fn nothing(_: &[u8], _: &mut Values) -> Result<(), Reserved> {
+    Ok(())
+}
+
+/// In byte 2 of the caching page.
+const WCE: u8 = 0x04;
+
+/// Caching (SBC-3, 6.5.5).
+fn caching(_: &Unit, values: &Values, out: &mut Writer<'_>) {
+    out.u8(if values.write_cache { WCE } else { 0 });
+    out.fill(0, 9);
+    // DRA: no read ahead
+    out.u8(0x20);
+    out.fill(0, 7);
+}
+
+/// In bytes 2, 4, 4 and 5 of the control page.
+const D_SENSE: u8 = 0x04;
+const UA_INTLCK_CTRL: u8 = 0x30;
+const SWP: u8 = 0x08;
+const TAS: u8 = 0x40;
+
+/// Control (SPC-4, 7.5.8).
+fn control(unit: &Unit, values: &Values, out: &mut Writer<'_>) {
+    // GLTSD: log parameters are not saved.
+    out.u8(0x02 | if values.descriptor_sense { D_SENSE } else { 0 });
+    // QUEUE ALGORITHM MODIFIER; QERR: other commands go on after one that failed.
+    out.u8(if unit.restricted_reordering {
+        0x00
+    } else {
+        0x10
+    });
+    let interlock = match values.interlock {
+        Interlock::Clear => 0x00,
+        Interlock::Keep => 0x20,
+        Interlock::Establish => 0x30,
+    };
+    out.u8(interlock
+        | if values.software_write_protect {
+            SWP
+        } else {
+            0
+        });
+    out.u8(if values.task_aborted_status { TAS } else { 0 });
+    out.be16(0);
+    // BUSY TIMEOUT PERIOD: unlimited
+    out.be16(0xffff);
+    // EXTENDED SELF-TEST COMPLETION TIME, in seconds
+    out.be16(30);
+}
+
+fn take_control(page: &[u8], values: &mut Values) -> Result<(), Reserved> {
+    let [sense, _, attention, tas, ..] = *page else {
+        return Ok(());
+    };
+    values.descriptor_sense = sense & D_SENSE != 0;
+    values.interlock = match attention & UA_INTLCK_CTRL {
+        0x00 => Interlock::Clear,
+        0x20 => Interlock::Keep,
+        0x30 => Interlock::Establish,
+        _ => return Err(Reserved { byte: 2, bit: 5 }),
+    };
+    values.software_write_protect = attention & SWP != 0;
+    values.task_aborted_status = tas & TAS != 0;
+    Ok(())
+}
+
+/// Control extension (SPC-4, 7.5.9).
+fn control_extension(unit: &Unit, _: &Values, out: &mut Writer<'_>) {
+    // SCSIP: the timestamp that SET TIMESTAMP sets goes before any other; IALUAE
+    out.u8(0x02 | if unit.implicit_alua { 0x01 } else { 0 });
+    // INITIAL COMMAND PRIORITY: none
+    out.fill(0, 27);
+}
+
+/// In bytes 2 and 3 of the informational exceptions control page.
+const TEST: u8 = 0x04;
+const MRIE: u8 = 0x0f;
+/// Informational exceptions are reported on request only: by REQUEST SENSE.
+const ON_REQUEST: u8 = 0x06;
+
+/// Informational exceptions control (SPC-4, 7.5.11).
+fn informational_exceptions(_: &Unit, values: &Values, out: &mut Writer<'_>) {
+    out.u8(if values.exception_test { TEST } else { 0 });
+    out.u8(if values.report_exceptions {
+        ON_REQUEST
+    } else {
+        0
+    });
+    // INTERVAL TIMER, REPORT COUNT
+    out.fill(0, 8);
+}
+
+fn take_informational_exceptions(page: &[u8], values: &mut Values) -> Result<(), Reserved> {
+    let [flags, method, ..] = *page else {
+        return Ok(());
+    };
+    values.exception_test = flags & TEST != 0;
+    values.report_exceptions = match method & MRIE {
+        0 => false,
+        ON_REQUEST => true,
+        _ => return Err(Reserved { byte: 1, bit: 3 }),
+    };
+    Ok(())
+}

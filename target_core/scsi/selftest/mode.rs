@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! MODE SELECT's parameter list.
+
+use super::hex;
+use crate::{
+    lba::{BlockSize, Blocks},
+    mode::{select, Interlock, Unit, Values},
+    sense::Sense,
+};
+use std::format;
+
+const VALUES: Values = Values {
+    write_cache: true,
+    descriptor_sense: false,
+    interlock: Interlock::Clear,
+    software_write_protect: false,
+    task_aborted_status: true,
+    report_exceptions: false,
+    exception_test: false,
+};
+
+const DISK: Unit = Unit {
+    blocks: Blocks(65536),
+    block_size: BlockSize::B512,
+    write_protected: false,
+    dpo_fua: true,
+    restricted_reordering: false,
+    implicit_alua: false,
+    may_change: true,
+    switches_write_cache: true,
+    current: VALUES,
+    default: VALUES,
+};
+
+const CACHING: &str = "08 12 00 00 00 00 00 00 00 00 00 00 20 00 00 00 00 00 00 00";
+
+fn six(list: &str) -> Result<Values, Sense> {
+    select(&DISK, false, &hex(list))
+}
+
+fn ten(list: &str) -> Result<Values, Sense> {
+    select(&DISK, true, &hex(list))
+}
+
+#[test]
+fn values() {
+    assert_eq!(six(""), Ok(VALUES));
+    assert_eq!(six("00 00 00 00"), Ok(VALUES));
+    let off = Values {
+        write_cache: false,
+        ..VALUES
+    };
+    assert_eq!(six(&format!("00 00 00 00 {CACHING}")), Ok(off));
+    assert_eq!(ten(&format!("00 00 00 00 00 00 00 00 {CACHING}")), Ok(off));
+    // What MODE SENSE answers can be sent back: its length, WP, DPOFUA and PS are not looked at.
+    assert_eq!(
+        six(&format!("17 00 90 00 {}", CACHING.replacen("08", "88", 1))),
+        Ok(off)
+    );
+    // Several pages; the later goes before the earlier.
+    assert_eq!(
+        six(&format!(
+            "00 00 00 00 {CACHING} 0a 0a 06 10 38 00 00 00 ff ff 00 1e 0a 0a 06 10 20 00 00 00 ff ff 00 1e"
+        )),
+        Ok(Values {
+            write_cache: false,
+            descriptor_sense: true,
+            interlock: Interlock::Keep,
+            software_write_protect: false,
+            task_aborted_status: false,
+            ..VALUES
+        })
+    );
+    assert_eq!(
+        six("00 00 00 00 0a 0a 02 10 38 40 00 00 ff ff 00 1e"),
+        Ok(Values {
+            interlock: Interlock::Establish,
+            software_write_protect: true,
+            ..VALUES
+        })
+    );
+    assert_eq!(
+        six("00 00 00 00 1c 0a 04 06 00 00 00 00 00 00 00 00"),
+        Ok(Values {
+            report_exceptions: true,
+            exception_test: true,
+            ..VALUES
+        })
+    );
+    // Those of which nothing can be changed.
+    for page in [
+        "01 0a 00 00 00 00 00 00 00 00 00 00",
+        "4a 01 00 1c 02 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00",
+    ] {
+        assert_eq!(six(&format!("00 00 00 00 {page}")), Ok(VALUES), "{page}");
+    }
+}
+
+#[test]
+fn block_descriptors() {
+    for (blocks, fits) in [
+        ("00 00 00 00", true),
+        ("00 01 00 00", true),
+        ("ff ff ff ff", true),
+        ("00 00 ff ff", false),
+    ] {
+        let wrong = |at| if fits { Ok(VALUES) } else { Err(byte(at)) };
+        assert_eq!(six(&format!("00 00 00 08 {blocks} 00 00 02 00")), wrong(4));
+        assert_eq!(
+            ten(&format!("00 00 00 00 00 00 00 08 {blocks} 00 00 02 00")),
+            wrong(8)
+        );
+        let high = if blocks.starts_with("ff") {
+            "ff ff ff ff"
+        } else {
+            "00 00 00 00"
+        };
+        let long = format!("00 00 00 00 01 00 00 10 {high} {blocks} 00 00 00 00 00 00 02 00");
+        assert_eq!(ten(&long), wrong(8));
+    }
+    assert_eq!(six("00 00 00 08 00 00 00 00 00 00 10 00"), Err(byte(4 + 5)));
+    assert_eq!(
+        ten("00 00 00 00 01 00 00 10 00 00 00 00 00 00 00 00 00 00 00 00 00 00 10 00"),
+        Err(byte(8 + 12))
+    );
+    assert_eq!(six("00 00 00 10 00 00 00 00 00 00 02 00"), Err(byte(3)));
+    assert_eq!(
+        ten("00 00 00 00 01 00 00 08 00 00 00 00 00 00 02 00"),
+        Err(byte(6))
+    );
+    let big = Unit {
+        blocks: Blocks(1 << 33),
+        ..DISK
+    };
+    for list in ["ff ff ff ff 00 00 02 00", "00 00 00 00 00 00 02 00"] {
+        let list = hex(&format!("00 00 00 08 {list}"));
+        assert_eq!(select(&big, false, &list), Ok(VALUES));
+    }
+}
+
+fn byte(at: u16) -> Sense {
+    Sense::invalid_parameter_byte(at)
+}
+
+fn bit(at: u16, bit: u8) -> Sense {
+    Sense::invalid_parameter_bit(at, bit)
+}
+
+#[test]
+fn refusals() {
+    for (list, sense) in [
+        ("00 01 00 00".into(), byte(1)),
+        ("00 00 60 00".into(), bit(2, 6)),
+        // An unknown page, and an unknown subpage.
+        ("00 00 00 00 3f 00".into(), bit(4, 5)),
+        ("00 00 00 00 02 0a 00 00 00 00 00 00 00 00 00 00".into(), bit(4, 5)),
+        ("00 00 00 00 4a 02 00 1c".into(), byte(5)),
+        ("00 00 00 00 48 00 00 12".into(), byte(5)),
+        // A wrong length.
+        ("00 00 00 00 08 0a 00 00 00 00 00 00 00 00 00 00".into(), byte(5)),
+        ("00 00 00 00 4a 01 00 1b".into(), byte(6)),
+        // IC, and a retention priority; TST; a reserved value of UA_INTLCK_CTRL.
+        (format!("00 00 00 00 {}", CACHING.replacen("00", "84", 1)), bit(6, 7)),
+        (format!("00 00 00 00 {}", CACHING.replacen("00 00", "04 10", 1)), bit(7, 4)),
+        ("00 00 00 00 0a 0a 22 10 00 40 00 00 ff ff 00 1e".into(), bit(6, 5)),
+        ("00 00 00 00 0a 0a 02 10 10 40 00 00 ff ff 00 1e".into(), bit(8, 5)),
+        // MRIE: there is no other method.
+        (
+            "00 00 00 00 1c 0a 00 04 00 00 00 00 00 00 00 00".into(),
+            bit(7, 3),
+        ),
+        // QERR
+        ("00 00 00 00 0a 0a 02 12 00 40 00 00 ff ff 00 1e".into(), bit(7, 1)),
+        ("00 00 00 00 4a 01 00 1c 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00".into(), bit(8, 1)),
+    ] as [(std::string::String, Sense); 15] {
+        assert_eq!(six(&list), Err(sense), "{list}");
+    }
+    assert_eq!(ten("00 00 00 00 02 00 00 00"), Err(bit(4, 1)));
+    assert_eq!(ten("00 00 00 00 00 01 00 00"), Err(byte(5)));
+    assert_eq!(ten("00 00 01 00 00 00 00 00"), Err(byte(2)));
+    // Cut off anywhere but between two pages.
+    let list = hex(&format!(
+        "00 00 00 08 00 00 00 00 00 00 02 00 {CACHING} 0a 0a 06 10 38 00 00 00 ff ff 00 1e"
+    ));
+    for length in 1..list.len() {
+        let cut = select(&DISK, false, &list[..length]);
+        match length {
+            12 | 32 => assert!(cut.is_ok()),
+            _ => assert_eq!(cut, Err(Sense::PARAMETER_LIST_LENGTH), "{length}"),
+        }
+    }
+    let list = hex(&format!("00 00 00 00 {CACHING}"));
+    for fixed in [
+        Unit {
+            switches_write_cache: false,
+            ..DISK
+        },
+        Unit {
+            may_change: false,
+            ..DISK
+        },
+    ] {
+        assert_eq!(select(&fixed, false, &list), Err(bit(6, 2)));
+    }
+}

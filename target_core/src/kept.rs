@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What initiators leave in a device, for as long as it lives: its timestamp, its buffers, what its log counts from.
+
+use crate::device::Device;
+use kernel::{
+    new_mutex,
+    prelude::*,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        Mutex,
+    },
+};
+use lio_glue::clock;
+use lio_scsi::{
+    buffer,
+    log::{Counters, Reset},
+    timestamp::{Origin, Timestamp},
+};
+
+#[derive(Default)]
+struct State {
+    // What SET TIMESTAMP set, and the milliseconds since boot then.
+    timestamp: Option<(Timestamp, u64)>,
+    log_base: Counters,
+    // The data buffer: nothing, which reads as zeros, until it is written to.
+    data: KVVec<u8>,
+    echo: Option<KVVec<u8>>,
+}
+
+/// A kind of operation that fails at the medium.
+#[derive(Clone, Copy)]
+pub(crate) enum Failed {
+    Read,
+    Write,
+    Verify,
+}
+
+/// What a device has of it.
+#[pin_data]
+pub(crate) struct Kept {
+    read_errors: Atomic<u64>,
+    write_errors: Atomic<u64>,
+    verify_errors: Atomic<u64>,
+    // Bytes that were transferred and have nothing to do with the medium: the device's statistics count them, too.
+    others_read: Atomic<u64>,
+    others_written: Atomic<u64>,
+    verified: Atomic<u64>,
+    // Commands take it; nothing under it allocates.
+    #[pin]
+    state: Mutex<State>,
+}
+
+fn boot_ms() -> u64 {
+    clock::now_ns() / 1_000_000
+}
+
+impl Kept {
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Kept {
+            read_errors: Atomic::new(0),
+            write_errors: Atomic::new(0),
+            verify_errors: Atomic::new(0),
+            others_read: Atomic::new(0),
+            others_written: Atomic::new(0),
+            verified: Atomic::new(0),
+            state <- new_mutex!(State::default(), "Kept::state"),
+        })
+    }
+
+    /// The timestamp now: what SET TIMESTAMP set goes before the system's clock.
+    pub(crate) fn timestamp(&self) -> (Timestamp, Origin) {
+        let set = self.state.lock().timestamp;
+        match set {
+            Some((Timestamp(at), then)) => {
+                let since = boot_ms().saturating_sub(then);
+                (Timestamp(at.saturating_add(since)), Origin::Set)
+            }
+            None => (Timestamp(clock::wall_ms()), Origin::Clock),
+        }
+    }
+
+    pub(crate) fn set_timestamp(&self, timestamp: Timestamp) {
+        self.state.lock().timestamp = Some((timestamp, boot_ms()));
+    }
+
+    /// Counts an operation that failed at the medium.
+    pub(crate) fn count_error(&self, what: Failed) {
+        let counter = match what {
+            Failed::Read => &self.read_errors,
+            Failed::Write => &self.write_errors,
+            Failed::Verify => &self.verify_errors,
+        };
+        counter.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a command whose data is none of the medium's, and the bytes that it verified.
+    pub(crate) fn count_others(&self, read: u64, written: u64, verified: u64) {
+        self.verified.fetch_add(verified, Relaxed);
+        self.others_read.fetch_add(read, Relaxed);
+        self.others_written.fetch_add(written, Relaxed);
+    }
+
+    /// Copies what the data buffer has from `offset` on to `to`.
+    pub(crate) fn read_data(&self, offset: usize, to: &mut [u8]) {
+        to.fill(0);
+        let state = self.state.lock();
+        let Some(from) = state.data.get(offset..) else {
+            return;
+        };
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = *from;
+        }
+    }
+
+    /// Writes to the data buffer; what does not fit into it is left out.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub(crate) fn write_data(&self, offset: usize, from: &[u8]) -> Result {
+        // Made outside of the lock, and seldom for nothing.
+        let empty = self.state.lock().data.is_empty();
+        let mut fresh = KVVec::new();
+        if empty {
+            fresh = KVVec::from_elem(0u8, buffer::DATA as usize, GFP_KERNEL)?;
+        }
+        let mut state = self.state.lock();
+        if state.data.is_empty() {
+            core::mem::swap(&mut state.data, &mut fresh);
+        }
+        if let Some(to) = state.data.get_mut(offset..) {
+            for (to, from) in to.iter_mut().zip(from) {
+                *to = *from;
+            }
+        }
+        Ok(())
+    }
+
+    /// What was last written to the echo buffer, copied to `to`: how many bytes; `None` before.
+    pub(crate) fn read_echo(&self, to: &mut [u8]) -> Option<usize> {
+        let state = self.state.lock();
+        let echo = state.echo.as_ref()?;
+        for (to, from) in to.iter_mut().zip(echo.iter()) {
+            *to = *from;
+        }
+        Some(echo.len().min(to.len()))
+    }
+
+    pub(crate) fn write_echo(&self, data: KVVec<u8>) {
+        let old = self.state.lock().echo.replace(data);
+        // Outside of the lock.
+        drop(old);
+    }
+}
+
+impl Device {
+    fn counted(&self) -> Counters {
+        let kept = self.kept();
+        Counters {
+            written: self
+                .stats()
+                .written_bytes()
+                .saturating_sub(kept.others_written.load(Relaxed)),
+            write_errors: kept.write_errors.load(Relaxed),
+            read: self
+                .stats()
+                .read_bytes()
+                .saturating_sub(kept.others_read.load(Relaxed)),
+            read_errors: kept.read_errors.load(Relaxed),
+            verified: kept.verified.load(Relaxed),
+            verify_errors: kept.verify_errors.load(Relaxed),
+        }
+    }
+
+    /// What LOG SENSE shows.
+    pub(crate) fn log_counters(&self) -> Counters {
+        let counted = self.counted();
+        counted.since(&self.kept().state.lock().log_base)
+    }
+
+    /// LOG SELECT.
+    pub(crate) fn reset_log(&self, reset: Reset) {
+        let counted = self.counted();
+        let mut state = self.kept().state.lock();
+        state.log_base = counted.reset(&state.log_base, reset);
+    }
+}

@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The parameter lists of MODE SELECT, SET TIMESTAMP, SET IDENTIFYING INFORMATION and SEND DIAGNOSTIC, against SPC-4 and SBC-3; and
+//! what MODE SENSE answers, which MODE SELECT has to take back without a change.
+// fuzz: -max_len=512
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use lio_fuzz::{
+    field::{be16, be32, be64},
+    written, Input,
+};
+use lio_scsi::{
+    diagnostic,
+    identifying::{self, Kind},
+    lba::{BlockSize, Blocks},
+    mode::{self, Interlock, PageControl, Unit, Values},
+    sense::{Asc, FieldPointer, Key, Sense, Specific},
+    timestamp,
+};
+
+/// What a list asks for.
+#[derive(Debug, PartialEq)]
+enum Verdict<T> {
+    Take(T),
+    Length,
+    /// INVALID FIELD IN PARAMETER LIST, at this byte.
+    Field(usize),
+}
+
+fn verdict<T>(result: Result<T, Sense>) -> Verdict<T> {
+    match result {
+        Ok(value) => Verdict::Take(value),
+        Err(Sense::PARAMETER_LIST_LENGTH) => Verdict::Length,
+        Err(Sense {
+            key: Key::IllegalRequest,
+            asc: Asc::INVALID_FIELD_IN_PARAMETER_LIST,
+            specific:
+                Specific::Field(FieldPointer {
+                    in_cdb: false,
+                    byte,
+                    ..
+                }),
+            information: None,
+        }) => Verdict::Field(byte.into()),
+        Err(sense) => panic!("{sense:?}"),
+    }
+}
+
+/// A page as the unit has it, and which of its bits can be changed: SPC-4, 7.5.8, 7.5.9, 7.5.11; SBC-3, 6.5.5, 6.5.8.
+struct Page {
+    code: u8,
+    sub: u8,
+    now: Vec<u8>,
+    mask: Vec<u8>,
+}
+
+fn pages(unit: &Unit) -> Vec<Page> {
+    let plain = |code, length: usize| Page {
+        code,
+        sub: 0,
+        now: vec![0; length],
+        mask: vec![0; length],
+    };
+    let v = &unit.current;
+    let mut caching = plain(0x08, 18);
+    caching.now[0] = u8::from(v.write_cache) << 2;
+    caching.now[10] = 0x20;
+    caching.mask[0] = u8::from(unit.switches_write_cache) << 2;
+    let mut control = plain(0x0a, 10);
+    control.now[0] = 2 | u8::from(v.descriptor_sense) << 2;
+    control.now[1] = u8::from(!unit.restricted_reordering) << 4;
+    let interlock = match v.interlock {
+        Interlock::Clear => 0,
+        Interlock::Keep => 2,
+        Interlock::Establish => 3,
+    };
+    control.now[2] = interlock << 4 | u8::from(v.software_write_protect) << 3;
+    control.now[3] = u8::from(v.task_aborted_status) << 6;
+    control.now[6..10].copy_from_slice(&[0xff, 0xff, 0, 30]);
+    control.mask[..4].copy_from_slice(&[4, 0, 0x38, 0x40]);
+    let mut extension = plain(0x0a, 28);
+    extension.sub = 1;
+    extension.now[0] = 2 | u8::from(unit.implicit_alua);
+    let mut exceptions = plain(0x1c, 10);
+    exceptions.now[0] = u8::from(v.exception_test) << 2;
+    exceptions.now[1] = if v.report_exceptions { 6 } else { 0 };
+    exceptions.mask[..2].copy_from_slice(&[4, 15]);
+    let mut all = vec![plain(0x01, 10), caching, control, extension, exceptions];
+    if !unit.may_change {
+        all.iter_mut().for_each(|page| page.mask.fill(0));
+    }
+    all
+}
+
+fn model(unit: &Unit, ten: bool, list: &[u8]) -> Verdict<Values> {
+    let mut values = unit.current;
+    if list.is_empty() {
+        return Verdict::Take(values);
+    }
+    let header = if ten { 8 } else { 4 };
+    if list.len() < header {
+        return Verdict::Length;
+    }
+    let (medium, specific) = if ten { (2, 3) } else { (1, 2) };
+    if ten && list[4] & !1 != 0 {
+        return Verdict::Field(4);
+    }
+    if ten && list[5] != 0 {
+        return Verdict::Field(5);
+    }
+    if list[medium] != 0 {
+        return Verdict::Field(medium);
+    }
+    if list[specific] & 0x6f != 0 {
+        return Verdict::Field(specific);
+    }
+    let long = ten && list[4] == 1;
+    let (length_at, length) = if ten {
+        (6, be16(list, 6))
+    } else {
+        (3, usize::from(list[3]))
+    };
+    if length != 0 && length != if long { 16 } else { 8 } {
+        return Verdict::Field(length_at);
+    }
+    if list.len() < header + length {
+        return Verdict::Length;
+    }
+    if length != 0 {
+        let (blocks, most, size_at, size) = if long {
+            (be64(list, header), u64::MAX, 12, be32(list, header + 12))
+        } else {
+            let size = be32(list, header + 4);
+            (
+                be32(list, header).into(),
+                u32::MAX.into(),
+                5,
+                // The first byte is reserved.
+                size,
+            )
+        };
+        if blocks != 0 && blocks != most && blocks != unit.blocks.0 {
+            return Verdict::Field(header);
+        }
+        if size != unit.block_size.bytes() {
+            return Verdict::Field(header + size_at);
+        }
+    }
+    let pages = pages(unit);
+    let mut at = header + length;
+    while at < list.len() {
+        let rest = &list[at..];
+        if rest.len() < 2 {
+            return Verdict::Length;
+        }
+        let code = rest[0] & 0x3f;
+        if !pages.iter().any(|p| p.code == code) {
+            return Verdict::Field(at);
+        }
+        let with_sub = rest[0] & 0x40 != 0;
+        let sub = if with_sub { rest[1] } else { 0 };
+        let found = pages.iter().find(|p| p.code == code && p.sub == sub);
+        // A page in the wrong format is none.
+        let Some(page) = found.filter(|p| with_sub == (p.sub != 0)) else {
+            return Verdict::Field(at + 1);
+        };
+        let start = if with_sub {
+            if rest.len() < 4 {
+                return Verdict::Length;
+            }
+            if be16(rest, 2) != page.now.len() {
+                return Verdict::Field(at + 2);
+            }
+            4
+        } else {
+            if usize::from(rest[1]) != page.now.len() {
+                return Verdict::Field(at + 1);
+            }
+            2
+        };
+        if rest.len() < start + page.now.len() {
+            return Verdict::Length;
+        }
+        let body = &rest[start..start + page.now.len()];
+        for (i, new) in body.iter().enumerate() {
+            if (new ^ page.now[i]) & !page.mask[i] != 0 {
+                return Verdict::Field(at + start + i);
+            }
+        }
+        match (code, sub) {
+            (0x08, 0) => values.write_cache = body[0] & 4 != 0,
+            (0x0a, 0) => {
+                values.interlock = match body[2] >> 4 & 3 {
+                    0 => Interlock::Clear,
+                    1 => return Verdict::Field(at + start + 2),
+                    2 => Interlock::Keep,
+                    _ => Interlock::Establish,
+                };
+                values.descriptor_sense = body[0] & 4 != 0;
+                values.software_write_protect = body[2] & 8 != 0;
+                values.task_aborted_status = body[3] & 0x40 != 0;
+            }
+            (0x1c, 0) => {
+                if body[1] != 0 && body[1] != 6 {
+                    return Verdict::Field(at + start + 1);
+                }
+                values.exception_test = body[0] & 4 != 0;
+                values.report_exceptions = body[1] == 6;
+            }
+            _ => {}
+        }
+        at += start + page.now.len();
+    }
+    Verdict::Take(values)
+}
+
+fn unit(input: &mut Input<'_>) -> Unit {
+    let bits = input.u16();
+    let bit = |n: u32| bits & 1 << n != 0;
+    let interlock = [Interlock::Clear, Interlock::Keep, Interlock::Establish][input.below(3)];
+    let current = Values {
+        write_cache: bit(0),
+        descriptor_sense: bit(1),
+        interlock,
+        software_write_protect: bit(2),
+        task_aborted_status: bit(3),
+        report_exceptions: bit(9),
+        exception_test: bit(10),
+    };
+    Unit {
+        blocks: Blocks(input.number()),
+        block_size: [BlockSize::B512, BlockSize::B4096][input.below(2)],
+        write_protected: bit(4),
+        dpo_fua: bit(5),
+        restricted_reordering: bit(6),
+        implicit_alua: bit(7),
+        switches_write_cache: bit(8),
+        may_change: !bit(11),
+        current,
+        default: Values::default(),
+    }
+}
+
+fn mode_select(input: &mut Input<'_>) {
+    let unit = unit(input);
+    let kind = input.u8();
+    let ten = kind & 1 != 0;
+    let mut list = Vec::new();
+    if kind & 2 != 0 {
+        // What MODE SENSE answers, with some bytes changed.
+        let request = mode::Request {
+            ten,
+            long_lba: kind & 4 != 0,
+            no_block_descriptors: kind & 8 != 0,
+            control: PageControl::Current,
+            page: 0x3f,
+            subpage: if kind & 16 != 0 { 0xff } else { 0 },
+        };
+        list = written(256, 7, |out| {
+            mode::write(&unit, &request, out).unwrap();
+        });
+        assert_eq!(mode::select(&unit, ten, &list), Ok(unit.current));
+        while !input.is_empty() {
+            let at = input.below(list.len());
+            list[at] ^= 1 << input.below(8);
+        }
+    } else {
+        list.extend(input.rest());
+    }
+    let taken = mode::select(&unit, ten, &list);
+    // A block descriptor of a unit with more blocks than it has room for shows the most that it has.
+    let expected = model(&unit, ten, &list);
+    if let (Verdict::Field(at), Ok(_)) = (&expected, &taken) {
+        let header = if ten { 8 } else { 4 };
+        assert!(*at == header && unit.blocks.0 > u32::MAX.into());
+        return;
+    }
+    assert_eq!(verdict(taken), expected);
+}
+
+fn timestamps(list: &[u8]) {
+    let expected = match list.len() {
+        0 => Verdict::Take(None),
+        1..=11 => Verdict::Length,
+        _ => match [0, 1, 2, 3, 10, 11].into_iter().find(|at| list[*at] != 0) {
+            Some(at) => Verdict::Field(at),
+            None => Verdict::Take(Some(be64(list, 2) & 0xffff_ffff_ffff)),
+        },
+    };
+    let taken = timestamp::parse(list).map(|parsed| parsed.map(|t| t.0));
+    assert_eq!(verdict(taken), expected);
+}
+
+fn texts(list: &[u8]) {
+    assert_eq!(identifying::parse(Kind::Device, list), Ok(list));
+    match identifying::parse(Kind::Text, list) {
+        Ok(text) => {
+            assert!(list.is_empty() || list == [text, b"\0"].concat());
+            let text = std::str::from_utf8(text).unwrap();
+            assert!(!text.contains(|c: char| c.is_ascii_control()));
+            let answer = written(600, 7, |out| {
+                identifying::write(Kind::Text, text.as_bytes(), out)
+            });
+            assert_eq!(be16(&answer, 2), answer.len() - 4);
+        }
+        Err(sense) => {
+            let Verdict::Field(at) = verdict(Err::<(), _>(sense)) else {
+                panic!("{sense:?}");
+            };
+            assert!(at < list.len());
+            let inside = list.strip_suffix(b"\0").unwrap_or(&[0]);
+            let fine = std::str::from_utf8(inside)
+                .is_ok_and(|text| !text.contains(|c: char| c.is_ascii_control()));
+            assert!(!fine);
+        }
+    }
+}
+
+fn diagnostics(list: &[u8]) {
+    let expected = match list {
+        [] => Verdict::Take(()),
+        [_] => Verdict::Length,
+        [0, _] | [0, _, _] => Verdict::Length,
+        [0, 0, 0, 0, ..] => Verdict::Take(()),
+        [0, 0, ..] => Verdict::Field(2),
+        [0, ..] => Verdict::Field(1),
+        _ => Verdict::Field(0),
+    };
+    assert_eq!(verdict(diagnostic::check(list)), expected);
+}
+
+fuzz_target!(|input: &[u8]| {
+    let mut input = Input::new(input);
+    match input.u8() {
+        0 => timestamps(input.rest()),
+        1 => texts(input.rest()),
+        2 => diagnostics(input.rest()),
+        _ => mode_select(&mut input),
+    }
+});
