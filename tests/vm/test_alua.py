@@ -225,7 +225,7 @@ def test_wrong_lists(pair):
         pair.set(1, "alua_access_type", 1)
         assert answer(a, stpg(8), write=stpg_list((2, UNAVAILABLE))) == "5/2600", "the administrator's alone"
         pair.set(0, "alua_access_type", 1)
-        assert answer(a, stpg(8), write=stpg_list((1, STANDBY))) == "5/2000", "there is no such command"
+        assert answer(a, stpg(8), write=stpg_list((1, STANDBY))) == "5/2400", "there is no such service action"
         assert a.scsi(b"\xa3\x0c\2\xa4\0\x0a\0\0\0\xff\0\0", read=255)[1][1] & 7 == 1
         pair.set(0, "alua_access_type", 2)
         with refused(errno.EINVAL):
