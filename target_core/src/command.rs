@@ -189,6 +189,13 @@ impl Shared {
         self.state.load(Acquire) & ABORTED != 0
     }
 
+    /// This use of the slot, if it is of a command that is not answered yet and that `select(tag, lun)` chooses.
+    pub(crate) fn at_work(&self, select: &dyn Fn(u64, [u8; 8]) -> bool) -> Option<u32> {
+        let state = self.state.load(Acquire);
+        let at_work = state & LIVE != 0 && state & REPLIED == 0 && self.selected(select);
+        at_work.then_some(state & !(GENERATION - 1))
+    }
+
     fn begin(&self, tag: u64, lun: [u8; 8]) {
         self.tag.store(tag, Relaxed);
         self.lun.store(u64::from_be_bytes(lun), Relaxed);

@@ -9,8 +9,9 @@ use crate::{
     backend::{IoError, Wipe},
     command::{Command, Shared},
     device::Device,
+    tmf,
 };
-use kernel::{new_spinlock, prelude::*, sync::Arc, sync::SpinLock};
+use kernel::{error::code::ECANCELED, new_spinlock, prelude::*, sync::Arc, sync::SpinLock};
 use lio_glue::{buffer::Buffer, noio, slot::Erased};
 use lio_scsi::block::{
     erase::{progress, Overwrite, Sanitize},
@@ -30,6 +31,8 @@ pub(crate) struct Job {
     pub(crate) sanitize: Option<Sanitize>,
     /// The parameter list of an overwrite; empty: zeroes, and storage is given back.
     pub(crate) list: KVec<u8>,
+    /// The command that began it: its I_T nexus, by address, and its tag.
+    pub(crate) by: (usize, u64),
 }
 
 #[derive(Default)]
@@ -90,11 +93,11 @@ fn answer(mut cmd: Waiting, failed: bool) {
     cmd.finish();
 }
 
-/// Begins `job` on `device`, whose condition says so already.
+/// Begins `job` on `device`, whose condition says so already; `before`: what it said before.
 ///
 /// # Errors
 /// `ENOMEM`; the condition is as it was before then.
-pub(crate) fn begin(device: &Arc<Device>, job: Job) -> Result {
+pub(crate) fn begin(device: &Arc<Device>, job: Job, before: Erasing) -> Result {
     {
         let mut state = device.eraser().state.lock();
         state.running = true;
@@ -111,7 +114,7 @@ pub(crate) fn begin(device: &Arc<Device>, job: Job) -> Result {
     });
     if begun.is_err() {
         device.eraser().state.lock().running = false;
-        device.set_condition(|condition| condition.erasing = Erasing::No);
+        device.set_condition(|condition| condition.erasing = before);
         device.lun_left();
     }
     begun
@@ -150,6 +153,21 @@ fn end(device: &Arc<Device>, job: &Job, done: Result<(), IoError>) {
 }
 
 fn run(device: &Device, job: &Job) -> Result<(), IoError> {
+    // What was admitted before may still be written, and must not come after this.
+    let (nexus, tag) = job.by;
+    tmf::settle(
+        device,
+        tag,
+        |of| core::ptr::from_ref(of).addr() == nexus,
+        || {
+            device.eraser().let_aborted_go();
+            device.is_deleted()
+        },
+    )
+    .map_err(|e| match e {
+        ECANCELED => IoError::Gone,
+        _ => IoError::Resources,
+    })?;
     let size = device.block_size();
     let bytes = size
         .blocks_in(device.backend().bytes())

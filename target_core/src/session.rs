@@ -271,6 +271,16 @@ pub(crate) trait AnySession: Send + Sync {
     /// Whether a command that `select` chooses is still in flight. Any context.
     fn has(&self, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool;
 
+    /// Appends the commands that `select` chooses and that are not answered yet, by slot and use of the slot.
+    fn at_work(
+        &self,
+        select: &dyn Fn(u64, [u8; 8]) -> bool,
+        out: &mut KVVec<(usize, u32)>,
+    ) -> Result;
+
+    /// Whether such a command still is not answered. Any context.
+    fn is_at_work(&self, command: (usize, u32)) -> bool;
+
     /// The first slot at or after `from` with a marked command that `select` chooses and that is still in flight; `unsent`:
     /// or was answered, and that is not sent yet. Any context.
     fn next_marked(
@@ -317,6 +327,26 @@ impl<F: Fabric> AnySession for Session<F> {
 
     fn has(&self, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool {
         self.slots.shared().any(|s| s.is_live(select))
+    }
+
+    fn at_work(
+        &self,
+        select: &dyn Fn(u64, [u8; 8]) -> bool,
+        out: &mut KVVec<(usize, u32)>,
+    ) -> Result {
+        for (slot, shared) in self.slots.shared().enumerate() {
+            if let Some(generation) = shared.at_work(select) {
+                out.push((slot, generation), GFP_KERNEL)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_at_work(&self, (slot, generation): (usize, u32)) -> bool {
+        let shared = u32::try_from(slot)
+            .ok()
+            .and_then(|slot| self.slots.shared_of(slot));
+        shared.and_then(|s| s.at_work(&|_, _| true)) == Some(generation)
     }
 
     fn next_marked(

@@ -14,6 +14,7 @@ use crate::{
     Engine,
 };
 use kernel::{
+    error::code::ECANCELED,
     prelude::*,
     rbtree::RBTree,
     sync::{
@@ -244,6 +245,36 @@ fn clear(device: &Arc<Device>, by: &Core, patience: Patience) -> Response {
     response
 }
 
+/// Waits for the commands for `device` that are not answered yet, as what they were admitted to may still change the medium; not for
+/// that with the tag `own` of an I_T nexus of which `is_own` holds. `stop` is asked from time to time whether to give up.
+///
+/// # Errors
+/// `ENOMEM`; `ECANCELED` where it was given up.
+pub(crate) fn settle(
+    device: &Device,
+    own: u64,
+    is_own: impl Fn(&Nexus) -> bool,
+    stop: impl Fn() -> bool,
+) -> Result {
+    const PAUSE_MS: u32 = 10;
+    let work = Work::find_one(device)?;
+    for c in work.0.iter() {
+        let own_session = c.nexuses.iter().any(|nexus| is_own(nexus));
+        let concerned = |tag, lun| c.has(lun, |_| true) && !(own_session && tag == own);
+        let mut left = KVVec::new();
+        c.session.at_work(&concerned, &mut left)?;
+        while let Some(last) = left.last().copied() {
+            if stop() {
+                return Err(ECANCELED);
+            }
+            if wait_within(PAUSE_MS, || !c.session.is_at_work(last)) {
+                left.pop();
+            }
+        }
+    }
+    Ok(())
+}
+
 /// A session that sees what is reset, and how: in the order of its numbers.
 struct Concerned {
     session: Arc<dyn AnySession>,
@@ -276,6 +307,14 @@ struct Work(KVVec<Concerned>);
 impl Work {
     // Finds all that sees one of the devices.
     fn find(devices: &[Arc<Device>]) -> Result<Self> {
+        Self::find_of(devices.iter().map(|device| &**device))
+    }
+
+    fn find_one(device: &Device) -> Result<Self> {
+        Self::find_of(core::iter::once(device))
+    }
+
+    fn find_of<'a>(devices: impl Iterator<Item = &'a Device>) -> Result<Self> {
         // By group and LUN, so that each group's sessions are looked through once.
         let key = |lun: &Arc<Lun>| (Arc::as_ptr(lun.tpg()), Arc::as_ptr(lun));
         let mut sorted = RBTree::new();

@@ -3,6 +3,7 @@
 import ctypes
 import mmap
 import os
+import time
 
 import initiator
 import lio
@@ -416,6 +417,8 @@ def fill(unit, places):
 
 def test_format_unit(unit):
     places = (0, 100, SIZE // unit.block - 4)
+    unit.refused(bytes([4, 0, 0, 0, 0, 0]), "5/2000")
+    unit.store.attrib("emulate_sanitize", 1)
     for cdb, data in ((bytes(6).replace(b"\0", b"\4", 1), b""), format_unit(False), format_unit(True)):
         fill(unit, places)
         unit(cdb, write=data)
@@ -490,6 +493,25 @@ def test_while_it_is_sanitized():
     assert unit.look(0, 1) == unit.look(256 * MIB // 512 - 1, 1) == b"\x11" * 512
 
 
+def test_what_was_admitted_before_comes_before():
+    """A write that still waits for its data when SANITIZE begins is not what the medium holds in the end."""
+    store = lio.ramdisk(size=SIZE)
+    store.attrib("emulate_sanitize", 1)
+    unit = Unit(store)
+    late = data_of(unit, 64)
+    itt = unit.other.start(sixteen(0x8A, 0, 50, 64), len(late), initiator.WRITE)
+    r2t = unit.other.receive()
+    cdb, data = overwrite(b"\x22" * 512, immediate=True)
+    unit(cdb, write=data)
+    for _ in range(3):
+        assert say(busy(unit.c)) == "2/041b", "it waits"
+        time.sleep(0.3)
+    unit.other.answer_r2t(r2t, late)
+    assert unit.other.finish(itt, late)[0] == 0
+    lio.wait_for(lambda: unit.status(bytes(6)) == 0)
+    assert unit.look(49, 66) == b"\x22" * 66 * 512
+
+
 def busy(c):
     """The sense that TEST UNIT READY is answered with, if it is NOT READY."""
     status, _, answer = c.scsi(bytes(6))
@@ -506,18 +528,27 @@ def test_a_sanitize_that_fails():
     unit = Unit(store)
     try:
         table(f"0 8192 linear {dev} 0\n8192 {sectors - 8192} error")
-        for ause in (False, True):
+        leave = bytes([0x48, 0x1F]) + bytes(8)
+        for ause in (True, False):
             cdb, data = overwrite(b"x", ause=ause)
             unit.refused(cdb, "3/3103", write=data)
             unit.refused(bytes(6), "3/3103")
             unit.refused(sixteen(0x88, 0, 0, 1), "3/3103", read=512)
             unit(bytes.fromhex("12 00 00 00 24 00"), read=36)
-            leave = bytes([0x48, 0x1F]) + bytes(8)
             if ause:
                 unit(leave)
                 unit(bytes(6))
-            else:
-                unit.refused(leave, "5/2400")
+        # What failed without AUSE ends with a SANITIZE without it that succeeds, and by nothing else: SBC-4, 5.30.1.
+        unit.refused(leave, "5/2400", (True, 1, 4))
+        cdb, data = overwrite(b"x", ause=True)
+        unit.refused(cdb, "5/2400", (True, 1, 5), write=data)
+        unit.refused(bytes([4, 0, 0, 0, 0, 0]), "3/3103")
+        table(f"0 {sectors} linear {dev} 0")
+        unit.refused(bytes(6), "3/3103")
+        cdb, data = overwrite(b"x")
+        unit(cdb, write=data)
+        assert unit.look(8192, 1) == b"x" * 512
+        table(f"0 8192 linear {dev} 0\n8192 {sectors - 8192} error")
         unit.refused(*format_unit(False)[:1], "3/3101", write=format_unit(False)[1])
         table(f"0 {sectors} linear {dev} 0")
         unit.refused(bytes(6), "3/3101")

@@ -9,7 +9,7 @@ use crate::{
     device::{Device, MAX_TRANSFER},
     erase,
 };
-use kernel::prelude::*;
+use kernel::{prelude::*, sync::Arc};
 use lio_glue::buffer::Buffer;
 use lio_scsi::{
     block::{
@@ -487,6 +487,7 @@ fn format_unit(cmd: &mut Command, format: &Format) -> Result<(), Sense> {
     let job = erase::Job {
         sanitize: None,
         list: KVec::new(),
+        by: by(cmd),
     };
     begin(cmd, job, Erasing::Format(0), immediate)
 }
@@ -518,23 +519,40 @@ fn sanitize(cmd: &mut Command, what: Sanitize) -> Result<(), Sense> {
     let job = erase::Job {
         sanitize: Some(what),
         list,
+        by: by(cmd),
     };
     begin(cmd, job, Erasing::Sanitize(0), what.immediate)
+}
+
+// Which command this is, among those of all initiators.
+fn by(cmd: &Command) -> (usize, u64) {
+    let nexus = cmd.nexus.as_ref().map_or(0, |n| Arc::as_ptr(n).addr());
+    (nexus, cmd.tag)
 }
 
 // Begins `job`, for which the command waits unless it is to be answered at once.
 fn begin(cmd: &mut Command, job: erase::Job, state: Erasing, immediate: bool) -> Result<(), Sense> {
     let dev = blocks::device(cmd)?;
+    let unrestricted = job.sanitize.is_some_and(|sanitize| sanitize.unrestricted);
+    let begins = |erasing: Erasing| match erasing {
+        Erasing::Format(_) | Erasing::Sanitize(_) => false,
+        Erasing::SanitizeFailed(may_exit) => may_exit || !unrestricted,
+        Erasing::No | Erasing::FormatFailed => true,
+    };
     let before = dev.set_condition(|condition| {
-        if !matches!(condition.erasing, Erasing::Format(_) | Erasing::Sanitize(_)) {
+        if begins(condition.erasing) {
             condition.erasing = state;
         }
     });
-    if matches!(before.erasing, Erasing::Format(_) | Erasing::Sanitize(_)) {
-        // Another initiator's has begun meanwhile.
-        return Err(before.sense().unwrap_or(Sense::INTERNAL_TARGET_FAILURE));
+    if !begins(before.erasing) {
+        return Err(match before.erasing {
+            // What failed without AUSE is not made up for by what might be given up (SBC-4 4.11.4).
+            Erasing::SanitizeFailed(_) => Sense::invalid_cdb_bit(1, 5),
+            // Another initiator's has begun meanwhile.
+            _ => before.sense().unwrap_or(Sense::INTERNAL_TARGET_FAILURE),
+        });
     }
-    erase::begin(&dev, job).map_err(|_| Sense::INSUFFICIENT_RESOURCES)?;
+    erase::begin(&dev, job, before.erasing).map_err(|_| Sense::INSUFFICIENT_RESOURCES)?;
     if !immediate {
         cmd.turn = Turn::Erasing;
     }

@@ -328,7 +328,7 @@ pub(super) const FORMAT_UNIT: Descriptor = Descriptor {
     service_action: None,
     length: 6,
     name: "FORMAT UNIT",
-    requires: Feature::Always,
+    requires: Feature::Sanitize,
     access: Access::Active,
     usage: &[0x04, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
     optional: &[FORMAT_PROTECTION],
