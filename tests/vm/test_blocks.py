@@ -311,7 +311,9 @@ def test_start_and_stop(kind):
 
 def test_who_may_only_read_stops_nothing():
     writer, reader = "iqn.2024-01.org.example:writer", "iqn.2024-01.org.example:reader"
-    target = lio.IscsiTarget(lio.ramdisk(size=SIZE), acls=[writer])
+    store = lio.ramdisk(size=SIZE)
+    store.attrib("emulate_sanitize", 1)
+    target = lio.IscsiTarget(store, acls=[writer])
     target.acl(reader, write_protect=(0,))
     w, r = (initiator.session(target, name=name) for name in (writer, reader))
     for cdb in ("1b 00 00 00 00 00", "1b 00 00 00 04 00"):

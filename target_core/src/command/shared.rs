@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The part of a command that others than its owner look at: whether it is alive, aborted, answered, waited for.
+
+use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed};
+
+// The state word of a command's shared part: flags, and a generation that changes with each use of the slot.
+const LIVE: u32 = 1;
+const ABORTED: u32 = 2;
+// The abort wants a TASK ABORTED status to be sent.
+const TELL: u32 = 4;
+// The reply is decided: an abort comes too late.
+const REPLIED: u32 = 8;
+// An ORDERED command waits for it.
+const WATCHED: u32 = 16;
+const GENERATION: u32 = 32;
+
+/// The part of a command that others than its owner may look at.
+pub struct Shared {
+    state: Atomic<u32>,
+    // What `Start` said; valid while the state is live and its generation has not changed.
+    tag: Atomic<u64>,
+    lun: Atomic<u64>,
+    // How many ORDERED commands were there before it, and itself if it is one; 0 while that is not known.
+    pub(crate) after: Atomic<u64>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Shared {
+            state: Atomic::new(0),
+            tag: Atomic::new(0),
+            lun: Atomic::new(0),
+            after: Atomic::new(0),
+        }
+    }
+}
+
+impl Shared {
+    /// Marks the command aborted if it is alive and `select(tag, lun)` says so; returns whether it did. `tell`: it
+    /// shall be answered with TASK ABORTED. A command whose reply is decided already is marked too, so that whoever
+    /// waits for the marked ones to be gone waits until its answer is sent.
+    pub(crate) fn abort(&self, tell: bool, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool {
+        let mut state = self.state.load(Acquire);
+        loop {
+            if state & LIVE == 0 || !self.selected(select) {
+                return false;
+            }
+            let tell = tell && state & (ABORTED | REPLIED) == 0;
+            let mark = state | ABORTED | if tell { TELL } else { 0 };
+            // Also where nothing changes: it shows that tag and LUN were this generation's.
+            match self.state.cmpxchg(state, mark, Full) {
+                Ok(_) => return true,
+                Err(now) => state = now,
+            }
+        }
+    }
+
+    fn selected(&self, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool {
+        select(self.tag.load(Relaxed), self.lun.load(Relaxed).to_be_bytes())
+    }
+
+    /// Whether the command is alive, and `select(tag, lun)` says so.
+    pub(crate) fn is_live(&self, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool {
+        self.state.load(Acquire) & LIVE != 0 && self.selected(select)
+    }
+
+    /// Whether the command is alive and marked, and `select(tag, lun)` says so. Not `unsent`: without those whose reply is
+    /// decided, which only the initiator can keep from being sent.
+    pub(crate) fn is_marked(&self, unsent: bool, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool {
+        const MARKED: u32 = LIVE | ABORTED;
+        let state = self.state.load(Acquire);
+        state & MARKED == MARKED && (unsent || state & REPLIED == 0) && self.selected(select)
+    }
+
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.state.load(Acquire) & ABORTED != 0
+    }
+
+    /// This use of the slot, if it is of a command that is not answered yet and that `select(tag, lun)` chooses.
+    pub(crate) fn at_work(&self, select: &dyn Fn(u64, [u8; 8]) -> bool) -> Option<u32> {
+        let state = self.state.load(Acquire);
+        let at_work = state & LIVE != 0 && state & REPLIED == 0 && self.selected(select);
+        at_work.then_some(state & !(GENERATION - 1))
+    }
+
+    pub(super) fn begin(&self, tag: u64, lun: [u8; 8]) {
+        self.tag.store(tag, Relaxed);
+        self.lun.store(u64::from_be_bytes(lun), Relaxed);
+        self.after.store(0, Relaxed);
+        let generation = self.state.load(Relaxed) & !(GENERATION - 1);
+        // A full barrier: either the looks at the session and at the LUN's gate that follow find them closed, or whoever
+        // closed them finds this command when it marks those that are alive.
+        self.state.xchg(generation | LIVE, Full);
+    }
+
+    /// Whether the command is alive, not answered yet, and `select(tag, lun)` says so, and the ORDERED command with this number
+    /// waits for it. It is marked, so that there is a [`wake`](crate::tmf::wake) when that changes.
+    pub(crate) fn is_before(&self, number: u64, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool {
+        let mut state = self.state.load(Acquire);
+        loop {
+            if state & LIVE == 0 || state & REPLIED != 0 || !self.selected(select) {
+                return false;
+            }
+            match self.state.cmpxchg(state, state | WATCHED, Full) {
+                Ok(_) => return self.after.load(Relaxed) <= number,
+                Err(now) => state = now,
+            }
+        }
+    }
+
+    /// What came before the command is known now: whoever waits for it finds out whether it has to. A full barrier.
+    pub(crate) fn look_again(&self) {
+        // With this exchange either the mark is seen here, or who makes it sees what is known.
+        let mut state = self.state.load(Acquire);
+        loop {
+            match self.state.cmpxchg(state, state & !WATCHED, Full) {
+                Ok(_) if state & WATCHED != 0 => return crate::tmf::wake(),
+                Ok(_) => return,
+                Err(now) => state = now,
+            }
+        }
+    }
+
+    // The reply is decided now.
+    pub(super) fn decide(&self) -> Decided {
+        let mut state = self.state.load(Acquire);
+        loop {
+            match self.state.cmpxchg(state, state | REPLIED, Full) {
+                Ok(_) => {
+                    return Decided {
+                        aborted: state & ABORTED != 0,
+                        tell: state & TELL != 0,
+                        watched: state & WATCHED != 0,
+                    }
+                }
+                Err(now) => state = now,
+            }
+        }
+    }
+
+    // Ends this use of the slot; returns whether somebody may be waiting for that.
+    pub(super) fn end(&self) -> bool {
+        let state = self.state.load(Relaxed);
+        let next = (state & !(GENERATION - 1)).wrapping_add(GENERATION);
+        self.state.xchg(next, Full) & (ABORTED | WATCHED) != 0
+    }
+}
+
+// What there is to know of a command when its reply is decided.
+pub(super) struct Decided {
+    // It was aborted before.
+    pub(super) aborted: bool,
+    // And shall be told so.
+    pub(super) tell: bool,
+    // An ORDERED command waits for it.
+    pub(super) watched: bool,
+}
