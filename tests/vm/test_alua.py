@@ -370,7 +370,7 @@ def test_segments(pair):
         assert read(path) == ""
         write(path, text)
         assert read(path) == text.strip()
-        assert a.scsi(bytes.fromhex("12018600ff00"), read=255)[1][8] == 0x10
+        assert a.scsi(bytes.fromhex("12018600ff00"), read=255)[1][8] == 0x18  # R_SUP, RTD_SUP
         data = a.scsi(referrals, read=4096)[1]
         assert data[:4] == b"\0\0\0\x38" and len(data) == 60
         assert data[4:32] == bytes.fromhex("00000002 0000000000000000 00000000000003e7 00000001 02000002")

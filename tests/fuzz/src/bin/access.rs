@@ -38,6 +38,8 @@ const ALL: Features = Features {
     target_port_groups: true,
     set_target_port_groups: true,
     referrals: true,
+    removable: true,
+    sanitize: true,
 };
 
 fn no(refusal: Refusal) -> No {
