@@ -5,7 +5,7 @@
 use super::{
     super::{Descriptor, Feature, VARIABLE},
     decode::block,
-    Optional, ANCHOR, DPO, DPO_HINT, FUA, PROTECT, UNMAP,
+    Optional, ANCHOR, DPO, FUA, PROTECT, UNMAP,
 };
 
 /// FMTPINFO: there is no protection information.
@@ -56,7 +56,7 @@ pub(super) const WRITE_AND_VERIFY_10: Descriptor = Descriptor {
     usage: &[
         0x2e, 0xf6, 0xff, 0xff, 0xff, 0xff, 0x3f, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
     ],
-    optional: &[PROTECT, DPO_HINT],
+    optional: &[PROTECT, DPO],
     ignored: 0x01,
     length_field: 7,
     decode: block::write_and_verify_10,
@@ -125,7 +125,7 @@ pub(super) const VERIFY_32: Descriptor = Descriptor {
         0x7f, 0, 0, 0, 0, 0, 0x3f, 0xff, 0, 0x0a, 0xf6, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
         0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
     ],
-    optional: &[PROTECT, DPO_HINT],
+    optional: &[PROTECT, DPO],
     ignored: 0x00,
     length_field: 28,
     decode: block::verify_32,
@@ -161,7 +161,7 @@ pub(super) const WRITE_AND_VERIFY_32: Descriptor = Descriptor {
         0x7f, 0, 0, 0, 0, 0, 0x3f, 0xff, 0, 0x0c, 0xf6, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
         0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
     ],
-    optional: &[PROTECT, DPO_HINT],
+    optional: &[PROTECT, DPO],
     ignored: 0x00,
     length_field: 28,
     decode: block::write_and_verify_32,
@@ -231,7 +231,7 @@ pub(super) const WRITE_AND_VERIFY_16: Descriptor = Descriptor {
     usage: &[
         0x8e, 0xf6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x3f, 0,
     ],
-    optional: &[PROTECT, DPO_HINT],
+    optional: &[PROTECT, DPO],
     ignored: 0x00,
     length_field: 10,
     decode: block::write_and_verify_16,
@@ -282,7 +282,7 @@ pub(super) const WRITE_AND_VERIFY_12: Descriptor = Descriptor {
     usage: &[
         0xae, 0xf6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x3f, 0, 0, 0, 0, 0,
     ],
-    optional: &[PROTECT, DPO_HINT],
+    optional: &[PROTECT, DPO],
     ignored: 0x01,
     length_field: 6,
     decode: block::write_and_verify_12,
@@ -299,7 +299,7 @@ pub(super) const VERIFY_12: Descriptor = Descriptor {
     usage: &[
         0xaf, 0xf6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x3f, 0, 0, 0, 0, 0,
     ],
-    optional: &[PROTECT, DPO_HINT],
+    optional: &[PROTECT, DPO],
     ignored: 0x01,
     length_field: 6,
     decode: block::verify_12,
