@@ -400,8 +400,7 @@ impl<F: Fabric> Cmd<F, Ready> {
             .filter(|n| token.place != Place::Free && n.lun().device().order().holds(token.place));
         match held.map(|n| n.lun().device().clone()) {
             Some(device) => {
-                token.step = Step::Begin;
-                token.io_result = Ok(());
+                put_off(&mut token);
                 device.order().hold(token.erase(), &device);
             }
             None => run(token),
@@ -433,6 +432,32 @@ fn run<F: Fabric>(token: Token<Session<F>>) {
     }
 }
 
+// The command is executed when it comes back.
+fn put_off<F: Fabric>(token: &mut Token<Session<F>>) {
+    token.step = Step::Begin;
+    token.io_result = Ok(());
+    token.shared().wait();
+}
+
+// Executes a command that was put off: whether the device's condition lets it pass was asked long ago.
+fn resume_one<F: Fabric>(mut token: Token<Session<F>>) {
+    token.shared().go_on();
+    let condition = token
+        .nexus
+        .as_ref()
+        .and_then(|n| n.lun().device().condition());
+    let refused = condition
+        .zip(token.decoded)
+        .and_then(|(condition, decoded)| condition.admit(&decoded.command).err());
+    match refused {
+        Some(sense) => {
+            token.set_sense(sense);
+            reply(token)
+        }
+        None => run(token),
+    }
+}
+
 fn begin_execution<F: Fabric>(mut token: Token<Session<F>>) {
     let host = token.host().clone();
     crate::emulate::execute(host.core(), &mut token);
@@ -442,8 +467,7 @@ fn begin_execution<F: Fabric>(mut token: Token<Session<F>>) {
 // Executes the command after a while.
 fn delayed<F: Fabric>(mut token: Token<Session<F>>) {
     let due = core::mem::replace(&mut token.due, 0);
-    token.step = Step::Begin;
-    token.io_result = Ok(());
+    put_off(&mut token);
     if let Err(late) = delay::at(due, Late::Command(token.erase())) {
         // Without memory for it there is no delay.
         late.run();
@@ -516,7 +540,7 @@ fn resume_all<F: Fabric>(session: &Arc<Session<F>>) {
         }
         match token.step {
             Step::Begin => {
-                run(token);
+                resume_one(token);
                 continue;
             }
             Step::None => {

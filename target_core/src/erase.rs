@@ -31,8 +31,8 @@ pub(crate) struct Job {
     pub(crate) sanitize: Option<Sanitize>,
     /// The parameter list of an overwrite; empty: zeroes, and storage is given back.
     pub(crate) list: KVec<u8>,
-    /// The command that began it: its I_T nexus, by address, and its tag.
-    pub(crate) by: (usize, u64),
+    /// The command that began it: its I_T_L nexus's serial number, and its tag.
+    pub(crate) by: (u64, u64),
 }
 
 #[derive(Default)]
@@ -133,15 +133,15 @@ fn end(device: &Arc<Device>, job: &Job, done: Result<(), IoError>) {
             e
         );
     }
-    device.set_condition(|condition| {
-        condition.erasing = match (done, job.sanitize) {
-            (Ok(()), _) => Erasing::No,
-            (Err(_), Some(sanitize)) => Erasing::SanitizeFailed(sanitize.unrestricted),
-            (Err(_), None) => Erasing::FormatFailed,
-        }
-    });
+    let after = match (done, job.sanitize) {
+        (Ok(()), _) => Erasing::No,
+        (Err(_), Some(sanitize)) => Erasing::SanitizeFailed(sanitize.unrestricted),
+        (Err(_), None) => Erasing::FormatFailed,
+    };
     let waiting = {
+        // The next one, which the condition lets begin, says under this lock that it is running.
         let mut state = device.eraser().state.lock();
+        device.set_condition(|condition| condition.erasing = after);
         state.running = false;
         state.failed = done.is_err();
         state.waiting.take()
@@ -158,7 +158,7 @@ fn run(device: &Device, job: &Job) -> Result<(), IoError> {
     tmf::settle(
         device,
         tag,
-        |of| core::ptr::from_ref(of).addr() == nexus,
+        |of| of.serial() == nexus,
         || {
             device.eraser().let_aborted_go();
             device.is_deleted()

@@ -131,9 +131,11 @@ impl Lun {
         &self.latency
     }
 
-    /// Sets a limit of this, or of an initiator's view of it.
-    pub(crate) fn set_limit(&self, limits: &Limits, which: Which, rate: Rate) {
+    /// Has `f` change a limit of this, or of an initiator's view of it.
+    pub(crate) fn set_limit(&self, limits: &Limits, which: Which, f: impl FnOnce(&mut Rate)) {
         self.device.with_groups(|_| {
+            let mut rate = limits.limit(which).rate();
+            f(&mut rate);
             let (before, now) = limits.set(which, rate);
             count(&self.limited, before, now);
             self.group().with(|s| self.set_port(s));

@@ -271,14 +271,14 @@ pub(crate) trait AnySession: Send + Sync {
     /// Whether a command that `select` chooses is still in flight. Any context.
     fn has(&self, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool;
 
-    /// Appends the commands that `select` chooses and that are not answered yet, by slot and use of the slot.
+    /// Appends the commands that `select` chooses and that are at work, by slot and use of the slot.
     fn at_work(
         &self,
         select: &dyn Fn(u64, [u8; 8]) -> bool,
         out: &mut KVVec<(usize, u32)>,
     ) -> Result;
 
-    /// Whether such a command still is not answered. Any context.
+    /// Whether such a command still is. Any context.
     fn is_at_work(&self, command: (usize, u32)) -> bool;
 
     /// The first slot at or after `from` with a marked command that `select` chooses and that is still in flight; `unsent`:

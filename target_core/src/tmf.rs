@@ -245,8 +245,9 @@ fn clear(device: &Arc<Device>, by: &Core, patience: Patience) -> Response {
     response
 }
 
-/// Waits for the commands for `device` that are not answered yet, as what they were admitted to may still change the medium; not for
-/// that with the tag `own` of an I_T nexus of which `is_own` holds. `stop` is asked from time to time whether to give up.
+/// Waits for the commands for `device` that are at work, as what they were admitted to may still change the medium; not for that with
+/// the tag `own` of an I_T nexus of which `is_own` holds, nor for those that wait to begin, perhaps for that one: they look at
+/// the device's condition again then. `stop` is asked from time to time whether to give up.
 ///
 /// # Errors
 /// `ENOMEM`; `ECANCELED` where it was given up.

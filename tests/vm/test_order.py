@@ -9,6 +9,7 @@ import lio
 import pytest
 from faulty import rw
 from initiator import ABORT_TASK, LUN_RESET, R2T, READ, SCSI_RESPONSE, WRITE
+from sgio import say
 from storage import pattern
 
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C modules count a command when its data is there")
@@ -213,6 +214,63 @@ def test_the_lun_goes(target):
         left = [b.receive(), b.receive()]
         assert {x.status for x in left} == {TASK_ABORTED}
         assert b.scsi(TUR, lun=1)[0] in (0, 2)
+
+
+@pytest.fixture
+def erasable():
+    store = lio.ramdisk()
+    for name in "emulate_tpu", "emulate_sanitize":
+        store.attrib(name, 1)
+    return lio.IscsiTarget(store)
+
+
+def test_sanitize_is_ordered(erasable):
+    """SANITIZE waits for what was admitted, and that for an ORDERED SANITIZE: neither waits for the other for ever."""
+    with sessions(erasable, 3) as (a, b, c):
+        older = stalled(a)
+        sanitize = b.start(bytes([0x48, 2]) + bytes(8), attr=ORDERED)
+        waits(b)
+        newer, written = read(c, lba=64), write(c, 7, SIMPLE, lba=8)
+        waits(c)
+        feed(a, older, 9)
+        assert b.finish(sanitize, timeout=30)[0] == 0
+        status, data, _ = c.finish(newer)
+        assert (status, data) == (0, bytes(BLOCK))
+        assert c.finish(written)[0] == 0
+        reads(c, read(c, lba=8), 7)
+
+
+def test_ordered_behind_sanitize(erasable):
+    """A SIMPLE SANITIZE that waits for its parameter list, and an ORDERED command of another initiator behind it."""
+    with sessions(erasable, 2) as (a, b):
+        pattern_list = bytes([1, 0, 0, 4]) + b"\xa5\x5a\xa5\x5a"
+        sanitize = a.start(bytes([0x48, 1, 0, 0, 0, 0, 0, 0, len(pattern_list), 0]), len(pattern_list), WRITE)
+        r2t = a.receive()
+        assert r2t.opcode == R2T and r2t.itt == sanitize
+        ordered = read(b, ORDERED)
+        waits(b)
+        a.answer_r2t(r2t, pattern_list)
+        assert a.finish(sanitize, timeout=30)[0] == 0
+        status, data, _ = b.finish(ordered)
+        assert (status, data) == (0, b"\xa5\x5a" * (BLOCK // 2))
+
+
+def test_written_while_it_is_sanitized(erasable):
+    """What was held while an ORDERED SANITIZE began in the background: refused while that lasts, or written when it is over."""
+    with sessions(erasable, 3) as (a, b, c):
+        older = stalled(a)
+        sanitize = b.start(bytes([0x48, 0x82]) + bytes(8), attr=ORDERED)
+        waits(b)
+        newer = write(c, 7, SIMPLE)
+        waits(c)
+        feed(a, older)
+        assert b.finish(sanitize)[0] == 0
+        status, _, answer = c.finish(newer)
+        assert status == 0 or (status, say(answer.sense)) == (2, "2/041b")
+        lio.wait_for(lambda: b.scsi(TUR)[0] == 0)
+        status, data, _ = b.finish(read(b))
+        assert (status, data) in [(0, pattern(BLOCK, 7)), (0, bytes(BLOCK))]
+        assert status or (data == bytes(BLOCK)) == (answer.status == 2)
 
 
 def test_aca_is_refused(target):

@@ -13,7 +13,9 @@ const TELL: u32 = 4;
 const REPLIED: u32 = 8;
 // An ORDERED command waits for it.
 const WATCHED: u32 = 16;
-const GENERATION: u32 = 32;
+// It is ready, and may not begin yet.
+const WAITS: u32 = 32;
+const GENERATION: u32 = 64;
 
 /// The part of a command that others than its owner may look at.
 pub struct Shared {
@@ -77,10 +79,34 @@ impl Shared {
         self.state.load(Acquire) & ABORTED != 0
     }
 
-    /// This use of the slot, if it is of a command that is not answered yet and that `select(tag, lun)` chooses.
+    // Sets or takes back a flag. A full barrier.
+    fn flag(&self, flag: u32, on: bool) -> u32 {
+        let mut state = self.state.load(Acquire);
+        loop {
+            let new = if on { state | flag } else { state & !flag };
+            match self.state.cmpxchg(state, new, Full) {
+                Ok(_) => return state,
+                Err(now) => state = now,
+            }
+        }
+    }
+
+    /// The command is ready, and may not begin yet.
+    pub(crate) fn wait(&self) {
+        self.flag(WAITS, true);
+    }
+
+    /// It may begin now. A full barrier: who has changed the device's condition and does not find the command at work is seen
+    /// by its look at the condition.
+    pub(super) fn go_on(&self) {
+        self.flag(WAITS, false);
+    }
+
+    /// This use of the slot, if it is of a command that is at work: not answered yet, and not waiting to begin, and `select(tag,
+    /// lun)` chooses it.
     pub(crate) fn at_work(&self, select: &dyn Fn(u64, [u8; 8]) -> bool) -> Option<u32> {
         let state = self.state.load(Acquire);
-        let at_work = state & LIVE != 0 && state & REPLIED == 0 && self.selected(select);
+        let at_work = state & (LIVE | REPLIED | WAITS) == LIVE && self.selected(select);
         at_work.then_some(state & !(GENERATION - 1))
     }
 
@@ -112,30 +138,18 @@ impl Shared {
     /// What came before the command is known now: whoever waits for it finds out whether it has to. A full barrier.
     pub(crate) fn look_again(&self) {
         // With this exchange either the mark is seen here, or who makes it sees what is known.
-        let mut state = self.state.load(Acquire);
-        loop {
-            match self.state.cmpxchg(state, state & !WATCHED, Full) {
-                Ok(_) if state & WATCHED != 0 => return crate::tmf::wake(),
-                Ok(_) => return,
-                Err(now) => state = now,
-            }
+        if self.flag(WATCHED, false) & WATCHED != 0 {
+            crate::tmf::wake();
         }
     }
 
     // The reply is decided now.
     pub(super) fn decide(&self) -> Decided {
-        let mut state = self.state.load(Acquire);
-        loop {
-            match self.state.cmpxchg(state, state | REPLIED, Full) {
-                Ok(_) => {
-                    return Decided {
-                        aborted: state & ABORTED != 0,
-                        tell: state & TELL != 0,
-                        watched: state & WATCHED != 0,
-                    }
-                }
-                Err(now) => state = now,
-            }
+        let state = self.flag(REPLIED, true);
+        Decided {
+            aborted: state & ABORTED != 0,
+            tell: state & TELL != 0,
+            watched: state & WATCHED != 0,
         }
     }
 

@@ -9,7 +9,7 @@ use crate::{
     device::{Device, MAX_TRANSFER},
     erase,
 };
-use kernel::{prelude::*, sync::Arc};
+use kernel::prelude::*;
 use lio_glue::buffer::Buffer;
 use lio_scsi::{
     block::{
@@ -525,9 +525,8 @@ fn sanitize(cmd: &mut Command, what: Sanitize) -> Result<(), Sense> {
 }
 
 // Which command this is, among those of all initiators.
-fn by(cmd: &Command) -> (usize, u64) {
-    let nexus = cmd.nexus.as_ref().map_or(0, |n| Arc::as_ptr(n).addr());
-    (nexus, cmd.tag)
+fn by(cmd: &Command) -> (u64, u64) {
+    (cmd.nexus.as_ref().map_or(0, |n| n.serial()), cmd.tag)
 }
 
 // Begins `job`, for which the command waits unless it is to be answered at once.

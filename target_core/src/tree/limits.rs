@@ -85,9 +85,9 @@ fn store<M: Measured>(
         return Err(value.reject(ERANGE, fmt!("a number from 0 to {MAX_UNITS} is wanted")));
     }
     let object = object(dir, value)?;
-    let mut rate = object.limits().limit(which).rate();
-    f(&mut rate, number);
-    object.lun().set_limit(object.limits(), which, rate);
+    object
+        .lun()
+        .set_limit(object.limits(), which, |rate| f(rate, number));
     Ok(())
 }
 
