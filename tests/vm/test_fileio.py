@@ -175,10 +175,14 @@ def test_flush_reaches_the_disk(ext4):
         assert status == 0, sense
         return flushes(dev) - before
 
+    def plain():
+        """The least of three: the file system's journal is flushed every five seconds, too."""
+        return min(flushed(cached, write16.format(0), data=data) for _ in range(3))
+
     data = pattern(4096)
-    assert flushed(cached, write16.format(0), data=data) == 0
+    assert plain() == 0
     assert flushed(cached, write16.format(8), data=data) >= 1
-    assert flushed(cached, write16.format(0), data=data) == 0
+    assert plain() == 0
     assert flushed(cached, "91 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00") >= 1
     assert flushed(synced, write16.format(0), data=data) >= 1
 
