@@ -2,11 +2,14 @@
 STOCK=1 makes again."""
 import json
 import re
+from pathlib import Path
 
 import lio
 import pytest
 from test_targetcli import Targetcli, build, forget
 
+# What only ours have, and save as it is at first: off.
+NEW = re.compile(r"^/storage_objects\[\d+\]/attributes/(emulate_sanitize|removable)$")
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -45,6 +48,8 @@ def test_saved_as_with_the_stock_modules(cli):
 def compare(where, want, got, out):
     if isinstance(want, dict) and isinstance(got, dict):
         for key in sorted(want.keys() | got.keys()):
+            if NEW.match(f"{where}/{key}") and key not in want and str(got[key]) == "0":
+                continue
             if key not in want or key not in got:
                 out.append(f"{where}/{key}: only {'ours' if key in got else 'stock'} has it")
             else:
@@ -54,3 +59,22 @@ def compare(where, want, got, out):
             compare(f"{where}[{i}]", a, b, out)
     elif want != got:
         out.append(f"{where}: {got!r}, stock {want!r}")
+
+
+@pytest.mark.parametrize("cli", ["targetcli", "targetcli-pypi"])
+def test_restored_by_modules_that_lack_an_attribute(cli):
+    """Both ways between ours and the stock modules: what the other does not know is named, all else is restored."""
+    forget()
+    call = Targetcli(cli)
+    build(call)
+    call("saveconfig /tmp/other.json", "clearconfig confirm=True")
+    other = json.loads(Path("/tmp/other.json").read_text())
+    changed = json.loads(Path("/tmp/other.json").read_text())
+    for store in changed["storage_objects"]:
+        store["attributes"]["of_another_version"] = 1
+    Path("/tmp/other.json").write_text(json.dumps(changed))
+    said = lio.run(cli, input="restoreconfig /tmp/other.json\nsaveconfig /tmp/again.json\nclearconfig confirm=True\nexit\n",
+                   timeout=300).stdout
+    assert said.count("Cannot find attribute: of_another_version") == len(changed["storage_objects"]), said
+    assert json.loads(Path("/tmp/again.json").read_text()) == other, said
+    forget()
