@@ -319,7 +319,8 @@ def test_informational_exceptions(two):
 
 def test_a_medium_that_fails():
     """Errors are counted, make an informational exception, and fail the self-test."""
-    with storage.dm("primary", "0 64 zero\n64 64 error\n128 32640 zero") as bad:
+    under = lio.loop_device(16 << 20)
+    with storage.dm("primary", f"0 64 linear {under} 0\n64 64 error\n128 32640 linear {under} 128") as bad:
         two = Two(lio.iblock(dev=bad))
         ok(two.a, "1d0000000000")
         refused(two.a, "28000000004000000100", "3/1100", read=512)
