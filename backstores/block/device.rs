@@ -140,6 +140,12 @@ impl Backend for Device {
                 }
             }
             Op::Write { pos, fua } => bio::write(dev, pos, fua, Bio(io)),
+            Op::WriteAtomic { pos, fua: true } if dev.flushes_for_fua() => {
+                if let Some(later) = Later::new(&self.queues.done, io) {
+                    bio::write_atomic(dev, pos, true, later);
+                }
+            }
+            Op::WriteAtomic { pos, fua } => bio::write_atomic(dev, pos, fua, Bio(io)),
             // A device has no way to flush a range. Without a cache there is nothing to flush.
             Op::Flush { .. } if !dev.write_cache() => bio::flush(dev, Bio(io)),
             Op::Flush { .. } => {
@@ -227,6 +233,8 @@ fn geometry(dev: &BlockDevice, readonly: bool) -> Geometry {
             0 => 0xffff,
             n => n,
         },
+        atomic_max: l.atomic_max,
+        atomic_unit: l.atomic_unit,
         unmap_zeroes_data: false,
         rotational: l.rotational,
         read_only: readonly,

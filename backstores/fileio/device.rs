@@ -291,6 +291,8 @@ fn geometry(limits: Option<&Limits>, read_only: bool) -> Geometry {
         unmap_granularity: 1,
         unmap_granularity_alignment: 0,
         max_write_same_len: 0x1000,
+        atomic_max: 0,
+        atomic_unit: 0,
         unmap_zeroes_data: false,
         rotational: true,
         read_only,

@@ -103,6 +103,7 @@ impl Open {
                 }
                 Ok(())
             }
+            Op::WriteAtomic { .. } => Err(EOPNOTSUPP),
             Op::Flush { pos, len } => self.file.sync(pos, len),
             Op::Unmap { pos, len } => {
                 self.unmap(pos, len)?;

@@ -174,6 +174,7 @@ impl Ramdisk {
             }
             _ if self.is_null() => (),
             Op::Write { pos, .. } => self.store.write(pos, io.data())?,
+            Op::WriteAtomic { .. } => return Err(IoError::Unsupported),
             Op::Unmap { pos, len } | Op::WriteZeroes { pos, len, .. } => {
                 self.store.discard(pos, len)?
             }
@@ -244,6 +245,8 @@ impl Backend for Ramdisk {
             unmap_granularity: 0,
             unmap_granularity_alignment: 0,
             max_write_same_len: 0,
+            atomic_max: 0,
+            atomic_unit: 0,
             unmap_zeroes_data: false,
             rotational: false,
             read_only: false,

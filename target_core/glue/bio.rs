@@ -20,6 +20,8 @@ struct Request<T> {
     // Memory that the device can take, where the buffer's is not so.
     bounce: Option<Buffer>,
     read: bool,
+    // It must not be split, which much memory in small pieces might need.
+    whole: bool,
     // Behind the last byte.
     end: u64,
 }
@@ -37,6 +39,16 @@ pub fn write<T: Transfer>(dev: BlockDevice, pos: u64, fua: bool, transfer: T) {
         sys::LIO_BIO_WRITE_FUA
     } else {
         sys::LIO_BIO_WRITE
+    };
+    data(dev, op, pos, transfer)
+}
+
+/// As [`write`], all of it or nothing, within what the device's [`Limits`](crate::bdev::Limits) say of atomic writes.
+pub fn write_atomic<T: Transfer>(dev: BlockDevice, pos: u64, fua: bool, transfer: T) {
+    let op = if fua {
+        sys::LIO_BIO_WRITE_ATOMIC_FUA
+    } else {
+        sys::LIO_BIO_WRITE_ATOMIC
     };
     data(dev, op, pos, transfer)
 }
@@ -71,6 +83,10 @@ fn data<T: Transfer>(dev: BlockDevice, op: u32, pos: u64, transfer: T) {
         return;
     };
     r.read = op == sys::LIO_BIO_READ;
+    r.whole = matches!(
+        op,
+        sys::LIO_BIO_WRITE_ATOMIC | sys::LIO_BIO_WRITE_ATOMIC_FUA
+    );
     match r.set_memory() {
         Ok(0) => Request::end(r, Ok(0)),
         Ok(n) => {
@@ -111,6 +127,7 @@ impl<T: Transfer> Request<T> {
                 transfer: ManuallyDrop::new(transfer),
                 bounce: None,
                 read: false,
+                whole: false,
                 end: 0,
             },
         );
@@ -129,7 +146,7 @@ impl<T: Transfer> Request<T> {
             return Err(code::EINVAL);
         }
         let mut segs = buffer.segs();
-        if needs_bounce(&self.dev, buffer, self.read) {
+        if self.whole && buffer.is_borrowed() || needs_bounce(&self.dev, buffer, self.read) {
             let bounce = noio::scope(|| Buffer::alloc(len, false))?;
             if !self.read {
                 bounce.copy_from(0, buffer, 0, len);

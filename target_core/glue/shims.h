@@ -209,6 +209,8 @@ struct lio_bdev_limits {
 	u32 discard_granularity;	/* bytes */
 	u32 discard_alignment;		/* bytes */
 	u32 write_zeroes_sectors;
+	u32 atomic_max;			/* bytes of an atomic write, 0: there are none */
+	u32 atomic_unit;		/* bytes, of which its position and length are multiples */
 	u32 major;
 	u32 minor;
 	bool rotational;
@@ -217,6 +219,8 @@ struct lio_bdev_limits {
 #define LIO_BIO_WRITE 1
 #define LIO_BIO_WRITE_FUA 2
 #define LIO_BIO_FLUSH 3
+#define LIO_BIO_WRITE_ATOMIC 5
+#define LIO_BIO_WRITE_ATOMIC_FUA 6
 #define LIO_BIO_ANCHOR 4	/* is not submitted: others are chained to it */
 int lio_bdev_open(const char *path, bool write, void *holder, struct file **out);
 void lio_bdev_yield(struct file *file);

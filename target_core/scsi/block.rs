@@ -3,6 +3,7 @@
 //! Commands of block devices beyond reading and writing (SBC-4, clause 5), and their parameter data.
 
 pub mod erase;
+pub mod scattered;
 
 use crate::{
     bytes::Writer,
@@ -26,6 +27,10 @@ pub enum Block {
     },
     /// ORWRITE (16)
     OrWrite(Transfer),
+    /// WRITE ATOMIC (16), (32): all of it is written, or nothing.
+    WriteAtomic(Transfer),
+    /// WRITE SCATTERED (16), (32)
+    WriteScattered(scattered::Scattered),
     /// PRE-FETCH (10), (16). No blocks at all means to the end of the medium.
     PreFetch {
         /// The blocks.
@@ -125,7 +130,10 @@ impl Block {
         let bytes = |blocks: Blocks| blocks.bytes(size).unwrap_or(u64::MAX);
         match *self {
             Self::WriteAndVerify { extent, .. } => Data::new(Direction::Out, bytes(extent.blocks)),
-            Self::OrWrite(t) => Data::new(Direction::Out, bytes(t.extent.blocks)),
+            Self::OrWrite(t) | Self::WriteAtomic(t) => {
+                Data::new(Direction::Out, bytes(t.extent.blocks))
+            }
+            Self::WriteScattered(s) => Data::new(Direction::Out, bytes(Blocks(s.blocks.into()))),
             Self::GetLbaStatus { allocation, .. } | Self::ReadDefectData { allocation, .. } => {
                 Data::new(Direction::In, allocation.into())
             }
@@ -143,7 +151,7 @@ impl Block {
     pub fn extent(&self) -> Option<Extent> {
         match *self {
             Self::WriteAndVerify { extent, .. } | Self::PreFetch { extent, .. } => Some(extent),
-            Self::OrWrite(t) => Some(t.extent),
+            Self::OrWrite(t) | Self::WriteAtomic(t) => Some(t.extent),
             // The first block is to be there; the scan ends with the medium.
             Self::GetLbaStatus { lba, .. } => Some(Extent {
                 lba,
@@ -159,6 +167,8 @@ impl Block {
             self,
             Self::WriteAndVerify { .. }
                 | Self::OrWrite(_)
+                | Self::WriteAtomic(_)
+                | Self::WriteScattered(_)
                 | Self::Format(_)
                 | Self::Sanitize(erase::Sanitize {
                     how: erase::How::Overwrite(_) | erase::How::BlockErase,
@@ -167,12 +177,39 @@ impl Block {
         )
     }
 
+    /// It is one that the unit's limits allow, beyond [`Self::most`].
+    ///
+    /// # Errors
+    /// INVALID FIELD IN CDB, with a pointer; `lba_at` is where an address is in the CDB, `length_at` a number of blocks.
+    pub(crate) fn check(
+        &self,
+        limits: &BlockLimits,
+        lba_at: u16,
+        length_at: u16,
+    ) -> Result<(), Sense> {
+        match self {
+            Self::WriteScattered(scattered) => scattered.check(limits),
+            Self::WriteAtomic(t) => {
+                let remainder = |n: u64, of: u32| n.checked_rem(of.into()).unwrap_or(0);
+                if remainder(t.extent.lba.0, limits.atomic_alignment) != 0 {
+                    return Err(Sense::invalid_cdb_byte(lba_at));
+                }
+                if remainder(t.extent.blocks.0, limits.atomic_granularity) != 0 {
+                    return Err(Sense::invalid_cdb_byte(length_at));
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The most blocks that it may address at once.
     pub(crate) fn most(&self, limits: &BlockLimits) -> u64 {
         match self {
             Self::WriteAndVerify { .. } | Self::OrWrite(_) if limits.max_transfer != 0 => {
                 limits.max_transfer.into()
             }
+            Self::WriteAtomic(_) => limits.max_atomic.into(),
             _ => u64::MAX,
         }
     }

@@ -33,6 +33,8 @@ pub struct Features {
     pub write_same_unmap: bool,
     /// COMPARE AND WRITE (emulate_caw).
     pub compare_and_write: bool,
+    /// WRITE ATOMIC: the back end has a way to write all or nothing.
+    pub write_atomic: bool,
     /// REPORT SUPPORTED OPERATION CODES (emulate_rsoc).
     pub report_opcodes: bool,
     /// REPORT TARGET PORT GROUPS.
@@ -315,6 +317,11 @@ impl Command {
         )
     }
 
+    /// [`Decoded::check`] is to be asked.
+    pub fn is_checked(&self) -> bool {
+        self.extent().is_some() || matches!(self, Self::Block(Block::WriteScattered(_)))
+    }
+
     /// The command changes the medium, and is to be refused where writing is not allowed.
     pub fn writes(&self) -> bool {
         match self {
@@ -342,6 +349,13 @@ impl Decoded {
     /// # Errors
     /// LOGICAL BLOCK ADDRESS OUT OF RANGE; INVALID FIELD IN CDB with a pointer to the length field.
     pub fn check(&self, capacity: Blocks, limits: &BlockLimits) -> Result<(), Sense> {
+        if let Command::Block(command) = &self.command {
+            command.check(
+                limits,
+                self.descriptor.lba_at(),
+                self.descriptor.length_at(),
+            )?;
+        }
         let Some(extent) = self.command.extent() else {
             return Ok(());
         };

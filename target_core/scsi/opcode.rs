@@ -24,6 +24,9 @@ pub const MAX_CDB: usize = 32;
 /// ACTION in bytes 8 and 9, and what other CDBs have in byte 1 is in byte 10.
 pub const VARIABLE: u8 = 0x7f;
 
+/// WRITE SCATTERED (16) has its flags in byte 2, as its service action is in byte 1.
+const SERVICE_ACTION_OUT_16: u8 = 0x9f;
+
 /// RDPROTECT, WRPROTECT and the like.
 const PROTECT: u8 = 0xe0;
 
@@ -59,6 +62,8 @@ pub enum Feature {
     Removable,
     /// [`Features::sanitize`]
     Sanitize,
+    /// [`Features::write_atomic`]
+    WriteAtomic,
     /// [`Features::sanitize`], and blocks can be deallocated.
     SanitizeErase,
 }
@@ -79,6 +84,7 @@ impl Features {
             Feature::SetTargetPortGroups => self.set_target_port_groups,
             Feature::Referrals => self.referrals,
             Feature::Removable => self.removable,
+            Feature::WriteAtomic => self.write_atomic,
             Feature::Sanitize => self.sanitize,
             Feature::SanitizeErase => self.sanitize && (self.unmap || self.write_same_unmap),
         }
@@ -137,10 +143,10 @@ impl Descriptor {
 
     /// Where the bits are that hang on features.
     const fn flags_at(&self) -> usize {
-        if self.is_variable() {
-            10
-        } else {
-            1
+        match self.opcode {
+            VARIABLE => 10,
+            SERVICE_ACTION_OUT_16 => 2,
+            _ => 1,
         }
     }
 
@@ -214,6 +220,20 @@ impl Descriptor {
         }
         check_half(array(raw, 0), array(&allowed, 0), 0)?;
         check_half(array(raw, 16), array(&allowed, 16), 16)
+    }
+
+    /// Where an address is.
+    pub(crate) const fn lba_at(&self) -> u16 {
+        if self.is_variable() {
+            12
+        } else {
+            2
+        }
+    }
+
+    /// Where the transfer length is.
+    pub(crate) const fn length_at(&self) -> u16 {
+        self.length_field as u16
     }
 
     /// INVALID FIELD IN CDB, pointing to the transfer length.

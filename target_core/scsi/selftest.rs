@@ -12,6 +12,7 @@ mod parameters;
 mod primary;
 mod properties;
 mod sense;
+mod writes;
 
 use crate::{bytes::Writer, cdb::Features, sense::Sense};
 use std::{vec, vec::Vec};
@@ -55,6 +56,7 @@ const ALL: Features = Features {
     referrals: true,
     removable: true,
     sanitize: true,
+    write_atomic: true,
 };
 
 /// INVALID FIELD IN CDB at a bit.

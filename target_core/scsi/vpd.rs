@@ -56,6 +56,12 @@ pub struct BlockLimits {
     pub unmap_alignment: u32,
     /// MAXIMUM WRITE SAME LENGTH; 0: no limit.
     pub max_write_same: u64,
+    /// MAXIMUM ATOMIC TRANSFER LENGTH; 0: none. There are no boundaries in an atomic write.
+    pub max_atomic: u32,
+    /// ATOMIC ALIGNMENT
+    pub atomic_alignment: u32,
+    /// ATOMIC TRANSFER LENGTH GRANULARITY
+    pub atomic_granularity: u32,
 }
 
 /// A page's code, and what writes it from byte 4 on.
@@ -143,7 +149,7 @@ fn block_limits(unit: &Unit<'_>, out: &mut Writer<'_>) {
     out.be16(limits.optimal_granularity);
     out.be32(limits.max_transfer);
     out.be32(limits.optimal_transfer);
-    if !unit.provisioning.is_thin() {
+    if !unit.provisioning.is_thin() && limits.max_atomic == 0 {
         return;
     }
     // MAXIMUM PREFETCH LENGTH
@@ -157,6 +163,9 @@ fn block_limits(unit: &Unit<'_>, out: &mut Writer<'_>) {
         alignment => alignment | 0x8000_0000,
     });
     out.be64(limits.max_write_same);
+    out.be32(limits.max_atomic);
+    out.be32(limits.atomic_alignment);
+    out.be32(limits.atomic_granularity);
     // The whole page: Linux believes the limits of unmapping only in one of this length.
     out.zeros_to(64);
 }

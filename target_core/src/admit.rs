@@ -64,7 +64,7 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Sense> {
     if decoded.command.writes() && (nexus.mapped().write_protect() || device.write_protected()) {
         return Err(Sense::WRITE_PROTECTED);
     }
-    if decoded.command.extent().is_some() {
+    if decoded.command.is_checked() {
         decoded.check(device.capacity(), &device.limits())?;
     }
     cmd.decoded = Some(decoded);

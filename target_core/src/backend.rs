@@ -56,6 +56,10 @@ pub struct Geometry {
     pub unmap_granularity_alignment: u32,
     /// Blocks of one WRITE SAME: `max_write_same_len`.
     pub max_write_same_len: u32,
+    /// Bytes of one [`Op::WriteAtomic`], 0 where there is none, and what its position and length are multiples of.
+    pub atomic_max: u32,
+    /// See `atomic_max`.
+    pub atomic_unit: u32,
     /// Whether unmapped blocks read as zeroes: `unmap_zeroes_data`.
     pub unmap_zeroes_data: bool,
     /// Whether the medium rotates; the stock modules' `is_nonrot` attribute is its opposite.
@@ -161,6 +165,14 @@ pub enum Op {
     },
     /// Write the data at `pos`.
     Write {
+        /// First byte.
+        pos: u64,
+        /// Durable before it is completed.
+        fua: bool,
+    },
+    /// As [`Op::Write`], all of it or nothing, whatever happens meanwhile, and no read sees a part of it. Only what is within
+    /// [`Geometry::atomic_max`].
+    WriteAtomic {
         /// First byte.
         pos: u64,
         /// Durable before it is completed.

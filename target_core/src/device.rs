@@ -530,6 +530,7 @@ impl Device {
             referrals: false,
             removable: a.removable(),
             sanitize: a.emulate_sanitize(),
+            write_atomic: self.max_atomic() != 0,
         }
     }
 
@@ -539,18 +540,36 @@ impl Device {
         let most = MAX_TRANSFER >> self.block_size().shift();
         let thin = self.provisioning().is_thin();
         let if_thin = |value: u32| if thin { value } else { 0 };
+        let max_transfer = a.hw_max_sectors().min(most);
         BlockLimits {
             // The stock modules' B0 says so whether the command is enabled or not.
             max_compare_and_write: 1,
             optimal_granularity: 1,
-            max_transfer: a.hw_max_sectors().min(most),
+            max_transfer,
             optimal_transfer: a.optimal_sectors().min(most),
             max_unmap_blocks: if_thin(a.max_unmap_lba_count()),
             max_unmap_descriptors: if_thin(a.max_unmap_block_desc_count()),
             unmap_granularity: if_thin(a.unmap_granularity()),
             unmap_alignment: if_thin(a.unmap_granularity_alignment()),
             max_write_same: a.max_write_same_len().into(),
+            max_atomic: self.max_atomic().min(max_transfer),
+            atomic_alignment: self.atomic_unit(),
+            atomic_granularity: self.atomic_unit(),
         }
+    }
+
+    /// Blocks of one atomic write; 0: there are none.
+    pub fn max_atomic(&self) -> u32 {
+        let bytes = self.geometry().map_or(0, |g| g.atomic_max);
+        bytes
+            .min(MAX_TRANSFER)
+            .wrapping_shr(self.block_size().shift())
+    }
+
+    /// Blocks, of which the address and the length of an atomic write are multiples.
+    pub fn atomic_unit(&self) -> u32 {
+        let bytes = self.geometry().map_or(0, |g| g.atomic_unit);
+        bytes.div_ceil(self.block_size().bytes())
     }
 
     /// What UNMAP and WRITE SAME give back.

@@ -10,6 +10,7 @@ mod block;
 mod blocks;
 mod parameters;
 mod primary;
+mod writes;
 
 use crate::{
     backend::Op,

@@ -26,6 +26,8 @@ EXPORT_SYMBOL_GPL(lio_bdev_yield);
 void lio_bdev_limits(struct block_device *bdev, struct lio_bdev_limits *out)
 {
 	struct request_queue *q = bdev_get_queue(bdev);
+	/* Where a boundary must not be crossed an initiator could not be told so. */
+	bool atomic = bdev_can_atomic_write(bdev) && !queue_atomic_write_boundary_bytes(q);
 
 	*out = (struct lio_bdev_limits) {
 		.logical_block = bdev_logical_block_size(bdev),
@@ -39,6 +41,8 @@ void lio_bdev_limits(struct block_device *bdev, struct lio_bdev_limits *out)
 		.discard_granularity = bdev_discard_granularity(bdev),
 		.discard_alignment = bdev_discard_alignment(bdev),
 		.write_zeroes_sectors = bdev_write_zeroes_sectors(bdev),
+		.atomic_max = atomic ? queue_atomic_write_unit_max_bytes(q) : 0,
+		.atomic_unit = atomic ? queue_atomic_write_unit_min_bytes(q) : 0,
 		.major = MAJOR(bdev->bd_dev),
 		.minor = MINOR(bdev->bd_dev),
 		.rotational = bdev_rot(bdev),
@@ -103,6 +107,8 @@ void lio_bio_init(struct bio *bio, struct block_device *bdev, unsigned int op, u
 		/* Synchronous, so that write-back throttling leaves it alone: an initiator waits. */
 		[LIO_BIO_WRITE] = REQ_OP_WRITE | REQ_SYNC | REQ_IDLE,
 		[LIO_BIO_WRITE_FUA] = REQ_OP_WRITE | REQ_SYNC | REQ_IDLE | REQ_FUA,
+		[LIO_BIO_WRITE_ATOMIC] = REQ_OP_WRITE | REQ_SYNC | REQ_IDLE | REQ_ATOMIC,
+		[LIO_BIO_WRITE_ATOMIC_FUA] = REQ_OP_WRITE | REQ_SYNC | REQ_IDLE | REQ_ATOMIC | REQ_FUA,
 		[LIO_BIO_FLUSH] = REQ_OP_WRITE | REQ_PREFLUSH,
 		[LIO_BIO_ANCHOR] = REQ_OP_DISCARD,
 	};

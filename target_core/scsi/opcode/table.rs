@@ -4,6 +4,7 @@
 
 mod block;
 mod primary;
+mod write;
 
 use super::{decode, Descriptor, Feature, Optional};
 use crate::alua::Access;
@@ -52,7 +53,7 @@ const UNMAP: Optional = Optional {
 /// What is ignored in byte 1: bits 7 to 5 of SCSI-2's LUN field in CDBs of 6 bytes and some of 10; RELADR, FUA_NV, SYNC_NV, which
 /// are obsolete; RARC, a hint. GROUP NUMBER has six bits, as in SBC-4, and is
 /// not looked at.
-pub static TABLE: [Descriptor; 63] = [
+pub static TABLE: [Descriptor; 67] = [
     Descriptor {
         opcode: 0x00,
         service_action: None,
@@ -281,6 +282,8 @@ pub static TABLE: [Descriptor; 63] = [
     block::WRITE_32,
     block::WRITE_AND_VERIFY_32,
     block::WRITE_SAME_32,
+    write::WRITE_ATOMIC_32,
+    write::WRITE_SCATTERED_32,
     block::GET_LBA_STATUS_32,
     Descriptor {
         opcode: 0x88,
@@ -380,6 +383,7 @@ pub static TABLE: [Descriptor; 63] = [
         length_field: 10,
         decode: decode::write_same_16,
     },
+    write::WRITE_ATOMIC_16,
     Descriptor {
         opcode: 0x9e,
         service_action: Some(0x10),
@@ -413,6 +417,7 @@ pub static TABLE: [Descriptor; 63] = [
         length_field: 0,
         decode: decode::alua::report_referrals,
     },
+    write::WRITE_SCATTERED_16,
     Descriptor {
         opcode: 0xa0,
         service_action: None,

@@ -116,7 +116,7 @@ fn each_bit_is_either_reported_or_refused_or_known_to_be_ignored() {
     // (service action, byte, bits) of the same in CDBs of variable length: RARC and what is obsolete, tags.
     let ignored_32 = |action: u16, byte: usize| match (action, byte) {
         (0x09 | 0x0b, 10) => 0x06,
-        (0x09..=0x0d, 20..=27) => 0xff,
+        (0x09..=0x0d | 0x0f, 20..=27) => 0xff,
         _ => 0,
     };
     for row in &TABLE {

@@ -56,6 +56,9 @@ pub(super) const UNIT: Unit<'_> = Unit {
         unmap_granularity: 1,
         unmap_alignment: 0,
         max_write_same: 4096,
+        max_atomic: 0,
+        atomic_alignment: 0,
+        atomic_granularity: 0,
     },
     referrals: None,
 };

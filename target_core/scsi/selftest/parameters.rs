@@ -182,6 +182,9 @@ const LIMITS: BlockLimits = BlockLimits {
     unmap_granularity: 1,
     unmap_alignment: 0,
     max_write_same: 0,
+    max_atomic: 0,
+    atomic_alignment: 0,
+    atomic_granularity: 0,
 };
 
 /// A parameter list with these descriptors.

@@ -2,7 +2,7 @@
 
 //! Commands of block devices beyond reading and writing (SBC-4 5).
 
-use super::{blocks, parameters::respond};
+use super::{blocks, parameters::respond, writes};
 use crate::{
     backend::{Op, ReadCache},
     command::{Command, Turn},
@@ -74,6 +74,8 @@ pub(super) fn execute(cmd: &mut Command, command: &Block) -> Result<(), Sense> {
             extent, compare, ..
         } => write_and_verify(cmd, extent, compare),
         Block::OrWrite(t) => or_write(cmd, t),
+        Block::WriteAtomic(t) => writes::atomic(cmd, t),
+        Block::WriteScattered(what) => writes::scatter(cmd, what),
         // With IMMED the answer may come before the blocks are there; it may come later as well.
         Block::PreFetch { extent, .. } => pre_fetch(cmd, extent),
         Block::GetLbaStatus {
@@ -105,6 +107,12 @@ pub(super) fn memory(command: &Block, size: BlockSize) -> u64 {
     match *command {
         Block::WriteAndVerify { extent, .. } => blocks::chunk(bytes(extent)),
         Block::OrWrite(t) => bytes(t.extent),
+        Block::WriteAtomic(_) => 0,
+        // A piece of the data, and the descriptors.
+        Block::WriteScattered(what) => {
+            blocks::chunk(Blocks(what.blocks.into()).bytes(size).unwrap_or(u64::MAX))
+                .saturating_add(what.list() as u64)
+        }
         Block::PreFetch { .. } => blocks::chunk(u64::MAX),
         // The descriptors, and what is made of them.
         Block::GetLbaStatus { .. } => 8192,

@@ -43,6 +43,8 @@ pub(crate) enum Step {
     CompareAndWrite { pos: u64, len: u64, fua: bool },
     /// COMPARE AND WRITE: it is written. Its answer, too, comes from process context, as it gives its turn to the next.
     Written,
+    /// WRITE SCATTERED: what follows of it.
+    Scatter(super::writes::Scatter),
     /// Flush what was written, and be done.
     Flush { pos: u64, len: u64 },
     /// Of a command beyond reading and writing.
@@ -397,6 +399,7 @@ pub(super) fn step(cmd: &mut Command) -> Result<(), Sense> {
             cmd.op = Op::None;
             Ok(())
         }
+        Step::Scatter(at) => super::writes::go_on(cmd, at),
         Step::Flush { pos, len } => {
             cmd.op = Op::Flush { pos, len };
             Ok(())

@@ -6,6 +6,7 @@ use super::{extent_10, extent_16, transfer, Decoded, Raw, DPO, FUA};
 use crate::{
     block::{
         erase::{Format, How, Sanitize},
+        scattered::Scattered,
         Block, DefectRequest, StartStop,
     },
     cdb::{Command, Transfer},
@@ -240,4 +241,41 @@ pub(in super::super) fn sanitize_block_erase(raw: &Raw) -> Decoded {
 
 pub(in super::super) fn sanitize_exit_failure_mode(raw: &Raw) -> Decoded {
     sanitize(raw, How::ExitFailureMode)
+}
+
+pub(in super::super) fn write_atomic_16(raw: &Raw) -> Decoded {
+    let [_, _, a0, a1, a2, a3, a4, a5, a6, a7, _, _, n0, n1, ..] = *raw;
+    let extent = Extent::new(
+        u64::from_be_bytes([a0, a1, a2, a3, a4, a5, a6, a7]),
+        u64::from(u16::from_be_bytes([n0, n1])),
+    );
+    Ok(Command::Block(Block::WriteAtomic(transfer(raw, extent))))
+}
+
+pub(in super::super) fn write_atomic_32(raw: &Raw) -> Decoded {
+    Ok(Command::Block(Block::WriteAtomic(transfer_32(raw))))
+}
+
+pub(in super::super) fn write_scattered_16(raw: &Raw) -> Decoded {
+    let [_, _, flags, _, o0, o1, _, _, r0, r1, n0, n1, n2, n3, ..] = *raw;
+    Ok(Command::Block(Block::WriteScattered(Scattered {
+        offset: u16::from_be_bytes([o0, o1]),
+        ranges: u16::from_be_bytes([r0, r1]),
+        blocks: u32::from_be_bytes([n0, n1, n2, n3]),
+        dpo: flags & DPO != 0,
+        fua: flags & FUA != 0,
+        at: [4, 8, 10],
+    })))
+}
+
+pub(in super::super) fn write_scattered_32(raw: &Raw) -> Decoded {
+    let [_, _, _, _, _, _, _, _, _, _, flags, _, o0, o1, _, _, r0, r1, .., n0, n1, n2, n3] = *raw;
+    Ok(Command::Block(Block::WriteScattered(Scattered {
+        offset: u16::from_be_bytes([o0, o1]),
+        ranges: u16::from_be_bytes([r0, r1]),
+        blocks: u32::from_be_bytes([n0, n1, n2, n3]),
+        dpo: flags & DPO != 0,
+        fua: flags & FUA != 0,
+        at: [12, 16, 28],
+    })))
 }

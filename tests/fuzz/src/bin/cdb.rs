@@ -48,6 +48,9 @@ fn layout(cdb: &[u8]) -> Option<Layout> {
             of(16, be64(cdb, 2), be32(cdb, 10).into())
         }
         0x89 => of(16, be64(cdb, 2), cdb[13].into()),
+        0x9c => of(16, be64(cdb, 2), be16(cdb, 12) as u64),
+        // WRITE SCATTERED has its addresses in the data.
+        0x7f if be16(cdb, 8) == 0x11 => None,
         // GET LBA STATUS: the first block at least is to be there.
         0x9e if cdb[1] & 0x1f == 0x12 => of(16, be64(cdb, 2), 1),
         0x7f if be16(cdb, 8) == 0x12 => of(32, be64(cdb, 12), 1),
@@ -67,6 +70,8 @@ fn kind(cdb: &[u8]) -> (u8, u8) {
         0x0b => 0x8a,
         0x0c => 0x8e,
         0x0d => 0x93,
+        0x0f => 0x9c,
+        0x11 => 0x9f,
         0x12 => 0x9e,
         _ => 0xff,
     };
@@ -81,6 +86,10 @@ fn data(cdb: &[u8], block: u64) -> (Direction, u64) {
         0x08 | 0x28 | 0xa8 | 0x88 => (Direction::In, blocks * block),
         0x0a | 0x2a | 0xaa | 0x8a => (Direction::Out, blocks * block),
         0x2e | 0xae | 0x8e | 0x8b => (Direction::Out, blocks * block),
+        0x9c => (Direction::Out, blocks * block),
+        // BUFFER TRANSFER LENGTH
+        0x9f if cdb[0] == 0x7f => (Direction::Out, u64::from(be32(cdb, 28)) * block),
+        0x9f => (Direction::Out, u64::from(be32(cdb, 10)) * block),
         0x89 => (Direction::Out, 2 * blocks * block),
         // BYTCHK
         0x2f | 0xaf | 0x8f => match flags >> 1 & 3 {
@@ -132,7 +141,20 @@ fn data(cdb: &[u8], block: u64) -> (Direction, u64) {
 fn changes_medium(cdb: &[u8]) -> bool {
     matches!(
         kind(cdb).0,
-        0x0a | 0x2a | 0xaa | 0x8a | 0x89 | 0x41 | 0x93 | 0x42 | 0x2e | 0xae | 0x8e | 0x8b | 0x04
+        0x0a | 0x2a
+            | 0xaa
+            | 0x8a
+            | 0x89
+            | 0x41
+            | 0x93
+            | 0x42
+            | 0x2e
+            | 0xae
+            | 0x8e
+            | 0x8b
+            | 0x04
+            | 0x9c
+            | 0x9f
     ) || cdb[0] == 0x48 && cdb[1] & 0x1f != 0x1f
 }
 
@@ -140,7 +162,7 @@ fn changes_medium(cdb: &[u8]) -> bool {
 fn usage(cdb: &[u8], features: &Features) -> Option<Vec<u8>> {
     // Operation codes of this device type that have service actions.
     let reporting = match cdb[0] {
-        0x48 | 0x9e | 0xa3 | 0xa4 => Reporting::ServiceAction(cdb[0], u16::from(cdb[1] & 0x1f)),
+        0x48 | 0x9e | 0x9f | 0xa3 | 0xa4 => Reporting::ServiceAction(cdb[0], u16::from(cdb[1] & 0x1f)),
         0x7f => Reporting::ServiceAction(0x7f, be16(cdb, 8) as u16),
         opcode => Reporting::Opcode(opcode),
     };
@@ -182,6 +204,24 @@ fn refused(cdb: &[u8], sense: &Sense) {
     }
 }
 
+/// WRITE SCATTERED: SBC-4, 5.63 and 5.64.
+fn scattered(cdb: &[u8], limits: &BlockLimits, fits: Result<(), Sense>) {
+    let (offset, ranges, blocks) = match cdb[0] {
+        0x7f => (be16(cdb, 12), be16(cdb, 16), be32(cdb, 28)),
+        _ => (be16(cdb, 4), be16(cdb, 8), be32(cdb, 10)),
+    };
+    let too_long = limits.max_transfer != 0 && blocks > limits.max_transfer;
+    let empty = ranges == 0 || blocks == 0;
+    let no_data = !empty && (offset == 0 || offset as u64 > blocks.into());
+    match fits {
+        Ok(()) => assert!(!too_long && !no_data),
+        Err(sense) => {
+            assert!(too_long || no_data);
+            refused(cdb, &sense);
+        }
+    }
+}
+
 fuzz_target!(|input: &[u8]| {
     let mut input = Input::new(input);
     let bits = input.u8();
@@ -197,6 +237,7 @@ fuzz_target!(|input: &[u8]| {
         referrals: bits & 128 != 0,
         removable: bits & 128 != 0,
         sanitize: bits & 1 != 0,
+        write_atomic: bits & 2 != 0,
     };
     let size = [512, 1024, 2048, 4096][input.below(4)];
     let size = BlockSize::new(size).unwrap();
@@ -205,6 +246,9 @@ fuzz_target!(|input: &[u8]| {
         max_compare_and_write: input.u8(),
         max_transfer: input.number32(),
         max_write_same: input.number(),
+        max_atomic: 24,
+        atomic_alignment: 4,
+        atomic_granularity: 2,
         ..BlockLimits::default()
     };
     let cdb = input.rest();
@@ -261,6 +305,9 @@ fuzz_target!(|input: &[u8]| {
     }
 
     let fits = decoded.check(Blocks(capacity), &limits);
+    if opcode == 0x9f {
+        return scattered(cdb, &limits, fits);
+    }
     let Some(expected) = layout(cdb) else {
         assert_eq!(command.extent(), None);
         assert_eq!(fits, Ok(()));
@@ -275,6 +322,7 @@ fuzz_target!(|input: &[u8]| {
     let inside = u128::from(expected.lba) + u128::from(expected.blocks) <= u128::from(capacity);
     let most = match (opcode, command) {
         (0x89, _) => limits.max_compare_and_write.into(),
+        (0x9c, _) => limits.max_atomic.into(),
         (0x41 | 0x93, _) if limits.max_write_same != 0 => limits.max_write_same,
         (0x41 | 0x93 | 0x35 | 0x91, _) => u64::MAX,
         (_, Command::Verify { compare, .. }) if compare != Compare::Data => u64::MAX,
@@ -282,9 +330,10 @@ fuzz_target!(|input: &[u8]| {
         _ if limits.max_transfer != 0 => limits.max_transfer.into(),
         _ => u64::MAX,
     };
+    let odd = opcode == 0x9c && (expected.lba % 4 != 0 || expected.blocks % 2 != 0);
     match fits {
         Ok(()) => {
-            assert!(inside && expected.blocks <= most);
+            assert!(inside && expected.blocks <= most && !odd);
             // What is in the medium has an offset and an end in bytes, or a medium of that size cannot be.
             if u128::from(capacity) * u128::from(size.bytes()) <= u128::from(u64::MAX) {
                 extent
@@ -296,7 +345,7 @@ fuzz_target!(|input: &[u8]| {
         }
         Err(Sense::LBA_OUT_OF_RANGE) => assert!(!inside),
         Err(sense) => {
-            assert!(inside && expected.blocks > most);
+            assert!(odd || inside && expected.blocks > most);
             refused(cdb, &sense);
         }
     }

@@ -85,6 +85,9 @@ fn unit<'a>(input: &mut Input<'a>) -> Unit<'a> {
             unmap_granularity: input.u32(),
             unmap_alignment: input.u32(),
             max_write_same: input.u64(),
+            max_atomic: input.u32(),
+            atomic_alignment: input.u32(),
+            atomic_granularity: input.u32(),
         },
         referrals: None,
     }
@@ -180,6 +183,9 @@ fn inquiry_data(unit: &Unit<'_>, code: Option<u8>, short: usize) {
                 assert_eq!(be32(&bytes, 20), limits.max_unmap_blocks);
                 assert_eq!(be32(&bytes, 24), limits.max_unmap_descriptors);
                 assert_eq!(be64(&bytes, 36), limits.max_write_same);
+                assert_eq!(be32(&bytes, 44), limits.max_atomic);
+                assert_eq!(be32(&bytes, 48), limits.atomic_alignment);
+                assert_eq!(be32(&bytes, 52), limits.atomic_granularity);
             }
         }
         _ => {}

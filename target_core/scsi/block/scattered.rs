@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! WRITE SCATTERED: several runs of blocks in one command (SBC-4, 5.63 and 5.64).
+
+use crate::{
+    bytes::{be32, be64},
+    lba::{BlockSize, Blocks, Extent},
+    sense::Sense,
+    vpd::BlockLimits,
+};
+
+/// Bytes before the LBA range descriptors.
+pub const HEADER: usize = 32;
+/// Bytes of an LBA range descriptor.
+pub const DESCRIPTOR: usize = 32;
+
+/// WRITE SCATTERED (16), (32).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scattered {
+    /// LOGICAL BLOCK DATA OFFSET: where the data begins in what is sent, in blocks.
+    pub offset: u16,
+    /// NUMBER OF LBA RANGE DESCRIPTORS
+    pub ranges: u16,
+    /// BUFFER TRANSFER LENGTH: all that is sent, in blocks.
+    pub blocks: u32,
+    /// Disable page out.
+    pub dpo: bool,
+    /// Force unit access.
+    pub fua: bool,
+    /// Where the fields are in the CDB: LOGICAL BLOCK DATA OFFSET, NUMBER OF LBA RANGE DESCRIPTORS, BUFFER TRANSFER LENGTH.
+    pub at: [u8; 3],
+}
+
+impl Scattered {
+    /// Nothing is to be written, which is no error.
+    pub const fn is_empty(&self) -> bool {
+        self.ranges == 0 || self.blocks == 0
+    }
+
+    /// Bytes of the header and the descriptors.
+    pub fn list(&self) -> usize {
+        usize::from(self.ranges)
+            .saturating_mul(DESCRIPTOR)
+            .saturating_add(HEADER)
+    }
+
+    /// What the CDB says fits `limits`, and is in order.
+    ///
+    /// # Errors
+    /// INVALID FIELD IN CDB, with a pointer.
+    pub fn check(&self, limits: &BlockLimits) -> Result<(), Sense> {
+        let [offset, _, blocks] = self.at;
+        if limits.max_transfer != 0 && self.blocks > limits.max_transfer {
+            return Err(Sense::invalid_cdb_byte(blocks.into()));
+        }
+        // The data is behind the descriptors, and in what is sent.
+        if !self.is_empty() && (self.offset == 0 || u32::from(self.offset) > self.blocks) {
+            return Err(Sense::invalid_cdb_byte(offset.into()));
+        }
+        Ok(())
+    }
+
+    /// The descriptors fit the blocks before the data.
+    ///
+    /// # Errors
+    /// INVALID FIELD IN CDB, pointing to their number.
+    pub fn check_room(&self, size: BlockSize) -> Result<(), Sense> {
+        let room = Blocks(self.offset.into()).bytes(size).unwrap_or(0);
+        if (self.list() as u64) > room {
+            let [_, ranges, _] = self.at;
+            return Err(Sense::invalid_cdb_byte(ranges.into()));
+        }
+        Ok(())
+    }
+
+    /// The extents that `list` names, which is as long as [`Self::list`] says, all of them right for a medium of `capacity` blocks.
+    ///
+    /// # Errors
+    /// PARAMETER LIST LENGTH ERROR for a list that is cut off; LOGICAL BLOCK ADDRESS OUT OF RANGE; INVALID FIELD IN PARAMETER LIST,
+    /// with a pointer, for more blocks than there is data for.
+    pub fn check_list(&self, list: &[u8], capacity: Blocks) -> Result<(), Sense> {
+        let mut left = u64::from(self.blocks).saturating_sub(self.offset.into());
+        for index in 0..self.ranges {
+            let at = usize::from(index)
+                .saturating_mul(DESCRIPTOR)
+                .saturating_add(HEADER);
+            let descriptor = list
+                .get(at..)
+                .and_then(|rest| rest.get(..DESCRIPTOR))
+                .ok_or(Sense::PARAMETER_LIST_LENGTH)?;
+            let extent = extent(descriptor).ok_or(Sense::PARAMETER_LIST_LENGTH)?;
+            extent.check(capacity)?;
+            left = left.checked_sub(extent.blocks.0).ok_or_else(|| {
+                let field = at.saturating_add(8);
+                Sense::invalid_parameter_byte(u16::try_from(field).unwrap_or(u16::MAX))
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// What an LBA range descriptor says. The expected tags in it are not looked at without protection information.
+pub fn extent(descriptor: &[u8]) -> Option<Extent> {
+    Some(Extent::new(
+        be64(descriptor, 0)?,
+        be32(descriptor, 8)?.into(),
+    ))
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Writes that are one as a whole, and writes to several places (SBC-4 5.49, 5.63).
+
+use super::blocks::{self, Step};
+use crate::{
+    backend::Op,
+    command::{Command, Direction},
+};
+use kernel::prelude::*;
+use lio_scsi::{
+    block::scattered::{self, Scattered},
+    cdb::Transfer,
+    sense::Sense,
+};
+
+/// WRITE SCATTERED at work: the run that is written, and what of it is. Lengths are bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Scatter {
+    what: Scattered,
+    /// The current run, by its number.
+    run: u16,
+    /// Of it, what is written.
+    done: u64,
+    /// Where what is written next is in the data.
+    data: u64,
+}
+
+pub(super) fn atomic(cmd: &mut Command, t: Transfer) -> Result<(), Sense> {
+    let dev = blocks::device(cmd)?;
+    let (pos, len) = blocks::bytes(&dev, t.extent)?;
+    if len == 0 {
+        return Ok(());
+    }
+    // All or nothing.
+    if (cmd.data.len() as u64) < len || cmd.direction != Direction::Write {
+        return Err(Sense::INVALID_FIELD_IN_COMMAND_IU);
+    }
+    cmd.data.truncate(len as usize);
+    let fua = t.fua && dev.attrib().emulate_fua_write();
+    cmd.op = Op::WriteAtomic { pos, fua };
+    Ok(())
+}
+
+pub(super) fn scatter(cmd: &mut Command, what: Scattered) -> Result<(), Sense> {
+    let dev = blocks::device(cmd)?;
+    let size = dev.block_size();
+    if what.is_empty() {
+        return Ok(());
+    }
+    what.check_room(size)?;
+    let bytes = |blocks: u64| lio_scsi::lba::Blocks(blocks).bytes(size);
+    let (Some(whole), Some(data)) = (bytes(what.blocks.into()), bytes(what.offset.into())) else {
+        return Err(Sense::INTERNAL_TARGET_FAILURE);
+    };
+    if (cmd.data.len() as u64) < whole {
+        return Err(Sense::INVALID_FIELD_IN_COMMAND_IU);
+    }
+    let mut list = KVVec::from_elem(0u8, what.list(), GFP_KERNEL)
+        .map_err(|_| Sense::INSUFFICIENT_RESOURCES)?;
+    cmd.data.read_at(0, &mut list);
+    // Nothing is written for a list with an error in it.
+    what.check_list(&list, dev.capacity())?;
+    let first = Scatter {
+        what,
+        run: 0,
+        done: 0,
+        data,
+    };
+    go_on(cmd, first)
+}
+
+/// Writes the next piece.
+pub(super) fn go_on(cmd: &mut Command, mut at: Scatter) -> Result<(), Sense> {
+    let dev = blocks::device(cmd)?;
+    let fua = at.what.fua && dev.attrib().emulate_fua_write();
+    let own = dev.backend().fua();
+    while at.run < at.what.ranges {
+        let mut descriptor = [0; scattered::DESCRIPTOR];
+        let from = usize::from(at.run)
+            .saturating_mul(scattered::DESCRIPTOR)
+            .saturating_add(scattered::HEADER);
+        cmd.data.read_at(from, &mut descriptor);
+        let extent = scattered::extent(&descriptor).ok_or(Sense::INTERNAL_TARGET_FAILURE)?;
+        // Once more: the list may be memory that the initiator can change.
+        extent.check(dev.capacity())?;
+        let (pos, len) = blocks::bytes(&dev, extent)?;
+        let left = len.saturating_sub(at.done);
+        let n = blocks::chunk(left);
+        if n == 0 {
+            at.run = at.run.saturating_add(1);
+            at.done = 0;
+            continue;
+        }
+        if at.data.saturating_add(n) > cmd.data.len() as u64 {
+            return Err(Sense::INVALID_FIELD_IN_COMMAND_IU);
+        }
+        blocks::fill_scratch(cmd, n as usize)?;
+        if let Some(scratch) = &cmd.scratch {
+            scratch.copy_from(0, &cmd.data, at.data as usize, n as usize);
+        }
+        let pos = pos.saturating_add(at.done);
+        at.done = at.done.saturating_add(n);
+        at.data = at.data.saturating_add(n);
+        cmd.step = Step::Scatter(at);
+        cmd.op = Op::Write {
+            pos,
+            fua: fua && own,
+        };
+        return Ok(());
+    }
+    cmd.step = Step::None;
+    cmd.op = if fua && !own {
+        Op::Flush {
+            pos: 0,
+            len: u64::MAX,
+        }
+    } else {
+        Op::None
+    };
+    Ok(())
+}

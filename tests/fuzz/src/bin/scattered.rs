@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! WRITE SCATTERED's list: what it says is written where SBC-4 says, from where the data is, or the whole list is refused.
+// fuzz: -max_len=300
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use lio_fuzz::{
+    field::{be32, be64},
+    Input,
+};
+use lio_scsi::{
+    block::scattered::{extent, Scattered, DESCRIPTOR, HEADER},
+    lba::{BlockSize, Blocks},
+    sense::{Asc, Key, Sense, Specific},
+};
+
+fuzz_target!(|input: &[u8]| {
+    let mut input = Input::new(input);
+    let what = Scattered {
+        offset: input.u16() % 40,
+        ranges: input.u16() % 9,
+        blocks: input.number32(),
+        dpo: false,
+        fua: false,
+        at: [4, 8, 10],
+    };
+    let capacity = input.number();
+    let list = input.rest();
+
+    // SBC-4, 5.63.3: a header and descriptors of 32 bytes each.
+    let (header, one) = (32, 32);
+    assert_eq!((HEADER, DESCRIPTOR), (header, one));
+    let whole = header + one * usize::from(what.ranges);
+    assert_eq!(what.list(), whole);
+    for size in [BlockSize::B512, BlockSize::B4096] {
+        let room = usize::from(what.offset) * size.bytes() as usize;
+        assert_eq!(what.check_room(size).is_ok(), whole <= room);
+    }
+
+    let result = what.check_list(list, Blocks(capacity));
+    // The first thing that is wrong is what is told.
+    let mut left = i128::from(what.blocks.saturating_sub(what.offset.into()));
+    for index in 0..usize::from(what.ranges) {
+        let at = header + one * index;
+        if list.len() < at + one {
+            assert_eq!(result, Err(Sense::PARAMETER_LIST_LENGTH));
+            return;
+        }
+        let (lba, blocks) = (be64(list, at), be32(list, at + 8));
+        let got = extent(&list[at..at + one]).unwrap();
+        assert_eq!((got.lba.0, got.blocks.0), (lba, u64::from(blocks)));
+        if u128::from(lba) + u128::from(blocks) > u128::from(capacity) {
+            assert_eq!(result, Err(Sense::LBA_OUT_OF_RANGE));
+            return;
+        }
+        left -= i128::from(blocks);
+        if left < 0 {
+            let sense = result.unwrap_err();
+            assert_eq!(
+                (sense.key, sense.asc),
+                (Key::IllegalRequest, Asc::INVALID_FIELD_IN_PARAMETER_LIST)
+            );
+            let Specific::Field(field) = sense.specific else {
+                panic!("no field pointer: {sense:?}");
+            };
+            assert!(!field.in_cdb && usize::from(field.byte) == at + 8);
+            return;
+        }
+    }
+    assert_eq!(result, Ok(()));
+});
