@@ -99,6 +99,12 @@ impl Scattered {
     }
 }
 
+/// The extents of a list that was checked, in order.
+pub fn extents(list: &[u8]) -> impl Iterator<Item = Extent> + '_ {
+    let descriptors = list.get(HEADER..).unwrap_or(&[]);
+    descriptors.chunks_exact(DESCRIPTOR).filter_map(extent)
+}
+
 /// What an LBA range descriptor says. The expected tags in it are not looked at without protection information.
 pub fn extent(descriptor: &[u8]) -> Option<Extent> {
     Some(Extent::new(

@@ -4,6 +4,7 @@
 
 use super::{blocks, parameters::respond, writes};
 use crate::{
+    alua,
     backend::{Op, ReadCache},
     command::{Command, Turn},
     device::{Device, MAX_TRANSFER},
@@ -540,6 +541,14 @@ fn by(cmd: &Command) -> (u64, u64) {
 // Begins `job`, for which the command waits unless it is to be answered at once.
 fn begin(cmd: &mut Command, job: erase::Job, state: Erasing, immediate: bool) -> Result<(), Sense> {
     let dev = blocks::device(cmd)?;
+    if let Some(nexus) = &cmd.nexus {
+        // All blocks are addressed.
+        let all = Extent {
+            lba: Lba(0),
+            blocks: dev.capacity(),
+        };
+        alua::by_segment(nexus.lun(), nexus.lun().port(), all)?;
+    }
     let unrestricted = job.sanitize.is_some_and(|sanitize| sanitize.unrestricted);
     let begins = |erasing: Erasing| match erasing {
         Erasing::Format(_) | Erasing::Sanitize(_) => false,

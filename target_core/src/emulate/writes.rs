@@ -4,6 +4,7 @@
 
 use super::blocks::{self, Step};
 use crate::{
+    alua,
     backend::Op,
     command::{Command, Direction},
 };
@@ -61,6 +62,11 @@ pub(super) fn scatter(cmd: &mut Command, what: Scattered) -> Result<(), Sense> {
     cmd.data.read_at(0, &mut list);
     // Nothing is written for a list with an error in it.
     what.check_list(&list, dev.capacity())?;
+    if let Some(nexus) = &cmd.nexus {
+        let lun = nexus.lun();
+        scattered::extents(&list)
+            .try_for_each(|extent| alua::by_segment(lun, lun.port(), extent))?;
+    }
     let first = Scatter {
         what,
         run: 0,

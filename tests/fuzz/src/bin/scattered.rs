@@ -11,7 +11,7 @@ use lio_fuzz::{
     Input,
 };
 use lio_scsi::{
-    block::scattered::{extent, Scattered, DESCRIPTOR, HEADER},
+    block::scattered::{extent, extents, Scattered, DESCRIPTOR, HEADER},
     lba::{BlockSize, Blocks},
     sense::{Asc, Key, Sense, Specific},
 };
@@ -70,4 +70,5 @@ fuzz_target!(|input: &[u8]| {
         }
     }
     assert_eq!(result, Ok(()));
+    assert!(extents(list).count() >= usize::from(what.ranges));
 });
