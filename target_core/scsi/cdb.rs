@@ -349,6 +349,10 @@ impl Decoded {
     /// # Errors
     /// LOGICAL BLOCK ADDRESS OUT OF RANGE; INVALID FIELD IN CDB with a pointer to the length field.
     pub fn check(&self, capacity: Blocks, limits: &BlockLimits) -> Result<(), Sense> {
+        let extent = self.command.extent();
+        if let Some(extent) = extent {
+            extent.check(capacity)?;
+        }
         if let Command::Block(command) = &self.command {
             command.check(
                 limits,
@@ -356,10 +360,9 @@ impl Decoded {
                 self.descriptor.length_at(),
             )?;
         }
-        let Some(extent) = self.command.extent() else {
+        let Some(extent) = extent else {
             return Ok(());
         };
-        extent.check(capacity)?;
         let most = match self.command {
             Command::Read(_)
             | Command::Write(_)

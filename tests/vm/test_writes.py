@@ -3,6 +3,7 @@
 import contextlib
 from pathlib import Path
 
+import libiscsi
 import lio
 import pytest
 from test_blocks import Unit, be, data_of, sixteen
@@ -95,9 +96,9 @@ def atomic_32(lba, n):
 
 
 @contextlib.contextmanager
-def scsi_debug():
-    """A disk that writes atomically: 64 blocks at most, in fours."""
-    lio.run("modprobe", "scsi_debug", "dev_size_mb=16", "delay=0", "atomic_wr=1", "atomic_wr_max_length=64", "atomic_wr_align=4",
+def scsi_debug(blocks=64):
+    """A disk that writes atomically: so many blocks at most, in fours."""
+    lio.run("modprobe", "scsi_debug", "dev_size_mb=16", "delay=0", "atomic_wr=1", f"atomic_wr_max_length={blocks}", "atomic_wr_align=4",
             "atomic_wr_gran=4")
     try:
         yield lio.wait_for(found, timeout=30)
@@ -140,6 +141,15 @@ def test_write_atomic():
         # A part is not all of it.
         unit.refused(atomic(128, 8), "5/0e03", write=data[: 4 * 512])
         assert unit.look(128, 64) == data_of(unit, 64)
+
+
+def test_libiscsi_on_what_writes_atomically():
+    """libiscsi's tests of the command, which skip on other disks. They write 256 blocks at most, in steps of the granularity."""
+    with scsi_debug(blocks=256) as disk:
+        target = lio.IscsiTarget(lio.iblock(dev=disk))
+        results = libiscsi.run(target, lio.TOP / "out/check/libiscsi-atomic.log", tests="SCSI.WriteAtomic16")
+        assert len(results) == 6, results
+        assert set(results.values()) == {"pass"}, results
 
 
 def opcodes(f):

@@ -72,6 +72,8 @@ fn atomic_writes() {
     assert_eq!(check(16, 3), Err(byte(12)));
     assert_eq!(check(18, 2), Err(byte(2)));
     assert_eq!(check(96, 16), Err(Sense::LBA_OUT_OF_RANGE));
+    // What is not there need not be aligned.
+    assert_eq!(check(101, 0), Err(Sense::LBA_OUT_OF_RANGE));
 }
 
 #[test]
