@@ -40,6 +40,7 @@ const ALL: Features = Features {
     referrals: true,
     removable: true,
     sanitize: true,
+    write_atomic: true,
 };
 
 fn no(refusal: Refusal) -> No {
