@@ -133,6 +133,7 @@ impl Block {
             Self::OrWrite(t) | Self::WriteAtomic(t) => {
                 Data::new(Direction::Out, bytes(t.extent.blocks))
             }
+            Self::WriteScattered(s) if s.is_empty() => Data::NONE,
             Self::WriteScattered(s) => Data::new(Direction::Out, bytes(Blocks(s.blocks.into()))),
             Self::GetLbaStatus { allocation, .. } | Self::ReadDefectData { allocation, .. } => {
                 Data::new(Direction::In, allocation.into())
@@ -174,6 +175,17 @@ impl Block {
                     how: erase::How::Overwrite(_) | erase::How::BlockErase,
                     ..
                 })
+        )
+    }
+
+    /// Its data is that of blocks on the medium: see [`crate::cdb::Command::transfers`].
+    pub fn transfers(&self) -> bool {
+        matches!(
+            self,
+            Self::WriteAndVerify { .. }
+                | Self::OrWrite(_)
+                | Self::WriteAtomic(_)
+                | Self::WriteScattered(_)
         )
     }
 
@@ -387,7 +399,7 @@ impl Condition {
             Command::ReadCapacity10 | Command::ReadCapacity16 { .. }
         );
         let medium = matches!(command, Command::TestUnitReady | Command::Unmap { .. })
-            || command.extent().is_some();
+            || command.is_checked();
         let again = match (self.erasing, command) {
             (Erasing::No, _) => true,
             // What may end a failure.

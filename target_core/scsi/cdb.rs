@@ -311,13 +311,16 @@ impl Command {
 
     /// The command's data is that of blocks on the medium, to or from it.
     pub fn transfers(&self) -> bool {
-        matches!(
-            self,
-            Self::Read(_) | Self::Write(_) | Self::WriteSame { .. } | Self::CompareAndWrite(_)
-        )
+        match self {
+            Self::Read(_) | Self::Write(_) | Self::WriteSame { .. } | Self::CompareAndWrite(_) => {
+                true
+            }
+            Self::Block(command) => command.transfers(),
+            _ => false,
+        }
     }
 
-    /// [`Decoded::check`] is to be asked.
+    /// The command is about blocks: [`Decoded::check`] is to be asked.
     pub fn is_checked(&self) -> bool {
         self.extent().is_some() || matches!(self, Self::Block(Block::WriteScattered(_)))
     }

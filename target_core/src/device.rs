@@ -541,6 +541,8 @@ impl Device {
         let thin = self.provisioning().is_thin();
         let if_thin = |value: u32| if thin { value } else { 0 };
         let max_transfer = a.hw_max_sectors().min(most);
+        let unit = self.atomic_unit();
+        let whole = |blocks: u32| blocks.saturating_sub(blocks.checked_rem(unit).unwrap_or(0));
         BlockLimits {
             // The stock modules' B0 says so whether the command is enabled or not.
             max_compare_and_write: 1,
@@ -552,14 +554,14 @@ impl Device {
             unmap_granularity: if_thin(a.unmap_granularity()),
             unmap_alignment: if_thin(a.unmap_granularity_alignment()),
             max_write_same: a.max_write_same_len().into(),
-            max_atomic: self.max_atomic().min(max_transfer),
-            atomic_alignment: self.atomic_unit(),
-            atomic_granularity: self.atomic_unit(),
+            max_atomic: whole(self.max_atomic().min(max_transfer)),
+            atomic_alignment: unit,
+            atomic_granularity: unit,
         }
     }
 
     /// Blocks of one atomic write; 0: there are none.
-    pub fn max_atomic(&self) -> u32 {
+    pub(crate) fn max_atomic(&self) -> u32 {
         let bytes = self.geometry().map_or(0, |g| g.atomic_max);
         bytes
             .min(MAX_TRANSFER)
@@ -567,7 +569,7 @@ impl Device {
     }
 
     /// Blocks, of which the address and the length of an atomic write are multiples.
-    pub fn atomic_unit(&self) -> u32 {
+    fn atomic_unit(&self) -> u32 {
         let bytes = self.geometry().map_or(0, |g| g.atomic_unit);
         bytes.div_ceil(self.block_size().bytes())
     }

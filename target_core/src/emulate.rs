@@ -110,8 +110,12 @@ pub(crate) fn memory(cmd: &Command) -> u64 {
 /// The next step of a command, after one of its operations. Process context.
 pub(crate) fn step(cmd: &mut Command) {
     if cmd.io_result.is_err() {
-        cmd.step = Step::None;
-        return finish(cmd);
+        let step = core::mem::replace(&mut cmd.step, Step::None);
+        finish(cmd);
+        if let Step::Scatter(at) = step {
+            writes::failed(cmd, &at);
+        }
+        return;
     }
     match blocks::step(cmd) {
         Ok(()) if matches!(cmd.op, Op::None) && cmd.turn != Turn::Wanted => {

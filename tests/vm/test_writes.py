@@ -1,11 +1,15 @@
 """WRITE SCATTERED and WRITE ATOMIC over iSCSI; what they wrote is looked at through another path."""
 # vm: --timeout 300
-import contextlib
 from pathlib import Path
 
+import faulty
 import libiscsi
 import lio
 import pytest
+import storage
+import test_order
+from initiator import WRITE
+from sgio import information
 from test_blocks import Unit, be, data_of, sixteen
 
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C modules do not have these")
@@ -29,7 +33,7 @@ def long(offset, ranges, n, flags=0):
 
 
 def parameters(unit, runs, data, offset=1):
-    """The header and the LBA range descriptors (SBC-4, 5.63.3), then the data."""
+    """The header and the LBA range descriptors (SBC-4, 5.55.2), then the data."""
     head = bytes(32) + b"".join(be(lba, 8) + be(n, 4) + bytes(20) for lba, n in runs)
     return head.ljust(offset * unit.block, b"\xee") + data
 
@@ -42,9 +46,9 @@ def test_write_scattered(unit, form, at):
     assert unit.look(99, 5) == bytes(unit.block) + data[: 3 * unit.block] + bytes(unit.block)
     assert unit.look(6, 3) == bytes(unit.block) + data[3 * unit.block : 4 * unit.block] + bytes(unit.block)
     assert unit.look(SIZE // unit.block - 2, 2) == data[4 * unit.block :]
-    # More data before it than the descriptors need, and more behind than they take.
+    # More before the data than the descriptors need.
     again = data_of(unit, 4, 2)
-    unit(form(3, 1, 7), write=parameters(unit, [(100, 2)], again, offset=3))
+    unit(form(3, 1, 5), write=parameters(unit, [(100, 2)], again[: 2 * unit.block], offset=3))
     assert unit.look(100, 3) == again[: 2 * unit.block] + data[2 * unit.block : 3 * unit.block]
     # Runs that take several operations, as far as the storage takes so much at once.
     n = min(3 * MIB // unit.block, int(unit.store.attrib("hw_max_sectors")) - 1)
@@ -52,13 +56,13 @@ def test_write_scattered(unit, form, at):
     unit(form(1, 2, n + 1), write=parameters(unit, [(1000, n - 1), (200, 1)], much))
     assert unit.look(1000, n - 1) + unit.look(200, 1) == much
     # Nothing to do is no error; the offset does not count then.
-    unit(form(0, 0, 7), write=parameters(unit, runs, again, offset=3))
+    unit(form(0, 0, 7))
     unit(form(0, 4, 0))
 
     # One run that is wrong, and nothing is written of any.
     before = unit.look(0, 300)
     data = data_of(unit, 6, 9)
-    for wrong, what, pointer in (([(100, 2), (SIZE // unit.block - 1, 2)], "5/2100", ...), ([(100, 2), (7, 5)], "5/2600", (False, 72, None))):
+    for wrong, what, pointer in (([(100, 2), (SIZE // unit.block - 1, 2)], "5/2100", ...), ([(100, 2), (7, 5)], "B/1a00", ...), ([(100, 2), (7, 3)], "B/1a00", ...)):
         unit.refused(form(1, 2, 7), what, pointer, write=parameters(unit, wrong, data))
     unit.refused(form(0, 1, 7), "5/2400", (True, at[0], None), write=parameters(unit, [(100, 2)], data))
     unit.refused(form(8, 1, 7), "5/2400", (True, at[0], None), write=parameters(unit, [(100, 2)], data))
@@ -80,6 +84,55 @@ def test_write_scattered_fua():
     assert unit.look(9, 1) + unit.look(30, 1) == data
 
 
+def test_in_its_place():
+    """ORDERED, and a unit that is erased or stopped: as for any other write (SAM-5, 8.6; SBC-4, 4.11)."""
+    store = lio.ramdisk(size=SIZE)
+    for name in "emulate_tpu", "emulate_sanitize":
+        store.attrib(name, 1)
+    unit = Unit(store)
+    data = data_of(unit, 8)
+    scattered = parameters(unit, [(64, 4), (2, 4)], data)
+    with test_order.sessions(unit.target, 2) as (a, b):
+        older = test_order.stalled(a)  # the blocks from 64 on
+        ordered = b.start(short(1, 2, 9), len(scattered), WRITE, scattered, attr=test_order.ORDERED)
+        test_order.waits(b)
+        newer = test_order.read(a, lba=64)
+        test_order.waits(a, b)
+        test_order.feed(a, older, 7)
+        assert b.finish(ordered)[0] == 0
+        assert a.finish(newer)[1] == data[: 4 * 512] + storage.pattern(4096, 7)[4 * 512 :]
+        assert unit.look(2, 4) == data[4 * 512 :]
+        # SANITIZE waits for one whose data is still to come.
+        itt = b.start(short(1, 2, 9), len(scattered), WRITE)
+        r2t = b.receive()
+        sanitize = a.start(bytes([0x48, 2]) + bytes(8))
+        test_order.waits(a, b)
+        unit.refused(short(1, 2, 9), "2/041b", write=scattered)
+        b.answer_r2t(r2t, scattered)
+        assert b.finish(itt)[0] == 0
+        assert a.finish(sanitize, timeout=30)[0] == 0
+        assert unit.look(0, 80) == bytes(80 * 512)
+    unit(bytes.fromhex("1b 00 00 00 00 00"))
+    unit.refused(short(1, 2, 9), "2/0402", write=scattered)
+    unit(bytes.fromhex("1b 00 00 00 01 00"))
+    assert unit.look(0, 80) == bytes(80 * 512)
+
+
+def test_which_run_failed():
+    """INFORMATION is the number of the first run that is not written, from 1 on (SBC-4, 4.35.3)."""
+    device = faulty.Device("bad", SIZE)
+    unit = Unit(lio.iblock(dev=device.path))
+    data = data_of(unit, 6)
+    device.become(device.bad(304))
+    send = [(100, 2), (7, 1), (0, 0), (308, 1), (300, 1), (9, 1)]
+    sense = unit.refused(short(1, len(send), 7), "3/0c00", write=parameters(unit, send, data))
+    assert information(sense) == 4
+    assert unit.look(100, 2) + unit.look(7, 1) == data[: 3 * 512]
+    device.good()
+    unit(short(1, len(send), 7), write=parameters(unit, send, data))
+    assert unit.look(308, 1) == data[3 * 512 : 4 * 512]
+
+
 def test_write_atomic_where_nothing_is(unit):
     """No back end but one whose storage has it says that it has, and none takes it for a plain write."""
     unit.refused(atomic(0, 8), "5/2000", write=data_of(unit, 8))
@@ -95,27 +148,13 @@ def atomic_32(lba, n):
     return bytes([0x7F, 0, 0, 0, 0, 0, 0, 0x18, 0, 0x0F, 0, 0]) + be(lba, 8) + bytes(8) + be(n, 4)
 
 
-@contextlib.contextmanager
-def scsi_debug(blocks=64):
+def atomically(blocks=64):
     """A disk that writes atomically: so many blocks at most, in fours."""
-    lio.run("modprobe", "scsi_debug", "dev_size_mb=16", "delay=0", "atomic_wr=1", f"atomic_wr_max_length={blocks}", "atomic_wr_align=4",
-            "atomic_wr_gran=4")
-    try:
-        yield lio.wait_for(found, timeout=30)
-    finally:
-        lio.clear()
-        lio.wait_for(lambda: lio.run("rmmod", "scsi_debug", check=False).returncode == 0)
-
-
-def found():
-    """scsi_debug's disk"""
-    for host in Path("/sys/class/scsi_host").iterdir():
-        if lio.read(host / "proc_name") == "scsi_debug":
-            return lio.scsi_disk(f"{host.name[4:]}:0:0:0")
+    return storage.scsi_debug(dev_size_mb=16, delay=0, atomic_wr=1, atomic_wr_max_length=blocks, atomic_wr_align=4, atomic_wr_gran=4)
 
 
 def test_write_atomic():
-    with scsi_debug() as disk:
+    with atomically() as disk:
         store = lio.iblock(dev=disk)
         unit = Unit(store)
         limits = [int(store.attrib(f"atomic_{name}")) for name in ("max_len", "alignment", "granularity")]
@@ -145,7 +184,7 @@ def test_write_atomic():
 
 def test_libiscsi_on_what_writes_atomically():
     """libiscsi's tests of the command, which skip on other disks. They write 256 blocks at most, in steps of the granularity."""
-    with scsi_debug(blocks=256) as disk:
+    with atomically(blocks=256) as disk:
         target = lio.IscsiTarget(lio.iblock(dev=disk))
         results = libiscsi.run(target, lio.TOP / "out/check/libiscsi-atomic.log", tests="SCSI.WriteAtomic16")
         assert len(results) == 6, results

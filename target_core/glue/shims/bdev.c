@@ -26,8 +26,11 @@ EXPORT_SYMBOL_GPL(lio_bdev_yield);
 void lio_bdev_limits(struct block_device *bdev, struct lio_bdev_limits *out)
 {
 	struct request_queue *q = bdev_get_queue(bdev);
-	/* Where a boundary must not be crossed an initiator could not be told so. */
-	bool atomic = bdev_can_atomic_write(bdev) && !queue_atomic_write_boundary_bytes(q);
+	/*
+	 * An initiator could not be told of boundaries that it must not cross, whose number is another than those of page B0: of the
+	 * storage's own, and of the chunks of a stacked device.
+	 */
+	bool atomic = bdev_can_atomic_write(bdev) && !queue_atomic_write_boundary_bytes(q) && !q->limits.chunk_sectors;
 
 	*out = (struct lio_bdev_limits) {
 		.logical_block = bdev_logical_block_size(bdev),

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! WRITE SCATTERED: several runs of blocks in one command (SBC-4, 5.63 and 5.64).
+//! WRITE SCATTERED: several runs of blocks in one command (SBC-4, 5.55 and 5.56).
 
 use crate::{
     bytes::{be32, be64},
     lba::{BlockSize, Blocks, Extent},
-    sense::Sense,
+    sense::{Asc, Key, Sense},
     vpd::BlockLimits,
 };
 
@@ -32,7 +32,7 @@ pub struct Scattered {
 }
 
 impl Scattered {
-    /// Nothing is to be written, which is no error.
+    /// Nothing is to be transferred and written, which is no error.
     pub const fn is_empty(&self) -> bool {
         self.ranges == 0 || self.blocks == 0
     }
@@ -76,9 +76,15 @@ impl Scattered {
     /// The extents that `list` names, which is as long as [`Self::list`] says, all of them right for a medium of `capacity` blocks.
     ///
     /// # Errors
-    /// PARAMETER LIST LENGTH ERROR for a list that is cut off; LOGICAL BLOCK ADDRESS OUT OF RANGE; INVALID FIELD IN PARAMETER LIST,
-    /// with a pointer, for more blocks than there is data for.
+    /// PARAMETER LIST LENGTH ERROR for a list that is cut off; LOGICAL BLOCK ADDRESS OUT OF RANGE; ABORTED COMMAND, pointing to BUFFER
+    /// TRANSFER LENGTH, for more or fewer blocks than there is data for (SBC-4, 5.55.2).
     pub fn check_list(&self, list: &[u8], capacity: Blocks) -> Result<(), Sense> {
+        let [_, _, blocks] = self.at;
+        let length = Sense {
+            key: Key::AbortedCommand,
+            asc: Asc::PARAMETER_LIST_LENGTH,
+            ..Sense::invalid_cdb_byte(blocks.into())
+        };
         let mut left = u64::from(self.blocks).saturating_sub(self.offset.into());
         for index in 0..self.ranges {
             let at = usize::from(index)
@@ -90,12 +96,13 @@ impl Scattered {
                 .ok_or(Sense::PARAMETER_LIST_LENGTH)?;
             let extent = extent(descriptor).ok_or(Sense::PARAMETER_LIST_LENGTH)?;
             extent.check(capacity)?;
-            left = left.checked_sub(extent.blocks.0).ok_or_else(|| {
-                let field = at.saturating_add(8);
-                Sense::invalid_parameter_byte(u16::try_from(field).unwrap_or(u16::MAX))
-            })?;
+            left = left.checked_sub(extent.blocks.0).ok_or(length)?;
         }
-        Ok(())
+        if left == 0 {
+            Ok(())
+        } else {
+            Err(length)
+        }
     }
 }
 

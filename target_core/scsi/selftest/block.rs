@@ -295,6 +295,7 @@ fn what_a_stopped_unit_does() {
         "9e 12 00 00 00 00 00 00 00 00 00 00 00 18 00 00",
         "34 00 00 00 00 00 00 00 03 00",
         "35 00 00 00 00 00 00 00 00 00",
+        "9f 12 00 00 00 01 00 00 00 01 00 00 00 02 00 00",
     ];
     for cdb in medium {
         assert_eq!(refusal(ready, cdb), None);

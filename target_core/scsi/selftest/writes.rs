@@ -7,7 +7,7 @@ use crate::{
     block::{scattered::Scattered, Block},
     cdb::{decode, Command, Features, Transfer},
     lba::{BlockSize, Blocks, Extent},
-    sense::Sense,
+    sense::{Asc, Key, Sense},
     vpd::BlockLimits,
 };
 use std::vec;
@@ -172,14 +172,15 @@ fn scattered_lists() {
     assert_eq!(check(&[(0, 4), (96, 3), (100, 0)]), Ok(()));
     // The same blocks twice are no error.
     assert_eq!(check(&[(5, 3), (5, 3), (5, 1)]), Ok(()));
-    assert_eq!(
-        check(&[(0, 4), (96, 3), (50, 1)]),
-        Err(Sense::invalid_parameter_byte(32 + 64 + 8))
-    );
-    assert_eq!(
-        check(&[(0, 8), (0, 0), (0, 0)]),
-        Err(Sense::invalid_parameter_byte(32 + 8))
-    );
+    // More or fewer than there is data for.
+    let length = Sense {
+        key: Key::AbortedCommand,
+        asc: Asc::PARAMETER_LIST_LENGTH,
+        ..byte(10)
+    };
+    assert_eq!(check(&[(0, 4), (96, 3), (50, 1)]), Err(length));
+    assert_eq!(check(&[(0, 8), (0, 0), (0, 0)]), Err(length));
+    assert_eq!(check(&[(0, 4), (96, 2), (0, 0)]), Err(length));
     assert_eq!(
         check(&[(0, 1), (98, 3), (0, 0)]),
         Err(Sense::LBA_OUT_OF_RANGE)

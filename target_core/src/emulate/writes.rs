@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Writes that are one as a whole, and writes to several places (SBC-4 5.49, 5.63).
+//! Writes that are one as a whole, and writes to several places (SBC-4 5.48, 5.55).
 
 use super::blocks::{self, Step};
 use crate::{
@@ -12,7 +12,7 @@ use kernel::prelude::*;
 use lio_scsi::{
     block::scattered::{self, Scattered},
     cdb::Transfer,
-    sense::Sense,
+    sense::{Key, Sense},
 };
 
 /// WRITE SCATTERED at work: the run that is written, and what of it is. Lengths are bytes.
@@ -74,6 +74,14 @@ pub(super) fn scatter(cmd: &mut Command, what: Scattered) -> Result<(), Sense> {
         data,
     };
     go_on(cmd, first)
+}
+
+/// Says of which run writing failed: the first of those that are not written (SBC-4 4.35.3).
+pub(super) fn failed(cmd: &mut Command, at: &Scatter) {
+    cmd.sense = cmd.sense.map(|sense| match sense.key {
+        Key::MediumError => sense.with_information(u64::from(at.run).saturating_add(1)),
+        _ => sense,
+    });
 }
 
 /// Writes the next piece.

@@ -52,10 +52,11 @@ attributes! {
             }
             Ok(())
         };
-        ro "atomic_alignment" => |dev, page| writeln!(page, "{}", dev.atomic_unit());
-        ro "atomic_granularity" => |dev, page| writeln!(page, "{}", dev.atomic_unit());
+        // As page B0 has them.
+        ro "atomic_alignment" => |dev, page| writeln!(page, "{}", dev.limits().atomic_alignment);
+        ro "atomic_granularity" => |dev, page| writeln!(page, "{}", dev.limits().atomic_granularity);
         ro "atomic_max_boundary" => |_, page| writeln!(page, "0");
-        ro "atomic_max_len" => |dev, page| writeln!(page, "{}", dev.max_atomic());
+        ro "atomic_max_len" => |dev, page| writeln!(page, "{}", dev.limits().max_atomic);
         ro "atomic_max_with_boundary" => |_, page| writeln!(page, "0");
         rw "block_size" => show!(block_size), block_size;
         rw "complete_type" => show!(complete_type), fixed!(complete_type);

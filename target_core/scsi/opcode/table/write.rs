@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Rows of commands that write all or nothing, and that write several runs of blocks (SBC-4, 5.49, 5.50, 5.63, 5.64).
+//! Rows of commands that write all or nothing, and that write several runs of blocks (SBC-4, 5.48, 5.49, 5.55, 5.56).
 //!
 //! ATOMIC BOUNDARY is not evaluated: no back end has boundaries.
 

@@ -87,7 +87,8 @@ fn data(cdb: &[u8], block: u64) -> (Direction, u64) {
         0x0a | 0x2a | 0xaa | 0x8a => (Direction::Out, blocks * block),
         0x2e | 0xae | 0x8e | 0x8b => (Direction::Out, blocks * block),
         0x9c => (Direction::Out, blocks * block),
-        // BUFFER TRANSFER LENGTH
+        // NUMBER OF LBA RANGE DESCRIPTORS, BUFFER TRANSFER LENGTH
+        0x9f if be16(cdb, if cdb[0] == 0x7f { 16 } else { 8 }) == 0 => (Direction::None, 0),
         0x9f if cdb[0] == 0x7f => (Direction::Out, u64::from(be32(cdb, 28)) * block),
         0x9f => (Direction::Out, u64::from(be32(cdb, 10)) * block),
         0x89 => (Direction::Out, 2 * blocks * block),
@@ -162,7 +163,9 @@ fn changes_medium(cdb: &[u8]) -> bool {
 fn usage(cdb: &[u8], features: &Features) -> Option<Vec<u8>> {
     // Operation codes of this device type that have service actions.
     let reporting = match cdb[0] {
-        0x48 | 0x9e | 0x9f | 0xa3 | 0xa4 => Reporting::ServiceAction(cdb[0], u16::from(cdb[1] & 0x1f)),
+        0x48 | 0x9e | 0x9f | 0xa3 | 0xa4 => {
+            Reporting::ServiceAction(cdb[0], u16::from(cdb[1] & 0x1f))
+        }
         0x7f => Reporting::ServiceAction(0x7f, be16(cdb, 8) as u16),
         opcode => Reporting::Opcode(opcode),
     };
@@ -204,7 +207,7 @@ fn refused(cdb: &[u8], sense: &Sense) {
     }
 }
 
-/// WRITE SCATTERED: SBC-4, 5.63 and 5.64.
+/// WRITE SCATTERED: SBC-4, 5.55 and 5.56.
 fn scattered(cdb: &[u8], limits: &BlockLimits, fits: Result<(), Sense>) {
     let (offset, ranges, blocks) = match cdb[0] {
         0x7f => (be16(cdb, 12), be16(cdb, 16), be32(cdb, 28)),
