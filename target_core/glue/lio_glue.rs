@@ -18,6 +18,7 @@ pub mod page_store;
 pub mod percpu;
 pub mod rcu_box;
 pub mod rcu_map;
+pub mod replace;
 pub mod slot;
 pub mod socket;
 mod sys;

@@ -160,6 +160,9 @@ struct config_group *lio_configfs_next_default(struct config_group *parent, stru
 struct config_group *lio_configfs_pop_default(struct config_group *parent);
 bool lio_configfs_dead(struct config_item *item);
 
+/* replace.c */
+int lio_file_replace(const char *path, const char *temp, const char *name, const void *data, size_t len);
+
 /* file.c */
 struct file;
 struct kiocb;

@@ -59,6 +59,11 @@ impl Queue {
         matches!(self.conditions, [None, ..])
     }
 
+    /// The first condition is reported before RESERVATION CONFLICT (SAM-5, 5.3.3).
+    pub fn outranks_conflict(&self) -> bool {
+        self.pending().next().is_some_and(|asc| precedence(asc) < 6)
+    }
+
     /// Conditions that are there, in the order in which they will be reported.
     pub fn pending(&self) -> impl Iterator<Item = Asc> + '_ {
         self.conditions.iter().flatten().copied()

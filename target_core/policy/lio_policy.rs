@@ -8,6 +8,7 @@
 //! | [`alua`] | asymmetric access states: groups, which command is processed when, user data segments |
 //! | [`attention`] | unit attention conditions of an I_T_L nexus |
 //! | [`latency`] | histograms of how long commands take |
+//! | [`pr`] | persistent reservations, and what they leave of access |
 //! | [`rate`] | rates that commands are held to |
 //! | [`mode`] | changes of mode parameters |
 
@@ -43,4 +44,5 @@ pub mod attention;
 pub mod latency;
 pub mod mode;
 pub mod order;
+pub mod pr;
 pub mod rate;

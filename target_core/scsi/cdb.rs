@@ -6,13 +6,14 @@
 //! [`Features`] decide. [`Decoded::check`] then holds the command against the unit's capacity and limits.
 
 use crate::{
-    block::Block,
+    block::{Block, StartStop},
     inquiry,
     lba::BlockSize,
     lba::Blocks,
     lba::{Extent, Lba},
     luns, mode,
     opcode::{self, Descriptor},
+    pr,
     primary::Primary,
     sense::Sense,
     vpd::BlockLimits,
@@ -47,6 +48,8 @@ pub struct Features {
     pub removable: bool,
     /// SANITIZE (emulate_sanitize).
     pub sanitize: bool,
+    /// Persistent reservations, RESERVE and RELEASE (emulate_pr).
+    pub reservations: bool,
 }
 
 /// A read or write of blocks.
@@ -141,6 +144,24 @@ pub enum Command {
         /// ALLOCATION LENGTH
         allocation: u32,
     },
+    /// PERSISTENT RESERVE IN
+    PersistentReserveIn {
+        /// SERVICE ACTION
+        action: pr::In,
+        /// ALLOCATION LENGTH
+        allocation: u32,
+    },
+    /// PERSISTENT RESERVE OUT
+    PersistentReserveOut {
+        /// What is to be done.
+        out: pr::Out,
+        /// PARAMETER LIST LENGTH, [`pr::MAX_LIST`] at most.
+        list_length: u32,
+    },
+    /// RESERVE (6), (10)
+    Reserve,
+    /// RELEASE (6), (10)
+    Release,
     /// READ (6), (10), (12), (16), (32)
     Read(Transfer),
     /// WRITE (6), (10), (12), (16), (32)
@@ -252,6 +273,18 @@ pub fn decode(cdb: &[u8], features: &Features) -> Result<Decoded, Sense> {
 }
 
 impl Command {
+    /// What the reservations of others do to it, which is `row` for most of its operation code. Starting the unit and allowing removal
+    /// are for everybody (SPC-4, table 66; SBC-3, table 13); beside a reservation by RESERVE, only the latter (SPC-2, table 10).
+    pub fn reserved(&self, row: pr::Reserved) -> pr::Reserved {
+        match self {
+            Self::Block(Block::StartStop(
+                StartStop::Power { start: true, .. } | StartStop::Medium { load: true, .. },
+            )) => pr::Reserved::Persistently,
+            Self::Block(Block::PreventRemoval { prevent: false }) => pr::Reserved::Allowed,
+            _ => row,
+        }
+    }
+
     /// The data that the CDB announces, on a unit with blocks of `size`.
     ///
     /// A transport compares it with the length that the initiator expects, for residuals.
@@ -260,7 +293,9 @@ impl Command {
         let bytes = |blocks: Blocks| blocks.bytes(size).unwrap_or(u64::MAX);
         let block = u64::from(size.bytes());
         match *self {
-            Self::TestUnitReady | Self::SynchronizeCache { .. } => Data::NONE,
+            Self::TestUnitReady | Self::SynchronizeCache { .. } | Self::Reserve | Self::Release => {
+                Data::NONE
+            }
             Self::RequestSense { allocation, .. }
             | Self::Inquiry { allocation, .. }
             | Self::ModeSense { allocation, .. }
@@ -268,10 +303,12 @@ impl Command {
             | Self::ReportLuns { allocation, .. }
             | Self::ReportTargetPortGroups { allocation, .. }
             | Self::ReportReferrals { allocation, .. }
+            | Self::PersistentReserveIn { allocation, .. }
             | Self::ReportSupportedOperationCodes { allocation, .. } => {
                 Data::new(Direction::In, u64::from(allocation))
             }
-            Self::SetTargetPortGroups { list_length } => {
+            Self::PersistentReserveOut { list_length, .. }
+            | Self::SetTargetPortGroups { list_length } => {
                 Data::new(Direction::Out, u64::from(list_length))
             }
             Self::Primary(command) => command.data(),

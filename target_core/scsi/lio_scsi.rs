@@ -17,6 +17,7 @@
 //! | [`mode`], [`capacity`], [`luns`], [`alua`] | parameter data of the other commands |
 //! | [`primary`] | the fields of primary commands that are about parameters, identity and buffers |
 //! | [`buffer`], [`diagnostic`], [`identifying`], [`log`], [`timestamp`] | their parameter data |
+//! | [`pr`] | reservations: parameter data, TransportIDs, what they do to each command |
 //! | [`unmap`] | the UNMAP parameter list |
 
 #![cfg_attr(not(MODULE), no_std)]
@@ -61,6 +62,7 @@ pub mod lun;
 pub mod luns;
 pub mod mode;
 pub mod opcode;
+pub mod pr;
 pub mod primary;
 pub mod sense;
 pub mod status;

@@ -13,6 +13,7 @@ use crate::{
     alua::Access,
     bytes::{array, be16, Writer},
     cdb::{Command, Features},
+    pr::Reserved,
     sense::Sense,
 };
 pub use table::TABLE;
@@ -66,6 +67,8 @@ pub enum Feature {
     WriteAtomic,
     /// [`Features::sanitize`], and blocks can be deallocated.
     SanitizeErase,
+    /// [`Features::reservations`]
+    Reservations,
 }
 
 impl Features {
@@ -87,6 +90,7 @@ impl Features {
             Feature::WriteAtomic => self.write_atomic,
             Feature::Sanitize => self.sanitize,
             Feature::SanitizeErase => self.sanitize && (self.unmap || self.write_same_unmap),
+            Feature::Reservations => self.reservations,
         }
     }
 }
@@ -126,6 +130,8 @@ pub struct Descriptor {
     ignored: u8,
     /// Where its transfer length, or number of blocks, begins.
     length_field: u8,
+    /// What the reservations of others do to it.
+    pub reservations: Reserved,
     /// What makes the command of the CDB.
     decode: fn(&Raw) -> Result<Command, Sense>,
 }

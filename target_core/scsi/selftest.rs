@@ -9,6 +9,7 @@ mod mode;
 mod opcode;
 mod pages;
 mod parameters;
+mod pr;
 mod primary;
 mod properties;
 mod sense;
@@ -56,6 +57,7 @@ const ALL: Features = Features {
     referrals: true,
     removable: true,
     sanitize: true,
+    reservations: true,
     write_atomic: true,
 };
 

@@ -100,6 +100,8 @@ codes! {
     LUN_NOT_SUPPORTED = 0x25, 0x00;
     /// INVALID FIELD IN PARAMETER LIST
     INVALID_FIELD_IN_PARAMETER_LIST = 0x26, 0x00;
+    /// INVALID RELEASE OF PERSISTENT RESERVATION
+    INVALID_RELEASE = 0x26, 0x04;
     /// WRITE PROTECTED
     WRITE_PROTECTED = 0x27, 0x00;
     /// SPACE ALLOCATION FAILED WRITE PROTECT
@@ -250,6 +252,10 @@ senses! {
     COMMAND_SEQUENCE_ERROR = IllegalRequest, COMMAND_SEQUENCE_ERROR;
     /// The default self-test found the unit faulty.
     SELF_TEST_FAILED = HardwareError, SELF_TEST_FAILED;
+    /// A reservation was to be released by another scope or type than it has.
+    INVALID_RELEASE = IllegalRequest, INVALID_RELEASE;
+    /// No registration has room any more.
+    INSUFFICIENT_REGISTRATION_RESOURCES = IllegalRequest, INSUFFICIENT_REGISTRATION_RESOURCES;
     /// Saved mode pages were asked for.
     SAVING_NOT_SUPPORTED = IllegalRequest, SAVING_NOT_SUPPORTED;
     /// A write to a unit, or through an ACL, that does not allow it.

@@ -14,6 +14,7 @@ use lio_scsi::{
     cdb::{self, Data, Features},
     lun::Lun as LunNumber,
     sense::Sense,
+    status::Status,
     task::Attribute,
 };
 
@@ -25,16 +26,38 @@ pub(crate) enum Next {
     Execute,
 }
 
+/// Why a command is not admitted.
+pub(crate) enum Refused {
+    Sense(Sense),
+    /// RESERVATION CONFLICT status.
+    Conflict,
+}
+
+impl Refused {
+    pub(crate) fn answer(self, cmd: &mut Command) {
+        match self {
+            Refused::Sense(sense) => cmd.set_sense(sense),
+            Refused::Conflict => cmd.set_status(Status::ReservationConflict),
+        }
+    }
+}
+
+impl From<Sense> for Refused {
+    fn from(sense: Sense) -> Self {
+        Refused::Sense(sense)
+    }
+}
+
 /// Admits a command. Process context.
-pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Sense> {
+pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Refused> {
     // A target that sets no NORMACA has no ACA tasks (SAM-5 8.6.5).
     if cmd.attribute == Attribute::Aca {
-        return Err(Sense::INVALID_FIELD_IN_COMMAND_IU);
+        return Err(Sense::INVALID_FIELD_IN_COMMAND_IU.into());
     }
     let nexus = LunNumber::parse(cmd.lun).and_then(|number| session.nexus(number));
     // A gate that is closed is a LUN that is being removed: it is not there any more.
     let Some((nexus, ticket)) = nexus.and_then(|n| n.lun().enter().map(|t| (n, t))) else {
-        return absent(cmd);
+        return Ok(absent(cmd)?);
     };
     cmd.ticket = Some(ticket);
     let nexus = cmd.nexus.insert(nexus).clone();
@@ -46,11 +69,18 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Sense> {
         Ok(decoded) => decoded,
         Err(sense) => {
             // Unit attentions come before anything that is wrong with a command (SAM-5 5.14.4).
-            return Err(nexus.attention_before(None, interlock).unwrap_or(sense));
+            return Err(nexus
+                .attention_before(None, interlock)
+                .unwrap_or(sense)
+                .into());
         }
     };
+    let reserved = decoded.command.reserved(decoded.descriptor.reservations);
+    if !nexus.access(session).allows(reserved) && !nexus.outranks_conflict() {
+        return Err(Refused::Conflict);
+    }
     if let Some(sense) = nexus.attention_before(Some(&decoded.command), interlock) {
-        return Err(sense);
+        return Err(sense.into());
     }
     if port.is_special() {
         if port.is_measured() {
@@ -62,7 +92,7 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Sense> {
         condition.admit(&decoded.command)?;
     }
     if decoded.command.writes() && (nexus.mapped().write_protect() || device.write_protected()) {
-        return Err(Sense::WRITE_PROTECTED);
+        return Err(Sense::WRITE_PROTECTED.into());
     }
     if decoded.command.is_checked() {
         decoded.check(device.capacity(), &device.limits())?;
@@ -78,7 +108,7 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Sense> {
         && data.length.min(cmd.expected.into()) % u64::from(block.bytes()) != 0
     {
         cmd.set_residual(data.length);
-        return Err(Sense::INVALID_FIELD_IN_COMMAND_IU);
+        return Err(Sense::INVALID_FIELD_IN_COMMAND_IU.into());
     }
     if port.is_limited() && (decoded.command.extent().is_some() || decoded.command.writes()) {
         let now = clock::now_ns();
@@ -89,7 +119,7 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Sense> {
             cmd.due = cmd.due.max(start);
         }
     }
-    transfer(cmd, data)
+    Ok(transfer(cmd, data)?)
 }
 
 // Settles what is transferred: the lesser of what the CDB and the initiator say (SAM-5 5.4.3).

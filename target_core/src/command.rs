@@ -27,6 +27,7 @@ use crate::{
     fabric::Fabric,
     lun::{Export, Nexus},
     session::Session,
+    tmf::Preempted,
 };
 use core::marker::PhantomData;
 use kernel::{prelude::*, sync::Arc};
@@ -111,6 +112,7 @@ impl Default for Command {
             due: 0,
             started: 0,
             place: Place::Free,
+            preempted: None,
         }
     }
 }
@@ -164,6 +166,8 @@ pub struct Command {
     pub(crate) started: u64,
     /// What it has to wait for.
     pub(crate) place: Place,
+    /// Whose aborted commands are to be gone before this one is answered.
+    pub(crate) preempted: Option<Preempted>,
 }
 
 impl Command {
@@ -329,8 +333,8 @@ impl<F: Fabric> Cmd<F, Received> {
                     crate::admit::Next::Execute => Admitted::Ready(Cmd::new(token)),
                 }
             }
-            Err(sense) => {
-                token.set_sense(sense);
+            Err(refused) => {
+                refused.answer(&mut token);
                 reply(token);
                 Admitted::Refused
             }
@@ -476,6 +480,10 @@ fn delayed<F: Fabric>(mut token: Token<Session<F>>) {
 
 // Hands the command to the back end, or to the fabric if nothing is left to do.
 fn go_on<F: Fabric>(mut token: Token<Session<F>>) {
+    if let Some(preempted) = token.preempted.take() {
+        token.io_result = Ok(());
+        return preempted.wait_for(crate::backend::Io::new(token.erase()));
+    }
     match token.op {
         Op::None if token.turn == Turn::Wanted => {
             let Some(nexus) = token.nexus.clone() else {
@@ -570,6 +578,7 @@ fn reply<F: Fabric>(mut token: Token<Session<F>>) {
     token.op = Op::None;
     token.step = Step::None;
     token.scratch = None;
+    token.preempted = None;
     if core::mem::replace(&mut token.turn, Turn::No) == Turn::Had {
         if let Some(nexus) = &token.nexus {
             nexus.lun().device().turns().next();

@@ -11,6 +11,7 @@ use crate::{
     lun::{Lun, Nexus},
     mode::Mode,
     order::Order,
+    pr::Reservations,
     stats::LunStats,
     turns::Turns,
 };
@@ -183,6 +184,8 @@ pub struct Device {
     mode: Mode,
     #[pin]
     kept: Kept,
+    #[pin]
+    reservations: Reservations,
     // Last: it holds the module that the back end's code is in.
     hba: Arc<Hba>,
 }
@@ -223,6 +226,7 @@ impl Device {
                 eraser <- Eraser::new(),
                 mode <- Mode::new(),
                 kept <- Kept::new(),
+                reservations <- Reservations::new(),
                 hba: hba.clone(),
             }? Error),
             GFP_KERNEL,
@@ -286,6 +290,10 @@ impl Device {
 
     pub(crate) fn kept(&self) -> &Kept {
         &self.kept
+    }
+
+    pub(crate) fn reservations(&self) -> &Reservations {
+        &self.reservations
     }
 
     /// The names that an administrator can set.
@@ -530,6 +538,7 @@ impl Device {
             referrals: false,
             removable: a.removable(),
             sanitize: a.emulate_sanitize(),
+            reservations: a.emulate_pr(),
             write_atomic: self.max_atomic() != 0,
         }
     }

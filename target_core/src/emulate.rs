@@ -9,6 +9,7 @@ mod alua;
 mod block;
 mod blocks;
 mod parameters;
+mod pr;
 mod primary;
 mod writes;
 
@@ -36,6 +37,9 @@ pub(crate) fn execute(session: &Core, cmd: &mut Command) {
     };
     cmd.op = Op::None;
     cmd.step = Step::None;
+    if pr::answer(session, cmd, &decoded.command) {
+        return;
+    }
     let done = match decoded.command {
         Cdb::TestUnitReady => blocks::ready(cmd),
         Cdb::Read(t) => blocks::read(cmd, t),
@@ -99,6 +103,11 @@ pub(crate) fn memory(cmd: &Command) -> u64 {
         // The list, twice.
         Cdb::Unmap { list_length } => u64::from(list_length).saturating_mul(2),
         Cdb::Primary(primary) => primary::memory(&primary),
+        Cdb::PersistentReserveIn { allocation, .. } => {
+            u64::from(allocation).min(pr::MOST as u64).saturating_mul(2)
+        }
+        // The list, and a copy.
+        Cdb::PersistentReserveOut { list_length, .. } => u64::from(list_length).saturating_mul(2),
         command => sent(command.data(size).length.min(parameters::most(&command))),
     };
     // No command that passed is longer.

@@ -14,6 +14,7 @@ use crate::{
 use core::fmt;
 use kernel::{error::code::ENOSYS, prelude::*, sync::Arc};
 use lio_configfs::Builder;
+use lio_scsi::inquiry;
 
 /// The data path of a fabric.
 pub trait Fabric: Sized + Send + Sync + 'static {
@@ -25,6 +26,12 @@ pub trait Fabric: Sized + Send + Sync + 'static {
 
     /// The fabric's data of one session.
     type Session: Send + Sync + 'static;
+
+    /// What tells the initiator's ports apart, beside its name: the ISID of iSCSI. With the name and the port's protocol it makes
+    /// the TransportID by which reservations know the initiator port.
+    fn isid(_session: &Self::Session) -> Option<[u8; 6]> {
+        None
+    }
 
     /// A command is finished, and its answer is to be sent. Any context, hard interrupts among them: must not sleep.
     fn reply(reply: Reply<Self>);
@@ -52,6 +59,20 @@ pub enum Protocol {
     Sas = 6,
     /// USB.
     Usb = 9,
+}
+
+impl Protocol {
+    /// PROTOCOL IDENTIFIER, as commands answer with it.
+    pub(crate) fn identifier(self) -> inquiry::Protocol {
+        match self {
+            Protocol::Fcp => inquiry::Protocol::Fcp,
+            Protocol::Sbp => inquiry::Protocol::Sbp,
+            Protocol::Srp => inquiry::Protocol::Srp,
+            Protocol::Iscsi => inquiry::Protocol::Iscsi,
+            Protocol::Sas => inquiry::Protocol::Sas,
+            Protocol::Usb => inquiry::Protocol::Uas,
+        }
+    }
 }
 
 /// A fabric's configuration side, registered by its module: see [`crate::registry::register_fabric`].

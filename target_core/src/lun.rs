@@ -13,6 +13,7 @@ use crate::{
     latency::Latency,
     limits::{Limits, Which},
     mode::interlock,
+    session::Core,
     stats::{LunStats, MappedStats},
     tpg::Tpg,
 };
@@ -30,6 +31,7 @@ use lio_glue::{
 };
 use lio_policy::{
     attention::{Admission, Queue},
+    pr::Access,
     rate::Rate,
 };
 use lio_scsi::{
@@ -371,6 +373,8 @@ pub struct Nexus {
     previous: [Atomic<bool>; PREVIOUS.len()],
     #[pin]
     attentions: SpinLock<Queue>,
+    // What reservations leave to the session, in its lowest byte, and in which epoch that is so.
+    access: Atomic<u64>,
 }
 
 impl Nexus {
@@ -384,6 +388,7 @@ impl Nexus {
                 attention: Atomic::new(0),
                 previous: [const { Atomic::new(false) }; PREVIOUS.len()],
                 attentions <- new_spinlock!(Queue::new(), "Nexus::attentions"),
+                access: Atomic::new(0),
             }),
             GFP_KERNEL,
         )
@@ -412,6 +417,29 @@ impl Nexus {
     /// Has it do so, or not.
     pub(crate) fn set_prevents_removal(&self, prevents: bool) {
         self.prevents_removal.store(prevents, Relaxed);
+    }
+
+    /// What reservations of others leave to `session`, whose nexus this is. Lock-free but once in each epoch. Process context.
+    pub(crate) fn access(&self, session: &Core) -> Access {
+        let reservations = self.lun().device().reservations();
+        let epoch = reservations.epoch();
+        if epoch == 0 {
+            return Access::ALL;
+        }
+        let known = self.access.load(Relaxed);
+        if known >> 8 == epoch {
+            return Access::from_bits(known as u8);
+        }
+        let (epoch, access) = reservations.access(session, self);
+        self.access
+            .store((epoch << 8) | u64::from(access.bits()), Relaxed);
+        access
+    }
+
+    /// Whether the first unit attention comes before RESERVATION CONFLICT (SAM-5, 5.3.3).
+    pub(crate) fn outranks_conflict(&self) -> bool {
+        self.with_attentions(|queue| queue.outranks_conflict())
+            .unwrap_or(false)
     }
 
     /// Establishes a unit attention. Process context.

@@ -29,7 +29,10 @@ use lio_scsi::{lun::Lun as LunNumber, sense::Asc};
 /// The part of a session that does not depend on its fabric.
 #[pin_data]
 pub struct Core {
+    // No other session has or had it.
+    id: u64,
     initiator: CString,
+    isid: Option<[u8; 6]>,
     tpg: Arc<Tpg>,
     // Set when the group takes the session in.
     acl: SetOnce<Arc<NodeAcl>>,
@@ -44,6 +47,16 @@ impl Core {
     /// The initiator port's name.
     pub fn initiator(&self) -> &CStr {
         &self.initiator
+    }
+
+    /// A number that no other session has or had.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// What tells the initiator's ports apart, where the fabric has that.
+    pub fn isid(&self) -> Option<[u8; 6]> {
+        self.isid
     }
 
     /// The target portal group.
@@ -74,6 +87,14 @@ impl Core {
     pub fn nexus_lost(&self) {
         for (_, nexus) in self.nexuses() {
             nexus.attend(Asc::NEXUS_LOSS);
+        }
+        self.release();
+    }
+
+    // Ends the session's reservations by RESERVE. Process context, without locks.
+    fn release(&self) {
+        for (_, nexus) in self.nexuses() {
+            nexus.lun().device().reservations().nexus_lost(self.id);
         }
     }
 
@@ -157,12 +178,16 @@ impl<F: Fabric> Session<F> {
         depth: u32,
         private: F::Session,
     ) -> Result<Arc<Self>> {
+        static NEXT: Atomic<u64> = Atomic::new(1);
         let slots = Slots::new(depth.max(1))?;
+        let isid = F::isid(&private);
         let (name, class) = one_class!("Session::work");
         let session = Arc::pin_init(
             pin_init!(Session {
                 core <- pin_init!(Core {
+                    id: NEXT.fetch_add(1, Relaxed),
                     initiator,
+                    isid,
                     tpg: tpg.clone(),
                     acl: SetOnce::new(),
                     luns <- RcuMap::new(),
@@ -220,6 +245,7 @@ impl<F: Fabric> Session<F> {
     pub fn begin_close(self: &Arc<Self>) {
         if self.core.closed.xchg(1, Full) == 0 {
             self.core.tpg.remove_session(&self.core);
+            self.core.release();
         }
         AnySession::abort(&**self, false, &|_, _| true);
         F::kick(self);
@@ -247,6 +273,8 @@ impl<F: Fabric> Session<F> {
                 );
             },
         );
+        // A RESERVE that was at work.
+        self.core.release();
         // The last owner of a command may still be about to drop its reference, in an interrupt.
         rcu::synchronize_rcu();
     }

@@ -12,6 +12,7 @@
 //! | `delay` | what is to be done a little later |
 //! | `limits`, `latency` | how many commands may come, and how long they take |
 //! | `order` | ORDERED commands |
+//! | `pr` | reservations: who may do what with a device |
 //! | `tree` | the directories under `/sys/kernel/config/target` |
 
 #![deny(unsafe_code)]
@@ -33,6 +34,7 @@ mod limits;
 pub mod lun;
 mod mode;
 mod order;
+mod pr;
 #[path = "../../backstores/ramdisk/ramdisk.rs"]
 mod ramdisk;
 pub mod registry;

@@ -7,6 +7,7 @@
 //! REJECTED, and the commands that it marked end by themselves, later. Nothing is taken from whoever uses it.
 
 use crate::{
+    backend::{Io, IoError},
     device::Device,
     fabric::Fabric,
     lun::{Lun, Nexus},
@@ -223,6 +224,7 @@ fn reset(devices: &[Arc<Device>], by: &Core, patience: Patience) -> Response {
     let response = work.abort(by, patience);
     for device in devices {
         device.reset_mode();
+        device.reservations().reset();
     }
     // Also where something is left: other initiators' commands were aborted.
     work.attend(Asc::BUS_DEVICE_RESET, |_, nexus| {
@@ -446,6 +448,71 @@ impl Before {
 impl Drop for Work {
     fn drop(&mut self) {
         // Before others may believe that they are not held.
+        self.0.clear();
+        if let Ok(engine) = crate::engine() {
+            engine.managing().fetch_sub(1, Full);
+        }
+        wake();
+    }
+}
+
+/// Commands of I_T nexuses that were preempted (PREEMPT AND ABORT: SPC-4, 5.12.11.4.5), which were aborted. While one exists,
+/// no fabric is unloaded.
+pub(crate) struct Preempted(KVVec<(Arc<dyn AnySession>, LunNumber)>);
+
+impl Preempted {
+    pub(crate) fn new() -> Self {
+        if let Ok(engine) = crate::engine() {
+            engine.managing().fetch_add(1, Full);
+        }
+        Preempted(KVVec::new())
+    }
+
+    /// Aborts the commands of a session for one logical unit; `tell`: they are answered with TASK ABORTED.
+    pub(crate) fn abort(&mut self, session: &Arc<dyn AnySession>, lun: LunNumber, tell: bool) {
+        session.abort(tell, &|_, l| LunNumber::parse(l) == Some(lun));
+        if self.0.push((session.clone(), lun), GFP_KERNEL).is_err() {
+            pr_warn!("commands that were preempted are not waited for: no memory\n");
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        self.0.iter().all(|(session, lun)| {
+            let select = |_, l| LunNumber::parse(l) == Some(*lun);
+            session.next_marked(0, false, &select).is_none()
+        })
+    }
+
+    /// Has `io` completed when the commands are gone, in the background if they are not gone yet. Like a task management function it
+    /// is not waited for longer than [`PATIENCE_MS`]; then it fails, as its initiator counts on nothing being written any more
+    /// once it is told GOOD. What was preempted stays so, and the commands end by themselves, later.
+    pub(crate) fn wait_for(self, io: Io) {
+        if self.is_gone() {
+            drop(self);
+            return io.complete(Ok(()));
+        }
+        let spawned = crate::engine().and_then(|engine| {
+            engine.management().spawn(move || {
+                let gone = wait_within(PATIENCE_MS, || self.is_gone());
+                if !gone {
+                    pr_warn!(
+                        "a preemption was waiting for the back end for {} s, and fails\n",
+                        PATIENCE_MS / 1000
+                    );
+                }
+                drop(self);
+                io.complete(if gone { Ok(()) } else { Err(IoError::Timeout) });
+            })
+        });
+        if let Err(e) = spawned {
+            // Without memory for it, the command failed: it was dropped.
+            pr_warn!("a preemption could not wait for commands: {:?}\n", e);
+        }
+    }
+}
+
+impl Drop for Preempted {
+    fn drop(&mut self) {
         self.0.clear();
         if let Ok(engine) = crate::engine() {
             engine.managing().fetch_sub(1, Full);

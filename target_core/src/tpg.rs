@@ -357,6 +357,7 @@ impl Tpg {
                 device.path()
             );
         }
+        device.reservations().unlinked(lun);
         // The last command may be about to drop what it held, in an interrupt.
         rcu::synchronize_rcu();
         drop(seen);

@@ -71,6 +71,10 @@ impl Fabric for Iscsi {
     type Request = Request;
     type Session = Arc<Shared>;
 
+    fn isid(session: &Self::Session) -> Option<[u8; 6]> {
+        Some(session.isid)
+    }
+
     fn reply(reply: Reply) {
         let shared = reply.session().private().clone();
         if shared.replies.push(reply) {

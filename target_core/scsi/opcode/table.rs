@@ -4,10 +4,11 @@
 
 mod block;
 mod primary;
+mod reservations;
 mod write;
 
 use super::{decode, Descriptor, Feature, Optional};
-use crate::alua::Access;
+use crate::{alua::Access, pr::Reserved};
 
 /// RDPROTECT, WRPROTECT, VRPROTECT: there is no protection information.
 const PROTECT: Optional = Optional {
@@ -53,7 +54,7 @@ const UNMAP: Optional = Optional {
 /// What is ignored in byte 1: bits 7 to 5 of SCSI-2's LUN field in CDBs of 6 bytes and some of 10; RELADR, FUA_NV, SYNC_NV, which
 /// are obsolete; RARC, a hint. GROUP NUMBER has six bits, as in SBC-4, and is
 /// not looked at.
-pub static TABLE: [Descriptor; 67] = [
+pub static TABLE: [Descriptor; 83] = [
     Descriptor {
         opcode: 0x00,
         service_action: None,
@@ -65,6 +66,7 @@ pub static TABLE: [Descriptor; 67] = [
         optional: &[],
         ignored: 0xe0,
         length_field: 0,
+        reservations: Reserved::Persistently,
         decode: decode::test_unit_ready,
     },
     Descriptor {
@@ -78,6 +80,7 @@ pub static TABLE: [Descriptor; 67] = [
         optional: &[],
         ignored: 0xe0,
         length_field: 0,
+        reservations: Reserved::Allowed,
         decode: decode::request_sense,
     },
     block::FORMAT_UNIT,
@@ -94,6 +97,7 @@ pub static TABLE: [Descriptor; 67] = [
         optional: &[],
         ignored: 0xe0,
         length_field: 4,
+        reservations: Reserved::Reads,
         decode: decode::read_6,
     },
     Descriptor {
@@ -109,6 +113,7 @@ pub static TABLE: [Descriptor; 67] = [
         optional: &[],
         ignored: 0xe0,
         length_field: 4,
+        reservations: Reserved::Writes,
         decode: decode::write_6,
     },
     Descriptor {
@@ -124,9 +129,12 @@ pub static TABLE: [Descriptor; 67] = [
         optional: &[],
         ignored: 0xe0,
         length_field: 0,
+        reservations: Reserved::Allowed,
         decode: decode::inquiry,
     },
     primary::MODE_SELECT_6,
+    reservations::RESERVE_6,
+    reservations::RELEASE_6,
     Descriptor {
         opcode: 0x1a,
         service_action: None,
@@ -140,6 +148,7 @@ pub static TABLE: [Descriptor; 67] = [
         optional: &[],
         ignored: 0xe0,
         length_field: 0,
+        reservations: Reserved::Reads,
         decode: decode::mode_sense_6,
     },
     block::START_STOP_UNIT,
@@ -159,6 +168,7 @@ pub static TABLE: [Descriptor; 67] = [
         optional: &[],
         ignored: 0xe1,
         length_field: 0,
+        reservations: Reserved::Persistently,
         decode: decode::read_capacity_10,
     },
     Descriptor {
@@ -174,6 +184,7 @@ pub static TABLE: [Descriptor; 67] = [
         optional: &[PROTECT, DPO, FUA],
         ignored: 0x07,
         length_field: 7,
+        reservations: Reserved::Reads,
         decode: decode::read_10,
     },
     Descriptor {
@@ -189,6 +200,7 @@ pub static TABLE: [Descriptor; 67] = [
         optional: &[PROTECT, DPO, FUA],
         ignored: 0x07,
         length_field: 7,
+        reservations: Reserved::Writes,
         decode: decode::write_10,
     },
     block::WRITE_AND_VERIFY_10,
@@ -205,6 +217,7 @@ pub static TABLE: [Descriptor; 67] = [
         optional: &[PROTECT, DPO_HINT],
         ignored: 0x01,
         length_field: 7,
+        reservations: Reserved::Reads,
         decode: decode::verify_10,
     },
     block::PRE_FETCH_10,
@@ -221,6 +234,7 @@ pub static TABLE: [Descriptor; 67] = [
         optional: &[],
         ignored: 0x05,
         length_field: 7,
+        reservations: Reserved::Writes,
         decode: decode::synchronize_cache_10,
     },
     block::READ_DEFECT_DATA_10,
@@ -239,6 +253,7 @@ pub static TABLE: [Descriptor; 67] = [
         optional: &[PROTECT, ANCHOR, UNMAP],
         ignored: 0x00,
         length_field: 7,
+        reservations: Reserved::Writes,
         decode: decode::write_same_10,
     },
     Descriptor {
@@ -254,6 +269,7 @@ pub static TABLE: [Descriptor; 67] = [
         optional: &[UNMAP_ANCHOR],
         ignored: 0x00,
         length_field: 7,
+        reservations: Reserved::Writes,
         decode: decode::unmap,
     },
     block::SANITIZE_OVERWRITE,
@@ -262,6 +278,8 @@ pub static TABLE: [Descriptor; 67] = [
     primary::LOG_SELECT,
     primary::LOG_SENSE,
     primary::MODE_SELECT_10,
+    reservations::RESERVE_10,
+    reservations::RELEASE_10,
     Descriptor {
         opcode: 0x5a,
         service_action: None,
@@ -275,8 +293,21 @@ pub static TABLE: [Descriptor; 67] = [
         optional: &[],
         ignored: 0xe0,
         length_field: 0,
+        reservations: Reserved::Reads,
         decode: decode::mode_sense_10,
     },
+    reservations::PR_IN_READ_KEYS,
+    reservations::PR_IN_READ_RESERVATION,
+    reservations::PR_IN_REPORT_CAPABILITIES,
+    reservations::PR_IN_READ_FULL_STATUS,
+    reservations::PR_OUT_REGISTER,
+    reservations::PR_OUT_RESERVE,
+    reservations::PR_OUT_RELEASE,
+    reservations::PR_OUT_CLEAR,
+    reservations::PR_OUT_PREEMPT,
+    reservations::PR_OUT_PREEMPT_AND_ABORT,
+    reservations::PR_OUT_REGISTER_AND_IGNORE_EXISTING_KEY,
+    reservations::PR_OUT_REGISTER_AND_MOVE,
     block::READ_32,
     block::VERIFY_32,
     block::WRITE_32,
@@ -299,6 +330,7 @@ pub static TABLE: [Descriptor; 67] = [
         optional: &[PROTECT, DPO, FUA],
         ignored: 0x07,
         length_field: 10,
+        reservations: Reserved::Reads,
         decode: decode::read_16,
     },
     Descriptor {
@@ -314,6 +346,7 @@ pub static TABLE: [Descriptor; 67] = [
         optional: &[PROTECT, DPO, FUA],
         ignored: 0x02,
         length_field: 13,
+        reservations: Reserved::Writes,
         decode: decode::compare_and_write,
     },
     Descriptor {
@@ -330,6 +363,7 @@ pub static TABLE: [Descriptor; 67] = [
         optional: &[PROTECT, DPO, FUA],
         ignored: 0x07,
         length_field: 10,
+        reservations: Reserved::Writes,
         decode: decode::write_16,
     },
     block::ORWRITE_16,
@@ -348,6 +382,7 @@ pub static TABLE: [Descriptor; 67] = [
         optional: &[PROTECT, DPO_HINT],
         ignored: 0x01,
         length_field: 10,
+        reservations: Reserved::Reads,
         decode: decode::verify_16,
     },
     block::PRE_FETCH_16,
@@ -365,6 +400,7 @@ pub static TABLE: [Descriptor; 67] = [
         optional: &[],
         ignored: 0x05,
         length_field: 10,
+        reservations: Reserved::Writes,
         decode: decode::synchronize_cache_16,
     },
     Descriptor {
@@ -381,6 +417,7 @@ pub static TABLE: [Descriptor; 67] = [
         optional: &[PROTECT, ANCHOR, UNMAP],
         ignored: 0x00,
         length_field: 10,
+        reservations: Reserved::Writes,
         decode: decode::write_same_16,
     },
     write::WRITE_ATOMIC_16,
@@ -398,6 +435,7 @@ pub static TABLE: [Descriptor; 67] = [
         optional: &[],
         ignored: 0x00,
         length_field: 0,
+        reservations: Reserved::Persistently,
         decode: decode::read_capacity_16,
     },
     block::GET_LBA_STATUS_16,
@@ -415,6 +453,7 @@ pub static TABLE: [Descriptor; 67] = [
         optional: &[],
         ignored: 0x00,
         length_field: 0,
+        reservations: Reserved::Persistently,
         decode: decode::alua::report_referrals,
     },
     write::WRITE_SCATTERED_16,
@@ -431,6 +470,7 @@ pub static TABLE: [Descriptor; 67] = [
         optional: &[],
         ignored: 0x00,
         length_field: 0,
+        reservations: Reserved::Allowed,
         decode: decode::report_luns,
     },
     primary::REPORT_IDENTIFYING_INFORMATION,
@@ -447,6 +487,7 @@ pub static TABLE: [Descriptor; 67] = [
         optional: &[],
         ignored: 0x00,
         length_field: 0,
+        reservations: Reserved::Persistently,
         decode: decode::alua::report_target_port_groups,
     },
     Descriptor {
@@ -462,6 +503,7 @@ pub static TABLE: [Descriptor; 67] = [
         optional: &[],
         ignored: 0x00,
         length_field: 0,
+        reservations: Reserved::Reads,
         decode: decode::report_supported_operation_codes,
     },
     primary::REPORT_TASK_MANAGEMENT_FUNCTIONS,
@@ -480,6 +522,7 @@ pub static TABLE: [Descriptor; 67] = [
         optional: &[],
         ignored: 0x00,
         length_field: 6,
+        reservations: Reserved::Writes,
         decode: decode::alua::set_target_port_groups,
     },
     primary::SET_TIMESTAMP,
@@ -496,6 +539,7 @@ pub static TABLE: [Descriptor; 67] = [
         optional: &[PROTECT, DPO, FUA],
         ignored: 0x07,
         length_field: 6,
+        reservations: Reserved::Reads,
         decode: decode::read_12,
     },
     Descriptor {
@@ -511,6 +555,7 @@ pub static TABLE: [Descriptor; 67] = [
         optional: &[PROTECT, DPO, FUA],
         ignored: 0x07,
         length_field: 6,
+        reservations: Reserved::Writes,
         decode: decode::write_12,
     },
     block::WRITE_AND_VERIFY_12,

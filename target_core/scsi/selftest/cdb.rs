@@ -302,9 +302,18 @@ fn refusals() {
         ("", Sense::INVALID_OPERATION_CODE),
         ("ff 00 00 00 00 00", Sense::INVALID_OPERATION_CODE),
         (
-            "5e 00 00 00 00 00 00 00 ff 00",
+            "83 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00",
             Sense::INVALID_OPERATION_CODE,
         ),
+        ("5e 04 00 00 00 00 00 00 ff 00", bit(1, 4)),
+        ("5f 08 00 00 00 00 00 00 18 00", bit(1, 4)),
+        (
+            "5f 00 00 00 00 00 01 00 01 00",
+            Sense::PARAMETER_LIST_LENGTH,
+        ),
+        // Third-party and extent reservations
+        ("16 10 00 00 00 00", bit(1, 4)),
+        ("56 01 00 00 00 00 00 00 00 00", bit(1, 0)),
         ("9e 17 00 00 00 00 00 00 00 00 00 00 00 20 00 00", bit(1, 4)),
         ("a3 1e 00 00 00 00 00 00 00 20 00 00", bit(1, 4)),
         // Cut off
@@ -436,6 +445,7 @@ fn refusals_for_want_of_a_feature() {
     // Another service action of the operation code is there.
     let groups = Features {
         target_port_groups: true,
+        reservations: true,
         ..none
     };
     assert_eq!(

@@ -6,7 +6,6 @@ use super::alua;
 use crate::{
     command::{Command, Direction},
     device::Device,
-    fabric::Protocol,
     lun::Nexus,
     session::Core,
     tpg::Tpg,
@@ -337,14 +336,7 @@ fn ports_of(dev: &Device) -> Result<KVec<Arc<Tpg>>> {
 
 fn port(tpg: &Tpg) -> Port<'_> {
     Port {
-        protocol: match tpg.protocol() {
-            Protocol::Fcp => inquiry::Protocol::Fcp,
-            Protocol::Sbp => inquiry::Protocol::Sbp,
-            Protocol::Srp => inquiry::Protocol::Srp,
-            Protocol::Iscsi => inquiry::Protocol::Iscsi,
-            Protocol::Sas => inquiry::Protocol::Sas,
-            Protocol::Usb => inquiry::Protocol::Uas,
-        },
+        protocol: tpg.protocol().identifier(),
         relative_id: tpg.rtpi(),
         group: None,
         target: tpg.target().name().to_bytes(),

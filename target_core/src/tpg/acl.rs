@@ -9,6 +9,7 @@
 
 use super::{luns_changed, show, Lists, Tpg};
 use crate::{
+    device::Device,
     lun::{Lun, MappedLun},
     session::{AnySession, Core},
 };
@@ -99,6 +100,23 @@ impl Tpg {
         } else {
             self.remove_acl(acl);
         }
+    }
+
+    /// Under which number an initiator's ACL maps the device, and the LUN that it maps.
+    pub(crate) fn mapping_of(
+        &self,
+        initiator: &[u8],
+        device: &Device,
+    ) -> Option<(LunNumber, LunNumber)> {
+        self.with_lists(|lists| {
+            let is_named = |a: &&Arc<NodeAcl>| a.name.to_bytes().eq_ignore_ascii_case(initiator);
+            let acl = lists.acls.iter().find(is_named)?;
+            let mapped = acl.mapped.lock();
+            let one = mapped
+                .iter()
+                .find(|m| core::ptr::eq(&**m.lun().device(), device))?;
+            Some((one.number(), one.lun().number()))
+        })
     }
 
     /// Forgets an ACL; sessions that have it keep it until they end.
@@ -410,5 +428,11 @@ impl NodeAcl {
             }
         });
         affected.iter().for_each(abort);
+        let device = mapped.lun().device();
+        let reservations = device.reservations();
+        for session in affected.iter() {
+            reservations.nexus_lost(session.core().id());
+        }
+        reservations.acl_unmapped(device, &self.tpg, &self.name);
     }
 }

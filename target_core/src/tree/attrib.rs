@@ -66,7 +66,14 @@ attributes! {
         rw "emulate_fua_read" => show!(emulate_fua_read), always;
         rw "emulate_fua_write" => show!(emulate_fua_write), flag!(set_emulate_fua_write);
         rw "emulate_model_alias" => show!(emulate_model_alias), model_alias;
-        rw "emulate_pr" => show!(emulate_pr), fixed_flag!(emulate_pr);
+        rw "emulate_pr" => show!(emulate_pr), |dev, value| {
+            let on = value.bool()?;
+            let a = dev.attrib();
+            idle(dev, value, a.emulate_pr() == on, || {
+                a.set_emulate_pr(on);
+                dev.reservations().refresh(dev);
+            })
+        };
         rw "emulate_rest_reord" => show!(emulate_rest_reord), fixed_flag!(emulate_rest_reord);
         rw "emulate_rsoc" => show!(emulate_rsoc), flag!(set_emulate_rsoc);
         rw "emulate_sanitize" => show!(emulate_sanitize), flag!(set_emulate_sanitize);
@@ -92,8 +99,16 @@ attributes! {
             idle_mode(dev, value, same, |mode| mode.interlock = interlock(to))
         };
         rw "emulate_write_cache" => |dev, page| writeln!(page, "{}", u32::from(shown_write_cache(dev))), write_cache;
-        rw "enforce_pr_isids" => show!(enforce_pr_isids), fixed_flag!(enforce_pr_isids);
-        rw "force_pr_aptpl" => show!(force_pr_aptpl), fixed_flag!(force_pr_aptpl);
+        rw "enforce_pr_isids" => show!(enforce_pr_isids), |dev, value| {
+            let on = value.bool()?;
+            let a = dev.attrib();
+            idle(dev, value, a.enforce_pr_isids() == on, || a.set_enforce_pr_isids(on))
+        };
+        rw "force_pr_aptpl" => show!(force_pr_aptpl), |dev, value| {
+            let on = value.bool()?;
+            let a = dev.attrib();
+            idle(dev, value, a.force_pr_aptpl() == on, || a.set_force_pr_aptpl(on))
+        };
         ro "hw_block_size" => show!(hw_block_size);
         ro "hw_max_sectors" => show!(hw_max_sectors);
         ro "hw_pi_prot_type" => show!(hw_pi_prot_type);

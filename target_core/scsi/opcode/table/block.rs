@@ -2,6 +2,8 @@
 
 //! Rows of commands of SBC-4, clause 5.
 
+use crate::pr::Reserved;
+
 use super::{
     super::{Descriptor, Feature, VARIABLE},
     decode::block,
@@ -27,6 +29,7 @@ pub(super) const START_STOP_UNIT: Descriptor = Descriptor {
     optional: &[],
     ignored: 0xe0,
     length_field: 0,
+    reservations: Reserved::Writes,
     decode: block::start_stop_unit,
 };
 
@@ -42,6 +45,7 @@ pub(super) const PREVENT_ALLOW: Descriptor = Descriptor {
     optional: &[],
     ignored: 0xe0,
     length_field: 0,
+    reservations: Reserved::Writes,
     decode: block::prevent_allow,
 };
 
@@ -59,6 +63,7 @@ pub(super) const WRITE_AND_VERIFY_10: Descriptor = Descriptor {
     optional: &[PROTECT, DPO],
     ignored: 0x01,
     length_field: 7,
+    reservations: Reserved::Writes,
     decode: block::write_and_verify_10,
 };
 
@@ -76,6 +81,7 @@ pub(super) const PRE_FETCH_10: Descriptor = Descriptor {
     optional: &[],
     ignored: 0x01,
     length_field: 0,
+    reservations: Reserved::Reads,
     decode: block::pre_fetch_10,
 };
 
@@ -91,6 +97,7 @@ pub(super) const READ_DEFECT_DATA_10: Descriptor = Descriptor {
     optional: &[],
     ignored: 0xe0,
     length_field: 0,
+    reservations: Reserved::Reads,
     decode: block::read_defect_data_10,
 };
 use crate::alua::Access;
@@ -110,6 +117,7 @@ pub(super) const READ_32: Descriptor = Descriptor {
     optional: &[PROTECT, DPO, FUA],
     ignored: 0x06,
     length_field: 28,
+    reservations: Reserved::Reads,
     decode: block::read_32,
 };
 
@@ -128,6 +136,7 @@ pub(super) const VERIFY_32: Descriptor = Descriptor {
     optional: &[PROTECT, DPO],
     ignored: 0x00,
     length_field: 28,
+    reservations: Reserved::Reads,
     decode: block::verify_32,
 };
 
@@ -146,6 +155,7 @@ pub(super) const WRITE_32: Descriptor = Descriptor {
     optional: &[PROTECT, DPO, FUA],
     ignored: 0x06,
     length_field: 28,
+    reservations: Reserved::Writes,
     decode: block::write_32,
 };
 
@@ -164,6 +174,7 @@ pub(super) const WRITE_AND_VERIFY_32: Descriptor = Descriptor {
     optional: &[PROTECT, DPO],
     ignored: 0x00,
     length_field: 28,
+    reservations: Reserved::Writes,
     decode: block::write_and_verify_32,
 };
 
@@ -182,6 +193,7 @@ pub(super) const WRITE_SAME_32: Descriptor = Descriptor {
     optional: &[PROTECT, ANCHOR, UNMAP],
     ignored: 0x00,
     length_field: 28,
+    reservations: Reserved::Writes,
     decode: block::write_same_32,
 };
 
@@ -200,6 +212,7 @@ pub(super) const GET_LBA_STATUS_32: Descriptor = Descriptor {
     optional: &[],
     ignored: 0x00,
     length_field: 0,
+    reservations: Reserved::Reads,
     decode: block::get_lba_status_32,
 };
 
@@ -217,6 +230,7 @@ pub(super) const ORWRITE_16: Descriptor = Descriptor {
     optional: &[PROTECT, DPO, FUA],
     ignored: 0x02,
     length_field: 10,
+    reservations: Reserved::Writes,
     decode: block::orwrite_16,
 };
 
@@ -234,6 +248,7 @@ pub(super) const WRITE_AND_VERIFY_16: Descriptor = Descriptor {
     optional: &[PROTECT, DPO],
     ignored: 0x00,
     length_field: 10,
+    reservations: Reserved::Writes,
     decode: block::write_and_verify_16,
 };
 
@@ -251,6 +266,7 @@ pub(super) const PRE_FETCH_16: Descriptor = Descriptor {
     optional: &[],
     ignored: 0x00,
     length_field: 0,
+    reservations: Reserved::Reads,
     decode: block::pre_fetch_16,
 };
 
@@ -268,6 +284,7 @@ pub(super) const GET_LBA_STATUS_16: Descriptor = Descriptor {
     optional: &[],
     ignored: 0x00,
     length_field: 0,
+    reservations: Reserved::Reads,
     decode: block::get_lba_status_16,
 };
 
@@ -285,6 +302,7 @@ pub(super) const WRITE_AND_VERIFY_12: Descriptor = Descriptor {
     optional: &[PROTECT, DPO],
     ignored: 0x01,
     length_field: 6,
+    reservations: Reserved::Writes,
     decode: block::write_and_verify_12,
 };
 
@@ -302,6 +320,7 @@ pub(super) const VERIFY_12: Descriptor = Descriptor {
     optional: &[PROTECT, DPO],
     ignored: 0x01,
     length_field: 6,
+    reservations: Reserved::Reads,
     decode: block::verify_12,
 };
 
@@ -319,6 +338,7 @@ pub(super) const READ_DEFECT_DATA_12: Descriptor = Descriptor {
     optional: &[],
     ignored: 0x00,
     length_field: 0,
+    reservations: Reserved::Reads,
     decode: block::read_defect_data_12,
 };
 
@@ -334,6 +354,7 @@ pub(super) const FORMAT_UNIT: Descriptor = Descriptor {
     optional: &[FORMAT_PROTECTION],
     ignored: 0x00,
     length_field: 0,
+    reservations: Reserved::Writes,
     decode: block::format_unit,
 };
 
@@ -349,6 +370,7 @@ pub(super) const SANITIZE_OVERWRITE: Descriptor = Descriptor {
     optional: &[],
     ignored: 0x00,
     length_field: 0,
+    reservations: Reserved::Writes,
     decode: block::sanitize_overwrite,
 };
 
@@ -364,6 +386,7 @@ pub(super) const SANITIZE_BLOCK_ERASE: Descriptor = Descriptor {
     optional: &[],
     ignored: 0x00,
     length_field: 0,
+    reservations: Reserved::Writes,
     decode: block::sanitize_block_erase,
 };
 
@@ -379,5 +402,6 @@ pub(super) const SANITIZE_EXIT_FAILURE_MODE: Descriptor = Descriptor {
     optional: &[],
     ignored: 0x00,
     length_field: 0,
+    reservations: Reserved::Writes,
     decode: block::sanitize_exit_failure_mode,
 };

@@ -6,6 +6,7 @@ use crate::{
     alua::Access,
     cdb::Command,
     opcode::{decode::primary as decode, Descriptor, Feature, Optional, Raw},
+    pr::Reserved,
     sense::Sense,
 };
 
@@ -22,6 +23,7 @@ const fn row(
     length: u8,
     name: &'static str,
     usage: &'static [u8],
+    reservations: Reserved,
     decode: fn(&Raw) -> Result<Command, Sense>,
 ) -> Descriptor {
     Descriptor {
@@ -36,6 +38,7 @@ const fn row(
         optional: &[],
         ignored: 0,
         length_field: 0,
+        reservations,
         decode,
     }
 }
@@ -49,6 +52,7 @@ pub(super) const MODE_SELECT_6: Descriptor = Descriptor {
         6,
         "MODE SELECT (6)",
         &[0x15, 0x13, 0, 0, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        Reserved::Writes,
         decode::mode_select_6,
     )
 };
@@ -61,6 +65,7 @@ pub(super) const MODE_SELECT_10: Descriptor = Descriptor {
         10,
         "MODE SELECT (10)",
         &[0x55, 0x13, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0],
+        Reserved::Writes,
         decode::mode_select_10,
     )
 };
@@ -72,6 +77,7 @@ pub(super) const RECEIVE_DIAGNOSTIC_RESULTS: Descriptor = row(
     &[
         0x1c, 0x01, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
     ],
+    Reserved::Reads,
     decode::receive_diagnostic_results,
 );
 pub(super) const SEND_DIAGNOSTIC: Descriptor = row(
@@ -80,6 +86,7 @@ pub(super) const SEND_DIAGNOSTIC: Descriptor = row(
     6,
     "SEND DIAGNOSTIC",
     &[0x1d, 0xf7, 0, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    Reserved::Writes,
     decode::send_diagnostic,
 );
 pub(super) const WRITE_BUFFER: Descriptor = row(
@@ -90,6 +97,7 @@ pub(super) const WRITE_BUFFER: Descriptor = row(
     &[
         0x3b, 0x1f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
     ],
+    Reserved::Writes,
     decode::write_buffer,
 );
 pub(super) const READ_BUFFER: Descriptor = row(
@@ -100,6 +108,7 @@ pub(super) const READ_BUFFER: Descriptor = row(
     &[
         0x3c, 0x1f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
     ],
+    Reserved::Reads,
     decode::read_buffer,
 );
 pub(super) const LOG_SELECT: Descriptor = Descriptor {
@@ -110,6 +119,7 @@ pub(super) const LOG_SELECT: Descriptor = Descriptor {
         10,
         "LOG SELECT",
         &[0x4c, 0x03, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        Reserved::Writes,
         decode::log_select,
     )
 };
@@ -123,6 +133,7 @@ pub(super) const LOG_SENSE: Descriptor = Descriptor {
         &[
             0x4d, 0x01, 0xff, 0xff, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
         ],
+        Reserved::Persistently,
         decode::log_sense,
     )
 };
@@ -134,6 +145,7 @@ pub(super) const REPORT_IDENTIFYING_INFORMATION: Descriptor = row(
     &[
         0xa3, 0x05, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xfe, 0, 0, 0, 0, 0,
     ],
+    Reserved::Persistently,
     decode::report_identifying_information,
 );
 pub(super) const REPORT_TASK_MANAGEMENT_FUNCTIONS: Descriptor = row(
@@ -144,6 +156,7 @@ pub(super) const REPORT_TASK_MANAGEMENT_FUNCTIONS: Descriptor = row(
     &[
         0xa3, 0x0d, 0x80, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0,
     ],
+    Reserved::Reads,
     decode::report_task_management_functions,
 );
 pub(super) const REPORT_TIMESTAMP: Descriptor = row(
@@ -154,6 +167,7 @@ pub(super) const REPORT_TIMESTAMP: Descriptor = row(
     &[
         0xa3, 0x0f, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0,
     ],
+    Reserved::Persistently,
     decode::report_timestamp,
 );
 pub(super) const SET_IDENTIFYING_INFORMATION: Descriptor = row(
@@ -164,6 +178,7 @@ pub(super) const SET_IDENTIFYING_INFORMATION: Descriptor = row(
     &[
         0xa4, 0x06, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xfe, 0, 0, 0, 0, 0,
     ],
+    Reserved::Writes,
     decode::set_identifying_information,
 );
 pub(super) const SET_TIMESTAMP: Descriptor = row(
@@ -174,5 +189,6 @@ pub(super) const SET_TIMESTAMP: Descriptor = row(
     &[
         0xa4, 0x0f, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0,
     ],
+    Reserved::Writes,
     decode::set_timestamp,
 );

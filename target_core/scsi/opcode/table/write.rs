@@ -4,6 +4,8 @@
 //!
 //! ATOMIC BOUNDARY is not evaluated: no back end has boundaries.
 
+use crate::pr::Reserved;
+
 use super::{
     super::{Access, Descriptor, Feature, SERVICE_ACTION_OUT_16, VARIABLE},
     decode::block,
@@ -25,6 +27,7 @@ pub(super) const WRITE_ATOMIC_32: Descriptor = Descriptor {
     optional: &[PROTECT, DPO, FUA],
     ignored: 0x00,
     length_field: 28,
+    reservations: Reserved::Writes,
     decode: block::write_atomic_32,
 };
 
@@ -43,6 +46,7 @@ pub(super) const WRITE_SCATTERED_32: Descriptor = Descriptor {
     optional: &[PROTECT, DPO, FUA],
     ignored: 0x00,
     length_field: 28,
+    reservations: Reserved::Writes,
     decode: block::write_scattered_32,
 };
 
@@ -60,6 +64,7 @@ pub(super) const WRITE_ATOMIC_16: Descriptor = Descriptor {
     optional: &[PROTECT, DPO, FUA],
     ignored: 0x00,
     length_field: 12,
+    reservations: Reserved::Writes,
     decode: block::write_atomic_16,
 };
 
@@ -77,5 +82,6 @@ pub(super) const WRITE_SCATTERED_16: Descriptor = Descriptor {
     optional: &[PROTECT, DPO, FUA],
     ignored: 0x00,
     length_field: 10,
+    reservations: Reserved::Writes,
     decode: block::write_scattered_16,
 };

@@ -40,6 +40,7 @@ const ALL: Features = Features {
     referrals: true,
     removable: true,
     sanitize: true,
+    reservations: true,
     write_atomic: true,
 };
 

@@ -110,6 +110,8 @@ fn data(cdb: &[u8], block: u64) -> (Direction, u64) {
         0x3c => (Direction::In, be24(cdb, 6).into()),
         0x4d => (Direction::In, be16(cdb, 7) as u64),
         0x55 => (Direction::Out, be16(cdb, 7) as u64),
+        0x5e => (Direction::In, be16(cdb, 7) as u64),
+        0x5f => (Direction::Out, be32(cdb, 5).into()),
         0xa4 => (Direction::Out, be32(cdb, 6).into()),
         0x12 => (Direction::In, be16(cdb, 3) as u64),
         0x5a => (Direction::In, be16(cdb, 7) as u64),
@@ -163,7 +165,7 @@ fn changes_medium(cdb: &[u8]) -> bool {
 fn usage(cdb: &[u8], features: &Features) -> Option<Vec<u8>> {
     // Operation codes of this device type that have service actions.
     let reporting = match cdb[0] {
-        0x48 | 0x9e | 0x9f | 0xa3 | 0xa4 => {
+        0x48 | 0x5e | 0x5f | 0x9e | 0x9f | 0xa3 | 0xa4 => {
             Reporting::ServiceAction(cdb[0], u16::from(cdb[1] & 0x1f))
         }
         0x7f => Reporting::ServiceAction(0x7f, be16(cdb, 8) as u16),
@@ -203,6 +205,8 @@ fn refused(cdb: &[u8], sense: &Sense) {
                 assert!(byte & (1 << bit) != 0 || whole, "{cdb:x?} {sense:?}");
             }
         }
+        // PERSISTENT RESERVE OUT, whose list has a length of its own.
+        Asc::PARAMETER_LIST_LENGTH => assert_eq!(cdb[0], 0x5f),
         _ => panic!("{sense:?}"),
     }
 }
@@ -240,6 +244,7 @@ fuzz_target!(|input: &[u8]| {
         referrals: bits & 128 != 0,
         removable: bits & 128 != 0,
         sanitize: bits & 1 != 0,
+        reservations: bits & 128 != 0,
         write_atomic: bits & 2 != 0,
     };
     let size = [512, 1024, 2048, 4096][input.below(4)];

@@ -44,7 +44,10 @@ pub fn refusal(state: u8, opcode: u8, action: Option<u8>) -> Option<u8> {
     let row = (opcode, action);
     let unavailable = ALWAYS.contains(&row) || UNAVAILABLE.contains(&row);
     let (lets, qualifier) = match state {
-        0x2 => (unavailable || STANDBY.contains(&row), 0x0b),
+        0x2 => (
+            unavailable || STANDBY.contains(&row) || STANDBY.contains(&(opcode, None)),
+            0x0b,
+        ),
         0x3 => (unavailable, 0x0c),
         0xe => (ALWAYS.contains(&row), 0x12),
         0xf => (ALWAYS.contains(&row), 0x0a),

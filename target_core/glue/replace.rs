@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Files that are replaced as a whole: what was in them is there until what is to be in them is durable.
+
+use crate::sys;
+use kernel::{error::to_result, prelude::*, str::CStr};
+
+/// Replaces the file `name` of the directory `dir` by one with `bytes`, for its owner alone, by way of the file `temp` in it. The
+/// directory is seen from the first process's root. May sleep for long.
+///
+/// # Errors
+/// The file system's; after all but those of the very last step the old file is there still.
+pub fn replace(dir: &CStr, temp: &CStr, name: &CStr, bytes: &[u8]) -> Result {
+    // SAFETY: The names are C strings, and `bytes` is as long as is said.
+    to_result(unsafe {
+        sys::lio_file_replace(
+            dir.as_char_ptr(),
+            temp.as_char_ptr(),
+            name.as_char_ptr(),
+            bytes.as_ptr().cast(),
+            bytes.len(),
+        )
+    })
+}

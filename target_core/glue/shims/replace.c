@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Files that are replaced as a whole. */
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/fs_struct.h>
+#include <linux/mount.h>
+#include <linux/namei.h>
+#include "../shims.h"
+
+static int write_durably(struct file *file, const void *data, size_t len)
+{
+	loff_t pos = 0;
+	ssize_t n = kernel_write(file, data, len, &pos);
+
+	if (n < 0)
+		return n;
+	return n < len ? -EIO : vfs_fsync(file, 0);
+}
+
+static int rename_within(struct file *dir, const char *from, const char *to)
+{
+	struct renamedata rd = {
+		.mnt_idmap = mnt_idmap(dir->f_path.mnt),
+		.old_parent = dir->f_path.dentry,
+		.new_parent = dir->f_path.dentry,
+	};
+	int ret = mnt_want_write(dir->f_path.mnt);
+
+	if (ret)
+		return ret;
+	ret = start_renaming(&rd, 0, &QSTR(from), &QSTR(to));
+	if (!ret) {
+		ret = vfs_rename(&rd);
+		end_renaming(&rd);
+	}
+	mnt_drop_write(dir->f_path.mnt);
+	return ret;
+}
+
+int lio_file_replace(const char *path, const char *temp, const char *name, const void *data, size_t len)
+{
+	struct file *dir, *file;
+	int ret;
+
+	scoped_with_init_fs()
+		dir = filp_open(path, O_RDONLY | O_DIRECTORY, 0);
+	if (IS_ERR(dir))
+		return PTR_ERR(dir);
+	file = file_open_root(&dir->f_path, temp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_LARGEFILE, 0600);
+	if (IS_ERR(file)) {
+		ret = PTR_ERR(file);
+	} else {
+		ret = write_durably(file, data, len);
+		filp_close(file, NULL);
+		if (!ret)
+			ret = rename_within(dir, temp, name);
+		if (!ret)
+			ret = vfs_fsync(dir, 0);
+	}
+	filp_close(dir, NULL);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(lio_file_replace);
