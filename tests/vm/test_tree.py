@@ -183,15 +183,15 @@ def test_what_is_not_implemented_is_refused(klog):
     rd = lio.ramdisk()
     with refused(errno.ENOSYS):
         rd.attrib("alua_support", 0)  # as with the stock modules
-    for name in ["emulate_3pc", "emulate_pr", "pgr_support", "enforce_pr_isids"]:
+    for name in ["emulate_3pc", "pgr_support"]:
         with refused(EOPNOTSUPP):
             rd.attrib(name, 0)
         assert rd.attrib(name) == "1"
-    for name in ["pi_prot_type", "pi_prot_format", "pi_prot_verify", "complete_type", "submit_type", "force_pr_aptpl"]:
+    for name in ["pi_prot_type", "pi_prot_format", "pi_prot_verify", "complete_type", "submit_type"]:
         with refused(EOPNOTSUPP):
             rd.attrib(name, 1)
         assert rd.attrib(name) == "0"
-    with refused(EOPNOTSUPP):
+    with refused(EINVAL):
         write(rd.path / "pr/res_aptpl_metadata", "PR_REG_START: 0")
     assert klog.has(r"core/rd_mcp_0/rd0/attrib/emulate_3pc: ")
 

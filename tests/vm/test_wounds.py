@@ -404,15 +404,30 @@ def test_addresses_that_wrap():
 
 
 def test_pr_out_with_malformed_transportids(target):
-    """CVE-2026-72084, CVE-2025-38399: TransportIDs and SPEC_I_PT lists whose lengths lie. Persistent reservations are not built
-    yet; expected: refused as an unknown command, whatever comes as its parameter list, which is taken off the wire."""
+    """CVE-2026-72084, CVE-2025-38399: TransportIDs and SPEC_I_PT lists whose lengths lie. Expected: refused, nothing registered,
+    and the data taken off the wire."""
+    ids = {
+        "a length far beyond": b"\x45\0\xff\xfc" + b"iqn.x,i,0x1".ljust(60, b"\0"), "a length of 0": b"\x05\0\0\0" + bytes(60),
+        "no separator": b"\x45\0\0\x3c" + b"i" * 60, "a separator at the end": b"\x45\0\0\x14" + b"iqn.xxxxxxxxxxx,i,0x",
+        "no NUL and too long": b"\x05\0\x01\x00" + b"n" * 256, "another protocol": b"\x06" + bytes(23), "cut off": b"\x05\0\0\x14iqn",
+        "a reserved format": b"\xc5\0\0\x14" + b"iqn.x".ljust(20, b"\0"), "nothing but zeros": bytes(64),
+    }
     with login(target) as c:
         for action in range(9):
-            for length in (0, 1, 23, 24, 25, 28, 48, 512, 65535):
+            for length in (0, 1, 23, 25, 28, 48, 512, 65535):
                 body = (bytes(16) + b"\0\0\0\0\x08\0\0\0" + struct.pack(">I", 0xFFFFFFF0) + b"\xff" * 65535)[: min(length, 60000)]
                 cdb = b"\x5f" + bytes([action, 0, 0, 0]) + struct.pack(">IB", length, 0)
                 status, _, a = c.scsi(cdb, write=body)
-                assert status == 2 and sgio.say(a.sense) == "5/2000", (action, length, a)
+                assert status == 2 and sgio.say(a.sense)[:6] in ("5/1a00", "5/2400", "5/2600"), (action, length, a)
+        for what, wrong in ids.items():
+            for action, head in ((0, bytes(15) + b"\1" + b"\0\0\0\0\x08\0\0\0" + struct.pack(">I", len(wrong))),
+                                 (7, bytes(15) + b"\1" + struct.pack(">HHI", 0, 1, len(wrong)))):
+                cdb = b"\x5f" + bytes([action, 0, 0, 0]) + struct.pack(">IB", len(head + wrong), 0)
+                status, _, a = c.scsi(cdb, write=head + wrong)
+                # REGISTER AND MOVE is for the registered, before its TransportID counts.
+                assert status == 2 and sgio.say(a.sense)[:6] in ("5/1a00", "5/2600"), (what, action, a)
+        status, data, _ = c.scsi(bytes.fromhex("5e000000000000002000"), read=32)
+        assert status == 0 and data == bytes(8), "registered after all"
         assert c.scsi(READ_4K, read=4096)[0] == 0
 
 
