@@ -236,13 +236,7 @@ impl Reservations {
     /// A LUN is unlinked: if the port has no other of the device, what is registered with it goes.
     pub(crate) fn unlinked(&self, lun: &Lun) {
         let device = lun.device();
-        let mut others = false;
-        // The closure does not fail.
-        let _ = device.each_lun(|other| {
-            others |= Arc::ptr_eq(other.tpg(), lun.tpg());
-            Ok(())
-        });
-        if others {
+        if identity::has_port(device, lun.tpg()) {
             return;
         }
         self.drop_identities(device, |i| i.is_port(lun.tpg()));

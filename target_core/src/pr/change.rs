@@ -238,19 +238,32 @@ impl Reservations {
     /// # Errors
     /// The refusal; nothing is changed then.
     pub(crate) fn perform(&self, change: &Change<'_>) -> Result<Performed, Refusal> {
-        scope(|| self.perform_now(change))
+        scope(|| {
+            let device = change.nexus.lun().device();
+            let ports = identity::ports(device).map_err(no_memory)?;
+            let performed = self.perform_now(change, &ports)?;
+            // A port that went meanwhile may have found nothing to take out yet.
+            if change.parameters.all_ports || change.out.action == Action::RegisterAndMove {
+                for port in ports
+                    .iter()
+                    .filter(|port| !identity::has_port(device, port))
+                {
+                    self.drop_identities(device, |i| i.is_port(port));
+                }
+            }
+            Ok(performed)
+        })
     }
 
-    fn perform_now(&self, change: &Change<'_>) -> Result<Performed, Refusal> {
+    fn perform_now(&self, change: &Change<'_>, ports: &[Arc<Tpg>]) -> Result<Performed, Refusal> {
         let device = change.nexus.lun().device();
-        let ports = identity::ports(device).map_err(no_memory)?;
         let _changing = self.changing.lock();
         let mut decided = {
             let held = self.held.lock();
             if held.legacy.is_some() {
                 return Err(Refusal::Conflict);
             }
-            change.decide(&held, &ports)?
+            change.decide(&held, ports)?
         };
         if decided.keep || decided.tidy {
             let kept = if decided.aptpl {
@@ -258,7 +271,7 @@ impl Reservations {
                     &decided.registrations,
                     &decided.identities,
                     decided.reservation,
-                    &ports,
+                    ports,
                 )
             } else {
                 aptpl::none()

@@ -154,6 +154,17 @@ pub(super) fn ports(device: &Device) -> Result<KVec<Arc<Tpg>>> {
     Ok(ports)
 }
 
+/// Whether the device is reached through `port`.
+pub(super) fn has_port(device: &Device, port: &Arc<Tpg>) -> bool {
+    let mut found = false;
+    // The closure does not fail.
+    let _ = device.each_lun(|lun| {
+        found |= Arc::ptr_eq(lun.tpg(), port);
+        Ok(())
+    });
+    found
+}
+
 /// The initiator port that a session is of. Where ISIDs do not count, the whole initiator.
 pub(super) fn initiator(session: &Core, tpg: &Tpg, device: &Device) -> Option<TransportId> {
     Some(TransportId {
