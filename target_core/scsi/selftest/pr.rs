@@ -107,7 +107,7 @@ fn names_have_small_letters_and_end_with_nul() {
         (0, b"iqn.x\0iqn.y\0\0\0\0\0\0\0\0\0"),
         (1, b"iqn.x,i,0x1\0\0\0\0\0\0\0\0a"),
     ] {
-        let bytes = [&[format << 6 | 5, 0, 0, 20][..], text].concat();
+        let bytes = [&[(format << 6) | 5, 0, 0, 20][..], text].concat();
         assert_eq!(id(&bytes), Err(wrong(32)), "{text:?}");
     }
     let longest = [b'a'; Name::MAX];
