@@ -52,6 +52,27 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// The text as it is, but for a newline at its end.
+    ///
+    /// # Errors
+    /// EINVAL if it has a NUL inside, or is not UTF-8.
+    pub fn line(&self) -> Result<&'a str> {
+        match text(self.bytes) {
+            Some(s) => Ok(s.strip_suffix('\n').unwrap_or(s)),
+            None => Err(self.reject(EINVAL, fmt!("a text in UTF-8 is wanted"))),
+        }
+    }
+
+    /// Logs one line with the path and what is wrong with a value that is taken all the same.
+    pub fn warn(&self, what: fmt::Arguments<'_>) {
+        let path = self.node.path();
+        pr_warn!(
+            "{}: {}\n",
+            OneLine::object(fmt!("{}/{}", path, self.name)),
+            OneLine::reason(what)
+        );
+    }
+
     /// A truth value: what `kstrtobool()` takes, that is 1, 0, y, n, t, f, on, off, of which only the first (after `o`
     /// the second) letter counts, small or large.
     ///

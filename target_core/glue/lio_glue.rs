@@ -7,6 +7,7 @@ pub mod bio;
 pub mod buffer;
 pub mod clock;
 pub mod configfs;
+pub mod crypto;
 pub mod defer;
 pub mod file;
 pub mod gate;

@@ -80,6 +80,17 @@ u32 lio_system_centiseconds(unsigned long when);
 int lio_system_check_dir(const char *name);
 u64 lio_system_memory(void);
 
+/* crypto.c */
+struct lio_part {
+	const u8 *data;
+	size_t len;
+};
+void lio_random(void *to, size_t len);
+void lio_wipe(void *at, size_t len);
+bool lio_equal(const void *a, const void *b, size_t len);
+bool lio_has_hash(const char *name);
+int lio_hash(const char *name, const struct lio_part *parts, size_t count, u8 *out, size_t out_len);
+
 /* percpu.c */
 void *lio_percpu_alloc(size_t counters);
 void lio_percpu_free(void *p);

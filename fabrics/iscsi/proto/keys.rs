@@ -2,8 +2,8 @@
 
 //! The keys of RFC 7143, 13, in one table.
 //!
-//! Not in it, and so answered with NotUnderstood: the keys of authentication methods (12), which go with a method
-//! that this target does not offer, of iSER (RFC 7145), and all private ones.
+//! Not in it, and so answered with NotUnderstood: the keys of authentication methods (12) while theirs is not agreed on,
+//! of iSER (RFC 7145), and all private ones. AuthMethod and CHAP's are read by [`crate::login::chap`].
 
 /// A key of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,7 +175,7 @@ mod rows {
 
     table! {
     // name                     id                        kind                               use       sender     stage        scope       discovery
-    "AuthMethod"               AuthMethod:               List("None"),                      Login,       Both,      Security,    Connection, YES;
+    "AuthMethod"               AuthMethod:               Text,                              Login,       Both,      Security,    Connection, YES;
     "HeaderDigest"             HeaderDigest:             List("None"),                      Login,       Both,      Operational, Connection, YES;
     "DataDigest"               DataDigest:               List("None"),                      Login,       Both,      Operational, Connection, YES;
     "MaxConnections"           MaxConnections:           Min(range(1, 65_535, 1)),          Login,       Both,      Operational, Session,    NO;

@@ -12,6 +12,7 @@
 //!     receive the header; login.check(&bhs)?; receive the data segment to buffer[login.held()..];
 //!     step = login.request(&bhs, &buffer[..login.held() + data_len], &mut out);
 //!     if step is LookUp { step = login.answer(look_up(login.query()), &buffer[..same], &mut out) }
+//!     if step is Prove { step = login.proven(check(login.proof()), &buffer[..same], &mut out) }
 //!     match step {
 //!         Respond(pdu) => send pdu with out[..pdu.data_len],
 //!         Done(pdu, outcome) => pdu.tsih = the new session's; send it; full feature phase,
@@ -21,22 +22,23 @@
 //! }
 //! ```
 //!
-//! Not offered: authentication, digests, more than one connection to a session, error recovery above level 0.
+//! Not offered: methods of authentication but CHAP, digests, more than one connection to a session, error recovery above level 0.
 
 use crate::error::Error;
-use crate::keys::{self, Id, In, Key, Kind, Use};
+use crate::keys::{self, Id, In, Key, Use};
 use crate::name::{self, NAME_MAX};
 use crate::negotiate::{self, Config, Failure, Negotiation, Parameters};
 use crate::pdu::{Head, LoginFlags, LoginRequest, LoginResponse, Numbers, Stage};
 use crate::sn::{CmdSn, StatSn};
 use crate::text::{self, Pair, Writer, TEXT_MAX, VALUE_MAX};
-use crate::value;
 use crate::wire::{Bhs, Cid, DataLen, Isid, Tsih};
 
+pub mod chap;
 mod status;
 #[cfg(test)]
 mod tests;
 
+use chap::{Algorithms, Auth, Challenge, Chap, Proof, Verdict};
 pub use status::Status;
 
 /// How many login requests one login may take. Real ones take one to four; a text of 8 KiB in pieces a few more.
@@ -125,8 +127,12 @@ pub enum Answer<'a> {
 pub struct Grant<'a> {
     /// What the target wants.
     pub config: Config,
-    /// The portal group demands authentication, which this target does not have: the login fails.
-    pub authentication: bool,
+    /// Whether the initiator has to authenticate itself.
+    pub auth: Auth,
+    /// What CHAP may be done with.
+    pub algorithms: Algorithms,
+    /// What CHAP asks; never the same twice.
+    pub challenge: Challenge,
     /// TargetPortalGroupTag; for normal sessions.
     pub portal_group_tag: u16,
     /// TargetAlias; not sent if it is empty.
@@ -156,6 +162,8 @@ pub struct Outcome {
 pub enum Step {
     /// Answer [`Login::query`] with [`Login::answer`].
     LookUp,
+    /// Check [`Login::proof`] and go on with [`Login::proven`].
+    Prove,
     /// Send this, with its `data_len` bytes of text; the login goes on.
     Respond(LoginResponse),
     /// Put the session's TSIH into this and send it, with its text; the login is over. If the session cannot be made
@@ -180,7 +188,7 @@ const fn wrong(clause: &'static str) -> Refusal {
     (Status::InitiatorError, clause)
 }
 
-/// A login. About 1 KiB: it belongs on the heap.
+/// A login. About 2 KiB: it belongs on the heap.
 #[derive(Clone, Debug)]
 pub struct Login {
     stage: Stage,
@@ -200,6 +208,7 @@ pub struct Login {
     target_name: Kept<NAME_MAX>,
     alias: Kept<VALUE_MAX>,
     session_type: SessionType,
+    chap: Chap,
 }
 
 impl Login {
@@ -221,6 +230,7 @@ impl Login {
             target_name: Kept::EMPTY,
             alias: Kept::EMPTY,
             session_type: SessionType::Normal,
+            chap: Chap::new(),
         }
     }
 
@@ -282,6 +292,7 @@ impl Login {
                 Step::Respond(self.respond(flags, 0))
             }
             Ok(Next::LookUp) => Step::LookUp,
+            Ok(Next::Prove) => Step::Prove,
             Ok(Next::Go) => self.go(text, Writer::new(out)),
         }
     }
@@ -308,6 +319,21 @@ impl Login {
             }
         };
         match self.grant(&grant, &mut out) {
+            Err(refusal) => self.refused(refusal),
+            Ok(()) => self.go(text, out),
+        }
+    }
+
+    /// What the initiator proves itself by: for [`Step::Prove`].
+    #[must_use]
+    pub fn proof(&self) -> Option<Proof<'_>> {
+        self.chap.shown()
+    }
+
+    /// Goes on with the request that led to [`Step::Prove`], with the same `text`.
+    pub fn proven(&mut self, verdict: Verdict<'_>, text: &[u8], out: &mut [u8]) -> Step {
+        let mut out = Writer::new(out);
+        match self.chap.verdict(verdict, &mut out) {
             Err(refusal) => self.refused(refusal),
             Ok(()) => self.go(text, out),
         }
@@ -410,6 +436,10 @@ impl Login {
         }
         self.held = 0;
         if self.negotiation.is_some() {
+            if self.stage == Stage::Security && self.chap.is_challenged() {
+                self.chap.proof(text)?;
+                return Ok(Next::Prove);
+            }
             return Ok(Next::Go);
         }
         self.identify(text)?;
@@ -488,11 +518,10 @@ impl Login {
                 "13.2: a session has one connection",
             ));
         }
-        if grant.authentication {
-            return Err((
-                Status::AuthenticationFailure,
-                "12: the portal group demands an authentication that the target does not have",
-            ));
+        self.chap
+            .allow(grant.auth, grant.algorithms, grant.challenge);
+        if self.stage == Stage::Operational {
+            self.chap.may_leave()?;
         }
         let discovery = self.session_type == SessionType::Discovery;
         self.depth = grant.depth.clamp(1, 0x7fff_ffff);
@@ -550,15 +579,21 @@ impl Login {
             .negotiation
             .as_mut()
             .ok_or((Status::TargetError, "6.3: no target"))?;
+        let mut settled = true;
         if stage == Stage::Operational {
             negotiation
                 .volunteer(wish.is_some(), out)
                 .map_err(Refusal::from)?;
+        } else {
+            self.chap.request(text, out)?;
+            if wish.is_some() {
+                settled = self.chap.may_leave()?;
+            }
         }
         let flags = LoginFlags::default();
         match wish {
             // 6.3.3: while offers are unanswered the stage cannot end.
-            Some(next) if !negotiation.awaits_answers() => {
+            Some(next) if settled && !negotiation.awaits_answers() => {
                 let result = negotiation.result();
                 self.stage = next;
                 self.seen_here = 0;
@@ -570,6 +605,9 @@ impl Login {
     }
 
     fn take(&mut self, pair: &Pair<'_>, out: &mut Writer<'_>) -> Result<(), Refusal> {
+        if self.stage == Stage::Security && self.chap.owns(pair.key) {
+            return Ok(());
+        }
         let Some(key) = keys::find(pair.key) else {
             return Ok(negotiate::not_understood(pair, out)?);
         };
@@ -604,8 +642,8 @@ impl Login {
             return Err(Failure::Twice(id).into());
         }
         self.seen_here |= id.bit();
-        match (id, key.kind) {
-            (Id::AuthMethod, Kind::List(known)) => {
+        match id {
+            Id::AuthMethod => {
                 if self.stage != Stage::Security {
                     return Err(Failure::Misplaced(id).into());
                 }
@@ -613,20 +651,12 @@ impl Login {
                     return Err(Failure::Twice(id).into());
                 }
                 self.seen |= id.bit();
-                if !value::list(value).any(|method| method == known.as_bytes()) {
-                    return Err((
-                        Status::AuthenticationFailure,
-                        "12: no method of authentication that the target has",
-                    ));
-                }
-                out.pair(key.name, known.as_bytes())
-                    .map_err(Failure::from)?;
+                let method = self.chap.method(value)?;
+                out.pair(key.name, method).map_err(Failure::from)?;
                 Ok(())
             }
             // The text of the first request has been read by `identify`; later ones must not say otherwise.
-            (Id::TargetName | Id::SessionType | Id::InitiatorName, _)
-                if self.seen & id.bit() == 0 =>
-            {
+            Id::TargetName | Id::SessionType | Id::InitiatorName if self.seen & id.bit() == 0 => {
                 Err(Failure::Misplaced(id).into())
             }
             _ => self.identity(id, value),
@@ -640,6 +670,8 @@ enum Next {
     More,
     /// The target must be looked up.
     LookUp,
+    /// It holds what the initiator proves itself by.
+    Prove,
     /// Its text is complete and the target is known.
     Go,
 }

@@ -7,6 +7,7 @@
 use crate::ahs::{self, Segments};
 use crate::ffp::text::{answer, target_address, target_name};
 use crate::keys;
+use crate::login::chap::{Algorithms, Auth, Challenge};
 use crate::login::{Answer, Grant, Login, SessionType, Step};
 use crate::negotiate::Config;
 use crate::pdu::{self, LoginFlags, LoginRequest, Stage};
@@ -283,7 +284,9 @@ fn login_responses_are_bounded() {
         if step == Step::LookUp {
             let grant = Grant {
                 config: Config::default(),
-                authentication: false,
+                auth: Auth::None,
+                algorithms: Algorithms::default(),
+                challenge: Challenge::default(),
                 portal_group_tag: 1,
                 alias: b"",
                 depth: 1,

@@ -3,10 +3,12 @@
 //! Access control lists: what holds for one initiator of a portal group.
 
 use crate::{
+    auth::Credentials,
     group::{Group, Setting},
     name::Name,
     session::Shared,
 };
+use iscsi_proto::login::chap::Auth;
 use kernel::{
     prelude::*,
     sync::{
@@ -15,6 +17,15 @@ use kernel::{
     },
 };
 use target_core::tpg::NodeAcl;
+
+/// What holds where authentication is not demanded: who cannot be known need not say who it is.
+pub(crate) fn optional(credentials: &Credentials) -> Auth {
+    if credentials.know_initiator() {
+        Auth::Optional
+    } else {
+        Auth::None
+    }
+}
 
 /// The timers of an initiator's sessions, in seconds: the files of an ACL's `attrib/`.
 pub(crate) struct Attrib {
@@ -48,24 +59,28 @@ impl Attrib {
 }
 
 /// An initiator's ACL.
+#[pin_data]
 pub(crate) struct Acl {
     pub(crate) name: Name,
     pub(crate) group: Arc<Group>,
     pub(crate) core: Arc<NodeAcl>,
     pub(crate) attrib: Attrib,
+    #[pin]
+    pub(crate) credentials: Credentials,
 }
 
 impl Acl {
     pub(crate) fn new(name: Name, group: &Arc<Group>, core: &Arc<NodeAcl>) -> Result<Arc<Self>> {
-        Ok(Arc::new(
-            Acl {
+        Arc::pin_init(
+            pin_init!(Acl {
                 name,
                 group: group.clone(),
                 core: core.clone(),
                 attrib: Attrib::new(),
-            },
+                credentials <- Credentials::new(),
+            }),
             GFP_KERNEL,
-        )?)
+        )
     }
 
     /// The initiator's session, the oldest if it has several (with several ISIDs).
@@ -80,12 +95,12 @@ impl Acl {
         found
     }
 
-    /// Whether a login of this initiator needs authentication.
-    pub(crate) fn needs_authentication(&self) -> bool {
+    /// Whether logins of this initiator have to authenticate themselves.
+    pub(crate) fn auth(&self) -> Auth {
         match self.attrib.authentication() {
-            0 => false,
-            1 => true,
-            _ => self.group.attrib.authentication.is_on(),
+            0 => optional(&self.credentials),
+            1 => Auth::Required,
+            _ => self.group.auth(&self.credentials),
         }
     }
 }

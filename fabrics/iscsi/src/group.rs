@@ -3,13 +3,15 @@
 //! Target portal groups (RFC 7143, 4.4): what may be logged in to, by whom, and who is.
 
 use crate::{
-    acl::Acl,
+    acl::{self, Acl},
+    auth::Credentials,
     name::Name,
     params::Params,
     portal::Portal,
     session::{Shared, Stop},
     target::Target,
 };
+use iscsi_proto::login::chap::Auth;
 use kernel::{
     prelude::*,
     str::CString,
@@ -50,7 +52,7 @@ impl Setting {
 
 /// The files of a portal group's `attrib/`.
 pub(crate) struct Attrib {
-    /// Logins need authentication. There is none yet: with it on, nobody can log in.
+    /// Logins have to authenticate themselves.
     pub(crate) authentication: Setting,
     /// Seconds.
     pub(crate) login_timeout: Setting,
@@ -92,6 +94,9 @@ pub(crate) struct Group {
     pub(crate) attrib: Attrib,
     #[pin]
     pub(crate) params: Mutex<Params>,
+    /// For initiators without an ACL.
+    #[pin]
+    pub(crate) credentials: Credentials,
     #[pin]
     pub(crate) portals: Mutex<KVec<Arc<Portal>>>,
     #[pin]
@@ -119,6 +124,18 @@ pub(crate) enum Entered {
 }
 
 impl Group {
+    /// Whether logins of initiators with these credentials have to authenticate themselves, if nothing else is said of them.
+    pub(crate) fn auth(&self, credentials: &Credentials) -> Auth {
+        let methods = self.params.lock().methods;
+        if self.attrib.authentication.is_on() || !methods.none {
+            Auth::Required
+        } else if methods.chap {
+            acl::optional(credentials)
+        } else {
+            Auth::None
+        }
+    }
+
     pub(crate) fn new(target: &Arc<Target>, tag: u16, core: &Arc<Tpg>) -> Result<Arc<Self>> {
         let params = Params::new()?;
         Arc::pin_init(
@@ -130,6 +147,7 @@ impl Group {
                 switch <- new_mutex!((), "iscsi::Group::switch"),
                 attrib: Attrib::new(),
                 params <- new_mutex!(params, "iscsi::Group::params"),
+                credentials <- Credentials::new(),
                 portals <- new_mutex!(KVec::new(), "iscsi::Group::portals"),
                 acls <- new_mutex!(KVec::new(), "iscsi::Group::acls"),
                 sessions <- new_mutex!(KVec::new(), "iscsi::Group::sessions"),

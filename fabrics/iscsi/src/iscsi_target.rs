@@ -12,12 +12,13 @@
 //! | [`memory`] | how much memory initiators can make us hold |
 //! | [`conn`] | a connection: login, full feature phase, its end |
 //! | [`rx`], [`tx`] | bytes in and out, from and to the pages where data lies |
-//! | [`target`], [`group`], [`acl`], [`session`] | what is configured, and who is logged in |
+//! | [`target`], [`group`], [`acl`], [`auth`], [`session`] | what is configured, and who is logged in |
 //! | [`tree`] | the directories below `target/iscsi` |
 
 #![deny(unsafe_code)]
 
 mod acl;
+mod auth;
 mod conn;
 mod data_in;
 mod group;

@@ -3,7 +3,7 @@
 //! Targets, and what all of them share.
 
 use crate::{
-    group::Group, limits::Limits, memory::Budget, name::Name, portal::Portals, stats::TargetStats,
+    auth::Credentials, group::{Group, Setting}, limits::Limits, memory::Budget, name::Name, portal::Portals, stats::TargetStats,
 };
 use kernel::{
     prelude::*,
@@ -25,6 +25,10 @@ pub(crate) struct Global {
     pub(crate) logins: Arc<Limits>,
     pub(crate) discoveries: Arc<Limits>,
     pub(crate) memory: Arc<Budget>,
+    /// For discovery sessions.
+    #[pin]
+    pub(crate) discovery: Credentials,
+    pub(crate) enforce_discovery_auth: Setting,
     /// On which CPUs the connections' threads run.
     #[pin]
     pub(crate) cpus: Mutex<CpuList>,
@@ -45,6 +49,8 @@ impl Global {
                 logins,
                 discoveries,
                 memory,
+                discovery <- Credentials::new(),
+                enforce_discovery_auth: Setting::new(0),
                 cpus <- new_mutex!(cpus, "iscsi::cpus"),
                 next_target: Atomic::new(1),
                 next_session: Atomic::new(1),

@@ -6,6 +6,8 @@ use crate::wire::{Field, Itt, BHS_LEN};
 use std::string::String;
 use std::vec::Vec;
 
+mod chap;
+
 const SECURITY: u8 = 0;
 const OPERATIONAL: u8 = 1;
 const FULL: u8 = 3;
@@ -50,7 +52,9 @@ fn config() -> Config {
 fn grant() -> Grant<'static> {
     Grant {
         config: config(),
-        authentication: false,
+        auth: Auth::None,
+        algorithms: Algorithms::default(),
+        challenge: Challenge::default(),
         portal_group_tag: 1,
         alias: b"",
         depth: 64,
@@ -63,6 +67,8 @@ struct Driver {
     answer: Answer<'static>,
     buffer: Vec<u8>,
     out: Vec<u8>,
+    /// What it makes of a proof.
+    judge: fn(Proof<'_>) -> Verdict<'static>,
 }
 
 impl Driver {
@@ -72,6 +78,7 @@ impl Driver {
             answer,
             buffer: Vec::new(),
             out: Vec::from([0; TEXT_MAX]),
+            judge: |_| panic!("nothing was to be proven"),
         }
     }
 
@@ -81,6 +88,10 @@ impl Driver {
         let mut step = self.login.request(bhs, &self.buffer, &mut self.out);
         if step == Step::LookUp {
             step = self.login.answer(self.answer, &self.buffer, &mut self.out);
+        }
+        if step == Step::Prove {
+            let verdict = (self.judge)(self.login.proof().unwrap());
+            step = self.login.proven(verdict, &self.buffer, &mut self.out);
         }
         step
     }
@@ -458,7 +469,7 @@ fn the_driver_refuses() {
         );
     }
     let mut authenticated = grant();
-    authenticated.authentication = true;
+    authenticated.auth = Auth::Required;
     let mut driver = Driver::new(Answer::Allowed(authenticated));
     assert_eq!(
         refusal(driver.step(leave(OPERATIONAL, FULL), NAMES)),
@@ -644,7 +655,7 @@ fn mutated_logins_end() {
                     break;
                 }
                 Step::Close(_) => break,
-                Step::LookUp => panic!(),
+                Step::LookUp | Step::Prove => panic!(),
             }
             assert!(driver.login.requests <= REQUESTS_MAX);
         }

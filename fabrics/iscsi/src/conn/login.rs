@@ -4,7 +4,8 @@
 
 use super::link::Link;
 use crate::{
-    acl::Acl,
+    acl::{self, Acl},
+    auth::{self, Credentials},
     group::{Entered, Group},
     limits::Permit,
     name::Name,
@@ -14,7 +15,7 @@ use crate::{
     Iscsi,
 };
 use iscsi_proto::{
-    login::{Answer, Grant, Login, Outcome, SessionType, Status, Step},
+    login::{chap::{Auth, Verdict}, Answer, Grant, Login, Outcome, SessionType, Status, Step},
     negotiate::Config,
     pdu::{Head, LoginResponse},
     sn::StatSn,
@@ -164,6 +165,9 @@ impl Progress {
             if step == Step::LookUp {
                 step = self.look_up(link, held)?;
             }
+            if step == Step::Prove {
+                step = self.prove(link, held)?;
+            }
             match step {
                 Step::Respond(pdu) => self.send(link, &pdu)?,
                 Step::Done(pdu, outcome) => return self.finish(link, pdu, outcome),
@@ -176,8 +180,8 @@ impl Progress {
                         failure: None,
                     })
                 }
-                // It is answered above.
-                Step::LookUp => return Err(EIO.into()),
+                // They are answered above.
+                Step::LookUp | Step::Prove => return Err(EIO.into()),
             }
         }
     }
@@ -232,7 +236,12 @@ impl Progress {
             Err(status) => Answer::Refused(status),
             Ok(None) => Answer::Allowed(Grant {
                 config: Config::default(),
-                authentication: false,
+                auth: match link.global.enforce_discovery_auth.is_on() {
+                    true => Auth::Required,
+                    false => acl::optional(&link.global.discovery),
+                },
+                algorithms: auth::algorithms(),
+                challenge: auth::challenge(),
                 portal_group_tag: 0,
                 alias: b"",
                 depth: DISCOVERY_DEPTH,
@@ -248,10 +257,12 @@ impl Progress {
                 };
                 let answer = Answer::Allowed(Grant {
                     config,
-                    authentication: match &place.acl {
-                        Some(acl) => acl.needs_authentication(),
-                        None => group.attrib.authentication.is_on(),
+                    auth: match &place.acl {
+                        Some(acl) => acl.auth(),
+                        None => group.auth(&group.credentials),
                     },
+                    algorithms: auth::algorithms(),
+                    challenge: auth::challenge(),
                     portal_group_tag: group.tag,
                     alias: &alias,
                     depth: place.depth,
@@ -262,6 +273,25 @@ impl Progress {
         };
         let text = self.input.get(..held).unwrap_or_default();
         Ok(self.login.answer(answer, text, &mut self.output))
+    }
+
+    // Looks whether the initiator is who it says it is, and says who the target is.
+    fn prove(&mut self, link: &Link, held: usize) -> Result<Step> {
+        let credentials: &Credentials = match &self.place {
+            None => &link.global.discovery,
+            Some(Place { acl: Some(acl), .. }) => &acl.credentials,
+            Some(place) => &place.group.credentials,
+        };
+        let proof = self.login.proof().ok_or(EIO)?;
+        let checked = credentials.check(&proof)?;
+        let verdict = match &checked {
+            None => Verdict::Refused,
+            Some(own) => Verdict::Accepted {
+                own: own.as_ref().map(|own| (own.name.get(), own.response.get(..own.len).unwrap_or_default())),
+            },
+        };
+        let text = self.input.get(..held).unwrap_or_default();
+        Ok(self.login.proven(verdict, text, &mut self.output))
     }
 
     // Finds the portal group and decides whether the initiator may log in there; `None`: discovery.

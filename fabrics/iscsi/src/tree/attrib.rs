@@ -2,7 +2,7 @@
 
 //! `attrib/` of portal groups and of ACLs.
 
-use crate::{acl::Acl, group::Group};
+use crate::{acl::Acl, group::Group, params::Methods};
 use kernel::prelude::*;
 use lio_configfs::{attributes, Page, Value};
 
@@ -46,7 +46,7 @@ macro_rules! number {
 attributes! {
     /// Files of a portal group's `attrib/`.
     pub(super) static GROUP: Group = {
-        rw "authentication" => show!(authentication), flag!(authentication);
+        rw "authentication" => show!(authentication), store_group_authentication;
         rw "login_timeout" => show!(login_timeout), number!(login_timeout, 5..=30);
         rw "generate_node_acls" => show!(generate_node_acls), store_generate;
         rw "default_cmdsn_depth" => show!(default_cmdsn_depth), number!(default_cmdsn_depth, 1..=512);
@@ -73,6 +73,15 @@ attributes! {
         rw "random_r2t_offsets" => |_, page| writeln!(page, "0"), |_, value| fixed(value, 0, 0..=1, ORDER);
         rw "authentication" => show_authentication, store_authentication;
     }
+}
+
+// AuthMethod follows, as with the stock module.
+fn store_group_authentication(group: &Group, value: &Value<'_>) -> Result {
+    let on = value.u32_in(0..=1)?;
+    let mut params = group.params.lock();
+    group.attrib.authentication.set(on);
+    params.methods = if on == 1 { Methods::CHAP } else { Methods::ANY };
+    Ok(())
 }
 
 // Demo mode implies that what it made is kept, as in the stock module.

@@ -61,7 +61,7 @@ impl FabricKind for Kind {
         let Some(global) = GLOBAL.get() else {
             return dir;
         };
-        dir.attrs(root::DISCOVERY_AUTH, global)
+        dir.attrs(auth::DISCOVERY, global)
     }
 
     fn make_target(&self, target: &Arc<tpg::Target>) -> Result<Arc<dyn FabricTarget>> {

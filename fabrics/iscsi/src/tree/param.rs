@@ -2,7 +2,7 @@
 
 //! `param/`: what a portal group offers (RFC 7143, 13), and what an ACL's session has agreed on.
 
-use crate::{acl::Acl, group::Group};
+use crate::{acl::Acl, group::Group, params::Methods};
 use iscsi_proto::negotiate::Parameters;
 use kernel::{prelude::*, str::CString};
 use lio_configfs::{attributes, Page, Value};
@@ -70,7 +70,7 @@ const LENGTH: core::ops::RangeInclusive<u32> = 512..=16_777_215;
 attributes! {
     /// Files of a portal group's `param/`.
     pub(super) static GROUP: Group = {
-        rw "AuthMethod" => show_auth, store_auth;
+        rw "AuthMethod" => |g, page| writeln!(page, "{}", g.params.lock().methods.text), store_auth;
         rw "HeaderDigest" => |_, page| writeln!(page, "CRC32C,None"), |_, value| fixed(value, DIGESTS, DIGEST);
         rw "DataDigest" => |_, page| writeln!(page, "CRC32C,None"), |_, value| fixed(value, DIGESTS, DIGEST);
         rw "MaxConnections" => |_, page| writeln!(page, "1"),
@@ -118,24 +118,17 @@ fn agreed(acl: &Acl, page: &mut Page<'_>, value: fn(&Parameters) -> u32) -> Resu
     }
 }
 
-// What is offered follows from whether a login must authenticate.
-fn show_auth(group: &Group, page: &mut Page<'_>) -> Result {
-    if group.attrib.authentication.is_on() {
-        writeln!(page, "CHAP")
-    } else {
-        writeln!(page, "CHAP,None")
-    }
-}
-
 fn store_auth(group: &Group, value: &Value<'_>) -> Result {
-    match value.str()? {
-        "CHAP,None" | "None,CHAP" | "None" => Ok(()),
-        "CHAP" if group.attrib.authentication.is_on() => Ok(()),
-        _ => Err(value.reject(
-            EOPNOTSUPP,
-            fmt!("CHAP is not implemented yet: only a list with None can be offered"),
-        )),
-    }
+    let text = value.str()?;
+    let methods = Methods::ALL.into_iter().find(|m| m.text == text);
+    let Some(methods) = methods else {
+        return Err(value.reject(
+            EINVAL,
+            fmt!("CHAP, None, or both with a comma are wanted"),
+        ));
+    };
+    group.params.lock().methods = methods;
+    Ok(())
 }
 
 fn show_alias(group: &Group, page: &mut Page<'_>) -> Result {

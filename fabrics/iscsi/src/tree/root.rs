@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `target/iscsi/`: `lio_version`, `cpus_allowed_list` and `discovery_auth/`.
+//! `target/iscsi/`: `lio_version` and `cpus_allowed_list`.
 
-use super::auth;
 use crate::target::Global;
 use kernel::{prelude::*, str::CString};
 use lio_configfs::{attributes, Page, Value};
@@ -16,16 +15,6 @@ attributes! {
     pub(super) static ROOT: Global = {
         ro "lio_version" => |_, page| writeln!(page, "Datera Inc. iSCSI Target {VERSION}");
         rw "cpus_allowed_list" => show_cpus, store_cpus;
-    }
-
-    /// Files of `discovery_auth/`.
-    pub(super) static DISCOVERY_AUTH: Global = {
-        rw "userid" => |_, page| auth::show(page), |_, value| auth::store(value);
-        rw "password" => |_, page| auth::show(page), |_, value| auth::store(value);
-        rw "userid_mutual" => |_, page| auth::show(page), |_, value| auth::store(value);
-        rw "password_mutual" => |_, page| auth::show(page), |_, value| auth::store(value);
-        ro "authenticate_target" => |_, page| writeln!(page, "0");
-        rw "enforce_discovery_auth" => |_, page| writeln!(page, "0"), store_enforce;
     }
 }
 
@@ -43,12 +32,5 @@ fn store_cpus(global: &Global, value: &Value<'_>) -> Result {
     let cpus = CpuList::parse(&text)
         .map_err(|e| value.reject(e, fmt!("a list of CPUs such as 0-3,7 is wanted")))?;
     *global.cpus.lock() = cpus;
-    Ok(())
-}
-
-fn store_enforce(_: &Global, value: &Value<'_>) -> Result {
-    if value.u32_in(0..=1)? == 1 {
-        return Err(value.reject(EOPNOTSUPP, fmt!("{}", auth::REASON)));
-    }
     Ok(())
 }
