@@ -8,7 +8,7 @@
 #![no_main]
 
 use iscsi_proto::{
-    login::{Answer, Status},
+    login::{chap::{Algorithm, Auth}, Answer, Status},
     pdu::{LoginFlags, LoginRequest},
     sn::{CmdSn, StatSn},
     text::TEXT_MAX,
@@ -17,7 +17,7 @@ use iscsi_proto::{
 use libfuzzer_sys::fuzz_target;
 use lio_fuzz::{
     model::{
-        login::Target,
+        login::{digest, hex, Target, SECRET},
         negotiation::{Rule, KEYS},
     },
     Input,
@@ -68,6 +68,36 @@ fn right_value(rule: Rule, input: &mut Input<'_>) -> String {
     }
 }
 
+/// CHAP up to the proof, which is left in `text`; whether there is an algorithm that both have.
+fn chap(target: &mut Target<'_>, input: &mut Input<'_>, text: &mut Vec<u8>) -> bool {
+    let Answer::Allowed(grant) = target.answer else {
+        panic!();
+    };
+    let offer = input.u8();
+    let offered: Vec<_> = Algorithm::ALL
+        .into_iter()
+        .enumerate()
+        .filter(|(i, _)| offer & 1 << i != 0)
+        .map(|(_, one)| one)
+        .collect();
+    let mut list: Vec<_> = offered.iter().map(|one| (*one as u8).to_string()).collect();
+    list.insert(usize::from(offer >> 4) % (list.len() + 1), "1".into());
+    *text = format!("CHAP_A={}\0", list.join(",")).into();
+    let best = offered.into_iter().find(|one| grant.algorithms.has(*one));
+    let went_on = target.receive(&emit(&request(0, text.len())), text);
+    assert_eq!(went_on, best.is_some());
+    let Some(best) = best else {
+        return false;
+    };
+    let (identifier, len) = (target.challenge.identifier, best.digest_len());
+    let right = digest(identifier, SECRET, &target.challenge.bytes[..len], len);
+    *text = format!("CHAP_N=joe\0CHAP_R={}\0", hex(&right)).into();
+    if input.bool() {
+        text.extend(format!("CHAP_I={}\0CHAP_C=0x{:02x}77\0", input.u8(), input.u8()).bytes());
+    }
+    true
+}
+
 /// An initiator that keeps to the rules: any keys in any order, once each, with right values; any way through the stages;
 /// text in any number of pieces. It must get in.
 fn honest(input: &mut Input<'_>) {
@@ -80,11 +110,35 @@ fn honest(input: &mut Input<'_>) {
     if bits & 2 != 0 {
         text.extend(b"X-com.example.key=what\0");
     }
-    let mut stage = if bits & 4 != 0 { SECURITY } else { OPERATIONAL };
+    let demanded =
+        matches!(target.answer, Answer::Allowed(grant) if grant.auth == Auth::Required);
+    let mut stage = if demanded || bits & 4 != 0 { SECURITY } else { OPERATIONAL };
     let skips = bits & 8 != 0;
     if stage == SECURITY {
-        text.extend(b"AuthMethod=CHAP,None\0");
         let to = if skips { FULL } else { OPERATIONAL };
+        let methods = ["CHAP,None", "None,CHAP", "None", "CHAP"][input.below(4)];
+        let Answer::Allowed(grant) = target.answer else {
+            panic!();
+        };
+        text.extend(format!("AuthMethod={methods}\0").bytes());
+        let first = methods
+            .split(',')
+            .find(|&method| match method {
+                "None" => grant.auth != Auth::Required,
+                _ => grant.auth == Auth::Required
+                    || grant.auth == Auth::Optional && !grant.algorithms.is_empty(),
+            });
+        if first.is_none() {
+            assert!(!target.receive(&emit(&request(0x80 | to, text.len())), &text));
+            assert!(!target.done, "by no method");
+            return;
+        }
+        if first == Some("CHAP") {
+            assert!(target.receive(&emit(&request(0x80 | to, text.len())), &text));
+            if !chap(&mut target, input, &mut text) {
+                return;
+            }
+        }
         if !target.receive(&emit(&request(0x80 | to, text.len())), &text) {
             assert!(skips && target.done, "refused in the security stage");
             return;
@@ -127,7 +181,7 @@ fn honest(input: &mut Input<'_>) {
     assert!(target.done, "an honest initiator was refused");
 }
 
-const WORDS: [&[u8]; 14] = [
+const WORDS: [&[u8]; 18] = [
     b"Yes",
     b"No",
     b"None",
@@ -142,8 +196,12 @@ const WORDS: [&[u8]; 14] = [
     b"Discovery",
     b"CHAP",
     b"iqn.a",
+    b"joe",
+    b"5,6,7,8",
+    b"0x00112233445566778899aabbccddeeff",
+    b"CHAP,None",
 ];
-const OTHER_KEYS: [&[u8]; 14] = [
+const OTHER_KEYS: [&[u8]; 18] = [
     b"AuthMethod",
     b"SendTargets",
     b"TargetName",
@@ -158,6 +216,10 @@ const OTHER_KEYS: [&[u8]; 14] = [
     b"OFMarkInt",
     b"X-new",
     b"CHAP_R",
+    b"CHAP_A",
+    b"CHAP_N",
+    b"CHAP_I",
+    b"CHAP_C",
 ];
 
 /// Text that makes some sense.
@@ -207,11 +269,6 @@ fn any(input: &mut Input<'_>) {
             }
         }
         1 => target.answer = Answer::Refused(Status::NotFound),
-        2 => {
-            if let Answer::Allowed(grant) = &mut target.answer {
-                grant.authentication = true;
-            }
-        }
         _ => {
             if let Answer::Allowed(grant) = &mut target.answer {
                 grant.alias = input.text();

@@ -3,10 +3,13 @@
 //! A login as somebody sees it who reads along: what the target may say next, and what full feature phase must begin with
 //! (RFC 7143, 6.3, 11.12, 11.13).
 
-use super::negotiation::Transcript;
+use super::{negotiation::Transcript, pairs};
 use crate::Input;
 use iscsi_proto::{
-    login::{Answer, Grant, Login, Outcome, SessionType, Status, Step, REQUESTS_MAX},
+    login::{
+        chap::{Algorithm, Algorithms, Auth, Challenge, Verdict},
+        Answer, Grant, Login, Outcome, SessionType, Status, Step, REQUESTS_MAX,
+    },
     name,
     negotiate::Config,
     pdu::{Head, LoginRequest, LoginResponse},
@@ -56,15 +59,56 @@ pub struct Target<'a> {
     first: Option<LoginRequest>,
     /// Full feature phase has begun.
     pub done: bool,
+    /// What is asked of an initiator that chooses CHAP.
+    pub challenge: Challenge,
+    /// The initiator has shown that it knows the secret.
+    proven: bool,
+    /// The target has said who it is.
+    pub said_own: bool,
+}
+
+/// Who may come in, and the target.
+pub const NAME: &[u8] = b"joe";
+pub const OWN_NAME: &[u8] = b"target";
+pub const SECRET: u8 = 0x5a;
+pub const OWN_SECRET: u8 = 0xa5;
+
+/// What stands for a digest here: one that a wrong secret, identifier or challenge does not have.
+pub fn digest(identifier: u8, secret: u8, challenge: &[u8], len: usize) -> Vec<u8> {
+    let all = [identifier, secret]
+        .into_iter()
+        .chain(challenge.iter().copied());
+    let sum = all.fold(7u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte));
+    (0..len)
+        .map(|at| sum.wrapping_add(at as u8) ^ secret)
+        .collect()
+}
+
+/// 6.1
+pub fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold("0x".into(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 impl<'a> Target<'a> {
     /// A target with any configuration, that lets everybody in.
     pub fn new(input: &mut Input<'a>) -> Self {
         let config = config(input);
+        let bits = input.u8();
+        let challenge = Challenge {
+            identifier: input.u8(),
+            bytes: core::array::from_fn(|at| input.u8() ^ at as u8),
+        };
         let grant = Grant {
             config,
-            authentication: false,
+            auth: [Auth::None, Auth::Optional, Auth::Required][usize::from(bits) % 3],
+            algorithms: Algorithm::ALL
+                .into_iter()
+                .enumerate()
+                .filter(|(i, _)| bits >> 4 & 1 << i == 0)
+                .fold(Algorithms::NONE, |all, (_, one)| all.with(one)),
+            challenge,
             portal_group_tag: input.u16(),
             alias: b"",
             depth: input.number32(),
@@ -82,7 +126,50 @@ impl<'a> Target<'a> {
             looked_up: false,
             first: None,
             done: false,
+            challenge,
+            proven: false,
+            said_own: false,
         }
+    }
+
+    /// What the driver does with a proof.
+    fn prove(&mut self) -> Step {
+        let Answer::Allowed(grant) = self.answer else {
+            panic!("a proof of one who may not come in");
+        };
+        let proof = self.login.proof().expect("no proof");
+        let len = proof.algorithm.digest_len();
+        assert!(grant.auth != Auth::None && grant.algorithms.has(proof.algorithm));
+        assert_eq!(proof.identifier, self.challenge.identifier);
+        assert_eq!(proof.challenge, &self.challenge.bytes[..len]);
+        assert_eq!(proof.response.len(), len);
+        let right = digest(proof.identifier, SECRET, proof.challenge, len);
+        self.proven = proof.name == NAME && proof.response == right;
+        let own = proof.theirs.map(|(identifier, challenge)| {
+            assert!(!challenge.is_empty() && challenge.len() <= 1024);
+            assert_ne!(challenge, proof.challenge, "it answers itself");
+            digest(identifier, OWN_SECRET, challenge, len)
+        });
+        let verdict = if self.proven {
+            Verdict::Accepted {
+                own: own.as_deref().map(|own| (OWN_NAME, own)),
+            }
+        } else {
+            Verdict::Refused
+        };
+        let step = self.login.proven(verdict, &self.buffer, &mut self.out);
+        if let Step::Respond(pdu) | Step::Done(pdu, _) = step {
+            assert!(self.proven, "one who is not known gets on");
+            let text = &self.out[..pdu.data_len.bytes() as usize];
+            let said = pairs(text).any(|(key, value)| {
+                key == b"CHAP_R" && own.as_deref().is_some_and(|own| value == hex(own).as_bytes())
+            });
+            assert_eq!(said, own.is_some());
+            self.said_own = said;
+        } else {
+            assert!(pairs(&self.buffer).count() > 0);
+        }
+        step
     }
 
     /// The request with its text; whether the login goes on.
@@ -117,8 +204,12 @@ impl<'a> Target<'a> {
             }
             step => step,
         };
+        let step = match step {
+            Step::Prove => self.prove(),
+            step => step,
+        };
         match step {
-            Step::LookUp => panic!("looked up twice"),
+            Step::LookUp | Step::Prove => panic!("asked twice"),
             Step::Respond(pdu) => {
                 self.respond(&request, &pdu);
                 true
@@ -192,7 +283,11 @@ impl<'a> Target<'a> {
         let Answer::Allowed(grant) = self.answer else {
             panic!("logged in, but not allowed to");
         };
-        assert!(!grant.authentication && request.tsih == Tsih(0));
+        assert!(
+            grant.auth != Auth::Required || self.proven,
+            "one who is not known got in"
+        );
+        assert!(request.tsih == Tsih(0));
         assert!(request.flags.transit() && request.flags.0 & 3 == FULL && self.stage == FULL);
         assert_eq!(
             pdu.sn.max_cmd_sn,
