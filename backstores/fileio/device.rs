@@ -275,6 +275,11 @@ impl Backend for Device {
     fn can_unmap(&self) -> bool {
         self.facts.as_ref().is_some_and(|facts| facts.can_unmap)
     }
+
+    // A hole in a file. A block device keeps parts of its own blocks, and may say what it likes of the rest.
+    fn unmapped_is_zero(&self) -> bool {
+        self.facts.as_ref().is_some_and(|facts| facts.block == 0)
+    }
 }
 
 // The numbers are those that the stock module shows for the same file.

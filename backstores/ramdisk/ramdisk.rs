@@ -290,4 +290,8 @@ impl Backend for Ramdisk {
     fn can_unmap(&self) -> bool {
         true
     }
+
+    fn unmapped_is_zero(&self) -> bool {
+        true
+    }
 }

@@ -151,6 +151,11 @@ pub trait Backend: Send + Sync + 'static {
     fn can_unmap(&self) -> bool {
         false
     }
+
+    /// Whether all that is unmapped reads as zeroes.
+    fn unmapped_is_zero(&self) -> bool {
+        false
+    }
 }
 
 /// One operation. Positions and lengths are bytes, whole logical blocks, inside the device's size when it was checked.

@@ -549,6 +549,8 @@ impl Device {
         let most = MAX_TRANSFER >> self.block_size().shift();
         let thin = self.provisioning().is_thin();
         let if_thin = |value: u32| if thin { value } else { 0 };
+        let unmap = self.provisioning().unmap;
+        let if_unmap = |value: u32| if unmap { value } else { 0 };
         let max_transfer = a.hw_max_sectors().min(most);
         let unit = self.atomic_unit();
         let whole = |blocks: u32| blocks.saturating_sub(blocks.checked_rem(unit).unwrap_or(0));
@@ -558,8 +560,9 @@ impl Device {
             optimal_granularity: 1,
             max_transfer,
             optimal_transfer: a.optimal_sectors().min(most),
-            max_unmap_blocks: if_thin(a.max_unmap_lba_count()),
-            max_unmap_descriptors: if_thin(a.max_unmap_block_desc_count()),
+            // Zero is that there is no UNMAP (SBC-4 6.6.4).
+            max_unmap_blocks: if_unmap(a.max_unmap_lba_count()),
+            max_unmap_descriptors: if_unmap(a.max_unmap_block_desc_count()),
             unmap_granularity: if_thin(a.unmap_granularity()),
             unmap_alignment: if_thin(a.unmap_granularity_alignment()),
             max_write_same: a.max_write_same_len().into(),

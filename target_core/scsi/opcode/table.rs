@@ -21,12 +21,6 @@ const DPO: Optional = Optional {
     feature: Feature::DpoFua,
     tolerated: false,
 };
-/// VERIFY's DPO: no more than a hint, which the stock modules accept from everyone.
-const DPO_HINT: Optional = Optional {
-    mask: 0x10,
-    feature: Feature::DpoFua,
-    tolerated: true,
-};
 const FUA: Optional = Optional {
     mask: 0x08,
     feature: Feature::DpoFua,
@@ -214,7 +208,7 @@ pub static TABLE: [Descriptor; 83] = [
         usage: &[
             0x2f, 0xf6, 0xff, 0xff, 0xff, 0xff, 0x3f, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
         ],
-        optional: &[PROTECT, DPO_HINT],
+        optional: &[PROTECT, DPO],
         ignored: 0x01,
         length_field: 7,
         reservations: Reserved::Reads,
@@ -379,7 +373,7 @@ pub static TABLE: [Descriptor; 83] = [
             0x8f, 0xf6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
             0x3f, 0,
         ],
-        optional: &[PROTECT, DPO_HINT],
+        optional: &[PROTECT, DPO],
         ignored: 0x01,
         length_field: 10,
         reservations: Reserved::Reads,
