@@ -24,13 +24,14 @@ def backstores():
     return made
 
 
-def run(target, log, timeout=1500, tests="ALL"):
-    """The whole suite, or a part of it; its output goes to the file `log`. Gives {test: result}."""
-    url = f"iscsi://{target.portals[0]}/{target.iqn}/0"
+def run(target, log, timeout=1500, tests="ALL", options="-d", second=None):
+    """The whole suite, or a part of it; its output goes to the file `log`. `second` is another way to the same unit.
+    Gives {test: result}."""
+    url = " ".join(f"iscsi://{t.portals[0]}/{t.iqn}/0" for t in (target, second) if t)
     log.parent.mkdir(parents=True, exist_ok=True)
     here = Path("/tmp/libiscsi.log")  # 7 MB in small pieces
     start = time.monotonic()
-    status = lio.run("bash", "-c", f"timeout {timeout} iscsi-test-cu -d -V -t {tests} {url} > {here} 2>&1", check=False,
+    status = lio.run("bash", "-c", f"timeout {timeout} iscsi-test-cu {options} -V -t {tests} {url} > {here} 2>&1", check=False,
                      timeout=timeout + 20).returncode
     text = here.read_text(errors="replace")
     log.write_text(text)
@@ -53,6 +54,17 @@ def parse(text):
             result = "fail" if not end or end[1] != "passed" else "skip" if skipped else "pass"
             results[f"{suite}.{m[1]}"] = result
     return results
+
+
+def reasons(text):
+    """{test: why it skipped, in its own words}"""
+    why, suite = {}, None
+    for part in re.split(r"^(?=Suite: |  Test: )", text, flags=re.M):
+        if m := re.match(r"Suite: (\S+)", part):
+            suite = m[1]
+        elif (m := re.match(r"  Test: (\S+) \.\.\.", part)) and (said := re.search(r"\[SKIPPED\] *([^\n]*)", part)):
+            why[f"{suite}.{m[1]}"] = said[1]
+    return why
 
 
 def load(path):

@@ -1,0 +1,124 @@
+"""`make check-libiscsi-matrix`: each of libiscsi's tests in the device configurations in which it has something to test. None may fail, but
+those that tests/libiscsi/argued.txt argues with the standard; each must run to its end, not skip, in one configuration at least, but those
+that wait for what tests/libiscsi/later.txt says.
+
+The result is tests/libiscsi/matrix.txt: for each test, where it ran."""
+# A configuration that the modules do not have yet refuses to be set up: its tests are those of later.txt.
+import collections
+import contextlib
+import os
+import re
+
+import libiscsi
+import lio
+import storage
+
+SIZE = 64 << 20
+THIN = {"emulate_tpu": 1, "emulate_tpws": 1}
+OUT = lio.TOP / "out/check"
+
+
+def served(store, attributes, write_protect=False):
+    for name, value in attributes.items():
+        store.attrib(name, value)
+    target = lio.IscsiTarget(store)
+    if write_protect:
+        target.attrib("demo_mode_write_protect", 1)
+    return target
+
+
+@contextlib.contextmanager
+def one(make, attributes=(), **options):
+    """A target with one back end."""
+    yield served(make(size=SIZE), dict(attributes), **options), None
+
+
+@contextlib.contextmanager
+def on_scsi_debug(attributes, **parameters):
+    """A block device with properties that loop devices do not have."""
+    with storage.scsi_debug(dev_size_mb=64, delay=0, **parameters) as disk:
+        yield served(lio.iblock(dev=disk), attributes), None
+
+
+@contextlib.contextmanager
+def two_paths():
+    store = lio.fileio(size=SIZE)
+    yield lio.IscsiTarget(store), lio.IscsiTarget(store, iqn="iqn.2003-01.org.example:t2", portals=("127.0.0.1:3261",))
+
+
+@contextlib.contextmanager
+def several():
+    """Units between which something can be copied."""
+    yield lio.IscsiTarget(lio.fileio(size=SIZE), lio.ramdisk(size=SIZE)), None
+
+
+CONFIGURATIONS = {
+    # Name: what makes it, the suites that it is for, the options of iscsi-test-cu
+    "full": (lambda: one(lio.ramdisk), "ALL", "-d"),
+    "thin": (lambda: one(lio.fileio, THIN), "ALL", "-d"),
+    "4096": (lambda: one(lio.fileio, THIN | {"block_size": 4096}), "ALL", "-d"),
+    "protected": (lambda: one(lio.fileio, write_protect=True), "ReadOnly", "-d"),
+    "removable": (lambda: one(lio.fileio, {"removable": 1}), "NoMedia PreventAllow StartStopUnit", "-d"),
+    "sanitize": (lambda: one(lio.fileio, THIN | {"emulate_sanitize": 1}), "Sanitize", "-d -S"),
+    "512e": (lambda: on_scsi_debug(THIN, lbpu=1, lbpws=1, lbpws10=1, physblk_exp=3, unmap_granularity=8),
+             "CompareAndWrite GetLBAStatus Unmap WriteSame10 WriteSame16", "-d"),
+    "atomic": (lambda: on_scsi_debug({}, atomic_wr=1, atomic_wr_max_length=256, atomic_wr_align=4, atomic_wr_gran=4),
+               "WriteAtomic16", "-d"),
+    "paths": (two_paths, "MultipathIO", "-d"),
+    "copy": (several, "ExtendedCopy ReceiveCopyResults", "-d"),
+    "pi": (lambda: one(lio.fileio, {"pi_prot_type": 1, "pi_prot_format": 1}), "ALL", "-d"),
+}
+
+
+def results_of(name, make, suites, options):
+    """Of one configuration: {test: result}, {test: why it skipped}"""
+    results, why = {}, {}
+    with make() as (target, second):
+        for suite in suites.split():
+            log = OUT / f"libiscsi-{name}-{suite}.log"
+            part = libiscsi.run(target, log, tests=suite if suite == "ALL" else f"SCSI.{suite}", options=options, second=second)
+            assert part, f"{name}: no test in {suite}"
+            results |= part
+            why |= libiscsi.reasons(log.read_text())
+    return results, why
+
+
+def argued():
+    """{(configuration, test)} that may fail, `*` being each configuration."""
+    lines = (libiscsi.RECORDS / "argued.txt").read_text().splitlines()
+    return {tuple(line.split()) for line in lines if line and not line.startswith("#")}
+
+
+def test_matrix(klog):
+    only = (re.search(r"only=(\S+)", os.environ.get("LIO_RS_ARGS", "")) or [0, ""])[1].split(",")
+    ran, failed, why, absent = collections.defaultdict(list), [], {}, []
+    for name, row in CONFIGURATIONS.items():
+        if only != [""] and name not in only:
+            continue
+        try:
+            results, skipped = results_of(name, *row)
+        except OSError as e:
+            print(f"{name}: not there ({e})")
+            absent.append(name)
+            continue
+        finally:
+            lio.clear()
+        for test, result in results.items():
+            ran[test] += [name] if result == "pass" else []
+            failed += [(name, test)] if result == "fail" else []
+        why |= skipped
+        print(name + ": " + ", ".join(f"{n} {r}" for r, n in sorted(collections.Counter(results.values()).items())), flush=True)
+    may = argued()
+    lines = [f"{test} {','.join(where) or '-'}" for test, where in sorted(ran.items())]
+    print("\n".join(lines))
+    wrong = [f"{name}: {test}" for name, test in failed if not {(name, test), ("*", test)} & may]
+    assert not wrong, "these failed:\n" + "\n".join(wrong)
+    if only != [""]:
+        return
+    note = f"# where each test ran; not there: {', '.join(absent) or 'nothing'}"
+    (libiscsi.RECORDS / "matrix.txt").write_text("\n".join([note] + lines) + "\n")
+    later = libiscsi.load(libiscsi.RECORDS / "later.txt")
+    nowhere = [f"{test}: {why.get(test)}" for test, where in sorted(ran.items())
+               if not where and later.get(test) != "skip" and ("*", test) not in may]
+    assert not nowhere, "these ran nowhere:\n" + "\n".join(nowhere)
+    assert len(ran) == 238
