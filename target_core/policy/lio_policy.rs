@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | [`alua`] | asymmetric access states: groups, which command is processed when, user data segments |
 //! | [`attention`] | unit attention conditions of an I_T_L nexus |
+//! | [`flaws`] | blocks that are to be unreadable |
 //! | [`latency`] | histograms of how long commands take |
 //! | [`pr`] | persistent reservations, and what they leave of access |
 //! | [`rate`] | rates that commands are held to |
@@ -41,6 +42,7 @@ extern crate std;
 
 pub mod alua;
 pub mod attention;
+pub mod flaws;
 pub mod latency;
 pub mod mode;
 pub mod order;

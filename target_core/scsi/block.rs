@@ -3,6 +3,7 @@
 //! Commands of block devices beyond reading and writing (SBC-4, clause 5), and their parameter data.
 
 pub mod erase;
+pub mod orwrite;
 pub mod scattered;
 
 use crate::{
@@ -25,12 +26,14 @@ pub enum Block {
         /// Disable page out.
         dpo: bool,
     },
-    /// ORWRITE (16)
-    OrWrite(Transfer),
+    /// ORWRITE (16), (32)
+    OrWrite(orwrite::OrWrite),
     /// WRITE ATOMIC (16), (32): all of it is written, or nothing.
     WriteAtomic(Transfer),
     /// WRITE SCATTERED (16), (32)
     WriteScattered(scattered::Scattered),
+    /// WRITE LONG (10), (16): the block is to be unreadable.
+    WriteLong(Lba),
     /// PRE-FETCH (10), (16). No blocks at all means to the end of the medium.
     PreFetch {
         /// The blocks.
@@ -130,7 +133,7 @@ impl Block {
         let bytes = |blocks: Blocks| blocks.bytes(size).unwrap_or(u64::MAX);
         match *self {
             Self::WriteAndVerify { extent, .. } => Data::new(Direction::Out, bytes(extent.blocks)),
-            Self::OrWrite(t) | Self::WriteAtomic(t) => {
+            Self::OrWrite(orwrite::OrWrite { transfer: t, .. }) | Self::WriteAtomic(t) => {
                 Data::new(Direction::Out, bytes(t.extent.blocks))
             }
             Self::WriteScattered(s) if s.is_empty() => Data::NONE,
@@ -144,7 +147,10 @@ impl Block {
                 ..
             }) => Data::new(Direction::Out, length.into()),
             Self::Sanitize(_) => Data::NONE,
-            Self::PreFetch { .. } | Self::StartStop(_) | Self::PreventRemoval { .. } => Data::NONE,
+            Self::PreFetch { .. }
+            | Self::StartStop(_)
+            | Self::PreventRemoval { .. }
+            | Self::WriteLong(_) => Data::NONE,
         }
     }
 
@@ -152,9 +158,11 @@ impl Block {
     pub fn extent(&self) -> Option<Extent> {
         match *self {
             Self::WriteAndVerify { extent, .. } | Self::PreFetch { extent, .. } => Some(extent),
-            Self::OrWrite(t) | Self::WriteAtomic(t) => Some(t.extent),
+            Self::OrWrite(orwrite::OrWrite { transfer: t, .. }) | Self::WriteAtomic(t) => {
+                Some(t.extent)
+            }
             // The first block is to be there; the scan ends with the medium.
-            Self::GetLbaStatus { lba, .. } => Some(Extent {
+            Self::GetLbaStatus { lba, .. } | Self::WriteLong(lba) => Some(Extent {
                 lba,
                 blocks: Blocks(1),
             }),
@@ -170,6 +178,7 @@ impl Block {
                 | Self::OrWrite(_)
                 | Self::WriteAtomic(_)
                 | Self::WriteScattered(_)
+                | Self::WriteLong(_)
                 | Self::Format(_)
                 | Self::Sanitize(erase::Sanitize {
                     how: erase::How::Overwrite(_) | erase::How::BlockErase,

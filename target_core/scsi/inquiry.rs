@@ -111,6 +111,8 @@ pub struct Unit<'a> {
     pub write_cache: bool,
     /// SANITIZE can erase blocks.
     pub block_erase: bool,
+    /// WRITE LONG is supported.
+    pub write_long: bool,
     /// The medium can be removed.
     pub removable: bool,
     /// The medium does not rotate (is_nonrot).

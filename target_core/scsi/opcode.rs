@@ -65,6 +65,8 @@ pub enum Feature {
     Sanitize,
     /// [`Features::write_atomic`]
     WriteAtomic,
+    /// [`Features::write_long`]
+    WriteLong,
     /// [`Features::sanitize`], and blocks can be deallocated.
     SanitizeErase,
     /// [`Features::reservations`]
@@ -88,6 +90,7 @@ impl Features {
             Feature::Referrals => self.referrals,
             Feature::Removable => self.removable,
             Feature::WriteAtomic => self.write_atomic,
+            Feature::WriteLong => self.write_long,
             Feature::Sanitize => self.sanitize,
             Feature::SanitizeErase => self.sanitize && (self.unmap || self.write_same_unmap),
             Feature::Reservations => self.reservations,
@@ -147,6 +150,11 @@ impl Descriptor {
         self.opcode == VARIABLE
     }
 
+    /// There are tags of protection information in bytes 20 to 27. ORWRITE has its generations there.
+    const fn has_tags(&self) -> bool {
+        self.is_variable() && !matches!(self.service_action, Some(0x000e))
+    }
+
     /// Where the bits are that hang on features.
     const fn flags_at(&self) -> usize {
         match self.opcode {
@@ -177,7 +185,7 @@ impl Descriptor {
             }
             // The reference and application tags are those of protection information, and ignored without it (SBC-4, 5.19).
             if let (true, PROTECT, Some(tags)) =
-                (self.is_variable(), field.mask, usage.get_mut(20..28))
+                (self.has_tags(), field.mask, usage.get_mut(20..28))
             {
                 tags.fill(0);
             }

@@ -7,6 +7,7 @@ mod cdb;
 mod hostile;
 mod mode;
 mod opcode;
+mod orwrite;
 mod pages;
 mod parameters;
 mod pr;
@@ -59,6 +60,7 @@ const ALL: Features = Features {
     sanitize: true,
     reservations: true,
     write_atomic: true,
+    write_long: true,
 };
 
 /// INVALID FIELD IN CDB at a bit.

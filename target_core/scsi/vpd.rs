@@ -68,7 +68,7 @@ pub struct BlockLimits {
 type Row = (u8, fn(&Unit<'_>, &mut Writer<'_>));
 
 /// All pages, in the order in which page 00h lists them.
-static PAGES: [Row; 10] = [
+static PAGES: [Row; 11] = [
     (0x00, supported),
     (0x80, serial_number),
     (0x83, identification::write),
@@ -79,6 +79,7 @@ static PAGES: [Row; 10] = [
     (0xb1, characteristics),
     (0xb2, provisioning),
     (0xb3, referrals),
+    (0xb7, block_limits_extension),
 ];
 
 /// Writes the page `code` of `unit`.
@@ -127,8 +128,8 @@ fn extended_inquiry(unit: &Unit<'_>, out: &mut Writer<'_>) {
     out.u8(0x00);
     // UASK_SUP, HEADSUP, ORDSUP, SIMPSUP
     out.u8(0x27);
-    // V_SUP: the cache is volatile, where there is one.
-    out.u8(if unit.write_cache { 0x01 } else { 0 });
+    // WU_SUP; V_SUP: the cache is volatile, where there is one.
+    out.u8(if unit.write_long { 0x08 } else { 0 } | u8::from(unit.write_cache));
     out.u8(0);
     // R_SUP, RTD_SUP
     out.u8(0x08 | if unit.referrals.is_some() { 0x10 } else { 0 });
@@ -199,4 +200,12 @@ fn referrals(unit: &Unit<'_>, out: &mut Writer<'_>) {
     out.be32(size);
     out.be32(multiplier);
     out.zeros_to(16);
+}
+
+/// Block limits extension (SBC-4, 6.6.5). There are no streams; WRITE SCATTERED is limited as a whole alone.
+fn block_limits_extension(unit: &Unit<'_>, out: &mut Writer<'_>) {
+    out.zeros_to(24);
+    // MAXIMUM SCATTERED TRANSFER LENGTH
+    out.be32(unit.limits.max_transfer);
+    out.zeros_to(64);
 }

@@ -99,6 +99,8 @@ attributes! {
     removable: bool = 0, set_removable;
     /// SANITIZE: it destroys all data.
     emulate_sanitize: bool = 0, set_emulate_sanitize;
+    /// WRITE LONG: it makes blocks unreadable until they are written again.
+    emulate_write_long: bool = 0, set_emulate_write_long;
     /// Blocks of one UNMAP.
     max_unmap_lba_count: u32 = 0, set_max_unmap_lba_count;
     /// Descriptors of one UNMAP.

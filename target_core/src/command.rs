@@ -25,6 +25,7 @@ use crate::{
     delay::{self, Late},
     emulate::Step,
     fabric::Fabric,
+    flaws,
     lun::{Export, Nexus},
     session::Session,
     tmf::Preempted,
@@ -113,6 +114,7 @@ impl Default for Command {
             started: 0,
             place: Place::Free,
             preempted: None,
+            clears_flaws: false,
         }
     }
 }
@@ -168,6 +170,8 @@ pub struct Command {
     pub(crate) place: Place,
     /// Whose aborted commands are to be gone before this one is answered.
     pub(crate) preempted: Option<Preempted>,
+    /// Its operation writes over what is [unreadable](crate::flaws).
+    pub(crate) clears_flaws: bool,
 }
 
 impl Command {
@@ -506,9 +510,11 @@ fn go_on<F: Fabric>(mut token: Token<Session<F>>) {
             let Some(nexus) = token.nexus.clone() else {
                 return reply_aborted(token);
             };
-            nexus
-                .lun()
-                .device()
+            let device = nexus.lun().device();
+            if flaws::look(device, &mut token).is_break() {
+                return reply(token);
+            }
+            device
                 .backend()
                 .submit(crate::backend::Io::new(token.erase()));
         }
@@ -517,7 +523,7 @@ fn go_on<F: Fabric>(mut token: Token<Session<F>>) {
 
 /// A back end is done with its operation. Any context.
 pub(crate) fn finished<F: Fabric>(token: Token<Session<F>>) {
-    if matches!(token.step, Step::None) && !token.place.is_ordered() {
+    if matches!(token.step, Step::None) && !token.place.is_ordered() && !token.clears_flaws {
         return finish(token);
     }
     // More operations follow, or others' turns. They may sleep, and this may be an interrupt.
@@ -542,6 +548,11 @@ pub(crate) fn resume<F: Fabric>(session: &Arc<Session<F>>) {
 
 fn resume_all<F: Fabric>(session: &Arc<Session<F>>) {
     for mut token in session.deferred.drain() {
+        if token.clears_flaws {
+            if let Some(nexus) = token.nexus.clone() {
+                flaws::written(nexus.lun().device(), &mut token);
+            }
+        }
         if token.shared().is_aborted() {
             reply_aborted(token);
             continue;
@@ -749,6 +760,7 @@ pub(crate) fn begin<F: Fabric>(token: &mut Token<Session<F>>, start: &Start<'_>)
     cmd.due = 0;
     cmd.started = 0;
     cmd.place = Place::Free;
+    cmd.clears_flaws = false;
     cmd.io_result = Err(IoError::Aborted);
     cmd.format = Format::Fixed;
     cmd.set_status(Status::TaskAborted);

@@ -7,6 +7,7 @@ use crate::{
     attrib::Attrib,
     backend::{Backend, Geometry, Kind},
     erase::Eraser,
+    flaws::Flaws,
     kept::Kept,
     lun::{Lun, Nexus},
     mode::Mode,
@@ -17,18 +18,18 @@ use crate::{
 };
 use kernel::{
     error::code::*,
-    new_mutex,
+    new_mutex, new_spinlock,
     prelude::*,
     str::CString,
     sync::{
         atomic::{Atomic, Full, Relaxed},
-        Arc, Mutex, SetOnce,
+        Arc, Mutex, SetOnce, SpinLock,
     },
     workqueue::Work,
 };
 use lio_glue::{clock, module::Pin as ModulePin, noio, one_class};
 use lio_scsi::{
-    block::Condition,
+    block::{orwrite::Generations, Condition},
     cdb::Features,
     lba::{BlockSize, Blocks},
     sense::Asc,
@@ -181,6 +182,11 @@ pub struct Device {
     #[pin]
     eraser: Eraser,
     #[pin]
+    flaws: Flaws,
+    // ORWRITE's; changed in its turn, and by a hard reset.
+    #[pin]
+    generations: SpinLock<Generations>,
+    #[pin]
     mode: Mode,
     #[pin]
     kept: Kept,
@@ -224,6 +230,8 @@ impl Device {
                 alua <- alua,
                 condition: Atomic::new(0),
                 eraser <- Eraser::new(),
+                flaws <- Flaws::new(),
+                generations <- new_spinlock!(Generations::new(), "Device::generations"),
                 mode <- Mode::new(),
                 kept <- Kept::new(),
                 reservations <- Reservations::new(),
@@ -278,6 +286,14 @@ impl Device {
 
     pub(crate) fn eraser(&self) -> &Eraser {
         &self.eraser
+    }
+
+    pub(crate) fn flaws(&self) -> &Flaws {
+        &self.flaws
+    }
+
+    pub(crate) fn generations(&self) -> &SpinLock<Generations> {
+        &self.generations
     }
 
     pub(crate) fn turns(&self) -> &Turns {
@@ -540,6 +556,7 @@ impl Device {
             sanitize: a.emulate_sanitize(),
             reservations: a.emulate_pr(),
             write_atomic: self.max_atomic() != 0,
+            write_long: a.emulate_write_long(),
         }
     }
 

@@ -8,6 +8,7 @@
 mod alua;
 mod block;
 mod blocks;
+mod orwrite;
 mod parameters;
 mod pr;
 mod primary;

@@ -138,6 +138,10 @@ fn end(device: &Arc<Device>, job: &Job, done: Result<(), IoError>) {
         (Err(_), Some(sanitize)) => Erasing::SanitizeFailed(sanitize.unrestricted),
         (Err(_), None) => Erasing::FormatFailed,
     };
+    if done.is_ok() {
+        // SBC-4 4.18.2.
+        device.flaws().clear(0, u64::MAX);
+    }
     let waiting = {
         // The next one, which the condition lets begin, says under this lock that it is running.
         let mut state = device.eraser().state.lock();

@@ -28,6 +28,7 @@ pub mod device;
 mod emulate;
 mod erase;
 pub mod fabric;
+mod flaws;
 mod kept;
 mod latency;
 mod limits;

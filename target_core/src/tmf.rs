@@ -25,6 +25,7 @@ use kernel::{
 };
 use lio_glue::noio;
 use lio_scsi::{
+    block::orwrite::Generations,
     lun::Lun as LunNumber,
     sense::Asc,
     task::{Function, Response, Tag},
@@ -209,7 +210,12 @@ impl<F: Fabric> Session<F> {
                 return Response::Rejected;
             }
         }
-        reset(&devices, self.core(), patience)
+        let response = reset(&devices, self.core(), patience);
+        // The target port's reset is a hard reset (SAM-5 6.3.2), which ends ORWRITE's generations (SBC-4 4.27.3).
+        for device in &devices {
+            *device.generations().lock() = Generations::new();
+        }
+        response
     }
 }
 

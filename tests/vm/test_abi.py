@@ -22,7 +22,7 @@ VARIES = re.compile(
 
 
 # What the stock modules do not have.
-NEW = re.compile(r"/lun_\d+/(limits|statistics/latency)(/|$)|/attrib/(emulate_sanitize|removable)$")
+NEW = re.compile(r"/lun_\d+/(limits|statistics/latency)(/|$)|/attrib/(emulate_sanitize|emulate_write_long|removable)$")
 
 
 def populate():
@@ -147,8 +147,8 @@ def test_inquiry(built, page):
     want = hexdump(reference("standard INQUIRY" if page is None else f"VPD page {page:#x}"))
     got = inquiry(built[2], page)
     if not lio.STOCK and page == 0x00:
-        # Pages 87h and 88h, which the stock modules do not have.
-        assert got == b"\0\0\0\x0a\0" + want[5:8] + b"\x87\x88" + want[8:]
+        # Pages 87h, 88h and B7h, which the stock modules do not have.
+        assert got == b"\0\0\0\x0b\0" + want[5:8] + b"\x87\x88" + want[8:] + b"\xb7"
         return
     if not lio.STOCK and page == 0x86:
         # UASK_SUP, as the overflow of unit attentions is told; RTD_SUP, as MODE SELECT has RTD.

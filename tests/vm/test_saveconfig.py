@@ -9,7 +9,7 @@ import pytest
 from test_targetcli import Targetcli, build, forget
 
 # What only ours have, and save as it is at first: off.
-NEW = re.compile(r"^/storage_objects\[\d+\]/attributes/(emulate_sanitize|removable)$")
+NEW = re.compile(r"^/storage_objects\[\d+\]/attributes/(emulate_sanitize|emulate_write_long|removable)$")
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 

@@ -1,15 +1,17 @@
-"""WRITE SCATTERED and WRITE ATOMIC over iSCSI; what they wrote is looked at through another path."""
+"""WRITE SCATTERED, WRITE ATOMIC, ORWRITE (32) and WRITE LONG over iSCSI; what they wrote is looked at through another path."""
 # vm: --timeout 300
+import errno
 from pathlib import Path
 
 import faulty
+import initiator
 import libiscsi
 import lio
 import pytest
 import storage
 import test_order
 from initiator import WRITE
-from sgio import information
+from sgio import information, say
 from test_blocks import Unit, be, data_of, sixteen
 
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C modules do not have these")
@@ -62,8 +64,8 @@ def test_write_scattered(unit, form, at):
     # One run that is wrong, and nothing is written of any.
     before = unit.look(0, 300)
     data = data_of(unit, 6, 9)
-    for wrong, what, pointer in (([(100, 2), (SIZE // unit.block - 1, 2)], "5/2100", ...), ([(100, 2), (7, 5)], "B/1a00", ...), ([(100, 2), (7, 3)], "B/1a00", ...)):
-        unit.refused(form(1, 2, 7), what, pointer, write=parameters(unit, wrong, data))
+    for wrong, what in (([(100, 2), (SIZE // unit.block - 1, 2)], "5/2100"), ([(100, 2), (7, 5)], "B/1a00"), ([(100, 2), (7, 3)], "B/1a00")):
+        unit.refused(form(1, 2, 7), what, write=parameters(unit, wrong, data))
     unit.refused(form(0, 1, 7), "5/2400", (True, at[0], None), write=parameters(unit, [(100, 2)], data))
     unit.refused(form(8, 1, 7), "5/2400", (True, at[0], None), write=parameters(unit, [(100, 2)], data))
     # Descriptors that reach into the data.
@@ -131,6 +133,18 @@ def test_which_run_failed():
     device.good()
     unit(short(1, len(send), 7), write=parameters(unit, send, data))
     assert unit.look(308, 1) == data[3 * 512 : 4 * 512]
+
+
+def test_limits(unit):
+    """Page B7h says how much one WRITE SCATTERED may bring."""
+    page = unit(bytes([0x12, 1, 0xB7, 0, 255, 0]), read=255)
+    most = int.from_bytes(page[24:28], "big")
+    assert page[:4] == b"\0\xb7\0\x3c" and page[4:24] == bytes(20) and not any(page[28:64]) and most
+    unit.refused(short(1, 1, most + 1), "5/2400", (True, 10, None), write=bytes(unit.block))
+    if most * unit.block <= 16 * MIB and most < SIZE // unit.block:
+        data = data_of(unit, most - 1)
+        unit(short(1, 1, most), write=parameters(unit, [(0, most - 1)], data))
+        assert unit.look(most - 9, 8) == data[-8 * unit.block :]
 
 
 def test_write_atomic_where_nothing_is(unit):
@@ -203,3 +217,137 @@ def opcodes(f):
         return TRACE.joinpath("trace").read_text()
     finally:
         lio.write(event, 0)
+
+
+SET, CLEAR = 0, 1
+MISMATCH = "5/2c0c"
+
+
+def orwrite(lba, n, bmop=SET, policy=0, expected=0, new=0):
+    return bytes([0x7F, 0, bmop, policy, 0, 0, 0, 0x18, 0, 0x0E, 0, 0]) + be(lba, 8) + be(expected, 4) + be(new, 4) + be(n, 4)
+
+
+def test_orwrite_32(unit):
+    """Bits are set, and cleared with a new generation (SBC-4, 4.27)."""
+    a, b = data_of(unit, 3), data_of(unit, 3, 77)
+    def both(f): return bytes(f(x, y) for x, y in zip(a, b))
+    unit(sixteen(0x8A, 0, 5, 3), write=a)
+    unit(orwrite(5, 3), write=b)
+    assert unit.look(5, 3) == both(lambda x, y: x | y)
+    unit(sixteen(0x8A, 0, 5, 3), write=a)
+    unit(orwrite(5, 3, CLEAR, 7, new=4), write=b)
+    assert unit.look(4, 5) == bytes(unit.block) + both(lambda x, y: x & y) + bytes(unit.block)
+    # The generation is 4 now, also for ORWRITE (16), which stands for 0, and for other initiators.
+    before = unit.look(5, 3)
+    for cdb in (orwrite(5, 3), sixteen(0x8B, 0, 5, 3), orwrite(5, 3, CLEAR, 7, new=9)):
+        unit.refused(cdb, MISMATCH, write=b)
+    status, _, answer = unit.other.scsi(orwrite(5, 3, expected=3), write=b)
+    assert (status, say(answer.sense)) == (2, MISMATCH)
+    # Of policy 2, what is of the previous generation is discarded, and GOOD.
+    unit(orwrite(5, 0, CLEAR, 2, expected=4, new=5))
+    unit(orwrite(5, 3, expected=4), write=b)
+    unit.refused(orwrite(5, 3), MISMATCH, write=b)
+    assert unit.look(5, 3) == before
+    unit(orwrite(5, 3, expected=5), write=b)
+    assert unit.look(5, 3) == b
+    # A logical unit reset changes nothing of that; a target reset begins anew.
+    assert unit.c.tmf(initiator.LUN_RESET) == 0
+    settle(unit)
+    unit.refused(orwrite(5, 3), MISMATCH, write=b)
+    assert unit.c.tmf(initiator.WARM_RESET) == 0
+    settle(unit)
+    unit(orwrite(5, 3), write=b)
+    unit(sixteen(0x8B, 0, 5, 3), write=b)
+    unit.refused(orwrite(5, 3, CLEAR, 1), "5/2400", (True, 3, 3), write=b)
+    unit.refused(orwrite(5, 3, 2), "5/2400", (True, 2, 2), write=b)
+    unit.refused(orwrite(SIZE // unit.block - 1, 2), "5/2100", write=b[: 2 * unit.block])
+    unit.refused(orwrite(5, 3), "5/0e03", write=b[: unit.block])
+
+
+def settle(unit):
+    """Takes the unit attentions."""
+    for c in (unit.c, unit.other):
+        while c.scsi(bytes(6))[0]:
+            pass
+
+
+def mark(lba, flags=0x40):
+    return bytes([0x9F, 0x11 | flags]) + be(lba, 8) + bytes(6)
+
+
+BAD = "3/1114"
+
+
+def test_write_long(unit):
+    """A block that WRITE LONG marks cannot be read until it is written again (SBC-4, 4.18.2)."""
+    n, data = unit.block, data_of(unit, 16)
+    unit.refused(mark(20), "5/2400", (True, 1, 4))
+    unit.refused(bytes([0x3F, 0x40]) + be(20, 4) + bytes(4), "5/2000")
+    assert not unit(bytes([0x12, 1, 0x86, 0, 64, 0]), read=64)[6] & 0x08
+    unit.store.attrib("emulate_write_long", 1)
+    assert unit(bytes([0x12, 1, 0x86, 0, 64, 0]), read=64)[6] & 0x08, "WU_SUP"
+    unit(sixteen(0x8A, 0, 16, 16), write=data)
+    unit(mark(20))
+    unit(bytes([0x3F, 0xC0]) + be(30, 4) + bytes(4))
+    for _ in range(2):
+        for cdb, read, write in ((sixteen(0x88, 0, 16, 16), 16 * n, b""), (sixteen(0x8F, 0, 16, 16), 0, b""),
+                                 (sixteen(0x8F, 2, 16, 16), 0, data), (orwrite(20, 1), 0, data[:n]),
+                                 (bytes([0x89, 0]) + be(20, 8) + b"\0\0\0\1\0\0", 0, data[4 * n : 5 * n] * 2)):
+            sense = unit.refused(cdb, BAD, read=read, write=write)
+            assert information(sense) == 20
+        status, got, answer = unit.other.scsi(sixteen(0x88, 0, 16, 16), 16 * n)
+        # Nothing came of the blocks before it, and the residual says so.
+        assert (status, say(answer.sense), got, answer.residual) == (2, BAD, b"", 16 * n)
+    assert unit.look(16, 4) + unit.look(21, 9) + unit.look(31, 1) == data[: 4 * n] + data[5 * n : 14 * n] + data[15 * n :]
+    # Each kind of writing makes it good.
+    unit(sixteen(0x8A, 0, 18, 4), write=data[: 4 * n])
+    assert unit.look(16, 14) == data[: 2 * n] + data[: 4 * n] + data[6 * n : 14 * n]
+    unit(sixteen(0x93, 0, 30, 1), write=bytes(n))
+    assert unit.look(30, 1) == bytes(n)
+    writes = [(sixteen(0x8E, 2, 40, 4), data[: 4 * n]), (short(1, 1, 5), parameters(unit, [(40, 4)], data[: 4 * n])),
+              (sixteen(0x8A, 0, 40, 4), data[: 4 * n]), (sixteen(0x93, 0, 40, 4), data[:n])]
+    for cdb, write in writes:
+        unit(mark(42))
+        unit.refused(sixteen(0x88, 0, 42, 1), BAD, read=n)
+        unit(cdb, write=write)
+        unit.look(40, 4)
+    # ORWRITE and COMPARE AND WRITE read first.
+    unit(mark(42))
+    unit.refused(orwrite(40, 4), BAD, write=data[: 4 * n])
+    # What is wrong with the command.
+    unit.refused(mark(42, 0), "5/2400", (True, 1, 6))
+    unit.refused(mark(42, 0x60), "5/2400", (True, 1, 5))
+    unit.refused(mark(SIZE // n), "5/2100")
+    unit.refused(bytes([0x3E]) + bytes(9), "5/2000")  # READ LONG is obsolete
+    unit.refused(bytes([0x9E, 0x11]) + bytes(14), "5/2400", (True, 1, 4))
+    unit.refused(bytes([0x9E, 0x15]) + bytes(14), "5/2400", (True, 1, 4))  # BACKGROUND CONTROL: there is nothing of the kind
+    # No more than there is room for; a reset and other sessions keep them, FORMAT UNIT ends them.
+    for lba in range(255):
+        unit(mark(1000 + lba))
+    unit.refused(mark(2000), "5/5503")
+    assert unit.c.tmf(initiator.LUN_RESET) == 0
+    settle(unit)
+    assert information(unit.refused(sixteen(0x88, 0, 990, 100), BAD, read=100 * n)) == 1000
+    unit(sixteen(0x8A, 0, 1000, 255), write=data_of(unit, 255))
+    assert unit.look(990, 300)
+    unit.store.attrib("emulate_sanitize", 1)
+    unit(bytes([4, 0, 0, 0, 0, 0]))
+    lio.wait_for(lambda: unit.status(bytes(6)) == 0)
+    assert unit.look(40, 4) == bytes(4 * n)
+
+
+def test_bad_blocks_as_linux_sees_them():
+    """The kernel's disk driver gives its reader an error, and no data that it did not read."""
+    store = lio.ramdisk(size=SIZE)
+    store.attrib("emulate_write_long", 1)
+    port = lio.Loopback(store)
+    disk = port.disk(0)
+    data = storage.pattern(MIB, 3)
+    storage.pwrite(disk, 0, data)
+    lio.run("sg_write_long", "--wr_uncor", "--cor_dis", "--16", "--lba=100", disk)
+    assert storage.pread(disk, 0, 4096) == data[:4096]
+    with pytest.raises(OSError) as failed:
+        storage.pread(disk, 96 * 512, 4096)
+    assert failed.value.errno in (errno.EIO, errno.ENODATA)
+    storage.pwrite(disk, 0, data)
+    assert storage.pread(disk, 0, MIB) == data

@@ -48,7 +48,7 @@ const UNMAP: Optional = Optional {
 /// What is ignored in byte 1: bits 7 to 5 of SCSI-2's LUN field in CDBs of 6 bytes and some of 10; RELADR, FUA_NV, SYNC_NV, which
 /// are obsolete; RARC, a hint. GROUP NUMBER has six bits, as in SBC-4, and is
 /// not looked at.
-pub static TABLE: [Descriptor; 83] = [
+pub static TABLE: [Descriptor; 86] = [
     Descriptor {
         opcode: 0x00,
         service_action: None,
@@ -234,6 +234,7 @@ pub static TABLE: [Descriptor; 83] = [
     block::READ_DEFECT_DATA_10,
     primary::WRITE_BUFFER,
     primary::READ_BUFFER,
+    write::WRITE_LONG_10,
     Descriptor {
         opcode: 0x41,
         service_action: None,
@@ -307,6 +308,7 @@ pub static TABLE: [Descriptor; 83] = [
     block::WRITE_32,
     block::WRITE_AND_VERIFY_32,
     block::WRITE_SAME_32,
+    write::ORWRITE_32,
     write::WRITE_ATOMIC_32,
     write::WRITE_SCATTERED_32,
     block::GET_LBA_STATUS_32,
@@ -450,6 +452,7 @@ pub static TABLE: [Descriptor; 83] = [
         reservations: Reserved::Persistently,
         decode: decode::alua::report_referrals,
     },
+    write::WRITE_LONG_16,
     write::WRITE_SCATTERED_16,
     Descriptor {
         opcode: 0xa0,

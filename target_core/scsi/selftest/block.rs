@@ -6,6 +6,7 @@ use super::{bit, hex, written, ALL};
 use crate::{
     block::{
         erase::{progress, Format, How, Overwrite, Sanitize},
+        orwrite::{Operation, OrWrite},
         whole_blocks, write_defects, Block, Completion, Condition, DefectRequest, Erasing,
         LbaStatus, Provisioned, StartStop,
     },
@@ -74,10 +75,14 @@ fn fields() {
         ),
         (
             "8b 18 01 02 03 04 05 06 07 08 09 0a 0b 0c 00 00".into(),
-            Command::Block(Block::OrWrite(Transfer {
-                extent: EXTENT,
-                dpo: true,
-                fua: true,
+            Command::Block(Block::OrWrite(OrWrite {
+                transfer: Transfer {
+                    extent: EXTENT,
+                    dpo: true,
+                    fua: true,
+                },
+                expected: 0,
+                operation: Operation::Set,
             })),
         ),
         (

@@ -40,6 +40,7 @@ pub(super) const UNIT: Unit<'_> = Unit {
     write_cache: false,
     removable: false,
     block_erase: false,
+    write_long: false,
     non_rotating: false,
     provisioning: Provisioning {
         unmap: false,
@@ -71,7 +72,7 @@ fn vpd(unit: &Unit<'_>, code: u8) -> Vec<u8> {
 fn stock_vpd_pages() {
     let vectors = [
         // Of ours, 87h and 88h more, UASK_SUP and RTD_SUP: what the stock modules do not have.
-        (0x00, "00 00 00 0a 00 80 83 86  87 88 b0 b1 b2 b3"),
+        (0x00, "00 00 00 0b 00 80 83 86  87 88 b0 b1 b2 b3 b7"),
         (
             0x80,
             "00 80 00 25 31 31 31 31  31 31 31 31 2d 32 32 32
@@ -109,6 +110,13 @@ fn stock_vpd_pages() {
         ),
         (0xb2, "00 b2 00 04 00 00 00 00"),
         (0xb3, "00 b3 00 0c 00 00 00 00  00 00 00 00 00 00 00 00"),
+        (
+            0xb7,
+            "00 b7 00 3c 00 00 00 00  00 00 00 00 00 00 00 00
+             00 00 00 00 00 00 00 00  00 00 40 00 00 00 00 00
+             00 00 00 00 00 00 00 00  00 00 00 00 00 00 00 00
+             00 00 00 00 00 00 00 00  00 00 00 00 00 00 00 00",
+        ),
     ];
     for (code, expected) in vectors {
         assert_eq!(vpd(&UNIT, code), hex(expected), "page {code:02x}");
@@ -216,6 +224,20 @@ fn flags_of_the_unit() {
         ..UNIT
     };
     assert_eq!(vpd(&unit, 0x86)[6], 0x01);
+    let marks = Unit {
+        write_long: true,
+        ..unit
+    };
+    assert_eq!(vpd(&marks, 0x86)[6], 0x09);
+    // WSNZ
+    let unlimited = Unit {
+        limits: BlockLimits {
+            max_write_same: 0,
+            ..unit.limits
+        },
+        ..unit
+    };
+    assert_eq!((vpd(&unit, 0xb0)[4], vpd(&unlimited, 0xb0)[4]), (1, 0));
     assert_eq!(vpd(&unit, 0xb1)[4..6], [0, 1]);
     let standard = written(|out| inquiry::write(&unit, Page::Standard, out).unwrap());
     assert_eq!(standard[5..7], [0x90, 0x10]);
@@ -233,7 +255,7 @@ fn without_serial_number() {
     // Nothing that identifies it is listed; the limits are.
     assert_eq!(
         vpd(&unit, 0x00),
-        [0, 0, 0, 8, 0x00, 0x86, 0x87, 0x88, 0xb0, 0xb1, 0xb2, 0xb3]
+        [0, 0, 0, 9, 0x00, 0x86, 0x87, 0x88, 0xb0, 0xb1, 0xb2, 0xb3, 0xb7]
     );
     assert_eq!(vpd(&unit, 0x80), [0, 0x80, 0, 0]);
     // No NAA designator, and the vendor alone.
@@ -358,7 +380,9 @@ fn long_names_stay_within_their_length_fields() {
 
 #[test]
 fn other_vpd_pages_are_refused() {
-    let known = [0x00, 0x80, 0x83, 0x86, 0x87, 0x88, 0xb0, 0xb1, 0xb2, 0xb3];
+    let known = [
+        0x00, 0x80, 0x83, 0x86, 0x87, 0x88, 0xb0, 0xb1, 0xb2, 0xb3, 0xb7,
+    ];
     for code in (0..=0xff).filter(|code| !known.contains(code)) {
         let mut buf = [0; 8];
         let mut out = Writer::new(&mut buf);

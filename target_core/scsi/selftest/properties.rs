@@ -228,6 +228,7 @@ fn answers_are_bounded() {
             write_cache: random.bool(),
             removable: random.bool(),
             block_erase: random.bool(),
+            write_long: random.bool(),
             non_rotating: random.bool(),
             provisioning: thin,
             limits: BlockLimits {

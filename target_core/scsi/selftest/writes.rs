@@ -115,7 +115,7 @@ fn scattered_writes() {
         Err(bit(1, 5))
     );
     assert_eq!(
-        decoded(&hex("9f 11 00 00 00 01 00 00 00 02 00 00 00 08 00 00")),
+        decoded(&hex("9f 13 00 00 00 01 00 00 00 02 00 00 00 08 00 00")),
         Err(bit(1, 4))
     );
     long[20] = 1;

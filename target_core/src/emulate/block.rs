@@ -2,7 +2,7 @@
 
 //! Commands of block devices beyond reading and writing (SBC-4 5).
 
-use super::{blocks, parameters::respond, writes};
+use super::{blocks, orwrite, parameters::respond, writes};
 use crate::{
     alua,
     backend::{Op, ReadCache},
@@ -11,7 +11,6 @@ use crate::{
     erase,
 };
 use kernel::prelude::*;
-use lio_glue::buffer::Buffer;
 use lio_scsi::{
     block::{
         self,
@@ -31,12 +30,8 @@ pub(crate) enum Step {
     Settle { pos: u64, len: u64, compare: bool },
     /// WRITE AND VERIFY: it is on the medium, and is read back now.
     ReadBack { pos: u64, len: u64, compare: bool },
-    /// ORWRITE: it is this command's turn to read.
-    Or { pos: u64, len: u64, fua: bool },
-    /// ORWRITE: what was read is in the scratch buffer.
-    OrWrite { pos: u64, fua: bool },
-    /// ORWRITE: it is written. The answer comes from process context, as it gives its turn to the next.
-    Written,
+    /// ORWRITE
+    OrWrite(orwrite::Step),
     /// PRE-FETCH: what is before `pos` was read; `status` is the answer when nothing is left.
     PreFetch { pos: u64, left: u64, status: Status },
     /// GET LBA STATUS: the back end says how what begins at the run's end is provisioned.
@@ -74,7 +69,8 @@ pub(super) fn execute(cmd: &mut Command, command: &Block) -> Result<(), Sense> {
         Block::WriteAndVerify {
             extent, compare, ..
         } => write_and_verify(cmd, extent, compare),
-        Block::OrWrite(t) => or_write(cmd, t),
+        Block::OrWrite(what) => orwrite::begin(cmd, &what),
+        Block::WriteLong(_) => write_long(cmd),
         Block::WriteAtomic(t) => writes::atomic(cmd, t),
         Block::WriteScattered(what) => writes::scatter(cmd, what),
         // With IMMED the answer may come before the blocks are there; it may come later as well.
@@ -107,8 +103,8 @@ pub(super) fn memory(command: &Block, size: BlockSize) -> u64 {
     let bytes = |extent: Extent| extent.bytes(size).unwrap_or(u64::MAX);
     match *command {
         Block::WriteAndVerify { extent, .. } => blocks::chunk(bytes(extent)),
-        Block::OrWrite(t) => bytes(t.extent),
-        Block::WriteAtomic(_) => 0,
+        Block::OrWrite(what) => bytes(what.transfer.extent),
+        Block::WriteAtomic(_) | Block::WriteLong(_) => 0,
         // A piece of the data, and the descriptors.
         Block::WriteScattered(what) => {
             blocks::chunk(Blocks(what.blocks.into()).bytes(size).unwrap_or(u64::MAX))
@@ -144,24 +140,7 @@ pub(super) fn step(cmd: &mut Command, step: Step) -> Result<(), Sense> {
         Step::ReadBack { pos, len, compare } => {
             blocks::verify_from(cmd, pos, 0, len, compare, false)
         }
-        Step::Or { pos, len, fua } => {
-            blocks::fill_scratch(cmd, len as usize)?;
-            go_on(cmd, Step::OrWrite { pos, fua });
-            cmd.op = Op::Read {
-                pos,
-                len: len as u32,
-            };
-            Ok(())
-        }
-        Step::OrWrite { pos, fua } => {
-            if let Some(scratch) = &cmd.scratch {
-                or(scratch, &cmd.data)?;
-            }
-            go_on(cmd, Step::Written);
-            cmd.op = Op::Write { pos, fua };
-            Ok(())
-        }
-        Step::Written => Ok(()),
+        Step::OrWrite(step) => orwrite::step(cmd, step),
         Step::PreFetch {
             status, left: 0, ..
         } => {
@@ -234,47 +213,12 @@ fn write_and_verify(cmd: &mut Command, extent: Extent, compare: bool) -> Result<
     Ok(())
 }
 
-fn or_write(cmd: &mut Command, t: Transfer) -> Result<(), Sense> {
+// Marks the block as unreadable (SBC-4 5.50).
+fn write_long(cmd: &mut Command) -> Result<(), Sense> {
     let dev = blocks::device(cmd)?;
-    let (pos, len) = blocks::bytes(&dev, t.extent)?;
-    if len == 0 {
-        return Ok(());
-    }
-    if (cmd.data.len() as u64) < len {
-        return Err(Sense::INVALID_FIELD_IN_COMMAND_IU);
-    }
-    // As COMPARE AND WRITE, another of which may not come between (SBC-4 4.28).
-    cmd.turn = Turn::Wanted;
-    go_on(
-        cmd,
-        Step::Or {
-            pos,
-            len,
-            fua: t.fua && dev.attrib().emulate_fua_write(),
-        },
-    );
-    Ok(())
-}
-
-// Sets the bits in `to` that are set in `from`, for the length of `to`.
-fn or(to: &Buffer, from: &Buffer) -> Result<(), Sense> {
-    const PIECE: usize = 4096;
-    let piece =
-        || KVec::from_elem(0u8, PIECE, GFP_KERNEL).map_err(|_| Sense::INSUFFICIENT_RESOURCES);
-    let (mut old, mut new) = (piece()?, piece()?);
-    let mut at = 0usize;
-    loop {
-        let n = to.read_at(at, &mut old);
-        if n == 0 {
-            return Ok(());
-        }
-        from.read_at(at, &mut new);
-        for (old, new) in old.iter_mut().zip(new.iter()) {
-            *old |= *new;
-        }
-        to.write_at(at, old.get(..n).unwrap_or(&old));
-        at = at.saturating_add(n);
-    }
+    let decoded = cmd.decoded.ok_or(Sense::INTERNAL_TARGET_FAILURE)?;
+    let extent = decoded.command.extent().ok_or(Sense::LBA_OUT_OF_RANGE)?;
+    dev.flaws().mark(blocks::bytes(&dev, extent)?.0)
 }
 
 fn pre_fetch(cmd: &mut Command, extent: Extent) -> Result<(), Sense> {

@@ -308,6 +308,7 @@ fn with_unit(
         write_cache: dev.backend().write_cache(),
         removable: dev.attrib().removable(),
         block_erase: dev.attrib().emulate_sanitize() && dev.provisioning().is_thin(),
+        write_long: dev.attrib().emulate_write_long(),
         non_rotating: dev.attrib().is_nonrot(),
         provisioning: dev.provisioning(),
         limits: dev.limits(),

@@ -99,6 +99,7 @@ attributes! {
             idle_mode(dev, value, same, |mode| mode.interlock = interlock(to))
         };
         rw "emulate_write_cache" => |dev, page| writeln!(page, "{}", u32::from(shown_write_cache(dev))), write_cache;
+        rw "emulate_write_long" => show!(emulate_write_long), flag!(set_emulate_write_long);
         rw "enforce_pr_isids" => show!(enforce_pr_isids), |dev, value| {
             let on = value.bool()?;
             let a = dev.attrib();

@@ -42,7 +42,7 @@ fn flags_32(raw: &Raw) -> Raw {
     short
 }
 
-fn transfer_32(raw: &Raw) -> Transfer {
+pub(super) fn transfer_32(raw: &Raw) -> Transfer {
     let [_, _, _, _, _, _, _, _, _, _, flags, ..] = *raw;
     Transfer {
         extent: extent_32(raw),
@@ -103,13 +103,6 @@ pub(in super::super) fn write_and_verify_16(raw: &Raw) -> Decoded {
 pub(in super::super) fn write_and_verify_32(raw: &Raw) -> Decoded {
     let [_, _, _, _, _, _, _, _, _, _, flags, ..] = *raw;
     write_and_verify(flags, extent_32(raw), 10)
-}
-
-pub(in super::super) fn orwrite_16(raw: &Raw) -> Decoded {
-    Ok(Command::Block(Block::OrWrite(transfer(
-        raw,
-        extent_16(raw),
-    ))))
 }
 
 fn pre_fetch(raw: &Raw, extent: Extent) -> Decoded {

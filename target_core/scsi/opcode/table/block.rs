@@ -6,7 +6,7 @@ use crate::pr::Reserved;
 
 use super::{
     super::{Descriptor, Feature, VARIABLE},
-    decode::block,
+    decode::{block, orwrite},
     Optional, ANCHOR, DPO, FUA, PROTECT, UNMAP,
 };
 
@@ -231,7 +231,7 @@ pub(super) const ORWRITE_16: Descriptor = Descriptor {
     ignored: 0x02,
     length_field: 10,
     reservations: Reserved::Writes,
-    decode: block::orwrite_16,
+    decode: orwrite::orwrite_16,
 };
 
 /// WRITE AND VERIFY (16)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Rows of commands that write all or nothing, and that write several runs of blocks (SBC-4, 5.48, 5.49, 5.55, 5.56).
+//! Rows of commands that write all or nothing, several runs of blocks, bits, and what cannot be read (SBC-4, 5.11, 5.48 to 5.51, 5.55,
+//! 5.56).
 //!
 //! ATOMIC BOUNDARY is not evaluated: no back end has boundaries.
 
@@ -8,8 +9,45 @@ use crate::pr::Reserved;
 
 use super::{
     super::{Access, Descriptor, Feature, SERVICE_ACTION_OUT_16, VARIABLE},
-    decode::block,
+    decode::{block, orwrite},
     DPO, FUA, PROTECT,
+};
+
+/// WRITE LONG (10)
+pub(super) const WRITE_LONG_10: Descriptor = Descriptor {
+    opcode: 0x3f,
+    service_action: None,
+    length: 10,
+    name: "WRITE LONG (10)",
+    requires: Feature::WriteLong,
+    access: Access::Active,
+    usage: &[
+        0x3f, 0xc0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    ],
+    optional: &[],
+    ignored: 0x00,
+    length_field: 0,
+    reservations: Reserved::Writes,
+    decode: orwrite::write_long_10,
+};
+
+/// ORWRITE (32)
+pub(super) const ORWRITE_32: Descriptor = Descriptor {
+    opcode: VARIABLE,
+    service_action: Some(0x000e),
+    length: 32,
+    name: "ORWRITE (32)",
+    requires: Feature::Always,
+    access: Access::Active,
+    usage: &[
+        0x7f, 0, 0x07, 0x0f, 0, 0, 0x3f, 0xff, 0, 0x0e, 0xf8, 0, 0xff, 0xff, 0xff, 0xff, 0xff,
+        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    ],
+    optional: &[PROTECT, DPO, FUA],
+    ignored: 0x00,
+    length_field: 28,
+    reservations: Reserved::Writes,
+    decode: orwrite::orwrite_32,
 };
 
 /// WRITE ATOMIC (32)
@@ -66,6 +104,24 @@ pub(super) const WRITE_ATOMIC_16: Descriptor = Descriptor {
     length_field: 12,
     reservations: Reserved::Writes,
     decode: block::write_atomic_16,
+};
+
+/// WRITE LONG (16)
+pub(super) const WRITE_LONG_16: Descriptor = Descriptor {
+    opcode: SERVICE_ACTION_OUT_16,
+    service_action: Some(0x11),
+    length: 16,
+    name: "WRITE LONG (16)",
+    requires: Feature::WriteLong,
+    access: Access::Active,
+    usage: &[
+        0x9f, 0xd1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0,
+    ],
+    optional: &[],
+    ignored: 0x00,
+    length_field: 0,
+    reservations: Reserved::Writes,
+    decode: orwrite::write_long_16,
 };
 
 /// WRITE SCATTERED (16)

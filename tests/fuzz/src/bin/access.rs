@@ -42,6 +42,7 @@ const ALL: Features = Features {
     sanitize: true,
     reservations: true,
     write_atomic: true,
+    write_long: true,
 };
 
 fn no(refusal: Refusal) -> No {

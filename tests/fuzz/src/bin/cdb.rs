@@ -49,6 +49,9 @@ fn layout(cdb: &[u8]) -> Option<Layout> {
         }
         0x89 => of(16, be64(cdb, 2), cdb[13].into()),
         0x9c => of(16, be64(cdb, 2), be16(cdb, 12) as u64),
+        // WRITE LONG is about one block.
+        0x3f => of(10, be32(cdb, 2).into(), 1),
+        0x9f if cdb[1] & 0x1f == 0x11 => of(16, be64(cdb, 2), 1),
         // WRITE SCATTERED has its addresses in the data.
         0x7f if be16(cdb, 8) == 0x11 => None,
         // GET LBA STATUS: the first block at least is to be there.
@@ -70,6 +73,7 @@ fn kind(cdb: &[u8]) -> (u8, u8) {
         0x0b => 0x8a,
         0x0c => 0x8e,
         0x0d => 0x93,
+        0x0e => 0x8b,
         0x0f => 0x9c,
         0x11 => 0x9f,
         0x12 => 0x9e,
@@ -87,6 +91,7 @@ fn data(cdb: &[u8], block: u64) -> (Direction, u64) {
         0x0a | 0x2a | 0xaa | 0x8a => (Direction::Out, blocks * block),
         0x2e | 0xae | 0x8e | 0x8b => (Direction::Out, blocks * block),
         0x9c => (Direction::Out, blocks * block),
+        0x9f if cdb[0] == 0x9f && cdb[1] & 0x1f == 0x11 => (Direction::None, 0),
         // NUMBER OF LBA RANGE DESCRIPTORS, BUFFER TRANSFER LENGTH
         0x9f if be16(cdb, if cdb[0] == 0x7f { 16 } else { 8 }) == 0 => (Direction::None, 0),
         0x9f if cdb[0] == 0x7f => (Direction::Out, u64::from(be32(cdb, 28)) * block),
@@ -156,6 +161,7 @@ fn changes_medium(cdb: &[u8]) -> bool {
             | 0x8e
             | 0x8b
             | 0x04
+            | 0x3f
             | 0x9c
             | 0x9f
     ) || cdb[0] == 0x48 && cdb[1] & 0x1f != 0x1f
@@ -246,6 +252,7 @@ fuzz_target!(|input: &[u8]| {
         sanitize: bits & 1 != 0,
         reservations: bits & 128 != 0,
         write_atomic: bits & 2 != 0,
+        write_long: bits & 4 != 0,
     };
     let size = [512, 1024, 2048, 4096][input.below(4)];
     let size = BlockSize::new(size).unwrap();
@@ -313,7 +320,7 @@ fuzz_target!(|input: &[u8]| {
     }
 
     let fits = decoded.check(Blocks(capacity), &limits);
-    if opcode == 0x9f {
+    if opcode == 0x9f && (cdb[0] == 0x7f || cdb[1] & 0x1f == 0x12) {
         return scattered(cdb, &limits, fits);
     }
     let Some(expected) = layout(cdb) else {
@@ -334,7 +341,7 @@ fuzz_target!(|input: &[u8]| {
         (0x41 | 0x93, _) if limits.max_write_same != 0 => limits.max_write_same,
         (0x41 | 0x93 | 0x35 | 0x91, _) => u64::MAX,
         (_, Command::Verify { compare, .. }) if compare != Compare::Data => u64::MAX,
-        (0x34 | 0x90 | 0x9e, _) => u64::MAX,
+        (0x34 | 0x90 | 0x9e | 0x3f | 0x9f, _) => u64::MAX,
         _ if limits.max_transfer != 0 => limits.max_transfer.into(),
         _ => u64::MAX,
     };

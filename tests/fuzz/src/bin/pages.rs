@@ -72,6 +72,7 @@ fn unit<'a>(input: &mut Input<'a>) -> Unit<'a> {
         multi_port: bits & 64 != 0,
         removable: bits & 64 != 0,
         block_erase: bits & 32 != 0,
+        write_long: bits & 16 != 0,
         write_cache: bits & 128 != 0,
         non_rotating: input.bool(),
         provisioning,
@@ -188,6 +189,14 @@ fn inquiry_data(unit: &Unit<'_>, code: Option<u8>, short: usize) {
                 assert_eq!(be32(&bytes, 52), limits.atomic_granularity);
             }
         }
+        0xb7 => {
+            // No streams, and WRITE SCATTERED's limit alone.
+            assert_eq!(bytes.len(), 64);
+            assert_eq!(be32(&bytes, 24), unit.limits.max_transfer);
+            let rest = [&bytes[4..24], &bytes[28..]].concat();
+            assert!(rest.iter().all(|byte| *byte == 0));
+        }
+        0x86 => assert_eq!(bytes[6] & 0x08 != 0, unit.write_long),
         _ => {}
     }
 }
