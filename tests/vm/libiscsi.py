@@ -27,7 +27,7 @@ def backstores():
 def run(target, log, timeout=1500, tests="ALL", options="-d", second=None):
     """The whole suite, or a part of it; its output goes to the file `log`. `second` is another way to the same unit.
     Gives {test: result}."""
-    url = " ".join(f"iscsi://{t.portals[0]}/{t.iqn}/0" for t in (target, second) if t)
+    url = " ".join(f"iscsi://{getattr(t, 'login', '')}{t.portals[0]}/{t.iqn}/0" for t in (target, second) if t)
     log.parent.mkdir(parents=True, exist_ok=True)
     here = Path("/tmp/libiscsi.log")  # 7 MB in small pieces
     start = time.monotonic()

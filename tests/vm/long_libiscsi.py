@@ -41,9 +41,33 @@ def on_scsi_debug(attributes, **parameters):
 
 
 @contextlib.contextmanager
+def slow(attributes):
+    """A disk that takes a second for each write: what goes on in the background lasts."""
+    size = 32 << 20
+    below = lio.loop_device(size)
+    lio.modprobe("dm_mod", "dm_delay")
+    with storage.dm("slow", f"0 {size // 512} delay {below} 0 0 {below} 0 1000\n") as disk:
+        try:
+            yield served(lio.iblock(dev=disk), attributes), None
+        finally:
+            lio.clear()
+
+
+@contextlib.contextmanager
 def two_paths():
     store = lio.fileio(size=SIZE)
     yield lio.IscsiTarget(store), lio.IscsiTarget(store, iqn="iqn.2003-01.org.example:t2", portals=("127.0.0.1:3261",))
+
+
+@contextlib.contextmanager
+def authenticated():
+    """Nobody gets in without CHAP."""
+    target = lio.IscsiTarget(lio.ramdisk(size=SIZE))
+    for name, value in {"userid": "libiscsi", "password": "a-secret-of-some-length"}.items():
+        lio.write(target.path / "auth" / name, value)
+    target.attrib("authentication", 1)
+    target.login = "libiscsi%a-secret-of-some-length@"
+    yield target, None
 
 
 @contextlib.contextmanager
@@ -57,14 +81,20 @@ CONFIGURATIONS = {
     "full": (lambda: one(lio.ramdisk), "ALL", "-d"),
     "thin": (lambda: one(lio.fileio, THIN), "ALL", "-d"),
     "4096": (lambda: one(lio.fileio, THIN | {"block_size": 4096}), "ALL", "-d"),
-    "protected": (lambda: one(lio.fileio, write_protect=True), "ReadOnly", "-d"),
-    "removable": (lambda: one(lio.fileio, {"removable": 1}), "NoMedia PreventAllow StartStopUnit", "-d"),
-    "sanitize": (lambda: one(lio.fileio, THIN | {"emulate_sanitize": 1}), "Sanitize", "-d -S"),
+    "protected": (lambda: one(lio.fileio, THIN, write_protect=True), "ReadOnly", "-d"),
+    "removable": (lambda: one(lio.fileio, THIN | {"removable": 1}), "NoMedia PreventAllow StartStopUnit", "-d"),
+    "sanitize": (lambda: one(lio.fileio, THIN | {"emulate_sanitize": 1}), "Sanitize.BlockErase Sanitize.BlockEraseReserved "
+                 "Sanitize.CryptoErase Sanitize.CryptoEraseReserved Sanitize.ExitFailureMode Sanitize.InvalidServiceAction "
+                 "Sanitize.Overwrite Sanitize.OverwriteReserved Sanitize.Readonly Sanitize.Reservations", "-d -S"),
+    "slow": (lambda: slow({"emulate_sanitize": 1}), "Sanitize.Reset", "-d -S"),
     "512e": (lambda: on_scsi_debug(THIN, lbpu=1, lbpws=1, lbpws10=1, physblk_exp=3, unmap_granularity=8),
              "CompareAndWrite GetLBAStatus Unmap WriteSame10 WriteSame16", "-d"),
     "atomic": (lambda: on_scsi_debug({}, atomic_wr=1, atomic_wr_max_length=256, atomic_wr_align=4, atomic_wr_gran=4),
                "WriteAtomic16", "-d"),
     "paths": (two_paths, "MultipathIO", "-d"),
+    # libiscsi gives its session up in a test of the suite, after which these find none.
+    "alone": (lambda: one(lio.ramdisk), "iSCSITMF.LUNResetSimpleAsync iSCSITMF.LogoutDuringIOAsync", "-d"),
+    "chap": (authenticated, "iSCSICHAP", "-d"),
     "copy": (several, "ExtendedCopy ReceiveCopyResults", "-d"),
     "pi": (lambda: one(lio.fileio, {"pi_prot_type": 1, "pi_prot_format": 1}), "ALL", "-d"),
 }
@@ -76,7 +106,8 @@ def results_of(name, make, suites, options):
     with make() as (target, second):
         for suite in suites.split():
             log = OUT / f"libiscsi-{name}-{suite}.log"
-            part = libiscsi.run(target, log, tests=suite if suite == "ALL" else f"SCSI.{suite}", options=options, second=second)
+            family = "" if suite == "ALL" else "iSCSI." if suite.startswith("iSCSI") else "SCSI."
+            part = libiscsi.run(target, log, tests=family + suite, options=options, second=second)
             assert part, f"{name}: no test in {suite}"
             results |= part
             why |= libiscsi.reasons(log.read_text())
