@@ -89,7 +89,7 @@ attributes! {
         rw "password" => text!(show Password), text!(store Password);
         rw "userid_mutual" => text!(show UserIdMutual), text!(store UserIdMutual);
         rw "password_mutual" => text!(show PasswordMutual), text!(store PasswordMutual);
-        ro "authenticate_target" => |x, page| show_authenticate_target(x, page);
+        ro "authenticate_target" => show_authenticate_target;
     }
 
     /// Files of an ACL's `auth/`.
@@ -98,7 +98,7 @@ attributes! {
         rw "password" => text!(show Password), text!(store Password);
         rw "userid_mutual" => text!(show UserIdMutual), text!(store UserIdMutual);
         rw "password_mutual" => text!(show PasswordMutual), text!(store PasswordMutual);
-        ro "authenticate_target" => |x, page| show_authenticate_target(x, page);
+        ro "authenticate_target" => show_authenticate_target;
     }
 
     /// Files of `discovery_auth/`.
@@ -107,7 +107,7 @@ attributes! {
         rw "password" => text!(show Password), text!(store Password);
         rw "userid_mutual" => text!(show UserIdMutual), text!(store UserIdMutual);
         rw "password_mutual" => text!(show PasswordMutual), text!(store PasswordMutual);
-        ro "authenticate_target" => |x, page| show_authenticate_target(x, page);
+        ro "authenticate_target" => show_authenticate_target;
         rw "enforce_discovery_auth" => |global, page| writeln!(page, "{}", global.enforce_discovery_auth.get()),
             |global, value| {
                 global.enforce_discovery_auth.set(value.u32_in(0..=1)?);
