@@ -238,6 +238,7 @@ fn geometry(dev: &BlockDevice, readonly: bool) -> Geometry {
         unmap_zeroes_data: false,
         rotational: l.rotational,
         read_only: readonly,
+        protection: dev.protection(),
     }
 }
 
@@ -247,6 +248,10 @@ struct Bio(Io);
 impl Transfer for Bio {
     fn buffer(&self) -> &Buffer {
         self.0.data()
+    }
+
+    fn protection(&self) -> Option<&Buffer> {
+        self.0.protection()
     }
 
     fn done(self, result: Result<usize>) {
@@ -266,6 +271,7 @@ fn outcome(op: Op, e: Error) -> Result<(), IoError> {
         // To discard is a hint: a device that doesn't care has done its part.
         EOPNOTSUPP if matches!(op, Op::Unmap { .. }) => Ok(()),
         EBADE => Err(IoError::Reserved),
+        EILSEQ => Err(IoError::Protection),
         // Memory that the device can't take, not a wrong position: that was checked.
         EINVAL => Err(IoError::Medium),
         e => Err(e.into()),

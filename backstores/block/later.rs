@@ -80,6 +80,10 @@ impl Transfer for Later {
         self.io.data()
     }
 
+    fn protection(&self) -> Option<&Buffer> {
+        self.io.protection()
+    }
+
     fn done(self, result: Result<usize>) {
         let Later {
             io,

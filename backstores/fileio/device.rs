@@ -4,6 +4,7 @@
 
 use crate::{
     config::Config,
+    protection::Protection,
     turn::Turn,
     work::{Facts, Later, Open}, //
 };
@@ -47,6 +48,10 @@ pub(crate) struct Device {
     // The failures of writing back that flushes have told of.
     flushed: Arc<Atomic<u32>>,
     turn: Arc<Turn>,
+    // Whether there is what follows, for those who need no more.
+    is_protected: Atomic<bool>,
+    #[pin]
+    protection: Mutex<Option<Arc<Protection>>>,
     id: Atomic<u32>,
     queue: Arc<Workqueue>,
 }
@@ -64,6 +69,8 @@ impl Device {
                 write_cache: Atomic::new(false),
                 flushed,
                 turn,
+                is_protected: Atomic::new(false),
+                protection <- new_mutex!(None, "fileio::Device::protection"),
                 id: Atomic::new(0),
                 queue,
             }),
@@ -75,6 +82,10 @@ impl Device {
         Some(Open {
             file: self.file.get()?,
             facts: self.facts.copy()?,
+            protection: match self.is_protected.load(Relaxed) {
+                true => noio::scope(|| self.protection.lock().clone()),
+                false => None,
+            },
         })
     }
 
@@ -106,6 +117,12 @@ impl Device {
     }
 
     fn read(&self, open: Open, mut io: Io, pos: u64, len: u32) {
+        if open.protection.is_some() {
+            return match noio::scope(|| io.allocate()) {
+                Ok(()) => Later::start(&self.queue, &self.flushed, open, io, 0, false),
+                Err(_) => io.complete(Err(IoError::Resources)),
+            };
+        }
         if io.may_lend() && open.facts.lends {
             if let Ok(true) = open.file.lend(pos, len as usize, io.data_mut()) {
                 return io.complete(Ok(()));
@@ -193,6 +210,7 @@ impl Backend for Device {
 
     fn disable(&self) {
         self.file.replace(None);
+        *self.protection.lock() = None;
     }
 
     fn submit(&self, io: Io) {
@@ -209,7 +227,7 @@ impl Backend for Device {
                 let fua = matches!(op, Op::Write { fua: true, .. });
                 let cached = open.facts.buffered && self.write_cache() && !fua;
                 let durable = !cached && !open.facts.memory;
-                if open.facts.memory {
+                if open.facts.memory && open.protection.is_none() {
                     return Later::in_turn(&self.queue, &self.turn, &self.flushed, open, io);
                 }
                 Later::start(&self.queue, &self.flushed, open, io, 0, durable)
@@ -272,6 +290,32 @@ impl Backend for Device {
         true
     }
 
+    // Of a block device, protection information has no place.
+    fn can_protect(&self) -> bool {
+        self.facts.as_ref().is_none_or(|facts| facts.block == 0)
+    }
+
+    fn set_protection(&self, block: Option<u32>) -> Result {
+        let protection = match block {
+            None => None,
+            Some(_) if !self.can_protect() => return Err(ENOSYS),
+            Some(block) => {
+                let config = self.config.lock();
+                Some(Protection::open(config.path(), self.bytes(), block)?)
+            }
+        };
+        let is = protection.is_some();
+        let before = core::mem::replace(&mut *self.protection.lock(), protection);
+        self.is_protected.store(is, Relaxed);
+        drop(before);
+        Ok(())
+    }
+
+    fn format_protection(&self) -> Result {
+        let protection = self.protection.lock().clone().ok_or(ENODEV)?;
+        protection.wipe(0, self.bytes())
+    }
+
     fn can_unmap(&self) -> bool {
         self.facts.as_ref().is_some_and(|facts| facts.can_unmap)
     }
@@ -301,6 +345,7 @@ fn geometry(limits: Option<&Limits>, read_only: bool) -> Geometry {
         unmap_zeroes_data: false,
         rotational: true,
         read_only,
+        protection: 0,
     };
     let Some(l) = limits else {
         return file;

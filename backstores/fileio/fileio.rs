@@ -16,6 +16,7 @@ use target_core::{
 
 mod config;
 mod device;
+mod protection;
 mod turn;
 mod work;
 

@@ -2,7 +2,7 @@
 
 //! Operations on an open file: done at once where nothing waits for a disk, else by a worker.
 
-use crate::{turn::Turn, QUEUE};
+use crate::{protection::Protection, turn::Turn, QUEUE};
 use kernel::{
     error::{code::*, Error},
     impl_has_work, new_work,
@@ -45,6 +45,8 @@ pub(crate) struct Facts {
 pub(crate) struct Open {
     pub(crate) file: File,
     pub(crate) facts: Facts,
+    /// Where the blocks' protection information is, if there is any.
+    pub(crate) protection: Option<Arc<Protection>>,
 }
 
 impl Open {
@@ -57,7 +59,14 @@ impl Open {
     // told of.
     fn perform(&self, io: &Io, done: &mut usize, durable: bool, flushed: &Atomic<u32>) -> Result {
         let mark = self.file.failures();
-        let result = self.attempt(io, done, durable);
+        let result = match &self.protection {
+            None => self.attempt(io, done, durable),
+            Some(protection) => {
+                let _whole = protection.whole.lock();
+                self.attempt(io, done, durable)
+                    .and_then(|()| protection.follow(io, durable))
+            }
+        };
         match io.op() {
             // What another operation has been told of failed for this one too, if it was under way meanwhile.
             Op::Write { .. } | Op::Unmap { .. } | Op::WriteZeroes { .. } if durable => {
@@ -165,7 +174,8 @@ impl Open {
                     Err(e) if e == EOPNOTSUPP || e == EINVAL => self.file.zero(pos, *len)?,
                     r => r?,
                 }
-                return self.file.sync(pos, *len);
+                self.file.sync(pos, *len)?;
+                return self.wipe_protection(pos, *len);
             }
             Wipe::Data(data) => data,
         };
@@ -176,7 +186,14 @@ impl Open {
                 n => done = done.saturating_add(n),
             }
         }
-        Ok(())
+        self.wipe_protection(pos, data.len() as u64)
+    }
+
+    fn wipe_protection(&self, pos: u64, len: u64) -> Result {
+        match &self.protection {
+            None => Ok(()),
+            Some(protection) => protection.wipe(pos, len),
+        }
     }
 
     fn unmap(&self, pos: u64, len: u64) -> Result {
@@ -318,7 +335,8 @@ impl Later {
         durable: bool,
         turn: Option<Arc<Turn>>,
     ) -> Option<Pin<KBox<Self>>> {
-        let direct = open.facts.direct && done == 0 && turn.is_none();
+        let plain = open.protection.is_none();
+        let direct = open.facts.direct && plain && done == 0 && turn.is_none();
         let later = noio::scope(|| {
             KBox::pin_init(
                 pin_init!(Later {

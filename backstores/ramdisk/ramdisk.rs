@@ -23,6 +23,7 @@ use kernel::{
 };
 use lio_configfs::Value;
 use lio_glue::{noio, page_store::PageStore};
+use lio_scsi::pi::TUPLE;
 
 /// The kind of back end, for [`crate::registry::register_backend`].
 pub(crate) static KIND: Ramdisks = Ramdisks;
@@ -46,6 +47,9 @@ impl Kind for Ramdisks {
                 bytes: Atomic::new(0),
                 nullio: Atomic::new(0),
                 store <- PageStore::new(),
+                protected: Atomic::new(0),
+                protection <- PageStore::new(),
+                whole <- new_mutex!((), "Ramdisk::whole"),
             }? Error),
             GFP_KERNEL,
         )?)
@@ -73,6 +77,14 @@ struct Ramdisk {
     nullio: Atomic<u32>,
     #[pin]
     store: PageStore,
+    // Bytes of a block that has protection information; 0: none has.
+    protected: Atomic<u32>,
+    // The protection information, inverted: what is not there is FFh.
+    #[pin]
+    protection: PageStore,
+    // Held while blocks are read or written with their protection information, so that the two belong together.
+    #[pin]
+    whole: Mutex<()>,
 }
 
 /// Scatterlist entries in one of the stock module's tables.
@@ -159,11 +171,60 @@ impl Ramdisk {
         // Of a write that was under way when the disk shrank something may have stayed: what is new is empty.
         let end = bytes.min(before);
         self.store.discard(end, u64::MAX.saturating_sub(end))?;
+        self.forget_protection(end, u64::MAX.saturating_sub(end))?;
         self.bytes.store(bytes, Relaxed);
         Ok(())
     }
 
+    // What is kept beside the `len` bytes from `pos` on becomes FFh.
+    fn forget_protection(&self, pos: u64, len: u64) -> Result {
+        match self.protected.load(Relaxed) {
+            0 => Ok(()),
+            block => self
+                .protection
+                .discard(protection_of(pos, block), protection_of(len, block)),
+        }
+    }
+
+    // Does `io` on blocks that have protection information.
+    fn run_protected(&self, io: &mut Io, block: u32) -> Result<(), IoError> {
+        let _whole = self.whole.lock();
+        self.run_plain(io)?;
+        let (pos, len) = match io.op() {
+            Op::Read { pos, .. } => {
+                if let Some(tuples) = io.protection() {
+                    self.protection.read(protection_of(pos, block), tuples)?;
+                    tuples.invert();
+                }
+                return Ok(());
+            }
+            Op::Write { pos, .. } | Op::WriteAtomic { pos, .. } => (pos, io.data().len() as u64),
+            Op::Unmap { pos, len } | Op::WriteZeroes { pos, len, .. } => (pos, len),
+            Op::Flush { .. } | Op::Status { .. } | Op::None => return Ok(()),
+        };
+        if self.is_null() {
+            return Ok(());
+        }
+        match (io.op(), io.protection()) {
+            (Op::Write { .. }, Some(tuples)) => {
+                tuples.invert();
+                let written = self.protection.write(protection_of(pos, block), tuples);
+                tuples.invert();
+                written?
+            }
+            _ => self.forget_protection(pos, len)?,
+        }
+        Ok(())
+    }
+
     fn run(&self, io: &mut Io) -> Result<(), IoError> {
+        match self.protected.load(Relaxed) {
+            0 => self.run_plain(io),
+            block => noio::scope(|| self.run_protected(io, block)),
+        }
+    }
+
+    fn run_plain(&self, io: &mut Io) -> Result<(), IoError> {
         match io.op() {
             Op::Read { pos, len } => self.read(io, pos, len)?,
             Op::Flush { .. } | Op::None => (),
@@ -181,6 +242,11 @@ impl Ramdisk {
         }
         Ok(())
     }
+}
+
+/// Bytes of protection information for `bytes` bytes in blocks of `block`; a block's begins at that of its first byte.
+fn protection_of(bytes: u64, block: u32) -> u64 {
+    (bytes / u64::from(block.max(1))).saturating_mul(TUPLE as u64)
 }
 
 impl Backend for Ramdisk {
@@ -250,6 +316,7 @@ impl Backend for Ramdisk {
             unmap_zeroes_data: false,
             rotational: false,
             read_only: false,
+            protection: 0,
         })
     }
 
@@ -257,6 +324,7 @@ impl Backend for Ramdisk {
         self.bytes.store(0, Relaxed);
         // The position of a disk's last byte is a valid one, so this cannot fail.
         let _ = self.store.discard(0, u64::MAX);
+        let _ = self.protection.discard(0, u64::MAX);
     }
 
     fn submit(&self, mut io: Io) {
@@ -276,11 +344,30 @@ impl Backend for Ramdisk {
         if self.is_null() {
             return Ok(());
         }
-        match what {
-            Wipe::Zeroes(len) => self.store.discard(pos, len)?,
-            Wipe::Data(data) => self.store.write(pos, &data)?,
-        }
-        Ok(())
+        let len = match what {
+            Wipe::Zeroes(len) => {
+                self.store.discard(pos, len)?;
+                len
+            }
+            Wipe::Data(data) => {
+                self.store.write(pos, &data)?;
+                data.len() as u64
+            }
+        };
+        Ok(self.forget_protection(pos, len)?)
+    }
+
+    fn can_protect(&self) -> bool {
+        true
+    }
+
+    fn set_protection(&self, block: Option<u32>) -> Result {
+        self.protected.store(block.unwrap_or(0), Relaxed);
+        self.format_protection()
+    }
+
+    fn format_protection(&self) -> Result {
+        self.protection.discard(0, u64::MAX)
     }
 
     fn read_cache(&self) -> ReadCache {

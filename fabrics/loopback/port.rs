@@ -61,7 +61,7 @@ attributes! {
     static ATTRIB: Port = {
         rw "fabric_prot_type" => |_, page| writeln!(page, "0"), |_, value| match value.u32_in(0..=3)? {
             0 => Ok(()),
-            _ => Err(value.reject(ENOSYS, fmt!("protection information is not implemented yet"))),
+            _ => Err(value.reject(ENOSYS, fmt!("protection information is the logical unit's, and not made by the fabric"))),
         };
     }
 }

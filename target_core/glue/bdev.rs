@@ -105,6 +105,12 @@ impl BlockDevice {
         unsafe { sys::lio_bdev_flushes_for_fua(self.as_ptr()) }
     }
 
+    /// The type of the protection information that it has for each logical block, 1 or 3; 0: none.
+    pub fn protection(&self) -> u32 {
+        // SAFETY: By the invariant the device is open.
+        unsafe { sys::lio_bdev_protection(self.as_ptr()) }
+    }
+
     /// Whether the device was removed from the system.
     pub fn is_gone(&self) -> bool {
         // SAFETY: By the invariant the device is open.

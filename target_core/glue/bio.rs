@@ -164,6 +164,14 @@ impl<T: Transfer> Request<T> {
                 bytes,
             )
         };
+        if let Some(protection) = self.transfer.protection() {
+            let segs = protection.segs();
+            // SAFETY: The bio is initialised, has its length, and is not in flight; `Seg` is a transparent `bio_vec`. The
+            // memory belongs to the transfer, which the request owns, and nobody touches it until that ends.
+            to_result(unsafe {
+                sys::lio_bio_set_protection(self.bio.get(), segs.as_ptr().cast(), segs.len() as u32)
+            })?;
+        }
         Ok(len)
     }
 

@@ -552,6 +552,26 @@ impl Buffer {
         None
     }
 
+    /// The CRC-16/T10-DIF of `len` bytes at `off`, as far as there are so many.
+    pub fn crc_t10dif(&self, off: usize, len: usize) -> u16 {
+        let mut crc = 0;
+        self.each(off, len, |data, n| {
+            // SAFETY: `each` gives valid memory of `n` bytes.
+            crc = unsafe { sys::lio_crc_t10dif(crc, data.cast_const().cast(), n) };
+        });
+        crc
+    }
+
+    /// Inverts all bits.
+    pub fn invert(&self) {
+        self.each(0, self.len, |data, n| {
+            for at in 0..n {
+                // SAFETY: `each` gives valid memory of `n` bytes.
+                unsafe { *data.add(at) = !*data.add(at) };
+            }
+        });
+    }
+
     // Calls `f` with the address and length of each run of the range's memory, as far as the buffer goes.
     pub(crate) fn each(&self, off: usize, len: usize, mut f: impl FnMut(*mut u8, usize)) {
         let mut skip = off;

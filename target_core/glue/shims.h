@@ -22,6 +22,7 @@ void lio_pages_release(void);
 void lio_page_get(struct page *page);
 void lio_page_put(struct page *page);
 void *lio_page_address(struct page *page);
+u16 lio_crc_t10dif(u16 crc, const void *data, size_t len);
 
 /* module.c */
 int lio_request_module(const char *name);
@@ -251,6 +252,8 @@ void lio_bio_init(struct bio *bio, struct block_device *bdev, unsigned int op, u
 		  void (*end)(struct bio *));
 void lio_bio_set_bvecs(struct bio *bio, const struct bio_vec *bv, unsigned int nr, unsigned int len);
 void lio_bio_discard(struct bio *anchor, struct block_device *bdev, u64 sector, u64 nr);
+unsigned int lio_bdev_protection(struct block_device *bdev);
+int lio_bio_set_protection(struct bio *bio, const struct bio_vec *bv, unsigned int nr);
 int lio_bio_errno(struct bio *bio);
 
 /* noio.c */

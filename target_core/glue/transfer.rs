@@ -11,6 +11,11 @@ pub trait Transfer: Send + 'static {
     /// The data to write, or the memory to read into.
     fn buffer(&self) -> &Buffer;
 
+    /// The protection information of the blocks, as [`Self::buffer`], where it is to go with them.
+    fn protection(&self) -> Option<&Buffer> {
+        None
+    }
+
     /// The operation ended: the bytes of the buffer that were read or written. Comes in any context, interrupts among
     /// them, and possibly before the function that began the operation returns.
     fn done(self, result: kernel::error::Result<usize>);

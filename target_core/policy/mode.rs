@@ -66,6 +66,7 @@ mod tests {
         task_aborted_status: true,
         report_exceptions: false,
         exception_test: false,
+        unchecked_if_zero: false,
     };
 
     #[test]

@@ -5,6 +5,7 @@
 use crate::{
     bytes::Writer,
     lba::{BlockSize, Blocks},
+    pi,
     vpd::Provisioning,
 };
 
@@ -21,6 +22,8 @@ pub struct Capacity {
     pub lowest_aligned: u16,
     /// What is unmapped, and how.
     pub provisioning: Provisioning,
+    /// The protection information that there is.
+    pub protection: Option<pi::Type>,
 }
 
 impl Capacity {
@@ -39,8 +42,9 @@ impl Capacity {
     pub fn write_16(&self, out: &mut Writer<'_>) {
         out.be64(self.last());
         out.be32(self.block_size.bytes());
-        // No protection information.
-        out.u8(0);
+        // P_TYPE, PROT_EN
+        out.u8(self.protection.map_or(0, pi::Type::capacity_byte));
+        // P_I_EXPONENT: one protection information interval in a logical block.
         out.u8(self.physical_exponent & 0x0f);
         // LBPME, LBPRZ
         let thin = if self.provisioning.is_thin() {

@@ -13,7 +13,7 @@ use crate::{
     lba::{Extent, Lba},
     luns, mode,
     opcode::{self, Descriptor},
-    pr,
+    pi, pr,
     primary::Primary,
     sense::Sense,
     vpd::BlockLimits,
@@ -52,6 +52,10 @@ pub struct Features {
     pub sanitize: bool,
     /// Persistent reservations, RESERVE and RELEASE (emulate_pr).
     pub reservations: bool,
+    /// The type of protection information that the unit is formatted with (pi_prot_type).
+    pub protection: Option<pi::Type>,
+    /// The unit can be formatted with protection information, of each type.
+    pub protectable: bool,
 }
 
 /// A read or write of blocks.
@@ -246,6 +250,10 @@ pub struct Decoded {
     pub command: Command,
     /// Its name, length, and where its fields are.
     pub descriptor: &'static Descriptor,
+    /// The protection information that the unit has, and what the CDB says of it.
+    pub protection: Option<pi::Type>,
+    /// See there.
+    pub protect: pi::Fields,
 }
 
 /// Decodes `cdb`, which may be of any length: what follows the command's own length is not looked at, as transports pad
@@ -266,11 +274,17 @@ pub fn decode(cdb: &[u8], features: &Features) -> Result<Decoded, Sense> {
             ))
         }
     }
+    let protect = match features.protection {
+        None => pi::Fields::default(),
+        Some(of) => descriptor.protect(&raw, of)?,
+    };
     descriptor.check_bits(&raw, features)?;
     let command = descriptor.decode(&raw)?;
     Ok(Decoded {
         command,
         descriptor,
+        protection: features.protection,
+        protect,
     })
 }
 
@@ -386,6 +400,18 @@ impl Command {
 }
 
 impl Decoded {
+    /// The data that the CDB announces, as [`Command::data`], with protection information behind each block where it is transferred.
+    pub fn data(&self, size: BlockSize) -> Data {
+        let data = self.command.data(size);
+        if !self.protect.transfers() {
+            return data;
+        }
+        // All commands that can say so transfer whole blocks.
+        let blocks = size.blocks_in(data.length);
+        let length = blocks.0.saturating_mul(self.protect.block(size).into());
+        Data { length, ..data }
+    }
+
     /// The command fits a medium of `capacity` blocks and the unit's limits, those that the block limits page reports.
     ///
     /// # Errors

@@ -115,6 +115,12 @@ pub struct Unit<'a> {
     pub write_long: bool,
     /// The medium can be removed.
     pub removable: bool,
+    /// It has protection information, or can be formatted with it.
+    pub protect: bool,
+    /// With which types: SPT.
+    pub protection_types: u8,
+    /// It is checked when blocks are read: GRD_CHK, APP_CHK and REF_CHK.
+    pub protection_checks: bool,
     /// The medium does not rotate (is_nonrot).
     pub non_rotating: bool,
     /// What is unmapped, and how.
@@ -153,11 +159,12 @@ fn standard(unit: &Unit<'_>, out: &mut Writer<'_>) {
     out.u8(0x02);
     // ADDITIONAL LENGTH
     out.u8(91);
-    // SCCS, TPGS, 3PC
+    // SCCS, TPGS, 3PC, PROTECT
     out.u8(0x80
         | if unit.alua.explicit { 0x20 } else { 0 }
         | if unit.alua.implicit { 0x10 } else { 0 }
-        | if unit.third_party_copy { 0x08 } else { 0 });
+        | if unit.third_party_copy { 0x08 } else { 0 }
+        | u8::from(unit.protect));
     // MULTIP
     out.u8(if unit.multi_port { 0x10 } else { 0 });
     // CMDQUE

@@ -62,6 +62,7 @@ pub mod lun;
 pub mod luns;
 pub mod mode;
 pub mod opcode;
+pub mod pi;
 pub mod pr;
 pub mod primary;
 pub mod sense;

@@ -8,6 +8,7 @@ mod select;
 use crate::{
     bytes::Writer,
     lba::{BlockSize, Blocks},
+    pi,
     sense::Sense,
 };
 use pages::{Page, PAGES};
@@ -84,6 +85,8 @@ pub struct Values {
     pub report_exceptions: bool,
     /// There is an informational exception that is none (TEST).
     pub exception_test: bool,
+    /// Protection information is not checked by commands that transfer none (DPICZ).
+    pub unchecked_if_zero: bool,
 }
 
 /// The state of a logical unit that mode parameters show.
@@ -99,6 +102,8 @@ pub struct Unit {
     pub dpo_fua: bool,
     /// Commands may not be reordered but as if in order (emulate_rest_reord).
     pub restricted_reordering: bool,
+    /// The protection information that there is.
+    pub protection: Option<pi::Type>,
     /// Access states change by themselves (IALUAE).
     pub implicit_alua: bool,
     /// This initiator may change something. One that may only read changes nothing that others see.

@@ -11,8 +11,9 @@ mod timeouts;
 
 use crate::{
     alua::Access,
-    bytes::{array, be16, Writer},
+    bytes::{array, be16, be32, Writer},
     cdb::{Command, Features},
+    pi,
     pr::Reserved,
     sense::Sense,
 };
@@ -71,6 +72,17 @@ pub enum Feature {
     SanitizeErase,
     /// [`Features::reservations`]
     Reservations,
+    /// [`Features::protection`] of type 1 or 3: protection information is transferred by CDBs without expected tags.
+    Protection,
+    /// [`Features::protection`] of type 2: it is transferred by CDBs with expected tags.
+    ExpectedTags,
+    /// [`Features::protection`] is of type 2, or there is none: CDBs with expected tags are processed. SBC-4 (4.21.2.2) would
+    /// have them refused without protection information too, where nobody needs that.
+    LongForm,
+    /// There is no [`Features::protection`].
+    Unprotected,
+    /// [`Features::protectable`]
+    Protectable,
 }
 
 impl Features {
@@ -90,10 +102,17 @@ impl Features {
             Feature::Referrals => self.referrals,
             Feature::Removable => self.removable,
             Feature::WriteAtomic => self.write_atomic,
-            Feature::WriteLong => self.write_long,
+            Feature::WriteLong => self.write_long && self.protection.is_none(),
             Feature::Sanitize => self.sanitize,
             Feature::SanitizeErase => self.sanitize && (self.unmap || self.write_same_unmap),
             Feature::Reservations => self.reservations,
+            Feature::Protection => {
+                matches!(self.protection, Some(pi::Type::One | pi::Type::Three))
+            }
+            Feature::ExpectedTags => matches!(self.protection, Some(pi::Type::Two)),
+            Feature::LongForm => matches!(self.protection, None | Some(pi::Type::Two)),
+            Feature::Unprotected => self.protection.is_none(),
+            Feature::Protectable => self.protectable,
         }
     }
 }
@@ -191,6 +210,31 @@ impl Descriptor {
             }
         }
         usage
+    }
+
+    /// What `raw` says of protection information, on a unit that is formatted with the type `of`.
+    ///
+    /// # Errors
+    /// INVALID COMMAND OPERATION CODE for a CDB without expected tags that wants protection information of type 2 (SBC-4,
+    /// 4.21.2.4); INVALID FIELD IN CDB for a reserved value.
+    pub(crate) fn protect(&self, raw: &Raw, of: pi::Type) -> Result<pi::Fields, Sense> {
+        if !self.optional.iter().any(|field| field.mask == PROTECT) {
+            return Ok(pi::Fields::default());
+        }
+        let at = self.flags_at();
+        let code = raw.get(at).map_or(0, |flags| flags >> 5);
+        if code != 0 && of == pi::Type::Two && !self.is_variable() {
+            return Err(Sense::INVALID_OPERATION_CODE);
+        }
+        if code > 0b101 {
+            return Err(Sense::invalid_cdb_bit(u16::try_from(at).unwrap_or(0), 7));
+        }
+        let tags = self.is_variable().then(|| pi::Tags {
+            reference: be32(raw, 20).unwrap_or(0),
+            application: be16(raw, 24).unwrap_or(0),
+            mask: be16(raw, 26).unwrap_or(0),
+        });
+        Ok(pi::Fields { code, tags })
     }
 
     /// No bit is set that is not evaluated.
@@ -328,9 +372,18 @@ fn find_variable(cdb: &[u8], features: &Features) -> Result<&'static Descriptor,
     let cut_off = Sense::invalid_cdb_byte(u16::try_from(cdb.len()).unwrap_or(0));
     let additional = *cdb.get(7).ok_or(cut_off)?;
     let action = be16(cdb, 8).ok_or(cut_off)?;
-    let row = rows
-        .find(|row| row.service_action == Some(action))
-        .ok_or(Sense::invalid_cdb_byte(8))?;
+    let is_action = |row: &Descriptor| row.service_action == Some(action);
+    let Some(row) = rows.find(|row| is_action(row)) else {
+        // Those with expected tags shall be refused so (SBC-4, 4.21.2.3 and 4.21.2.5).
+        let tags = |row: &Descriptor| {
+            is_action(row) && matches!(row.requires, Feature::LongForm | Feature::Unprotected)
+        };
+        return Err(if self::rows(VARIABLE).iter().any(tags) {
+            Sense::INVALID_OPERATION_CODE
+        } else {
+            Sense::invalid_cdb_byte(8)
+        });
+    };
     // ADDITIONAL CDB LENGTH counts what follows it.
     if row.length.checked_sub(8) != Some(additional) {
         return Err(Sense::invalid_cdb_byte(7));

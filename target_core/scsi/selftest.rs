@@ -10,6 +10,7 @@ mod opcode;
 mod orwrite;
 mod pages;
 mod parameters;
+mod pi;
 mod pr;
 mod primary;
 mod properties;
@@ -61,6 +62,8 @@ const ALL: Features = Features {
     reservations: true,
     write_atomic: true,
     write_long: true,
+    protection: None,
+    protectable: false,
 };
 
 /// INVALID FIELD IN CDB at a bit.

@@ -124,13 +124,18 @@ fn serial_number(unit: &Unit<'_>, out: &mut Writer<'_>) {
 
 /// Extended INQUIRY data (SPC-4, 7.8.7).
 fn extended_inquiry(unit: &Unit<'_>, out: &mut Writer<'_>) {
-    // No protection information.
-    out.u8(0x00);
+    // SPT; GRD_CHK, APP_CHK, REF_CHK
+    out.u8(if unit.protect {
+        ((unit.protection_types & 0x07) << 3) | if unit.protection_checks { 0x07 } else { 0 }
+    } else {
+        0
+    });
     // UASK_SUP, HEADSUP, ORDSUP, SIMPSUP
     out.u8(0x27);
     // WU_SUP; V_SUP: the cache is volatile, where there is one.
     out.u8(if unit.write_long { 0x08 } else { 0 } | u8::from(unit.write_cache));
-    out.u8(0);
+    // NO_PI_CHK
+    out.u8(if unit.protect { 0x20 } else { 0 });
     // R_SUP, RTD_SUP
     out.u8(0x08 | if unit.referrals.is_some() { 0x10 } else { 0 });
     out.zeros_to(64);

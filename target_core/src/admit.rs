@@ -99,13 +99,13 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Refused> 
     }
     cmd.decoded = Some(decoded);
     let block = device.block_size();
-    let data = decoded.command.data(block);
+    let data = decoded.data(block);
     // Blocks are written as a whole or not at all: an initiator that sends a part of one is told so (as by the stock
     // modules), not that its data is written.
     if decoded.command.extent().is_some()
         && data.direction == cdb::Direction::Out
         && cmd.direction == Direction::Write
-        && data.length.min(cmd.expected.into()) % u64::from(block.bytes()) != 0
+        && data.length.min(cmd.expected.into()) % u64::from(decoded.protect.block(block)).max(1) != 0
     {
         cmd.set_residual(data.length);
         return Err(Sense::INVALID_FIELD_IN_COMMAND_IU.into());

@@ -129,6 +129,10 @@ impl Attrib {
         if self.block_size() < g.block_size.min(g.hw_block_size).max(1) {
             self.set_block_size(g.block_size);
         }
+        if self.block_size() == g.block_size {
+            self.set_pi_prot_type(g.protection);
+            self.set_hw_pi_prot_type(g.protection);
+        }
         self.set_hw_block_size(g.hw_block_size);
         self.set_hw_max_sectors(g.hw_max_sectors);
         self.set_optimal_sectors(g.hw_max_sectors);

@@ -66,6 +66,9 @@ pub struct Geometry {
     pub rotational: bool,
     /// Whether nothing can be written.
     pub read_only: bool,
+    /// The type of protection information that the storage has of its own for each block, 1 or 3; 0: none. It is read and written as
+    /// [`Backend::set_protection`] says; what makes it FFh there leaves it to the storage here.
+    pub protection: u32,
 }
 
 /// The storage behind one device. Its methods run concurrently where nothing else is said.
@@ -145,6 +148,33 @@ pub trait Backend: Send + Sync + 'static {
     /// What becomes of blocks that are read.
     fn read_cache(&self) -> ReadCache {
         ReadCache::None
+    }
+
+    /// Whether [`Self::set_protection`] can switch protection information on.
+    fn can_protect(&self) -> bool {
+        false
+    }
+
+    /// Keeps 8 bytes of protection information for each block of `block` bytes from now on: those that were kept when it was last
+    /// switched off, or FFh. Or keeps none any more. Nobody uses the device meanwhile. What is kept of a block is then read and
+    /// written with it ([`Io::protection`]). Writes that bring none, [`Op::Unmap`], [`Op::WriteZeroes`] and [`Self::wipe`] make it
+    /// FFh: nothing is checked then.
+    ///
+    /// # Errors
+    /// `ENOSYS` where the storage cannot; its own. Nothing has changed then.
+    fn set_protection(&self, block: Option<u32>) -> Result {
+        match block {
+            None => Ok(()),
+            Some(_) => Err(code::ENOSYS),
+        }
+    }
+
+    /// Makes all protection information that is kept FFh.
+    ///
+    /// # Errors
+    /// `ENOSYS` where the storage cannot; its own.
+    fn format_protection(&self) -> Result {
+        Err(code::ENOSYS)
     }
 
     /// Whether [`Op::Unmap`] works.
@@ -259,6 +289,8 @@ pub enum IoError {
     Unsupported,
     /// A reservation of somebody else's on the storage.
     Reserved,
+    /// The storage found the data not to go with its protection information.
+    Protection,
     /// The operation was dropped unfinished.
     Aborted,
 }
@@ -303,6 +335,12 @@ impl Io {
     /// if [`Self::may_lend`].
     pub fn data_mut(&mut self) -> &mut lio_glue::buffer::Buffer {
         self.cmd.io_buffer_mut()
+    }
+
+    /// Memory for the protection information of the blocks that are read, or what is to be written with them, 8 bytes for each; the
+    /// data is never lent pages then. `None`: none is wanted.
+    pub fn protection(&self) -> Option<&lio_glue::buffer::Buffer> {
+        self.cmd.protection.as_deref().map(|p| &p.tuples)
     }
 
     /// Whether a read's data is empty and may be lent pages. Otherwise it is [`Self::allocate`]d.
@@ -354,6 +392,7 @@ impl IoError {
             IoError::Gone => Sense::OFFLINE,
             IoError::Transport | IoError::Timeout => Sense::COMMUNICATION_FAILURE,
             IoError::Unsupported => Sense::INVALID_OPERATION_CODE,
+            IoError::Protection => Sense::new(Key::AbortedCommand, Asc::GUARD_CHECK_FAILED),
             IoError::Aborted => Sense::new(Key::AbortedCommand, Asc::NONE),
             IoError::Resources | IoError::Reserved => return None,
         })

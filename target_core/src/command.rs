@@ -23,7 +23,7 @@ pub use shared::Shared;
 use crate::{
     backend::{IoError, Op},
     delay::{self, Late},
-    emulate::Step,
+    emulate::{Protected, Step},
     fabric::Fabric,
     flaws,
     lun::{Export, Nexus},
@@ -100,6 +100,7 @@ impl Default for Command {
             data: Buffer::new(),
             wanted: 0,
             scratch: None,
+            protection: None,
             op: Op::None,
             io_result: Err(IoError::Aborted),
             found: (true, 0),
@@ -149,6 +150,8 @@ pub struct Command {
     pub(crate) wanted: usize,
     /// What the current operation works on, where that is not `data`.
     pub(crate) scratch: Option<KBox<Buffer>>,
+    /// What is to be done about protection information, if that is kept beside the blocks.
+    pub(crate) protection: Option<KBox<Protected>>,
     pub(crate) op: Op,
     pub(crate) io_result: Result<(), IoError>,
     /// What the back end found out by [`Op::Status`].
@@ -590,6 +593,7 @@ fn reply<F: Fabric>(mut token: Token<Session<F>>) {
     token.step = Step::None;
     token.scratch = None;
     token.preempted = None;
+    token.protection = None;
     if core::mem::replace(&mut token.turn, Turn::No) == Turn::Had {
         if let Some(nexus) = &token.nexus {
             nexus.lun().device().turns().next();
@@ -772,6 +776,7 @@ pub(crate) fn freeing<F: Fabric>(token: &mut Token<Session<F>>) -> bool {
     let (cmd, _) = token.split_mut();
     cmd.data.clear();
     cmd.scratch = None;
+    cmd.protection = None;
     cmd.step = Step::None;
     cmd.decoded = None;
     // As in `reply`, which most commands have passed.

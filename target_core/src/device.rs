@@ -32,6 +32,7 @@ use lio_scsi::{
     block::{orwrite::Generations, Condition},
     cdb::Features,
     lba::{BlockSize, Blocks},
+    pi,
     sense::Asc,
     vpd::{BlockLimits, Provisioning},
 };
@@ -557,7 +558,34 @@ impl Device {
             reservations: a.emulate_pr(),
             write_atomic: self.max_atomic() != 0,
             write_long: a.emulate_write_long(),
+            protection: self.protection(),
+            protectable: a.emulate_sanitize() && self.backend().can_protect(),
         }
+    }
+
+    /// The protection information that is kept beside each block.
+    pub fn protection(&self) -> Option<pi::Type> {
+        pi::Type::new(self.attrib.pi_prot_type())
+    }
+
+    /// What is kept of it is checked when blocks are read: as an administrator has it, and always where the storage does not do so,
+    /// which leaves it to us.
+    pub(crate) fn checks_protection(&self) -> bool {
+        self.attrib.pi_prot_verify() || self.attrib.hw_pi_prot_type() != 0
+    }
+
+    /// Has protection information of this type kept from now on, or none. Nobody uses the device meanwhile.
+    ///
+    /// # Errors
+    /// The back end's.
+    pub(crate) fn set_protection(&self, to: Option<pi::Type>) -> Result {
+        if to.is_some() != self.protection().is_some() {
+            let block = self.block_size().bytes();
+            self.backend().set_protection(to.map(|_| block))?;
+        }
+        self.attrib.set_pi_prot_type(to.map_or(0, |of| of as u32));
+        self.attrib.set_pi_prot_verify(to.is_some());
+        Ok(())
     }
 
     /// The limits that VPD page B0 reports and the engine enforces.
@@ -591,7 +619,11 @@ impl Device {
 
     /// Blocks of one atomic write; 0: there are none.
     pub(crate) fn max_atomic(&self) -> u32 {
-        let bytes = self.geometry().map_or(0, |g| g.atomic_max);
+        // With protection information there are no atomic writes.
+        let bytes = match self.protection() {
+            None => self.geometry().map_or(0, |g| g.atomic_max),
+            Some(_) => 0,
+        };
         bytes
             .min(MAX_TRANSFER)
             .wrapping_shr(self.block_size().shift())

@@ -12,6 +12,7 @@ mod orwrite;
 mod parameters;
 mod pr;
 mod primary;
+mod protect;
 mod writes;
 
 use crate::{
@@ -30,6 +31,7 @@ use lio_scsi::{
 };
 
 pub(crate) use blocks::Step;
+pub(crate) use protect::Protected;
 
 /// Executes an admitted command, whose data has arrived. Leaves an operation in `cmd.op`, or the answer.
 pub(crate) fn execute(session: &Core, cmd: &mut Command) {
@@ -40,6 +42,12 @@ pub(crate) fn execute(session: &Core, cmd: &mut Command) {
     cmd.step = Step::None;
     if pr::answer(session, cmd, &decoded.command) {
         return;
+    }
+    if let Some(done) = decoded
+        .protection
+        .and_then(|of| protect::execute(cmd, of, &decoded))
+    {
+        return begun(cmd, done);
     }
     let done = match decoded.command {
         Cdb::TestUnitReady => blocks::ready(cmd),
@@ -65,6 +73,11 @@ pub(crate) fn execute(session: &Core, cmd: &mut Command) {
         Cdb::Primary(primary) => primary::execute(cmd, &primary),
         _ => parameters::answer(session, cmd, &decoded.command),
     };
+    begun(cmd, done)
+}
+
+// What the command has come to.
+fn begun(cmd: &mut Command, done: Result<(), Sense>) {
     match done {
         Err(sense) => {
             cmd.op = Op::None;
@@ -94,6 +107,9 @@ pub(crate) fn memory(cmd: &Command) -> u64 {
     // Read even where the initiator says that it sends: see `admit`.
     let sent = |most: u64| most.min(cmd.expected.into());
     let bytes = |extent: Extent| extent.bytes(size).unwrap_or(u64::MAX);
+    if let Some(bytes) = protect::memory(decoded, size, cmd.expected) {
+        return bytes.next_multiple_of(PAGE_SIZE as u64);
+    }
     let total = match decoded.command {
         Cdb::Write(_) | Cdb::TestUnitReady | Cdb::SynchronizeCache { .. } => 0,
         Cdb::SetTargetPortGroups { list_length } => u64::from(list_length),

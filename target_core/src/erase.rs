@@ -13,9 +13,13 @@ use crate::{
 };
 use kernel::{error::code::ECANCELED, new_spinlock, prelude::*, sync::Arc, sync::SpinLock};
 use lio_glue::{buffer::Buffer, noio, slot::Erased};
-use lio_scsi::block::{
-    erase::{progress, Overwrite, Sanitize},
-    Erasing,
+use lio_scsi::{
+    block::{
+        erase::{progress, Overwrite, Sanitize},
+        Erasing,
+    },
+    pi,
+    sense::Asc,
 };
 
 /// A command that is answered at the end.
@@ -29,6 +33,8 @@ const ZEROES: u64 = 64 << 20;
 pub(crate) struct Job {
     /// SANITIZE; otherwise FORMAT UNIT.
     pub(crate) sanitize: Option<Sanitize>,
+    /// FORMAT UNIT: the protection information that the unit has afterwards.
+    pub(crate) protection: Option<pi::Type>,
     /// The parameter list of an overwrite; empty: zeroes, and storage is given back.
     pub(crate) list: KVec<u8>,
     /// The command that began it: its I_T_L nexus's serial number, and its tag.
@@ -178,9 +184,13 @@ fn run(device: &Device, job: &Job) -> Result<(), IoError> {
         .bytes(size)
         .unwrap_or(0);
     if job.list.is_empty() {
-        return each_piece(device, bytes, ZEROES, (0, 1), |pos, len| {
+        each_piece(device, bytes, ZEROES, (0, 1), |pos, len| {
             device.backend().wipe(pos, Wipe::Zeroes(len))
-        });
+        })?;
+        return match job.sanitize {
+            None => protect(device, job),
+            Some(_) => Ok(()),
+        };
     }
     let block = size.bytes() as usize;
     // It was read before.
@@ -206,6 +216,19 @@ fn run(device: &Device, job: &Job) -> Result<(), IoError> {
                 device.backend().wipe(pos, Wipe::Data(data))
             },
         )?;
+    }
+    Ok(())
+}
+
+// The medium is formatted: it has the protection information that was asked for, FFh in each block (SBC-4 5.4.1).
+fn protect(device: &Device, job: &Job) -> Result<(), IoError> {
+    let before = device.protection();
+    device.set_protection(job.protection)?;
+    if job.protection.is_some() {
+        device.backend().format_protection()?;
+    }
+    if before != job.protection {
+        device.attend_but(Asc::CAPACITY_CHANGED, Some(job.by.0));
     }
     Ok(())
 }

@@ -27,6 +27,7 @@ pub(crate) struct Mode {
     write_protect: Atomic<bool>,
     report_exceptions: Atomic<bool>,
     exception_test: Atomic<bool>,
+    unchecked_if_zero: Atomic<bool>,
     // Held while values change. Commands take it.
     #[pin]
     defaults: Mutex<Values>,
@@ -43,6 +44,7 @@ impl Mode {
             write_protect: Atomic::new(false),
             report_exceptions: Atomic::new(false),
             exception_test: Atomic::new(false),
+            unchecked_if_zero: Atomic::new(false),
             defaults <- new_mutex!(defaults, "Mode::defaults"),
         })
     }
@@ -50,6 +52,11 @@ impl Mode {
     /// SWP: no command may write.
     pub(crate) fn write_protect(&self) -> bool {
         self.write_protect.load(Relaxed)
+    }
+
+    /// DPICZ: protection information is not checked by commands that transfer none.
+    pub(crate) fn unchecked_if_zero(&self) -> bool {
+        self.unchecked_if_zero.load(Relaxed)
     }
 
     /// The format of sense data that goes with a status.
@@ -83,6 +90,7 @@ impl Device {
             task_aborted_status: self.attrib().emulate_tas(),
             report_exceptions: self.mode().report_exceptions.load(Relaxed),
             exception_test: self.mode().exception_test.load(Relaxed),
+            unchecked_if_zero: self.mode().unchecked_if_zero(),
         };
         // The storage's own cache is as it is.
         let write_cache = match self.switches_write_cache() {
@@ -177,6 +185,7 @@ impl Device {
             .store(new.software_write_protect, Relaxed);
         mode.report_exceptions.store(new.report_exceptions, Relaxed);
         mode.exception_test.store(new.exception_test, Relaxed);
+        mode.unchecked_if_zero.store(new.unchecked_if_zero, Relaxed);
         self.attrib()
             .set_emulate_ua_intlck_ctrl(match new.interlock {
                 Interlock::Clear => 0,

@@ -121,6 +121,8 @@ def means(path, flag, value, shown):
     """Whether a file that has taken `value` shows what was meant."""
     if path.name in ("emulate_dpo", "emulate_fua_read"):
         return shown == b"1\n"  # deprecated bits that are taken in any case, as the log then says
+    if path.name == "pi_prot_format" or path.name == "pi_prot_verify" and look(path.with_name("pi_prot_type")) == b"0\n":
+        return shown == b"0\n"  # an order that is carried out; what has no effect yet, as the log says
     if shown is None:
         return False
     after = shown.decode().rstrip("\n")

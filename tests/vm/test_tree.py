@@ -187,7 +187,7 @@ def test_what_is_not_implemented_is_refused(klog):
         with refused(EOPNOTSUPP):
             rd.attrib(name, 0)
         assert rd.attrib(name) == "1"
-    for name in ["pi_prot_type", "pi_prot_format", "pi_prot_verify", "complete_type", "submit_type"]:
+    for name in ["complete_type", "submit_type"]:
         with refused(EOPNOTSUPP):
             rd.attrib(name, 1)
         assert rd.attrib(name) == "0"

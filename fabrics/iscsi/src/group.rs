@@ -62,6 +62,7 @@ pub(crate) struct Attrib {
     pub(crate) demo_mode_write_protect: Setting,
     pub(crate) prod_mode_write_protect: Setting,
     pub(crate) demo_mode_discovery: Setting,
+    pub(crate) t10_pi: Setting,
     pub(crate) tpg_enabled_sendtargets: Setting,
 }
 
@@ -76,6 +77,7 @@ impl Attrib {
             demo_mode_write_protect: Setting::new(1),
             prod_mode_write_protect: Setting::new(0),
             demo_mode_discovery: Setting::new(1),
+            t10_pi: Setting::new(0),
             tpg_enabled_sendtargets: Setting::new(1),
         }
     }

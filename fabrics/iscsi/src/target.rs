@@ -3,7 +3,13 @@
 //! Targets, and what all of them share.
 
 use crate::{
-    auth::Credentials, group::{Group, Setting}, limits::Limits, memory::Budget, name::Name, portal::Portals, stats::TargetStats,
+    auth::Credentials,
+    group::{Group, Setting},
+    limits::Limits,
+    memory::Budget,
+    name::Name,
+    portal::Portals,
+    stats::TargetStats,
 };
 use kernel::{
     prelude::*,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Block devices, and bios. */
 #include <linux/bio.h>
+#include <linux/blk-integrity.h>
 #include <linux/blkdev.h>
 #include <linux/export.h>
 #include "../shims.h"
@@ -147,6 +148,42 @@ void lio_bio_discard(struct bio *anchor, struct block_device *bdev, u64 sector, 
 	bio_endio(anchor);
 }
 EXPORT_SYMBOL_GPL(lio_bio_discard);
+
+/*
+ * The type of T10 protection information that the device has for each logical block, of 8 bytes and with a CRC: 1 with reference
+ * tags, else 3; 0 for none.
+ */
+unsigned int lio_bdev_protection(struct block_device *bdev)
+{
+	struct blk_integrity *bi = bdev_get_integrity(bdev);
+
+	if (!bi || bi->csum_type != BLK_INTEGRITY_CSUM_CRC || bi->metadata_size != 8 || bi->pi_offset ||
+	    1U << bi->interval_exp != bdev_logical_block_size(bdev))
+		return 0;
+	return bi->flags & BLK_INTEGRITY_REF_TAG ? 1 : 3;
+}
+EXPORT_SYMBOL_GPL(lio_bdev_protection);
+
+/* Has the bio carry the protection information at `bv`: nobody on its way checks it, as its owner does. */
+int lio_bio_set_protection(struct bio *bio, const struct bio_vec *bv, unsigned int nr)
+{
+	struct blk_integrity *bi = bdev_get_integrity(bio->bi_bdev);
+	struct bio_integrity_payload *bip;
+	unsigned int i;
+
+	if (!bi)
+		return -ENODEV;
+	bip = bio_integrity_alloc(bio, GFP_NOIO, nr);
+	if (IS_ERR(bip))
+		return PTR_ERR(bip);
+	bip->bip_flags |= BIP_DISK_NOCHECK;
+	bip_set_seed(bip, bio->bi_iter.bi_sector >> (bi->interval_exp - SECTOR_SHIFT));
+	for (i = 0; i < nr; i++)
+		if (bio_integrity_add_page(bio, bv[i].bv_page, bv[i].bv_len, bv[i].bv_offset) != bv[i].bv_len)
+			return -EINVAL;
+	return bip->bip_iter.bi_size == bio_integrity_bytes(bi, bio_sectors(bio)) ? 0 : -EINVAL;
+}
+EXPORT_SYMBOL_GPL(lio_bio_set_protection);
 
 int lio_bio_errno(struct bio *bio)
 {

@@ -42,6 +42,18 @@ static void scope_leave(struct scope s)
 	memalloc_noio_restore(s.noio);
 }
 
+/* A kernel thread sees the path from the first process's root. */
+static struct file *open_path(const char *path, int flags)
+{
+	struct file *file;
+
+	if (!tsk_is_kthread(current))
+		return filp_open(path, flags, 0600);
+	scoped_with_init_fs()
+		file = filp_open(path, flags, 0600);
+	return file;
+}
+
 int lio_file_open(const char *path, bool write, struct file **out)
 {
 	int flags = O_LARGEFILE | (write ? O_RDWR | O_CREAT : O_RDONLY);
@@ -49,9 +61,9 @@ int lio_file_open(const char *path, bool write, struct file **out)
 	umode_t mode;
 
 	/* Reads must not write: no access time, which only the owner or a privileged process may ask for. */
-	file = filp_open(path, flags | O_NOATIME, 0600);
+	file = open_path(path, flags | O_NOATIME);
 	if (IS_ERR(file) && PTR_ERR(file) == -EPERM)
-		file = filp_open(path, flags, 0600);
+		file = open_path(path, flags);
 	if (IS_ERR(file))
 		return PTR_ERR(file);
 	mode = file->f_mapping->host->i_mode;
@@ -64,7 +76,7 @@ int lio_file_open(const char *path, bool write, struct file **out)
 }
 EXPORT_SYMBOL_GPL(lio_file_open);
 
-/* Replaces what is in the file at `path`; a kernel thread sees it from the first process's root. */
+/* Replaces what is in the file at `path`. */
 int lio_file_store(const char *path, const void *data, size_t len)
 {
 	struct file *file;
@@ -72,12 +84,7 @@ int lio_file_store(const char *path, const void *data, size_t len)
 	ssize_t n;
 	int ret;
 
-	if (tsk_is_kthread(current)) {
-		scoped_with_init_fs()
-			file = filp_open(path, O_WRONLY | O_CREAT | O_TRUNC | O_LARGEFILE, 0600);
-	} else {
-		file = filp_open(path, O_WRONLY | O_CREAT | O_TRUNC | O_LARGEFILE, 0600);
-	}
+	file = open_path(path, O_WRONLY | O_CREAT | O_TRUNC | O_LARGEFILE);
 	if (IS_ERR(file))
 		return PTR_ERR(file);
 	n = kernel_write(file, data, len, &pos);

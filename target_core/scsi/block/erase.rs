@@ -2,7 +2,7 @@
 
 //! FORMAT UNIT and SANITIZE: what of a medium is left by them (SBC-4, 4.11, 5.5 and 5.27).
 
-use crate::{bytes::be16, lba::BlockSize, sense::Sense};
+use crate::{bytes::be16, lba::BlockSize, pi, sense::Sense};
 
 /// Bytes of FORMAT UNIT's parameter list: its short and its long header.
 const SHORT_HEADER: u32 = 4;
@@ -15,6 +15,17 @@ const OVERWRITE_HEADER: usize = 4;
 pub struct Format {
     /// There is a parameter list, with the long header or the short one (FMTDATA, LONGLIST).
     pub list: Option<bool>,
+    /// FMTPINFO: 00b, 10b or 11b.
+    pub protection: u8,
+}
+
+/// What FORMAT UNIT is to do, by its CDB and its parameter list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Formatting {
+    /// Answer when it has begun (IMMED).
+    pub immediate: bool,
+    /// The unit has protection information of this type afterwards.
+    pub protection: Option<pi::Type>,
 }
 
 /// SANITIZE.
@@ -49,36 +60,47 @@ impl Format {
         }
     }
 
-    /// What the parameter list says: whether to answer when it has begun (IMMED).
+    /// What is to be done by the parameter list, of which there is as much as [`Format::list_length`] at least.
     ///
     /// # Errors
-    /// PARAMETER LIST LENGTH ERROR; INVALID FIELD IN PARAMETER LIST for protection information, for vendor specific bits, for an
-    /// initialization pattern, for defects, and for options without FOV.
-    pub fn parse(&self, list: &[u8]) -> Result<bool, Sense> {
+    /// PARAMETER LIST LENGTH ERROR; INVALID FIELD IN PARAMETER LIST for a PROTECTION FIELD USAGE that does not go with FMTPINFO
+    /// (SBC-4, table 44), for smaller protection information intervals, for vendor specific bits, for an initialization pattern,
+    /// for defects, and for options without FOV.
+    pub fn parse(&self, list: &[u8]) -> Result<Formatting, Sense> {
+        const USAGE: u8 = 0x07;
         const FOV: u8 = 0x80;
         // DPRY, DCRT, STPF: about defects, of which there are none.
         const OPTIONS: u8 = 0x70;
         const IP: u8 = 0x08;
         const IMMED: u8 = 0x02;
         let Some(long) = self.list else {
-            return Ok(false);
+            return Ok(Formatting {
+                immediate: false,
+                protection: None,
+            });
         };
         let header = usize::try_from(self.list_length()).unwrap_or(0);
         let list = list.get(..header).ok_or(Sense::PARAMETER_LIST_LENGTH)?;
         let (&[protection, flags], rest) = list
             .split_first_chunk::<2>()
             .ok_or(Sense::PARAMETER_LIST_LENGTH)?;
-        // PROTECTION FIELD USAGE; in the long list P_I_INFORMATION and PROTECTION INTERVAL EXPONENT too.
-        if protection != 0 {
+        if protection & !USAGE != 0 {
             return Err(Sense::invalid_parameter_byte(0));
         }
+        let protection = match (self.protection, protection) {
+            (0b00, 0b000) => None,
+            (0b10, 0b000) => Some(pi::Type::One),
+            (0b11, 0b000) => Some(pi::Type::Two),
+            (0b11, 0b001) => Some(pi::Type::Three),
+            _ => return Err(Sense::invalid_parameter_bit(0, 2)),
+        };
         if flags & !(FOV | OPTIONS | IMMED) != 0 || flags & IP != 0 {
             return Err(Sense::invalid_parameter_byte(1));
         }
         if flags & FOV == 0 && flags & OPTIONS != 0 {
             return Err(Sense::invalid_parameter_byte(1));
         }
-        // DEFECT LIST LENGTH is the last field of either.
+        // DEFECT LIST LENGTH is the last field of either; in the long one P_I_INFORMATION and PROTECTION INTERVAL EXPONENT precede.
         if let Some(at) = rest.iter().position(|byte| *byte != 0) {
             let field = match (long, at) {
                 (false, _) => 2,
@@ -88,7 +110,10 @@ impl Format {
             };
             return Err(Sense::invalid_parameter_byte(field));
         }
-        Ok(flags & IMMED != 0)
+        Ok(Formatting {
+            immediate: flags & IMMED != 0,
+            protection,
+        })
     }
 }
 

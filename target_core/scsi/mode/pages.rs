@@ -3,7 +3,7 @@
 //! The mode pages (SPC-4, 7.5.7 and on; SBC-3, 6.5): what is in them, and what MODE SELECT can change of it.
 
 use super::{Interlock, Unit, Values};
-use crate::bytes::Writer;
+use crate::{bytes::Writer, pi};
 
 /// A mode page, or a subpage of one.
 pub(super) struct Page {
@@ -90,8 +90,9 @@ pub(super) static PAGES: [Page; 5] = [
         subpage: 0,
         length: 10,
         values: control,
-        changeable: |_, out| {
-            out.put(&[D_SENSE, 0, UA_INTLCK_CTRL | SWP, TAS]);
+        changeable: |unit, out| {
+            let protection = if unit.protection.is_some() { DPICZ } else { 0 };
+            out.put(&[D_SENSE | protection, 0, UA_INTLCK_CTRL | SWP, TAS]);
             out.fill(0, 6);
         },
         take: take_control,
@@ -133,16 +134,20 @@ fn caching(_: &Unit, values: &Values, out: &mut Writer<'_>) {
     out.fill(0, 7);
 }
 
-/// In bytes 2, 4, 4 and 5 of the control page.
+/// In bytes 2, 2, 4, 4, 5 and 5 of the control page.
+const DPICZ: u8 = 0x08;
 const D_SENSE: u8 = 0x04;
 const UA_INTLCK_CTRL: u8 = 0x30;
 const SWP: u8 = 0x08;
 const TAS: u8 = 0x40;
+const ATO: u8 = 0x80;
 
 /// Control (SPC-4, 7.5.8).
 fn control(unit: &Unit, values: &Values, out: &mut Writer<'_>) {
     // GLTSD: log parameters are not saved.
-    out.u8(0x02 | if values.descriptor_sense { D_SENSE } else { 0 });
+    out.u8(0x02
+        | if values.descriptor_sense { D_SENSE } else { 0 }
+        | if values.unchecked_if_zero { DPICZ } else { 0 });
     // QUEUE ALGORITHM MODIFIER; QERR: other commands go on after one that failed.
     out.u8(if unit.restricted_reordering {
         0x00
@@ -160,7 +165,8 @@ fn control(unit: &Unit, values: &Values, out: &mut Writer<'_>) {
         } else {
             0
         });
-    out.u8(if values.task_aborted_status { TAS } else { 0 });
+    let own = unit.protection.is_some_and(pi::Type::owns_application_tags);
+    out.u8(if values.task_aborted_status { TAS } else { 0 } | if own { ATO } else { 0 });
     out.be16(0);
     // BUSY TIMEOUT PERIOD: unlimited
     out.be16(0xffff);
@@ -173,6 +179,7 @@ fn take_control(page: &[u8], values: &mut Values) -> Result<(), Reserved> {
         return Ok(());
     };
     values.descriptor_sense = sense & D_SENSE != 0;
+    values.unchecked_if_zero = sense & DPICZ != 0;
     values.interlock = match attention & UA_INTLCK_CTRL {
         0x00 => Interlock::Clear,
         0x20 => Interlock::Keep,

@@ -10,10 +10,16 @@ mod write;
 use super::{decode, Descriptor, Feature, Optional};
 use crate::{alua::Access, pr::Reserved};
 
-/// RDPROTECT, WRPROTECT, VRPROTECT: there is no protection information.
+/// RDPROTECT, WRPROTECT, VRPROTECT and ORPROTECT.
 const PROTECT: Optional = Optional {
     mask: super::PROTECT,
-    feature: Feature::Never,
+    feature: Feature::Protection,
+    tolerated: false,
+};
+/// The same in a CDB with expected tags.
+const PROTECT_TAGS: Optional = Optional {
+    mask: super::PROTECT,
+    feature: Feature::ExpectedTags,
     tolerated: false,
 };
 const DPO: Optional = Optional {

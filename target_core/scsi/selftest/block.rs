@@ -361,7 +361,12 @@ fn erasing_cdbs() {
             unrestricted,
         }))
     };
-    let format = |list| Command::Block(Block::Format(Format { list }));
+    let format = |list| {
+        Command::Block(Block::Format(Format {
+            list,
+            protection: 0,
+        }))
+    };
     let table = [
         ("04 00 00 00 00 00", format(None)),
         ("04 1d 00 00 00 00", format(Some(false))),
@@ -423,7 +428,12 @@ fn erasing_cdbs() {
 
 #[test]
 fn format_parameter_lists() {
-    let parse = |list: Option<bool>, bytes: &str| Format { list }.parse(&hex(bytes));
+    let parse = |list: Option<bool>, bytes: &str| {
+        let protection = 0;
+        let parsed = Format { list, protection }.parse(&hex(bytes))?;
+        assert_eq!(parsed.protection, None);
+        Ok(parsed.immediate)
+    };
     let wrong = |byte| Err(Sense::invalid_parameter_byte(byte));
     assert_eq!(parse(None, ""), Ok(false));
     assert_eq!(parse(Some(false), "00 00 00 00"), Ok(false));
@@ -431,7 +441,7 @@ fn format_parameter_lists() {
     assert_eq!(parse(Some(false), "00 f0 00 00"), Ok(false));
     assert_eq!(parse(Some(true), "00 02 00 00 00 00 00 00"), Ok(true));
     for (list, bytes, at) in [
-        (false, "01 00 00 00", 0),
+        (false, "08 00 00 00", 0),
         (false, "00 01 00 00", 1),
         (false, "00 88 00 00", 1),
         (false, "00 20 00 00", 1),

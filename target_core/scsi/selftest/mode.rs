@@ -18,6 +18,7 @@ const VALUES: Values = Values {
     task_aborted_status: true,
     report_exceptions: false,
     exception_test: false,
+    unchecked_if_zero: false,
 };
 
 const DISK: Unit = Unit {
@@ -26,6 +27,7 @@ const DISK: Unit = Unit {
     write_protected: false,
     dpo_fua: true,
     restricted_reordering: false,
+    protection: None,
     implicit_alua: false,
     may_change: true,
     switches_write_cache: true,

@@ -39,6 +39,9 @@ pub(super) const UNIT: Unit<'_> = Unit {
     multi_port: false,
     write_cache: false,
     removable: false,
+    protect: false,
+    protection_types: 0,
+    protection_checks: false,
     block_erase: false,
     write_long: false,
     non_rotating: false,
@@ -404,6 +407,7 @@ const MODE: mode::Unit = mode::Unit {
     write_protected: false,
     dpo_fua: false,
     restricted_reordering: false,
+    protection: None,
     implicit_alua: true,
     may_change: true,
     switches_write_cache: true,
@@ -419,6 +423,7 @@ const DEFAULTS: Values = Values {
     task_aborted_status: true,
     report_exceptions: false,
     exception_test: false,
+    unchecked_if_zero: false,
 };
 
 const ALL_PAGES: Request = Request {

@@ -73,6 +73,7 @@ fn capacities() {
         physical_exponent: 0,
         lowest_aligned: 0,
         provisioning: Provisioning::default(),
+        protection: None,
     };
     let ten = |c: &Capacity| written(|out| c.write_10(out));
     let sixteen = |c: &Capacity| written(|out| c.write_16(out));

@@ -16,6 +16,7 @@ use crate::{
     luns::{self, Select},
     mode::{self, Interlock, PageControl},
     opcode::{self, Reporting},
+    pi,
     sense::{Asc, FieldPointer, Format, Key, Sense, SenseData, Specific},
     unmap::{self, List},
     vpd::{BlockLimits, Provisioning},
@@ -55,6 +56,7 @@ fn mode_values(random: &mut Random) -> mode::Values {
         task_aborted_status: random.bool(),
         report_exceptions: random.bool(),
         exception_test: random.bool(),
+        unchecked_if_zero: random.bool(),
     }
 }
 
@@ -227,6 +229,9 @@ fn answers_are_bounded() {
             multi_port: random.bool(),
             write_cache: random.bool(),
             removable: random.bool(),
+            protect: random.bool(),
+            protection_types: random.next() as u8 & 7,
+            protection_checks: random.bool(),
             block_erase: random.bool(),
             write_long: random.bool(),
             non_rotating: random.bool(),
@@ -258,6 +263,7 @@ fn answers_are_bounded() {
             physical_exponent: random.next() as u8,
             lowest_aligned: random.next() as u16,
             provisioning: thin,
+            protection: pi::Type::new(random.below(4) as u32),
         };
         assert_eq!(written(|out| disk.write_10(out)).len(), 8);
         assert_eq!(written(|out| disk.write_16(out)).len(), 32);
@@ -267,6 +273,7 @@ fn answers_are_bounded() {
             write_protected: random.bool(),
             dpo_fua: random.bool(),
             restricted_reordering: random.bool(),
+            protection: disk.protection,
             implicit_alua: random.bool(),
             may_change: random.bool(),
             switches_write_cache: random.bool(),

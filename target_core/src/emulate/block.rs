@@ -436,9 +436,15 @@ fn list(cmd: &Command, most: usize) -> Result<KVec<u8>, Sense> {
 
 fn format_unit(cmd: &mut Command, format: &Format) -> Result<(), Sense> {
     let list = list(cmd, format.list_length() as usize)?;
-    let immediate = format.parse(&list)?;
+    let formatting = format.parse(&list)?;
+    if blocks::device(cmd)?.attrib().hw_pi_prot_type() != 0 {
+        // How the storage is formatted is its own business.
+        return Err(Sense::invalid_cdb_bit(1, 7));
+    }
+    let immediate = formatting.immediate;
     let job = erase::Job {
         sanitize: None,
+        protection: formatting.protection,
         list: KVec::new(),
         by: by(cmd),
     };
@@ -471,6 +477,7 @@ fn sanitize(cmd: &mut Command, what: Sanitize) -> Result<(), Sense> {
     };
     let job = erase::Job {
         sanitize: Some(what),
+        protection: None,
         list,
         by: by(cmd),
     };

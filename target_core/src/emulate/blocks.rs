@@ -49,6 +49,8 @@ pub(crate) enum Step {
     Flush { pos: u64, len: u64 },
     /// Of a command beyond reading and writing.
     Block(super::block::Step),
+    /// Of a command on a unit with protection information.
+    Protected(super::protect::Step),
 }
 
 impl Step {
@@ -332,7 +334,7 @@ pub(super) fn write_same(
     Ok(())
 }
 
-fn is_zero(data: &Buffer, len: usize) -> bool {
+pub(super) fn is_zero(data: &Buffer, len: usize) -> bool {
     let mut buf = [0u8; 256];
     let mut at = 0usize;
     while at < len {
@@ -427,6 +429,7 @@ pub(super) fn step(cmd: &mut Command) -> Result<(), Sense> {
             Ok(())
         }
         Step::Block(step) => super::block::step(cmd, step),
+        Step::Protected(step) => super::protect::step(cmd, step),
     }
 }
 

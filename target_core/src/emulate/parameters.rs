@@ -17,7 +17,7 @@ use lio_scsi::{
     cdb::Command as Cdb,
     inquiry::{self, Alua, Identity, Port, Unit},
     lun::Lun as LunNumber,
-    luns, mode, opcode,
+    luns, mode, opcode, pi,
     sense::{Asc, Format, Key, Sense},
 };
 
@@ -219,6 +219,7 @@ fn capacity(dev: &Device) -> Capacity {
         physical_exponent: dev.geometry().map_or(0, |g| g.physical_block_exponent),
         lowest_aligned: dev.geometry().map_or(0, |g| g.lowest_aligned),
         provisioning: dev.provisioning(),
+        protection: dev.protection(),
     }
 }
 
@@ -230,6 +231,7 @@ pub(super) fn mode_unit(nexus: &Nexus) -> mode::Unit {
         block_size: dev.block_size(),
         write_protected: nexus.mapped().write_protect() || dev.read_only(),
         dpo_fua: dev.features().dpo_fua,
+        protection: dev.protection(),
         restricted_reordering: dev.attrib().emulate_rest_reord(),
         implicit_alua: dev.attrib().alua_support() && nexus.lun().port().implicit(),
         may_change: !nexus.mapped().write_protect(),
@@ -307,6 +309,13 @@ fn with_unit(
         multi_port: dev.exports() > 1,
         write_cache: dev.backend().write_cache(),
         removable: dev.attrib().removable(),
+        protect: dev.protection().is_some() || dev.features().protectable,
+        protection_types: match dev.attrib().hw_pi_prot_type() {
+            0 => pi::ALL_TYPES,
+            1 => pi::TYPE_1_ALONE,
+            _ => pi::TYPE_3_ALONE,
+        },
+        protection_checks: dev.checks_protection(),
         block_erase: dev.attrib().emulate_sanitize() && dev.provisioning().is_thin(),
         write_long: dev.attrib().emulate_write_long(),
         non_rotating: dev.attrib().is_nonrot(),

@@ -6,7 +6,7 @@ use super::{fixed, fixed_flag};
 use crate::{device::Device, mode::interlock};
 use kernel::{error::code::*, prelude::*};
 use lio_configfs::{attributes, Value};
-use lio_scsi::{lba::BlockSize, mode::Values};
+use lio_scsi::{lba::BlockSize, mode::Values, pi};
 
 macro_rules! show {
     ($name:ident) => {
@@ -121,9 +121,9 @@ attributes! {
         rw "optimal_sectors" => show!(optimal_sectors), optimal_sectors;
         rw "pgr_support" => show!(pgr_support), fixed_flag!(pgr_support);
         // Stays readable and writable for tools, and always is 0.
-        rw "pi_prot_format" => |_, page| writeln!(page, "0"), |_, value| fixed_flag(value, false);
-        rw "pi_prot_type" => show!(pi_prot_type), fixed!(pi_prot_type);
-        rw "pi_prot_verify" => show!(pi_prot_verify), fixed_flag!(pi_prot_verify);
+        rw "pi_prot_format" => |_, page| writeln!(page, "0"), protection_format;
+        rw "pi_prot_type" => show!(pi_prot_type), protection_type;
+        rw "pi_prot_verify" => show!(pi_prot_verify), protection_verify;
         rw "queue_depth" => show!(queue_depth), queue_depth;
         rw "removable" => show!(removable), |dev, value| {
             let on = value.bool()?;
@@ -190,7 +190,88 @@ fn block_size(dev: &Device, value: &Value<'_>) -> Result {
         ));
     }
     let same = dev.attrib().block_size() == size;
+    if !same && dev.protection().is_some() {
+        return Err(value.reject(
+            EINVAL,
+            fmt!("protection information is kept for blocks of the size that they have"),
+        ));
+    }
     idle(dev, value, same, || dev.attrib().set_block_size(size))
+}
+
+// Protection information that the storage has of its own is told of as it is, as with the stock modules.
+fn protected_by_storage(dev: &Device) -> bool {
+    let has = dev.attrib().hw_pi_prot_type() != 0;
+    if has {
+        pr_warn!(
+            "{}/attrib: the protection information is the storage's own, and stays as it is\n",
+            dev.path()
+        );
+    }
+    has
+}
+
+// What can be done about protection information at all.
+fn protectable(dev: &Device, value: &Value<'_>) -> Result {
+    if !dev.backend().can_protect() {
+        return Err(value.reject(
+            ENOSYS,
+            fmt!("the back end cannot keep protection information"),
+        ));
+    }
+    if dev.geometry().is_none() {
+        return Err(value.reject(ENODEV, fmt!("the device is not enabled")));
+    }
+    Ok(())
+}
+
+fn protection_type(dev: &Device, value: &Value<'_>) -> Result {
+    let number = value.u32()?;
+    let to = pi::Type::new(number);
+    if number > 3 {
+        return Err(value.reject(EINVAL, fmt!("0, 1, 2 or 3 is wanted")));
+    }
+    if protected_by_storage(dev) || to == dev.protection() {
+        return Ok(());
+    }
+    protectable(dev, value)?;
+    let mut result = Ok(());
+    idle(dev, value, false, || result = dev.set_protection(to))?;
+    result.map_err(|e| {
+        value.reject(
+            e,
+            fmt!("the back end cannot keep protection information of this device"),
+        )
+    })
+}
+
+fn protection_format(dev: &Device, value: &Value<'_>) -> Result {
+    if !value.bool()? {
+        return Ok(());
+    }
+    protectable(dev, value)?;
+    if dev.protection().is_none() {
+        return Err(value.reject(ENODEV, fmt!("pi_prot_type is 0")));
+    }
+    let mut result = Ok(());
+    idle(dev, value, false, || {
+        result = dev.backend().format_protection();
+    })?;
+    result.map_err(|e| value.reject(e, fmt!("not all protection information is formatted")))
+}
+
+// Without protection information it has no effect, as with the stock modules.
+fn protection_verify(dev: &Device, value: &Value<'_>) -> Result {
+    let on = value.bool()?;
+    if on && dev.protection().is_none() {
+        pr_warn!(
+            "{}/attrib: pi_prot_type is 0: pi_prot_verify=1 has no effect\n",
+            dev.path()
+        );
+        return Ok(());
+    }
+    dev.attrib().set_pi_prot_verify(on);
+    Ok(())
 }
 
 fn optimal_sectors(dev: &Device, value: &Value<'_>) -> Result {

@@ -15,7 +15,10 @@ use crate::{
     Iscsi,
 };
 use iscsi_proto::{
-    login::{chap::{Auth, Verdict}, Answer, Grant, Login, Outcome, SessionType, Status, Step},
+    login::{
+        chap::{Auth, Verdict},
+        Answer, Grant, Login, Outcome, SessionType, Status, Step,
+    },
     negotiate::Config,
     pdu::{Head, LoginResponse},
     sn::StatSn,
@@ -287,7 +290,12 @@ impl Progress {
         let verdict = match &checked {
             None => Verdict::Refused,
             Some(own) => Verdict::Accepted {
-                own: own.as_ref().map(|own| (own.name.get(), own.response.get(..own.len).unwrap_or_default())),
+                own: own.as_ref().map(|own| {
+                    (
+                        own.name.get(),
+                        own.response.get(..own.len).unwrap_or_default(),
+                    )
+                }),
             },
         };
         let text = self.input.get(..held).unwrap_or_default();

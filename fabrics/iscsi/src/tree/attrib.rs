@@ -15,7 +15,7 @@ fn fixed(value: &Value<'_>, is: u32, allowed: core::ops::RangeInclusive<u32>, wh
 }
 
 const ERL: &str = "error recovery above level 0 is not implemented yet";
-const PI: &str = "protection information is not implemented yet";
+const PI: &str = "protection information is the logical unit's, and not made by the fabric";
 const KEYS: &str = "keys are answered as RFC 7143 says, which old initiators are known to stand";
 const ORDER: &str = "data is always transferred in order";
 
@@ -55,7 +55,7 @@ attributes! {
         rw "prod_mode_write_protect" => show!(prod_mode_write_protect), flag!(prod_mode_write_protect);
         rw "demo_mode_discovery" => show!(demo_mode_discovery), flag!(demo_mode_discovery);
         rw "default_erl" => |_, page| writeln!(page, "0"), |_, value| fixed(value, 0, 0..=2, ERL);
-        rw "t10_pi" => |_, page| writeln!(page, "0"), |_, value| fixed(value, 0, 0..=1, PI);
+        rw "t10_pi" => show!(t10_pi), store_t10_pi;
         rw "fabric_prot_type" => |_, page| writeln!(page, "0"), |_, value| fixed(value, 0, 0..=3, PI);
         rw "tpg_enabled_sendtargets" => show!(tpg_enabled_sendtargets), flag!(tpg_enabled_sendtargets);
         rw "login_keys_workaround" => |_, page| writeln!(page, "1"), |_, value| fixed(value, 1, 0..=1, KEYS);
@@ -105,6 +105,19 @@ fn store_cache(group: &Group, value: &Value<'_>) -> Result {
         return Ok(());
     }
     set_cache(group, on);
+    Ok(())
+}
+
+// Of the stock modules, only iSER has protection information, where this is set. Over TCP it is in the data (SBC-4 4.21).
+fn store_t10_pi(group: &Group, value: &Value<'_>) -> Result {
+    let on = value.u32_in(0..=1)?;
+    if on == 1 {
+        pr_info!(
+            "{}/attrib: over TCP, protection information is transferred as each command asks: t10_pi has no effect\n",
+            group.core.path()
+        );
+    }
+    group.attrib.t10_pi.set(on);
     Ok(())
 }
 

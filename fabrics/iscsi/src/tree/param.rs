@@ -122,10 +122,7 @@ fn store_auth(group: &Group, value: &Value<'_>) -> Result {
     let text = value.str()?;
     let methods = Methods::ALL.into_iter().find(|m| m.text == text);
     let Some(methods) = methods else {
-        return Err(value.reject(
-            EINVAL,
-            fmt!("CHAP, None, or both with a comma are wanted"),
-        ));
+        return Err(value.reject(EINVAL, fmt!("CHAP, None, or both with a comma are wanted")));
     };
     group.params.lock().methods = methods;
     Ok(())

@@ -201,7 +201,11 @@ pub(in super::super) fn read_defect_data_12(raw: &Raw) -> Decoded {
 
 pub(in super::super) fn format_unit(raw: &Raw) -> Decoded {
     let [_, flags, ..] = *raw;
-    let (long, data) = (flags & 0x20 != 0, flags & 0x10 != 0);
+    let (protection, long, data) = (flags >> 6, flags & 0x20 != 0, flags & 0x10 != 0);
+    // 01b is reserved; without a parameter list there is no protection information (SBC-4, 5.4.1).
+    if protection == 0b01 || protection != 0 && !data {
+        return Err(Sense::invalid_cdb_bit(1, 7));
+    }
     if !data && long {
         return Err(Sense::invalid_cdb_bit(1, 5));
     }
@@ -211,6 +215,7 @@ pub(in super::super) fn format_unit(raw: &Raw) -> Decoded {
     }
     Ok(Command::Block(Block::Format(Format {
         list: data.then_some(long),
+        protection,
     })))
 }
 

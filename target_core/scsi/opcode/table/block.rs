@@ -7,13 +7,13 @@ use crate::pr::Reserved;
 use super::{
     super::{Descriptor, Feature, VARIABLE},
     decode::{block, orwrite},
-    Optional, ANCHOR, DPO, FUA, PROTECT, UNMAP,
+    Optional, ANCHOR, DPO, FUA, PROTECT, PROTECT_TAGS, UNMAP,
 };
 
-/// FMTPINFO: there is no protection information.
+/// FMTPINFO
 const FORMAT_PROTECTION: Optional = Optional {
     mask: 0xc0,
-    feature: Feature::Never,
+    feature: Feature::Protectable,
     tolerated: false,
 };
 
@@ -108,13 +108,13 @@ pub(super) const READ_32: Descriptor = Descriptor {
     service_action: Some(0x0009),
     length: 32,
     name: "READ (32)",
-    requires: Feature::Always,
+    requires: Feature::LongForm,
     access: Access::Active,
     usage: &[
         0x7f, 0, 0, 0, 0, 0, 0x3f, 0xff, 0, 0x09, 0xf8, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
         0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
     ],
-    optional: &[PROTECT, DPO, FUA],
+    optional: &[PROTECT_TAGS, DPO, FUA],
     ignored: 0x06,
     length_field: 28,
     reservations: Reserved::Reads,
@@ -127,13 +127,13 @@ pub(super) const VERIFY_32: Descriptor = Descriptor {
     service_action: Some(0x000a),
     length: 32,
     name: "VERIFY (32)",
-    requires: Feature::Always,
+    requires: Feature::LongForm,
     access: Access::Active,
     usage: &[
         0x7f, 0, 0, 0, 0, 0, 0x3f, 0xff, 0, 0x0a, 0xf6, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
         0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
     ],
-    optional: &[PROTECT, DPO],
+    optional: &[PROTECT_TAGS, DPO],
     ignored: 0x00,
     length_field: 28,
     reservations: Reserved::Reads,
@@ -146,13 +146,13 @@ pub(super) const WRITE_32: Descriptor = Descriptor {
     service_action: Some(0x000b),
     length: 32,
     name: "WRITE (32)",
-    requires: Feature::Always,
+    requires: Feature::LongForm,
     access: Access::Active,
     usage: &[
         0x7f, 0, 0, 0, 0, 0, 0x3f, 0xff, 0, 0x0b, 0xf8, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
         0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
     ],
-    optional: &[PROTECT, DPO, FUA],
+    optional: &[PROTECT_TAGS, DPO, FUA],
     ignored: 0x06,
     length_field: 28,
     reservations: Reserved::Writes,
@@ -165,13 +165,13 @@ pub(super) const WRITE_AND_VERIFY_32: Descriptor = Descriptor {
     service_action: Some(0x000c),
     length: 32,
     name: "WRITE AND VERIFY (32)",
-    requires: Feature::Always,
+    requires: Feature::LongForm,
     access: Access::Active,
     usage: &[
         0x7f, 0, 0, 0, 0, 0, 0x3f, 0xff, 0, 0x0c, 0xf6, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
         0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
     ],
-    optional: &[PROTECT, DPO],
+    optional: &[PROTECT_TAGS, DPO],
     ignored: 0x00,
     length_field: 28,
     reservations: Reserved::Writes,
@@ -184,13 +184,13 @@ pub(super) const WRITE_SAME_32: Descriptor = Descriptor {
     service_action: Some(0x000d),
     length: 32,
     name: "WRITE SAME (32)",
-    requires: Feature::WriteSame,
+    requires: Feature::LongForm,
     access: Access::Active,
     usage: &[
         0x7f, 0, 0, 0, 0, 0, 0x3f, 0xff, 0, 0x0d, 0xf9, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
         0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
     ],
-    optional: &[PROTECT, ANCHOR, UNMAP],
+    optional: &[PROTECT_TAGS, ANCHOR, UNMAP],
     ignored: 0x00,
     length_field: 28,
     reservations: Reserved::Writes,

@@ -37,7 +37,7 @@ pub(super) const ORWRITE_32: Descriptor = Descriptor {
     service_action: Some(0x000e),
     length: 32,
     name: "ORWRITE (32)",
-    requires: Feature::Always,
+    requires: Feature::Unprotected,
     access: Access::Active,
     usage: &[
         0x7f, 0, 0x07, 0x0f, 0, 0, 0x3f, 0xff, 0, 0x0e, 0xf8, 0, 0xff, 0xff, 0xff, 0xff, 0xff,
@@ -75,7 +75,7 @@ pub(super) const WRITE_SCATTERED_32: Descriptor = Descriptor {
     service_action: Some(0x0011),
     length: 32,
     name: "WRITE SCATTERED (32)",
-    requires: Feature::Always,
+    requires: Feature::Unprotected,
     access: Access::Active,
     usage: &[
         0x7f, 0, 0, 0, 0, 0, 0x3f, 0xff, 0, 0x11, 0xf8, 0, 0xff, 0xff, 0, 0, 0xff, 0xff, 0, 0, 0,
@@ -130,7 +130,7 @@ pub(super) const WRITE_SCATTERED_16: Descriptor = Descriptor {
     service_action: Some(0x12),
     length: 16,
     name: "WRITE SCATTERED (16)",
-    requires: Feature::Always,
+    requires: Feature::Unprotected,
     access: Access::Active,
     usage: &[
         0x9f, 0x12, 0xf8, 0, 0xff, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x3f, 0,

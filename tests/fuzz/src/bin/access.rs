@@ -43,6 +43,8 @@ const ALL: Features = Features {
     reservations: true,
     write_atomic: true,
     write_long: true,
+    protection: None,
+    protectable: false,
 };
 
 fn no(refusal: Refusal) -> No {

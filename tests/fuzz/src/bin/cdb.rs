@@ -12,9 +12,10 @@ use lio_fuzz::{
     written, Input,
 };
 use lio_scsi::{
-    cdb::{decode, Command, Compare, Data, Direction, Features},
+    cdb::{decode, Command, Compare, Data, Decoded, Direction, Features},
     lba::{BlockSize, Blocks},
     opcode::{self, Reporting, Request},
+    pi,
     sense::{Asc, Key, Sense, Specific},
     vpd::BlockLimits,
 };
@@ -235,6 +236,31 @@ fn scattered(cdb: &[u8], limits: &BlockLimits, fits: Result<(), Sense>) {
     }
 }
 
+/// SBC-4, 4.21.2: what a CDB says of protection information, and where it may say that.
+fn protection(cdb: &[u8], decoded: &Decoded, features: &Features) {
+    let (opcode, flags) = kind(cdb);
+    let transfers = matches!(
+        opcode,
+        0x28 | 0x2a | 0x2e | 0x2f | 0x41 | 0x88
+            ..=0x8b | 0x8e | 0x8f | 0x93 | 0xa8 | 0xaa | 0xae | 0xaf
+    );
+    let code = if transfers { flags >> 5 } else { 0 };
+    let long = transfers && cdb[0] == 0x7f;
+    assert_eq!(decoded.protect.code, code);
+    assert!(code < 6);
+    match features.protection {
+        None => assert_eq!(code, 0),
+        Some(pi::Type::Two) => assert!(long || code == 0),
+        Some(_) => assert!(!long),
+    }
+    let tags = (long && features.protection.is_some()).then(|| pi::Tags {
+        reference: be32(cdb, 20),
+        application: be16(cdb, 24) as u16,
+        mask: be16(cdb, 26) as u16,
+    });
+    assert_eq!(decoded.protect.tags, tags);
+}
+
 fuzz_target!(|input: &[u8]| {
     let mut input = Input::new(input);
     let bits = input.u8();
@@ -253,6 +279,8 @@ fuzz_target!(|input: &[u8]| {
         reservations: bits & 128 != 0,
         write_atomic: bits & 2 != 0,
         write_long: bits & 4 != 0,
+        protection: pi::Type::new(u32::from(input.u8()) & 3),
+        protectable: bits & 2 != 0,
     };
     let size = [512, 1024, 2048, 4096][input.below(4)];
     let size = BlockSize::new(size).unwrap();
@@ -289,6 +317,7 @@ fuzz_target!(|input: &[u8]| {
         other[at] ^= !used;
         if let Ok(other) = decode(&other[..length], &features) {
             assert_eq!(other.command, command, "byte {at} is not in the usage data");
+            assert_eq!(other.protect, decoded.protect, "byte {at}");
         }
     }
 
@@ -300,10 +329,20 @@ fuzz_target!(|input: &[u8]| {
             length: bytes
         }
     );
+    let (opcode, flags) = kind(cdb);
+    protection(cdb, &decoded, &features);
+    let with = if decoded.protect.code == 0 { 0 } else { 8 };
+    let (direction, bytes) = data(cdb, u64::from(size.bytes()) + with);
+    assert_eq!(
+        decoded.data(size),
+        Data {
+            direction,
+            length: bytes
+        }
+    );
     assert_eq!(command.writes(), changes_medium(cdb));
 
     // DPO and FUA, where the CDB has them.
-    let (opcode, flags) = kind(cdb);
     let (dpo, fua) = (flags & 0x10 != 0, flags & 0x08 != 0);
     match command {
         Command::Read(t) | Command::Write(t) | Command::CompareAndWrite(t) if length > 6 => {

@@ -32,19 +32,31 @@ fn refused(sense: Sense, list: &[u8]) {
 }
 
 /// SBC-4, 5.5.2: FMTDATA is one, and the header has all that there may be.
-fn format(list: &[u8], long: bool) {
+fn format(list: &[u8], long: bool, protection: u8) {
     let header = if long { 8 } else { 4 };
-    let got = Format { list: Some(long) }.parse(list);
+    let got = Format {
+        list: Some(long),
+        protection,
+    }
+    .parse(list);
     let Some(head) = list.get(..header) else {
         assert_eq!(got, Err(Sense::PARAMETER_LIST_LENGTH));
         return;
     };
     let (fov, options, immed) = (head[1] & 0x80 != 0, head[1] & 0x70, head[1] & 2 != 0);
-    let plain = head[0] == 0 && head[1] & 0x0d == 0 && head[2..].iter().all(|b| *b == 0);
+    // FMTPINFO and PROTECTION FIELD USAGE (SBC-4, table 44)
+    let of = match (protection, head[0]) {
+        (0, 0) => Some(0),
+        (2, 0) => Some(1),
+        (3, n @ (0 | 1)) => Some(2 + u32::from(n)),
+        _ => None,
+    };
+    let plain = of.is_some() && head[1] & 0x0d == 0 && head[2..].iter().all(|b| *b == 0);
     match got {
-        Ok(immediate) => {
+        Ok(got) => {
             assert!(plain && (fov || options == 0));
-            assert_eq!(immediate, immed);
+            assert_eq!(got.immediate, immed);
+            assert_eq!(got.protection.map_or(0, |of| of as u32), of.unwrap());
         }
         Err(sense) => {
             assert!(!plain || !fov && options != 0);
@@ -107,8 +119,9 @@ fuzz_target!(|input: &[u8]| {
     let condition = Condition::unpack(bits);
     assert_eq!(Condition::unpack(condition.pack()), condition);
 
+    let protection = [0, 2, 3][input.below(3)];
     let list = input.rest();
-    format(list, false);
-    format(list, true);
+    format(list, false, protection);
+    format(list, true, protection);
     overwrite(list, size);
 });

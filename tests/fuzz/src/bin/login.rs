@@ -8,7 +8,10 @@
 #![no_main]
 
 use iscsi_proto::{
-    login::{chap::{Algorithm, Auth}, Answer, Status},
+    login::{
+        chap::{Algorithm, Auth},
+        Answer, Status,
+    },
     pdu::{LoginFlags, LoginRequest},
     sn::{CmdSn, StatSn},
     text::TEXT_MAX,
@@ -110,9 +113,12 @@ fn honest(input: &mut Input<'_>) {
     if bits & 2 != 0 {
         text.extend(b"X-com.example.key=what\0");
     }
-    let demanded =
-        matches!(target.answer, Answer::Allowed(grant) if grant.auth == Auth::Required);
-    let mut stage = if demanded || bits & 4 != 0 { SECURITY } else { OPERATIONAL };
+    let demanded = matches!(target.answer, Answer::Allowed(grant) if grant.auth == Auth::Required);
+    let mut stage = if demanded || bits & 4 != 0 {
+        SECURITY
+    } else {
+        OPERATIONAL
+    };
     let skips = bits & 8 != 0;
     if stage == SECURITY {
         let to = if skips { FULL } else { OPERATIONAL };
@@ -121,13 +127,13 @@ fn honest(input: &mut Input<'_>) {
             panic!();
         };
         text.extend(format!("AuthMethod={methods}\0").bytes());
-        let first = methods
-            .split(',')
-            .find(|&method| match method {
-                "None" => grant.auth != Auth::Required,
-                _ => grant.auth == Auth::Required
-                    || grant.auth == Auth::Optional && !grant.algorithms.is_empty(),
-            });
+        let first = methods.split(',').find(|&method| match method {
+            "None" => grant.auth != Auth::Required,
+            _ => {
+                grant.auth == Auth::Required
+                    || grant.auth == Auth::Optional && !grant.algorithms.is_empty()
+            }
+        });
         if first.is_none() {
             assert!(!target.receive(&emit(&request(0x80 | to, text.len())), &text));
             assert!(!target.done, "by no method");

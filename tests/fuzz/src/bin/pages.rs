@@ -17,6 +17,7 @@ use lio_scsi::{
     inquiry::{self, Alua, Identity, Page, Port, Protocol, Unit},
     lba::{BlockSize, Blocks},
     mode::{self, Interlock, PageControl},
+    pi,
     sense::Sense,
     vpd::{BlockLimits, Provisioning},
 };
@@ -71,6 +72,9 @@ fn unit<'a>(input: &mut Input<'a>) -> Unit<'a> {
         third_party_copy: bits & 32 != 0,
         multi_port: bits & 64 != 0,
         removable: bits & 64 != 0,
+        protect: bits & 16 != 0,
+        protection_types: bits & 7,
+        protection_checks: bits & 8 != 0,
         block_erase: bits & 32 != 0,
         write_long: bits & 16 != 0,
         write_cache: bits & 128 != 0,
@@ -211,6 +215,7 @@ fn mode_values(input: &mut Input<'_>) -> mode::Values {
         task_aborted_status: bits & 8 != 0,
         report_exceptions: bits & 16 != 0,
         exception_test: bits & 32 != 0,
+        unchecked_if_zero: bits & 64 != 0,
     }
 }
 
@@ -222,6 +227,7 @@ fn mode_data(input: &mut Input<'_>, short: usize) {
         write_protected: bits & 1 != 0,
         dpo_fua: bits & 2 != 0,
         restricted_reordering: bits & 4 != 0,
+        protection: pi::Type::new(u32::from(input.u8()) & 3),
         implicit_alua: bits & 8 != 0,
         switches_write_cache: bits & 16 != 0,
         may_change: bits & 32 != 0,
@@ -279,6 +285,7 @@ fn mode_data(input: &mut Input<'_>, short: usize) {
     let changeable = |code: u8, sub: usize, byte: usize| match (code, sub, byte) {
         _ if !unit.may_change => 0,
         (0x08, 0, 2) => wce,
+        (0x0a, 0, 2) if unit.protection.is_some() => 0x0c,
         (0x0a, 0, 2) => 0x04,
         (0x0a, 0, 4) => 0x38,
         (0x0a, 0, 5) => 0x40,
@@ -318,6 +325,7 @@ fn capacity(input: &mut Input<'_>, short: usize) {
         physical_exponent: input.u8(),
         lowest_aligned: input.u16(),
         provisioning: provisioning(input),
+        protection: pi::Type::new(u32::from(input.u8()) & 3),
     };
     let last = capacity.blocks.0.saturating_sub(1);
     let ten = written(8, short, |out| capacity.write_10(out));
@@ -325,6 +333,11 @@ fn capacity(input: &mut Input<'_>, short: usize) {
     let sixteen = written(32, short, |out| capacity.write_16(out));
     assert_eq!(sixteen.len(), 32);
     assert_eq!(be64(&sixteen, 0), last);
+    // P_TYPE is one less than the type; PROT_EN.
+    assert_eq!(
+        sixteen[12],
+        capacity.protection.map_or(0, |of| (of as u8 - 1) << 1 | 1)
+    );
     assert_eq!(
         (be32(&sixteen, 8), be32(&ten, 4)),
         (capacity.block_size.bytes(), capacity.block_size.bytes())

@@ -16,6 +16,7 @@ use lio_scsi::{
     identifying::{self, Kind},
     lba::{BlockSize, Blocks},
     mode::{self, Interlock, PageControl, Unit, Values},
+    pi,
     sense::{Asc, FieldPointer, Key, Sense, Specific},
     timestamp,
 };
@@ -80,6 +81,12 @@ fn pages(unit: &Unit) -> Vec<Page> {
     control.now[3] = u8::from(v.task_aborted_status) << 6;
     control.now[6..10].copy_from_slice(&[0xff, 0xff, 0, 30]);
     control.mask[..4].copy_from_slice(&[4, 0, 0x38, 0x40]);
+    // DPICZ, ATO
+    control.now[0] |= u8::from(v.unchecked_if_zero) << 3;
+    if let Some(of) = unit.protection {
+        control.now[3] |= if of == pi::Type::Two { 0x80 } else { 0 };
+        control.mask[0] |= 8;
+    }
     let mut extension = plain(0x0a, 28);
     extension.sub = 1;
     extension.now[0] = 2 | u8::from(unit.implicit_alua);
@@ -199,6 +206,7 @@ fn model(unit: &Unit, ten: bool, list: &[u8]) -> Verdict<Values> {
                     _ => Interlock::Establish,
                 };
                 values.descriptor_sense = body[0] & 4 != 0;
+                values.unchecked_if_zero = body[0] & 8 != 0;
                 values.software_write_protect = body[2] & 8 != 0;
                 values.task_aborted_status = body[3] & 0x40 != 0;
             }
@@ -228,6 +236,7 @@ fn unit(input: &mut Input<'_>) -> Unit {
         task_aborted_status: bit(3),
         report_exceptions: bit(9),
         exception_test: bit(10),
+        unchecked_if_zero: bit(12),
     };
     Unit {
         blocks: Blocks(input.number()),
@@ -235,6 +244,7 @@ fn unit(input: &mut Input<'_>) -> Unit {
         write_protected: bit(4),
         dpo_fua: bit(5),
         restricted_reordering: bit(6),
+        protection: pi::Type::new(u32::from(bits >> 13) & 3),
         implicit_alua: bit(7),
         switches_write_cache: bit(8),
         may_change: !bit(11),

@@ -162,7 +162,10 @@ impl<'a> Target<'a> {
             assert!(self.proven, "one who is not known gets on");
             let text = &self.out[..pdu.data_len.bytes() as usize];
             let said = pairs(text).any(|(key, value)| {
-                key == b"CHAP_R" && own.as_deref().is_some_and(|own| value == hex(own).as_bytes())
+                key == b"CHAP_R"
+                    && own
+                        .as_deref()
+                        .is_some_and(|own| value == hex(own).as_bytes())
             });
             assert_eq!(said, own.is_some());
             self.said_own = said;

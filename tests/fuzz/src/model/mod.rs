@@ -6,6 +6,7 @@ pub mod alua;
 pub mod login;
 pub mod negotiation;
 pub mod pr;
+pub mod protection;
 pub mod reservations;
 
 /// A numerical value of iSCSI text (RFC 7143, 6.1): decimal, or hexadecimal after `0x`.

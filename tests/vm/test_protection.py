@@ -1,0 +1,668 @@
+"""Protection information (SBC-4, 4.21): what is checked and generated, by each back end that can keep it, over iSCSI, whose data has it
+behind each block."""
+import errno
+import functools
+import os
+import threading
+
+import initiator
+import lio
+import pytest
+import storage
+from sgio import field, information, say
+
+pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C module for iSCSI has it over RDMA alone")
+MIB = 1 << 20
+SIZE = 8 * MIB
+GUARD, APPLICATION, REFERENCE = "1001", "1002", "1003"
+ESCAPE = b"\xff" * 8
+
+
+def be(n, width):
+    return (n & (1 << 8 * width) - 1).to_bytes(width, "big")
+
+
+def table():
+    made = []
+    for byte in range(256):
+        crc = byte << 8
+        for _ in range(8):
+            crc = (crc << 1 ^ (0x8BB7 if crc & 0x8000 else 0)) & 0xFFFF
+        made.append(crc)
+    return made
+
+
+TABLE = table()
+
+
+@functools.lru_cache(maxsize=None)
+def crc(data):
+    """CRC-16/T10-DIF: SBC-4, 4.21.4."""
+    value = 0
+    for byte in data:
+        value = (value << 8 & 0xFFFF) ^ TABLE[value >> 8 ^ byte]
+    return value
+
+
+def pi(data, reference, application=0):
+    return be(crc(data), 2) + be(application, 2) + be(reference, 4)
+
+
+class Cdb:
+    """The forms that a command about blocks has."""
+
+    READ, WRITE, VERIFY, WRITE_VERIFY = range(4)
+    SHORT = {READ: (0x28, 0xA8, 0x88), WRITE: (0x2A, 0xAA, 0x8A), VERIFY: (0x2F, 0xAF, 0x8F), WRITE_VERIFY: (0x2E, 0xAE, 0x8E)}
+    LONG = {READ: 9, VERIFY: 10, WRITE: 11, WRITE_VERIFY: 12}
+
+    @staticmethod
+    def ten(what, protect, lba, n, flags=0):
+        return bytes([Cdb.SHORT[what][0], protect << 5 | flags]) + be(lba, 4) + b"\0" + be(n, 2) + b"\0"
+
+    @staticmethod
+    def twelve(what, protect, lba, n, flags=0):
+        return bytes([Cdb.SHORT[what][1], protect << 5 | flags]) + be(lba, 4) + be(n, 4) + b"\0\0"
+
+    @staticmethod
+    def sixteen(what, protect, lba, n, flags=0):
+        return bytes([Cdb.SHORT[what][2], protect << 5 | flags]) + be(lba, 8) + be(n, 4) + b"\0\0"
+
+    @staticmethod
+    def long(what, protect, lba, n, flags=0, reference=0, application=0, mask=0):
+        action = Cdb.LONG.get(what, what)
+        return (bytes([0x7F, 0, 0, 0, 0, 0, 0, 0x18]) + be(action, 2) + bytes([protect << 5 | flags, 0]) + be(lba, 8)
+                + be(reference, 4) + be(application, 2) + be(mask, 2) + be(n, 4))
+
+
+READ, WRITE, VERIFY, WRITE_VERIFY = range(4)
+FORMS = (Cdb.ten, Cdb.twelve, Cdb.sixteen)
+
+
+class Unit:
+    """A disk with protection information, and two sessions."""
+
+    def __init__(self, store, kind, block=512):
+        self.store, self.kind, self.block = store, kind, block
+        self.own = store.attrib("hw_pi_prot_type") != "0"  # the storage's
+        if not self.own:
+            store.attrib("block_size", block)
+            store.attrib("pi_prot_type", kind)
+        self.target = lio.IscsiTarget(store)
+        self.c = initiator.session(self.target)
+        self.other = initiator.session(self.target, name="iqn.2024-01.org.example:other", isid=b"\x80\0\0\0\0\2")
+
+    def __call__(self, cdb, read=0, write=b""):
+        status, data, answer = self.c.scsi(cdb, read, write)
+        assert status == 0, (status, say(answer.sense), field(answer.sense))
+        assert answer.residual == 0 or cdb[0] in (0x1A, 0xA3)
+        return data
+
+    def refused(self, cdb, what, read=0, write=b"", pointer=..., info=...):
+        status, _, answer = self.c.scsi(cdb, read, write)
+        assert status == 2 and say(answer.sense) == what, (status, answer.sense.hex())
+        if pointer is not ...:
+            assert field(answer.sense) == pointer, answer.sense.hex()
+        if info is not ...:
+            assert information(answer.sense) == info, answer.sense.hex()
+
+    def data(self, n, seed=1):
+        """`n` blocks, no two of them alike."""
+        return [be(seed << 32 | i, 8) * (self.block // 8) for i in range(n)]
+
+    def reference(self, lba):
+        """What is generated of it."""
+        return lba if self.kind == 1 else 0xFFFFFFFF
+
+    def pi(self, data, lba, application=0):
+        return [pi(d, self.reference(lba + i), application) for i, d in enumerate(data)]
+
+    def read(self, lba, n, protect=3):
+        """The blocks, and their protection information."""
+        form = Cdb.long if self.kind == 2 else Cdb.ten
+        got = self(form(READ, protect, lba, n), n * (self.block + 8))
+        units = [got[i : i + self.block + 8] for i in range(0, len(got), self.block + 8)]
+        return [u[: self.block] for u in units], [u[self.block :] for u in units]
+
+    def write(self, lba, data, tuples, protect=3, **tags):
+        form = Cdb.long if self.kind == 2 else Cdb.ten
+        self(form(WRITE, protect, lba, len(data), **tags), write=mix(data, tuples))
+
+    def delete(self):
+        self.c.close()
+        self.other.close()
+        self.target.delete()
+        self.store.delete()
+
+
+def mix(data, tuples):
+    return b"".join(d + t for d, t in zip(data, tuples))
+
+
+STORES = {"ramdisk": lio.ramdisk, "fileio": lio.fileio}
+
+
+@pytest.fixture(params=list(STORES))
+def two(request):
+    return Unit(STORES[request.param](size=SIZE), 2)
+
+
+def corrupted(data, at=0):
+    return [d[:3] + bytes([d[3] ^ 1]) + d[4:] if i == at else d for i, d in enumerate(data)]
+
+
+def test_what_it_says_of_itself():
+    plain = lio.ramdisk("plain", size=SIZE)
+    unit = Unit(plain, 0)
+    capacity = bytes.fromhex("9e10") + bytes(8) + be(32, 4) + b"\0\0"
+    inquiry, page = bytes.fromhex("120000006000"), bytes.fromhex("120186004000")
+    assert unit(inquiry, 96)[5] & 1 == 0 and unit(page, 64)[4] == 0 and unit(capacity, 32)[12] == 0
+    unit.refused(Cdb.ten(READ, 1, 0, 1), "5/2400", 520, pointer=(True, 1, 7))
+    unit.delete()
+    for kind in (1, 2, 3):
+        unit = Unit(lio.ramdisk(f"r{kind}", size=SIZE), kind)
+        assert unit(inquiry, 96)[5] & 1 == 1
+        data = unit(page, 64)
+        # SPT: types 1, 2 and 3; GRD_CHK, APP_CHK, REF_CHK; NO_PI_CHK
+        assert data[4] == 0x3F and data[7] == 0x20
+        data = unit(capacity, 32)
+        # P_TYPE, PROT_EN; P_I_EXPONENT
+        assert data[12] == kind - 1 << 1 | 1 and data[13] >> 4 == 0
+        control = unit(bytes.fromhex("1a080a00ff00"), 255)[4:]
+        # ATO
+        assert control[5] >> 7 == (kind == 2)
+        # The usage map of READ (10) and (32).
+        short = unit(bytes.fromhex("a30c01280000000000ff0000"), 255)
+        long = unit(bytes.fromhex("a30c037f0009000000ff0000"), 255)
+        assert bool(short[5] & 0xE0) == (kind != 2)
+        assert (long[1] & 7 == 3) == (kind == 2)
+        if kind == 2:
+            assert long[4 + 10] & 0xE0 == 0xE0 and long[24:32] == b"\xff" * 8
+        unit.delete()
+
+
+def what_is_written_without_is_generated(unit):
+    data = unit.data(5)
+    for i, form in enumerate(FORMS):
+        unit(form(WRITE, 0, 7 + 10 * i, 5), write=b"".join(data))
+        assert unit.read(7 + 10 * i, 5) == (data, unit.pi(data, 7 + 10 * i))
+    unit(bytes.fromhex("0a0000280500"), write=b"".join(data))  # WRITE (6)
+    assert unit.read(40, 5) == (data, unit.pi(data, 40))
+    assert unit(bytes.fromhex("080000280500"), read=5 * unit.block) == b"".join(data)
+    # Nothing was ever written here.
+    assert unit.read(100, 2) == ([bytes(unit.block)] * 2, [ESCAPE] * 2)
+
+
+def what_is_written_with_it_is_kept(unit):
+    data = unit.data(3)
+    for protect in (1, 2, 3, 4, 5):
+        form = FORMS[protect % 3]
+        tuples = unit.pi(data, 9, application=0x1230 + protect)
+        unit(form(WRITE, protect, 9, 3), write=mix(data, tuples))
+        for check in (1, 2, 3, 4, 5):
+            assert unit(form(READ, check, 9, 3), 3 * (unit.block + 8)) == mix(data, tuples)
+        assert unit(form(READ, 0, 9, 3), 3 * unit.block) == b"".join(data)
+
+
+def reserved_values(unit):
+    for form in FORMS:
+        for protect in (6, 7):
+            unit.refused(form(READ, protect, 0, 1), "5/2400", unit.block + 8, pointer=(True, 1, 7))
+            unit.refused(form(WRITE, protect, 0, 1), "5/2400", write=bytes(unit.block + 8), pointer=(True, 1, 7))
+    # Those with expected tags are for type 2.
+    unit.refused(Cdb.long(READ, 1, 0, 1), "5/2000", unit.block + 8)
+    unit.refused(Cdb.long(WRITE, 0, 0, 1), "5/2000", write=bytes(unit.block))
+
+
+def corrupted_on_its_way(unit):
+    good = unit.data(4, 1)
+    unit(Cdb.ten(WRITE, 0, 20, 4), write=b"".join(good))
+    data = unit.data(4, 2)
+    tuples = unit.pi(data, 20)
+    bad = corrupted(data, 2)
+    for protect, what in ((1, GUARD), (2, None), (3, None), (4, GUARD), (5, GUARD)):
+        cdb = Cdb.sixteen(WRITE, protect, 20, 4)
+        if what:
+            unit.refused(cdb, f"B/{what}", write=mix(bad, tuples), info=22)
+            assert unit.read(20, 4)[0] == good  # nothing of it is written
+    if unit.kind == 1:
+        # A block that was meant for somewhere else.
+        tuples = unit.pi(data, 21)
+        for protect, what in ((1, REFERENCE), (2, REFERENCE), (4, None), (5, REFERENCE)):
+            cdb = Cdb.sixteen(WRITE, protect, 20, 4)
+            if what:
+                unit.refused(cdb, f"B/{what}", write=mix(data, tuples), info=20)
+        assert unit.read(20, 4)[0] == good
+        unit(Cdb.sixteen(WRITE, 4, 20, 4), write=mix(data, tuples))
+        unit.refused(Cdb.sixteen(READ, 0, 20, 4), f"B/{REFERENCE}", 4 * unit.block, info=20)
+
+
+def corrupted_on_the_medium(unit):
+    data = unit.data(4)
+    unit.write(30, data, unit.pi(corrupted(data, 1), 30))
+    size, n = unit.block, 4
+    for protect, what in ((0, GUARD), (1, GUARD), (2, None), (3, None), (4, GUARD), (5, GUARD)):
+        length = n * (size + (8 if protect else 0))
+        for cdb, read in ((Cdb.ten(READ, protect, 30, n), length), (Cdb.ten(VERIFY, protect, 30, n), 0)):
+            if what:
+                unit.refused(cdb, f"B/{what}", read, info=31)
+            else:
+                unit(cdb, read)
+    # Not all of it is wrong.
+    unit(Cdb.ten(READ, 1, 32, 2), 2 * (size + 8))
+    # A check that an administrator switched off; DPICZ.
+    if not unit.own:
+        unit.store.attrib("pi_prot_verify", 0)
+        unit(Cdb.ten(READ, 1, 30, n), n * (size + 8))
+        assert unit(bytes.fromhex("120186004000"), 64)[4] == 0x38
+        unit.store.attrib("pi_prot_verify", 1)
+    page = bytearray(unit(bytes.fromhex("1a080a00ff00"), 255))
+    page[0], page[6] = 0, page[6] | 8
+    unit(bytes([0x15, 0x10, 0, 0, len(page), 0]), write=bytes(page))
+    unit(Cdb.ten(READ, 0, 30, n), n * size)
+    unit.refused(Cdb.ten(READ, 1, 30, n), f"B/{GUARD}", n * (size + 8), info=31)
+    page[6] &= ~8
+    unit(bytes([0x15, 0x10, 0, 0, len(page), 0]), write=bytes(page))
+
+
+def what_is_not_checked(unit):
+    data = unit.data(2)
+    tags = [be(1, 2) + b"\xff\xff" + be(5, 4)] * 2
+    unit.write(50, data, tags)
+    if unit.kind == 1:
+        assert unit.read(50, 2, 1) == (data, tags)
+    else:
+        unit.refused(Cdb.ten(READ, 1, 50, 2), f"B/{GUARD}", 2 * (unit.block + 8), info=50)
+    unit.write(50, data, [ESCAPE] * 2, protect=1)
+    assert unit.read(50, 2, 1) == (data, [ESCAPE] * 2)
+
+
+def verify_compares(unit):
+    n, size = 3, unit.block
+    data = unit.data(n)
+    tuples = unit.pi(data, 60, application=7)
+    unit.write(60, data, tuples)
+    for protect in (1, 2, 3, 4, 5):
+        unit(Cdb.ten(VERIFY, protect, 60, n, 2), write=mix(data, tuples))
+    unit(Cdb.ten(VERIFY, 0, 60, n, 2), write=b"".join(data))
+    other = corrupted(data, 1)
+    unit.refused(Cdb.ten(VERIFY, 0, 60, n, 2), "E/1d00", write=b"".join(other), info=size + 3)
+    unit.refused(Cdb.ten(VERIFY, 3, 60, n, 2), "E/1d00", write=mix(other, tuples), info=size + 8 + 3)
+    unit.refused(Cdb.ten(VERIFY, 1, 60, n, 2), f"B/{GUARD}", write=mix(other, tuples), info=61)
+    # The data is the same, and its protection information is not.
+    wrong = [tuples[0], be(1, 2) + tuples[1][2:], tuples[2]]
+    unit.refused(Cdb.ten(VERIFY, 3, 60, n, 2), f"E/{GUARD}", write=mix(data, wrong), info=61)
+    if unit.kind == 1:
+        wrong = tuples[:2] + [tuples[2][:4] + be(5, 4)]
+        unit.refused(Cdb.ten(VERIFY, 3, 60, n, 2), f"E/{REFERENCE}", write=mix(data, wrong), info=62)
+    # One block for all: the reference tag goes on.
+    same = [data[0]] * n
+    unit.write(70, same, unit.pi(same, 70))
+    for protect in (1, 3):
+        unit(Cdb.ten(VERIFY, protect, 70, n, 6), write=mix(same[:1], unit.pi(same[:1], 70)))
+
+
+def write_and_verify(unit):
+    data = unit.data(4)
+    for flags in (0, 2):
+        for form in FORMS:
+            unit(form(WRITE_VERIFY, 0, 80, 4, flags), write=b"".join(data))
+            assert unit.read(80, 4) == (data, unit.pi(data, 80))
+            tuples = unit.pi(data, 80, application=flags + 1)
+            unit(form(WRITE_VERIFY, 1, 80, 4, flags), write=mix(data, tuples))
+            assert unit.read(80, 4) == (data, tuples)
+    unit.refused(Cdb.ten(WRITE_VERIFY, 1, 80, 4), f"B/{GUARD}", write=mix(corrupted(data), tuples), info=80)
+
+
+def write_same(unit):
+    n = 2 * MIB // unit.block + 3
+    unit.store.attrib("max_write_same_len", n)
+    block = unit.data(1)[0]
+    unit(bytes([0x93, 0]) + be(200, 8) + be(n, 4) + b"\0\0", write=block)
+    for lba in (200, 200 + n - 2):
+        assert unit.read(lba, 2) == ([block] * 2, unit.pi([block] * 2, lba))
+    sent = pi(block, 200, 5)
+    unit(bytes([0x93, 0x20]) + be(200, 8) + be(n, 4) + b"\0\0", write=block + sent)
+    step = unit.kind == 1
+    for lba in (200, 200 + n - 2):
+        expected = [pi(block, 200 + (lba - 200 + i) * step, 5) for i in range(2)]
+        assert unit.read(lba, 2) == ([block] * 2, expected)
+    unit.refused(bytes([0x93, 0x20]) + be(200, 8) + be(n, 4) + b"\0\0", f"B/{GUARD}", write=corrupted([block])[0] + sent, info=200)
+    # Without data: zeroes, and nothing to check.
+    unit(bytes([0x93, 1]) + be(200, 8) + be(n, 4) + b"\0\0")
+    got, tuples = unit.read(200 + n - 2, 2, 1)
+    assert got == [bytes(unit.block)] * 2 and (unit.own or tuples == [ESCAPE] * 2)
+    # Zeroes that are sent have a guard.
+    unit(bytes([0x93, 0]) + be(200, 8) + be(3, 4) + b"\0\0", write=bytes(unit.block))
+    assert unit.read(201, 1) == ([bytes(unit.block)], [pi(bytes(unit.block), unit.reference(201))])
+
+
+def compare_and_write(unit):
+    old, new = unit.data(1, 3), unit.data(1, 4)
+    caw = lambda protect: bytes([0x89, protect << 5]) + be(90, 8) + b"\0\0\0\1\0\0"
+    unit(Cdb.ten(WRITE, 0, 90, 1), write=old[0])
+    unit(caw(0), write=old[0] + new[0])
+    assert unit.read(90, 1) == (new, unit.pi(new, 90))
+    unit.refused(caw(0), "E/1d00", write=old[0] + new[0])
+    tuples = unit.pi(old, 90, application=9)
+    both = mix(new, unit.pi(new, 90)) + mix(old, tuples)
+    unit.refused(caw(1), f"B/{GUARD}", write=both[:5] + b"!" + both[6:], info=90)
+    at = unit.block + 8 + 5
+    unit.refused(caw(1), f"B/{GUARD}", write=both[:at] + b"!" + both[at + 1 :], info=90)
+    unit(caw(1), write=both)
+    assert unit.read(90, 1) == (old, tuples)
+    # What is on the medium is checked before it is compared.
+    unit.write(90, old, [be(1, 2) + tuples[0][2:]])
+    unit.refused(caw(0), f"B/{GUARD}", write=old[0] + new[0], info=90)
+
+
+def orwrite(unit):
+    a, b = unit.data(3, 0x10), unit.data(3, 0x0F)
+    both = [bytes(x | y for x, y in zip(p, q)) for p, q in zip(a, b)]
+    orwrite = lambda protect: bytes([0x8B, protect << 5]) + be(95, 8) + be(3, 4) + b"\0\0"
+    unit(Cdb.ten(WRITE, 0, 95, 3), write=b"".join(a))
+    unit(orwrite(0), write=b"".join(b))
+    assert unit.read(95, 3) == (both, unit.pi(both, 95))
+    unit(Cdb.ten(WRITE, 0, 95, 3), write=b"".join(a))
+    unit(orwrite(1), write=mix(b, unit.pi(b, 95, application=3)))
+    assert unit.read(95, 3) == (both, unit.pi(both, 95, application=3))
+    unit.refused(orwrite(1), f"B/{GUARD}", write=mix(corrupted(b), unit.pi(b, 95)), info=95)
+
+
+def large_and_partial(unit):
+    n = (MIB + MIB // 2) // unit.block + 5
+    data = (unit.data(16) * n)[:n]
+    tuples = unit.pi(data, 128)
+    unit(Cdb.sixteen(WRITE, 1, 128, n), write=mix(data, tuples))
+    assert unit(Cdb.sixteen(READ, 1, 128, n), n * (unit.block + 8)) == mix(data, tuples)
+    unit(Cdb.sixteen(VERIFY, 1, 128, n))
+    unit.write(128 + n - 1, data[-1:], unit.pi(data[:1], 128 + n - 1))
+    unit.refused(Cdb.sixteen(VERIFY, 1, 128, n), f"B/{GUARD}", info=128 + n - 1)
+    # An initiator that takes less than the CDB says, and one that sends less.
+    status, got, answer = unit.c.scsi(Cdb.ten(READ, 1, 128, 4), unit.block + 30)
+    assert status == 0 and got == mix(data, tuples)[: unit.block + 30] and answer.residual == -(3 * unit.block + 2)
+    status, _, answer = unit.c.scsi(Cdb.ten(WRITE, 1, 128, 4), 0, mix(data, tuples)[: 2 * (unit.block + 8)])
+    assert status == 0 and answer.residual == -2 * (unit.block + 8)
+    unit.refused(Cdb.ten(WRITE, 1, 128, 4), "5/0e03", write=mix(data, tuples)[: 2 * unit.block])
+
+
+def test_type_2(two):
+    data = two.data(4)
+    start = 0xFFFFFFFE
+    tuples = [pi(d, start + i, 0x1234) for i, d in enumerate(data)]
+    tags = {"reference": start, "application": 0x1200, "mask": 0xFF00}
+    for protect in (1, 2, 3, 4, 5):
+        two(Cdb.long(WRITE, protect, 40, 4, **tags), write=mix(data, tuples))
+        assert two(Cdb.long(READ, protect, 40, 4, **tags), 4 * 520) == mix(data, tuples)
+    assert two(Cdb.long(READ, 0, 40, 4, **tags), 4 * 512) == b"".join(data)
+    # Each tag that is not the one that is expected, in both directions.
+    for changed, what, checked in (({"reference": 5}, REFERENCE, (0, 1, 2, 5)), ({"application": 0x1300}, APPLICATION, (0, 1, 2, 5))):
+        wrong = tags | changed
+        for protect in range(6):
+            length = 4 * (520 if protect else 512)
+            if protect in checked:
+                two.refused(Cdb.long(READ, protect, 40, 4, **wrong), f"B/{what}", length, info=40)
+                two.refused(Cdb.long(VERIFY, protect, 40, 4, **wrong), f"B/{what}", info=40)
+                if protect:
+                    two.refused(Cdb.long(WRITE, protect, 40, 4, **wrong), f"B/{what}", write=mix(data, tuples), info=40)
+                    two.refused(Cdb.long(WRITE_VERIFY, protect, 40, 4, **wrong), f"B/{what}", write=mix(data, tuples), info=40)
+            else:
+                two(Cdb.long(READ, protect, 40, 4, **wrong), length)
+    # Bits outside of the mask do not count.
+    two(Cdb.long(READ, 1, 40, 4, **tags | {"application": 0x12FF}), 4 * 520)
+    two.refused(Cdb.long(WRITE, 1, 40, 4, **tags), f"B/{GUARD}", write=mix(corrupted(data, 3), tuples), info=43)
+    # Other CDBs say nothing of tags; they may not transfer protection information.
+    assert two(Cdb.ten(READ, 0, 40, 4), 4 * 512) == b"".join(data)
+    for form in FORMS:
+        two.refused(form(READ, 1, 40, 4), "5/2000", 4 * 520)
+    two(Cdb.ten(WRITE, 0, 40, 4), write=b"".join(data))
+    assert two.read(40, 4) == (data, [pi(d, 0xFFFFFFFF, 0xFFFF) for d in data])
+    # WRITE SAME: from the tag that was sent on.
+    two(Cdb.long(13, 1, 40, 3, reference=9), write=data[0] + pi(data[0], 9))
+    assert two.read(40, 3) == ([data[0]] * 3, [pi(data[0], 9 + i) for i in range(3)])
+    two(Cdb.long(VERIFY, 1, 40, 3, 6, reference=9), write=data[0] + pi(data[0], 9))
+
+
+def unmap(unit):
+    for name in ("emulate_tpu", "emulate_tpws"):
+        unit.store.attrib(name, 1)
+    n, zeroes = 32, bytes(unit.block)
+    data = unit.data(n)
+    expected = unit.pi(data, 0)
+    unit(Cdb.ten(WRITE, 0, 0, n), write=b"".join(data))
+    unit(bytes.fromhex("42000000000000001800"), write=be(22, 2) + be(16, 2) + bytes(4) + be(8, 8) + be(8, 4) + bytes(4))
+    assert unit.read(0, n, 1)[1] == expected[:8] + [ESCAPE] * 8 + expected[16:]
+    unit(bytes([0x93, 8]) + be(24, 8) + be(4, 4) + b"\0\0", write=zeroes)
+    assert unit.read(24, 5) == ([zeroes] * 4 + data[28:29], [ESCAPE] * 4 + expected[28:29])
+    # With protection information that an unmapped block has not, it is written.
+    unit(bytes([0x93, 0x28]) + be(24, 8) + be(4, 4) + b"\0\0", write=zeroes + pi(zeroes, 24))
+    assert unit.read(24, 1)[1] == [pi(zeroes, 24)]
+
+
+CHECKS = (what_is_written_without_is_generated, what_is_written_with_it_is_kept, reserved_values, corrupted_on_its_way,
+          corrupted_on_the_medium, what_is_not_checked, verify_compares, write_and_verify, write_same, compare_and_write, orwrite,
+          large_and_partial, unmap)
+
+
+@pytest.mark.parametrize("name,kind,block", [("ramdisk", 1, 512), ("ramdisk", 3, 512), ("fileio", 1, 4096)])
+def test_types_1_and_3(name, kind, block):
+    unit = Unit(STORES[name](size=SIZE), kind, block)
+    for check in CHECKS:
+        check(unit)
+
+
+@pytest.mark.parametrize("name", list(STORES))
+def test_reads_beside_writes(name):
+    """Blocks and their protection information belong together, whatever is under way at the same time."""
+    unit = Unit(STORES[name](size=SIZE), 1)
+    n, stop = 64, threading.Event()
+    versions = [b"".join(unit.data(n, seed)) for seed in (1, 2)]
+    unit(Cdb.ten(WRITE, 0, 0, n), write=versions[0])
+    errors = []
+
+    def write():
+        while not stop.is_set() and not errors:
+            for data in versions:
+                status, _, answer = unit.other.scsi(Cdb.ten(WRITE, 0, 0, n), 0, data)
+                if status:
+                    errors.append(answer)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(100):
+            got = unit(Cdb.ten(READ, 0, 0, n), n * 512)
+            assert all(got[i : i + 512] in (versions[0][i : i + 512], versions[1][i : i + 512]) for i in range(0, len(got), 512))
+    finally:
+        stop.set()
+        writer.join()
+    assert not errors, errors[0].sense.hex()
+
+
+def test_attributes():
+    store = lio.ramdisk(size=SIZE, enable=False)
+    with lio.refused(errno.ENODEV):
+        store.attrib("pi_prot_type", 1)
+    lio.write(store.path / "enable", 1)
+    assert [store.attrib(n) for n in ("pi_prot_type", "pi_prot_format", "pi_prot_verify", "hw_pi_prot_type")] == ["0"] * 4
+    store.attrib("pi_prot_verify", 1)  # without effect
+    assert store.attrib("pi_prot_verify") == "0"
+    with lio.refused(errno.ENODEV):
+        store.attrib("pi_prot_format", 1)
+    with lio.refused(errno.EINVAL):
+        store.attrib("pi_prot_type", 4)
+    for kind in (1, 2, 3):
+        store.attrib("pi_prot_type", kind)
+        assert (store.attrib("pi_prot_type"), store.attrib("pi_prot_verify")) == (str(kind), "1")
+    with lio.refused(errno.EINVAL):
+        store.attrib("block_size", 4096)
+    store.attrib("pi_prot_format", 1)
+    assert store.attrib("pi_prot_format") == "0"
+    target = lio.IscsiTarget(store)
+    target.attrib("t10_pi", 1)  # as saved configurations have it; it is about RDMA
+    assert target.attrib("t10_pi") == "1"
+    store.attrib("pi_prot_type", 3)
+    for name, value in (("pi_prot_type", 1), ("pi_prot_type", 0), ("pi_prot_format", 1)):
+        with lio.refused(errno.EINVAL):
+            store.attrib(name, value)
+    target.delete()
+    store.attrib("pi_prot_type", 0)
+    assert store.attrib("pi_prot_verify") == "0"
+
+
+def test_format_unit():
+    store = lio.ramdisk(size=SIZE)
+    store.attrib("emulate_sanitize", 1)
+    unit = Unit(store, 0)
+    capacity = bytes.fromhex("9e10") + bytes(8) + be(32, 4) + b"\0\0"
+    assert unit(bytes.fromhex("120000006000"), 96)[5] & 1  # it can
+    unit.other.scsi(capacity, 32)
+    for fmtpinfo, usage, kind in ((2, 0, 1), (3, 0, 2), (3, 1, 3), (2, 0, 1)):
+        unit.kind = kind
+        unit(Cdb.ten(WRITE, 0, 0, 4), write=b"".join(unit.data(4)))
+        unit(bytes([4, fmtpinfo << 6 | 0x10, 0, 0, 0, 0]), write=bytes([usage, 0, 0, 0]))
+        assert unit(capacity, 32)[12] == kind - 1 << 1 | 1
+        assert store.attrib("pi_prot_type") == str(kind)
+        status, _, answer = unit.other.scsi(capacity, 32)
+        assert status == 2 and say(answer.sense) == "6/2a09", say(answer.sense)
+        assert unit.read(0, 4) == ([bytes(512)] * 4, [ESCAPE] * 4)
+    unit.refused(bytes([4, 0x90, 0, 0, 0, 0]), "5/2600", write=bytes([1, 0, 0, 0]), pointer=(False, 0, 2))
+    unit.refused(bytes([4, 0x80, 0, 0, 0, 0]), "5/2400", pointer=(True, 1, 7))
+    unit(bytes([4, 0, 0, 0, 0, 0]))
+    assert unit(capacity, 32)[12] == 0 and store.attrib("pi_prot_type") == "0"
+    unit.refused(Cdb.ten(READ, 1, 0, 1), "5/2400", 520, pointer=(True, 1, 7))
+
+
+def test_linux_as_initiator():
+    """open-iscsi and the loopback fabric transfer no protection information: it is generated, and checked, behind them."""
+    store = lio.ramdisk(size=SIZE)
+    store.attrib("pi_prot_type", 1)
+    target, loop = lio.IscsiTarget(store), lio.Loopback(store)
+    for disk in (lio.login(target)[0], loop.disk()):
+        data = os.urandom(MIB)
+        fd = os.open(disk, os.O_RDWR)
+        os.pwrite(fd, data, 3 * MIB)
+        os.fsync(fd)
+        lio.run("blockdev", "--flushbufs", disk)
+        assert os.pread(fd, MIB, 3 * MIB) == data
+        os.close(fd)
+    c = initiator.session(target)
+    lba = 3 * MIB // 512
+    status, got, answer = c.scsi(Cdb.ten(READ, 1, lba, 8), 8 * 520)
+    assert status == 0, answer.sense.hex()
+    blocks = [data[i : i + 512] for i in range(0, 4096, 512)]
+    assert got == mix(blocks, [pi(b, lba + i) for i, b in enumerate(blocks)])
+    # What is wrong is not what an application gets.
+    bad = pi(b"!" + blocks[0][1:], lba)
+    c.scsi(Cdb.ten(WRITE, 3, lba, 1), 0, blocks[0] + bad)
+    disk = loop.disk()
+    lio.run("blockdev", "--flushbufs", disk)
+    fd = os.open(disk, os.O_RDONLY)
+    with lio.refused(errno.EILSEQ, errno.EIO):
+        os.pread(fd, 4096, 3 * MIB)
+    os.close(fd)
+    # SG_IO through the loopback fabric has it in the data as well.
+    from sgio import Disk
+
+    with Disk(disk) as sg:
+        r = sg.scsi(Cdb.ten(READ, 3, lba, 2), 2 * 520)
+        assert r.status == 0 and r.data == blocks[0] + bad + blocks[1] + pi(blocks[1], lba + 1)
+        r = sg.scsi(Cdb.ten(WRITE, 1, lba, 1), write=blocks[0] + bad)
+        assert say(r.sense) == f"B/{GUARD}"
+        assert sg.scsi(Cdb.ten(WRITE, 1, lba, 1), write=blocks[0] + pi(blocks[0], lba)).status == 0
+
+
+# --- the file beside a file -----------------------------------------------------------------------------------
+
+
+def test_the_file_beside_the_file():
+    """NAME.protection has eight bytes for each block, in the order of the blocks."""
+    path = "/tmp/pi.img"
+    beside = f"{path}.protection"
+    store = lio.fileio(size=SIZE, file=path)
+    unit = Unit(store, 1)
+    assert os.path.getsize(beside) == SIZE // 512 * 8 and os.stat(beside).st_mode & 0o777 == 0o600
+    data = unit.data(3)
+    unit(Cdb.ten(WRITE, 0, 5, 3), write=b"".join(data))
+    with open(beside, "r+b") as f:
+        assert f.read(9 * 8) == ESCAPE * 5 + b"".join(unit.pi(data, 5)) + ESCAPE
+        # A bit of the data, of a guard, of a reference tag.
+        for file, at, lba, what in ((path, 5 * 512 + 100, 5, GUARD), (beside, 6 * 8, 6, GUARD), (beside, 7 * 8 + 7, 7, REFERENCE)):
+            with open(file, "r+b") as g:
+                g.seek(at)
+                byte = g.read(1)[0]
+                g.seek(at)
+                g.write(bytes([byte ^ 4]))
+                g.flush()
+                unit.refused(Cdb.ten(READ, 0, 5, 3), f"B/{what}", 3 * 512, info=lba)
+                unit.refused(Cdb.ten(VERIFY, 0, 5, 3), f"B/{what}", info=lba)
+                g.seek(at)
+                g.write(bytes([byte]))
+        # An application tag may be any.
+        f.seek(5 * 8 + 2)
+        f.write(b"\x12\x34")
+        f.flush()
+    assert unit(Cdb.ten(READ, 1, 5, 3), 3 * 520) == mix(data, [pi(data[0], 5, 0x1234)] + unit.pi(data, 5)[1:])
+    # It is there the next time, also with the other's types; pi_prot_format makes it new.
+    unit.delete()
+    unit = Unit(lio.fileio(size=SIZE, file=path), 1)
+    assert unit.read(5, 1, 1) == (data[:1], [pi(data[0], 5, 0x1234)])
+    unit.delete()
+    store = lio.fileio(size=SIZE, file=path)
+    store.attrib("pi_prot_type", 3)
+    store.attrib("pi_prot_format", 1)
+    with open(beside, "rb") as f:
+        assert f.read() == ESCAPE * (SIZE // 512)
+    unit = Unit(store, 3)
+    unit(Cdb.ten(WRITE, 0, 5, 1), write=data[0])
+    # SANITIZE and growing.
+    store.attrib("emulate_sanitize", 1)
+    lio.write(store.path / "control", f"fd_dev_size={SIZE + MIB}")
+    unit.c.scsi(bytes(6))
+    assert unit.read(SIZE // 512, 1, 1) == ([bytes(512)], [ESCAPE])
+    unit(bytes([0x48, 1, 0, 0, 0, 0, 0, 0, 8, 0]), write=be(1, 1) + b"\0" + be(4, 2) + b"\1\2\3\4")
+    assert unit.read(5, 1, 1) == ([b"\1\2\3\4" * 128], [ESCAPE])
+    unit.delete()
+    os.unlink(beside)
+
+
+def test_storage_without_a_place_for_it():
+    for store in (lio.fileio("on_loop", file=lio.loop_device(SIZE)), lio.iblock(size=SIZE)):
+        with lio.refused(errno.ENOSYS):
+            store.attrib("pi_prot_type", 1)
+        store.attrib("pi_prot_type", 0)
+        assert store.attrib("pi_prot_type") == store.attrib("hw_pi_prot_type") == "0"
+
+
+@pytest.mark.parametrize("kind,block", [(1, 512), (3, 4096)])
+def test_a_disk_that_has_it(kind, block):
+    """The block layer carries it to a disk that keeps it."""
+    with storage.scsi_debug(dev_size_mb=16, sector_size=block, dif=kind, dix=1) as disk:
+        store = lio.iblock(dev=disk)
+        assert [store.attrib(n) for n in ("pi_prot_type", "hw_pi_prot_type", "pi_prot_verify")] == [str(kind), str(kind), "0"]
+        store.attrib("pi_prot_type", 0)  # stays as it is, as with the stock modules
+        assert store.attrib("pi_prot_type") == str(kind)
+        unit = Unit(store, kind, block)
+        # SPT: this type alone.
+        assert unit(bytes.fromhex("120186004000"), 64)[4] == (0x07 if kind == 1 else 0x27)
+        for check in CHECKS:
+            if check is not unmap:
+                check(unit)
+        # What is there was written by the disk's own rules, and the other way round.
+        data = unit.data(8)
+        fd = os.open(disk, os.O_RDWR)
+        os.pwrite(fd, b"".join(data), 3000 * block)
+        os.fsync(fd)
+        got, tuples = unit.read(3000, 8, 1)
+        # Of type 3, the reference tag is anybody's.
+        assert got == data and [t[: 8 if kind == 1 else 2] for t in tuples] == [p[: 8 if kind == 1 else 2] for p in unit.pi(data, 3000)]
+        tuples = unit.pi(data, 3100, application=5)
+        unit.write(3100, data, tuples, protect=1)
+        lio.run("blockdev", "--flushbufs", disk)
+        assert os.pread(fd, 8 * block, 3100 * block) == b"".join(data)
+        unit.write(3100, data, unit.pi(corrupted(data, 2), 3100))
+        os.close(fd)
+        past_the_cache = ["dd", f"if={disk}", "of=/dev/null", f"bs={block}", "skip=3100", "count=8", "iflag=direct"]
+        assert lio.run(*past_the_cache, check=False).returncode != 0
+        unit.store.attrib("emulate_sanitize", 1)
+        unit.refused(bytes([4, 0, 0, 0, 0, 0]), "5/2400", pointer=(True, 1, 7))
+        unit.delete()
