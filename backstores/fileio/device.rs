@@ -278,6 +278,34 @@ impl Backend for Device {
         })
     }
 
+    // A block device is none whose file system could share blocks; a file in memory takes its changes in turn, and what
+    // goes past the page cache does not come into it here.
+    fn file(&self) -> Option<File> {
+        let open = self.open()?;
+        let f = &open.facts;
+        (f.block == 0 && !f.memory && !f.direct).then_some(open.file)
+    }
+
+    fn copy_range(&self, from: &File, pos: u64, at: u64, len: u64) -> Result<(), IoError> {
+        let open = self.open().ok_or(IoError::Gone)?;
+        let to = self.file().ok_or(IoError::Unsupported)?;
+        let durable = !(open.facts.buffered && self.write_cache());
+        let mark = to.failures();
+        let copied = noio::scope(|| {
+            if to.copy_range(at, from, pos, len)? < len {
+                // The source ends here: what is behind reads as zeroes.
+                return Err(EINVAL);
+            }
+            if durable {
+                to.sync(at, len)?;
+                to.failed_since(mark)?;
+            }
+            Ok(())
+        });
+        let fua = durable;
+        copied.map_err(|e| open.outcome(Op::Write { pos: at, fua }, e))
+    }
+
     fn read_cache(&self) -> ReadCache {
         match self.facts.as_ref() {
             Some(facts) if facts.memory => ReadCache::All,

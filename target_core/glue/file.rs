@@ -244,6 +244,19 @@ impl File {
         Ok(end <= self.size())
     }
 
+    /// Copies `len` bytes at `pos` of `from` to `at` of this file, within the file system. Returns how many were copied: fewer at the
+    /// end of `from`, or if an error follows. May wait for the disk.
+    ///
+    /// # Errors
+    /// The file system's; `EXDEV`, `EOPNOTSUPP` or `EINVAL` where it cannot, or not for these bytes.
+    pub fn copy_range(&self, at: u64, from: &File, pos: u64, len: u64) -> Result<u64> {
+        let signed = |n| i64::try_from(n).map_err(|_| code::EFBIG);
+        let (pos, at) = (signed(pos)?, signed(at)?);
+        // SAFETY: By the invariant both files are open.
+        let n = unsafe { sys::lio_file_copy(from.as_ptr(), pos, self.as_ptr(), at, len as usize) };
+        Ok(count(n)? as u64)
+    }
+
     /// Makes what was written to `len` bytes from `pos` on durable, or from `pos` to the end if `len` is `u64::MAX`.
     ///
     /// # Errors

@@ -201,6 +201,7 @@ ssize_t lio_file_rw(struct file *file, loff_t pos, const struct bio_vec *bv, uns
 ssize_t lio_file_aio(struct kiocb *iocb, struct file *file, loff_t pos, const struct bio_vec *bv,
 		     unsigned long nr, size_t len, unsigned int flags, void (*complete)(struct kiocb *, long));
 void lio_file_aio_done(struct kiocb *iocb);
+ssize_t lio_file_copy(struct file *from, loff_t pos, struct file *to, loff_t at, size_t len);
 int lio_file_sync(struct file *file, loff_t start, loff_t end);
 u32 lio_file_errors(struct file *file);
 int lio_file_error_since(struct file *file, u32 since);

@@ -7,6 +7,7 @@
 
 use crate::{
     block::{Block, StartStop},
+    copy::ThirdParty,
     inquiry,
     lba::BlockSize,
     lba::Blocks,
@@ -56,6 +57,8 @@ pub struct Features {
     pub protection: Option<pi::Type>,
     /// The unit can be formatted with protection information, of each type.
     pub protectable: bool,
+    /// EXTENDED COPY and its like (emulate_3pc).
+    pub third_party_copy: bool,
 }
 
 /// A read or write of blocks.
@@ -206,6 +209,8 @@ pub enum Command {
     CompareAndWrite(Transfer),
     /// Commands of block devices beyond reading and writing.
     Block(Block),
+    /// Third-party copy.
+    ThirdParty(ThirdParty),
 }
 
 /// Who sends a command's data.
@@ -347,6 +352,7 @@ impl Command {
                 Data::new(Direction::Out, bytes(t.extent.blocks).saturating_mul(2))
             }
             Self::Block(command) => command.data(size),
+            Self::ThirdParty(command) => command.data(),
         }
     }
 
@@ -386,6 +392,7 @@ impl Command {
             | Self::WriteSame { .. }
             | Self::CompareAndWrite(_) => true,
             Self::Block(command) => command.writes(),
+            Self::ThirdParty(command) => command.writes(),
             _ => false,
         }
     }

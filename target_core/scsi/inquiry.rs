@@ -6,6 +6,7 @@
 
 use crate::{
     bytes::Writer,
+    lba::BlockSize,
     sense::Sense,
     vpd::{self, BlockLimits},
 };
@@ -123,6 +124,8 @@ pub struct Unit<'a> {
     pub protection_checks: bool,
     /// The medium does not rotate (is_nonrot).
     pub non_rotating: bool,
+    /// Bytes of a logical block.
+    pub block_size: BlockSize,
     /// What is unmapped, and how.
     pub provisioning: vpd::Provisioning,
     /// The block limits page.

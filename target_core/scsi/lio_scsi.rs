@@ -18,6 +18,7 @@
 //! | [`primary`] | the fields of primary commands that are about parameters, identity and buffers |
 //! | [`buffer`], [`diagnostic`], [`identifying`], [`log`], [`timestamp`] | their parameter data |
 //! | [`pr`] | reservations: parameter data, TransportIDs, what they do to each command |
+//! | [`copy`] | third-party copy |
 //! | [`unmap`] | the UNMAP parameter list |
 
 #![cfg_attr(not(MODULE), no_std)]
@@ -53,6 +54,7 @@ pub mod buffer;
 pub mod bytes;
 pub mod capacity;
 pub mod cdb;
+pub mod copy;
 pub mod diagnostic;
 pub mod identifying;
 pub mod inquiry;

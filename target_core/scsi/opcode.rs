@@ -68,6 +68,8 @@ pub enum Feature {
     WriteAtomic,
     /// [`Features::write_long`]
     WriteLong,
+    /// [`Features::third_party_copy`]
+    ThirdPartyCopy,
     /// [`Features::sanitize`], and blocks can be deallocated.
     SanitizeErase,
     /// [`Features::reservations`]
@@ -104,6 +106,7 @@ impl Features {
             Feature::WriteAtomic => self.write_atomic,
             Feature::WriteLong => self.write_long && self.protection.is_none(),
             Feature::Sanitize => self.sanitize,
+            Feature::ThirdPartyCopy => self.third_party_copy,
             Feature::SanitizeErase => self.sanitize && (self.unmap || self.write_same_unmap),
             Feature::Reservations => self.reservations,
             Feature::Protection => {
@@ -334,6 +337,11 @@ fn rows(opcode: u8) -> &'static [Descriptor] {
     let first = usize::from(first);
     let end = first.saturating_add(usize::from(count));
     TABLE.get(first..end).unwrap_or(&[])
+}
+
+/// The service actions of `opcode`, in ascending order, on a unit that has its feature.
+pub(crate) fn service_actions(opcode: u8) -> impl Iterator<Item = u16> {
+    rows(opcode).iter().filter_map(|row| row.service_action)
 }
 
 /// The row for `cdb` on a unit with `features`.

@@ -4,6 +4,7 @@
 
 mod block;
 mod cdb;
+mod copy;
 mod hostile;
 mod mode;
 mod opcode;
@@ -15,6 +16,7 @@ mod pr;
 mod primary;
 mod properties;
 mod sense;
+mod token;
 mod writes;
 
 use crate::{bytes::Writer, cdb::Features, sense::Sense};
@@ -64,6 +66,7 @@ const ALL: Features = Features {
     write_long: true,
     protection: None,
     protectable: false,
+    third_party_copy: true,
 };
 
 /// INVALID FIELD IN CDB at a bit.

@@ -2,7 +2,10 @@
 
 //! Sense data (SPC-4, 4.5; additional sense codes: SPC-4, annex D.2).
 
+mod copy;
+
 use crate::bytes::Writer;
+pub use copy::{CopyFailure, Side};
 
 /// Sense keys (SPC-4, table 48). The discriminant is the key on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,12 +77,20 @@ codes! {
     OFFLINE = 0x04, 0x12;
     /// LOGICAL UNIT COMMUNICATION FAILURE
     COMMUNICATION_FAILURE = 0x08, 0x00;
+    /// UNREACHABLE COPY TARGET
+    UNREACHABLE_COPY_TARGET = 0x08, 0x04;
     /// WRITE ERROR
     WRITE_ERROR = 0x0c, 0x00;
     /// WRITE ERROR - UNEXPECTED UNSOLICITED DATA
     UNEXPECTED_UNSOLICITED_DATA = 0x0c, 0x0c;
     /// WRITE ERROR - NOT ENOUGH UNSOLICITED DATA
     NOT_ENOUGH_UNSOLICITED_DATA = 0x0c, 0x0d;
+    /// THIRD PARTY DEVICE FAILURE
+    THIRD_PARTY_DEVICE_FAILURE = 0x0d, 0x01;
+    /// COPY TARGET DEVICE NOT REACHABLE
+    COPY_TARGET_NOT_REACHABLE = 0x0d, 0x02;
+    /// INCORRECT COPY TARGET DEVICE TYPE
+    INCORRECT_COPY_TARGET_TYPE = 0x0d, 0x03;
     /// INVALID FIELD IN COMMAND INFORMATION UNIT
     INVALID_FIELD_IN_COMMAND_IU = 0x0e, 0x03;
     /// LOGICAL BLOCK GUARD CHECK FAILED
@@ -110,6 +121,18 @@ codes! {
     INVALID_FIELD_IN_PARAMETER_LIST = 0x26, 0x00;
     /// INVALID RELEASE OF PERSISTENT RESERVATION
     INVALID_RELEASE = 0x26, 0x04;
+    /// TOO MANY TARGET DESCRIPTORS
+    TOO_MANY_TARGET_DESCRIPTORS = 0x26, 0x06;
+    /// UNSUPPORTED TARGET DESCRIPTOR TYPE CODE
+    UNSUPPORTED_TARGET_DESCRIPTOR = 0x26, 0x07;
+    /// TOO MANY SEGMENT DESCRIPTORS
+    TOO_MANY_SEGMENT_DESCRIPTORS = 0x26, 0x08;
+    /// UNSUPPORTED SEGMENT DESCRIPTOR TYPE CODE
+    UNSUPPORTED_SEGMENT_DESCRIPTOR = 0x26, 0x09;
+    /// UNEXPECTED INEXACT SEGMENT
+    UNEXPECTED_INEXACT_SEGMENT = 0x26, 0x0a;
+    /// INLINE DATA LENGTH EXCEEDED
+    INLINE_DATA_LENGTH = 0x26, 0x0b;
     /// WRITE PROTECTED
     WRITE_PROTECTED = 0x27, 0x00;
     /// SPACE ALLOCATION FAILED WRITE PROTECT
@@ -168,6 +191,8 @@ codes! {
     SAVING_NOT_SUPPORTED = 0x39, 0x00;
     /// MEDIUM NOT PRESENT
     MEDIUM_NOT_PRESENT = 0x3a, 0x00;
+    /// OPERATION IN PROGRESS
+    OPERATION_IN_PROGRESS = 0x00, 0x16;
     /// NOT READY TO READY CHANGE, MEDIUM MAY HAVE CHANGED
     MEDIUM_MAY_HAVE_CHANGED = 0x28, 0x00;
     /// MEDIUM REMOVAL PREVENTED
@@ -194,6 +219,8 @@ codes! {
     INSUFFICIENT_RESOURCES = 0x55, 0x03;
     /// INSUFFICIENT REGISTRATION RESOURCES
     INSUFFICIENT_REGISTRATION_RESOURCES = 0x55, 0x04;
+    /// INSUFFICIENT RESOURCES TO CREATE ROD TOKEN
+    INSUFFICIENT_ROD_TOKEN_RESOURCES = 0x55, 0x0d;
     /// FAILURE PREDICTION THRESHOLD EXCEEDED
     FAILURE_PREDICTION = 0x5d, 0x00;
     /// FAILURE PREDICTION THRESHOLD EXCEEDED (FALSE)
@@ -213,6 +240,8 @@ pub enum Specific {
     Progress(u16),
     /// More unit attentions happened than could be kept.
     UnitAttentionOverflow,
+    /// Which segment of a copy failed, and why; with COPY ABORTED.
+    Copy(CopyFailure),
 }
 
 /// A field that was wrong: its first byte and, where known, its leftmost bit (SPC-4, 4.5.2.4.2).
@@ -322,7 +351,7 @@ pub struct SenseData {
 
 impl SenseData {
     /// The longest that is made here.
-    pub const MAX: usize = 32;
+    pub const MAX: usize = 52;
 
     /// The bytes.
     pub fn as_slice(&self) -> &[u8] {
@@ -434,10 +463,19 @@ impl Sense {
                 Some([SKSV, hi, lo])
             }
             Specific::UnitAttentionOverflow => Some([SKSV | 0x01, 0, 0]),
+            Specific::Copy(failure) => failure.pointer(),
         }
     }
 
-    /// Fixed format (SPC-4, 4.5.3): always 18 bytes.
+    /// What there is to say of a copy.
+    fn copy(&self) -> Option<&CopyFailure> {
+        match &self.specific {
+            Specific::Copy(failure) => Some(failure),
+            _ => None,
+        }
+    }
+
+    /// Fixed format (SPC-4, 4.5.3): 18 bytes, and what the failed end of a copy has to say.
     fn write_fixed(&self, out: &mut Writer<'_>) {
         // An INFORMATION that does not fit four bytes is left out, with VALID zero.
         let information = self.information.and_then(|i| u32::try_from(i).ok());
@@ -445,23 +483,29 @@ impl Sense {
         out.u8(0);
         out.u8(self.key as u8);
         out.be32(information.unwrap_or(0));
-        out.u8(10);
-        out.be32(0);
+        let copy = self.copy();
+        out.u8(copy.map_or(0, CopyFailure::fixed_length).saturating_add(10));
+        out.put(&copy.map_or([0; 4], CopyFailure::command_specific));
         out.u8(self.asc.code);
         out.u8(self.asc.qualifier);
         out.u8(0);
         out.put(&self.specific_bytes().unwrap_or([0; 3]));
+        if let Some(failure) = copy {
+            failure.write_fixed(out);
+        }
     }
 
-    /// Descriptor format (SPC-4, 4.5.2): 8 bytes, 12 for the INFORMATION and 8 for what is specific to the key.
+    /// Descriptor format (SPC-4, 4.5.2): 8 bytes, 12 for the INFORMATION, 8 for what is specific to the key, 24 for a copy.
     fn write_descriptor(&self, out: &mut Writer<'_>) {
         let specific = self.specific_bytes();
-        let additional = match (self.information, specific) {
+        let additional: u8 = match (self.information, specific) {
             (None, None) => 0,
             (None, Some(_)) => 8,
             (Some(_), None) => 12,
             (Some(_), Some(_)) => 20,
         };
+        let copy = self.copy();
+        let additional = additional.saturating_add(copy.map_or(0, CopyFailure::descriptors_length));
         out.u8(0x72);
         out.u8(self.key as u8);
         out.u8(self.asc.code);
@@ -478,6 +522,9 @@ impl Sense {
             out.put(&[0x02, 0x06, 0x00, 0x00]);
             out.put(&specific);
             out.u8(0);
+        }
+        if let Some(failure) = copy {
+            failure.write_descriptors(out);
         }
     }
 }

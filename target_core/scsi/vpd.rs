@@ -2,11 +2,12 @@
 
 //! Vital product data pages (SPC-4, 7.8; SBC-3, 6.6).
 
+mod copy;
 mod identification;
 
 use crate::{
     bytes::Writer,
-    inquiry::{Unit, PERIPHERAL},
+    inquiry::{Identity, Unit, PERIPHERAL},
     sense::Sense,
 };
 
@@ -68,13 +69,14 @@ pub struct BlockLimits {
 type Row = (u8, fn(&Unit<'_>, &mut Writer<'_>));
 
 /// All pages, in the order in which page 00h lists them.
-static PAGES: [Row; 11] = [
+static PAGES: [Row; 12] = [
     (0x00, supported),
     (0x80, serial_number),
     (0x83, identification::write),
     (0x86, extended_inquiry),
     (0x87, mode_page_policy),
     (0x88, identification::ports),
+    (0x8f, copy::write),
     (0xb0, block_limits),
     (0xb1, characteristics),
     (0xb2, provisioning),
@@ -82,12 +84,15 @@ static PAGES: [Row; 11] = [
     (0xb7, block_limits_extension),
 ];
 
+pub use identification::{is_named, naa_designator};
+
 /// Writes the page `code` of `unit`.
 ///
 /// # Errors
 /// INVALID FIELD IN CDB, pointing to PAGE CODE, for a page that there is not.
 pub(crate) fn write(unit: &Unit<'_>, code: u8, out: &mut Writer<'_>) -> Result<(), Sense> {
-    let Some((_, body)) = PAGES.iter().find(|(page, _)| *page == code) else {
+    let page = PAGES.iter().find(|(page, _)| *page == code);
+    let Some((_, body)) = page.filter(|(code, _)| has(unit, *code)) else {
         return Err(Sense::invalid_cdb_byte(2));
     };
     out.put(&[PERIPHERAL, code, 0, 0]);
@@ -97,26 +102,31 @@ pub(crate) fn write(unit: &Unit<'_>, code: u8, out: &mut Writer<'_>) -> Result<(
     Ok(())
 }
 
+/// The unit has the page.
+fn has(unit: &Unit<'_>, code: u8) -> bool {
+    code != 0x8f || unit.third_party_copy
+}
+
 /// Supported VPD pages (SPC-4, 7.8.14). Without a serial number nothing in pages 80h and 83h tells the unit from others,
 /// and they are not listed, so that no initiator takes it for another; the limits still are, since they are enforced.
 fn supported(unit: &Unit<'_>, out: &mut Writer<'_>) {
     let identified = unit.identity.serial.is_some();
     for (code, _) in &PAGES {
-        if identified || !matches!(code, 0x80 | 0x83) {
+        if has(unit, *code) && (identified || !matches!(code, 0x80 | 0x83)) {
             out.u8(*code);
         }
     }
 }
 
 /// The part of the serial number that fits page 80h.
-pub(crate) fn serial<'a>(unit: &Unit<'a>) -> Option<&'a [u8]> {
-    let serial = unit.identity.serial?;
+fn serial<'a>(identity: &Identity<'a>) -> Option<&'a [u8]> {
+    let serial = identity.serial?;
     Some(serial.get(..253).unwrap_or(serial))
 }
 
 /// Unit serial number (SPC-4, 7.8.15), with a terminator.
 fn serial_number(unit: &Unit<'_>, out: &mut Writer<'_>) {
-    if let Some(serial) = serial(unit) {
+    if let Some(serial) = serial(&unit.identity) {
         out.put(serial);
         out.u8(0);
     }

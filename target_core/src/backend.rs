@@ -13,7 +13,7 @@ use kernel::{
     sync::Arc,
 };
 use lio_configfs::Value;
-use lio_glue::{buffer::Buffer, slot::Erased};
+use lio_glue::{buffer::Buffer, file::File, slot::Erased};
 use lio_scsi::sense::{Asc, Key, Sense};
 
 /// A kind of back end, registered by its module: see [`crate::registry::register_backend`].
@@ -144,6 +144,21 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// As an operation's.
     fn wipe(&self, pos: u64, what: Wipe) -> Result<(), IoError>;
+
+    /// The file that the bytes are in, at the same positions, if they are in one that others may copy from.
+    fn file(&self) -> Option<File> {
+        None
+    }
+
+    /// Copies `len` bytes at `pos` of another back end's file to `at`, without taking them into its own hands; as durable as a write
+    /// without FUA. Sleeps until it is done; called from a worker that may wait.
+    ///
+    /// # Errors
+    /// Whatever it is, the bytes are to be read and written instead: some of them may be copied.
+    fn copy_range(&self, from: &File, pos: u64, at: u64, len: u64) -> Result<(), IoError> {
+        let _ = (from, pos, at, len);
+        Err(IoError::Unsupported)
+    }
 
     /// What becomes of blocks that are read.
     fn read_cache(&self) -> ReadCache {

@@ -128,6 +128,8 @@ pub(crate) enum Turn {
     Wanted,
     /// It waits for the end of what it began in the background.
     Erasing,
+    /// It waits for the end of its copy.
+    Copying,
     /// It waits for its turn or has it; either way it is counted.
     Had,
 }
@@ -507,6 +509,10 @@ fn go_on<F: Fabric>(mut token: Token<Session<F>>) {
             token.turn = Turn::No;
             token.io_result = Ok(());
             nexus.lun().device().eraser().wait(token.erase());
+        }
+        Op::None if token.turn == Turn::Copying => {
+            token.turn = Turn::No;
+            crate::copy::begin(token.erase());
         }
         Op::None => reply(token),
         _ => {

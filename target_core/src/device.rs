@@ -182,6 +182,11 @@ pub struct Device {
     condition: Atomic<u32>,
     #[pin]
     eraser: Eraser,
+    // Copies that this unit's commands have begun, and pieces of any that are under way from or to it.
+    copies: Atomic<u32>,
+    pieces: Atomic<u32>,
+    // How often it was to be erased.
+    erased: Atomic<u32>,
     #[pin]
     flaws: Flaws,
     // ORWRITE's; changed in its turn, and by a hard reset.
@@ -233,6 +238,9 @@ impl Device {
                 eraser <- Eraser::new(),
                 flaws <- Flaws::new(),
                 generations <- new_spinlock!(Generations::new(), "Device::generations"),
+                copies: Atomic::new(0),
+                pieces: Atomic::new(0),
+                erased: Atomic::new(0),
                 mode <- Mode::new(),
                 kept <- Kept::new(),
                 reservations <- Reservations::new(),
@@ -295,6 +303,19 @@ impl Device {
 
     pub(crate) fn generations(&self) -> &SpinLock<Generations> {
         &self.generations
+    }
+
+    pub(crate) fn copies(&self) -> &Atomic<u32> {
+        &self.copies
+    }
+
+    /// How often all blocks were to be erased.
+    pub(crate) fn erased(&self) -> &Atomic<u32> {
+        &self.erased
+    }
+
+    pub(crate) fn pieces(&self) -> &Atomic<u32> {
+        &self.pieces
     }
 
     pub(crate) fn turns(&self) -> &Turns {
@@ -415,6 +436,9 @@ impl Device {
 
     /// Unlinks a LUN. The back end stays open for its commands until [`Self::lun_left`].
     pub(crate) fn remove_lun(&self, lun: &Arc<Lun>) {
+        if let Ok(engine) = crate::engine() {
+            engine.tokens().revoke(lun);
+        }
         self.with_users(|users| {
             users.luns.retain(|l| !Arc::ptr_eq(l, lun));
             users.leaving = users.leaving.saturating_add(1);
@@ -560,6 +584,7 @@ impl Device {
             write_long: a.emulate_write_long(),
             protection: self.protection(),
             protectable: a.emulate_sanitize() && self.backend().can_protect(),
+            third_party_copy: a.emulate_3pc(),
         }
     }
 

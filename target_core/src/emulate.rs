@@ -8,6 +8,7 @@
 mod alua;
 mod block;
 mod blocks;
+mod copy;
 mod orwrite;
 mod parameters;
 mod pr;
@@ -71,6 +72,7 @@ pub(crate) fn execute(session: &Core, cmd: &mut Command) {
         Cdb::CompareAndWrite(t) => blocks::compare_and_write(cmd, t),
         Cdb::Block(command) => block::execute(cmd, &command),
         Cdb::Primary(primary) => primary::execute(cmd, &primary),
+        Cdb::ThirdParty(command) => copy::execute(cmd, &command),
         _ => parameters::answer(session, cmd, &decoded.command),
     };
     begun(cmd, done)
@@ -126,6 +128,7 @@ pub(crate) fn memory(cmd: &Command) -> u64 {
         }
         // The list, and a copy.
         Cdb::PersistentReserveOut { list_length, .. } => u64::from(list_length).saturating_mul(2),
+        Cdb::ThirdParty(command) => copy::memory(&command),
         command => sent(command.data(size).length.min(parameters::most(&command))),
     };
     // No command that passed is longer.

@@ -8,10 +8,16 @@
 use crate::{
     backend::{IoError, Wipe},
     command::{Command, Shared},
+    copy,
     device::Device,
     tmf,
 };
-use kernel::{error::code::ECANCELED, new_spinlock, prelude::*, sync::Arc, sync::SpinLock};
+use kernel::{
+    error::code::ECANCELED,
+    new_spinlock,
+    prelude::*,
+    sync::{atomic::Full, Arc, SpinLock},
+};
 use lio_glue::{buffer::Buffer, noio, slot::Erased};
 use lio_scsi::{
     block::{
@@ -109,6 +115,11 @@ pub(crate) fn begin(device: &Arc<Device>, job: Job, before: Erasing) -> Result {
         state.running = true;
         state.failed = false;
     }
+    // Copies that have begun end with this, however short it is, and tokens stand for nothing.
+    device.erased().fetch_add(1, Full);
+    if let Ok(engine) = crate::engine() {
+        engine.tokens().erased(device);
+    }
     device.hold();
     let of = device.clone();
     let begun = crate::engine().and_then(|engine| {
@@ -178,6 +189,12 @@ fn run(device: &Device, job: &Job) -> Result<(), IoError> {
         ECANCELED => IoError::Gone,
         _ => IoError::Resources,
     })?;
+    if !copy::settle(device, || {
+        device.eraser().let_aborted_go();
+        device.is_deleted()
+    }) {
+        return Err(IoError::Gone);
+    }
     let size = device.block_size();
     let bytes = size
         .blocks_in(device.backend().bytes())

@@ -39,7 +39,8 @@ impl Flaws {
         })
     }
 
-    fn are_there(&self) -> bool {
+    /// Whether there are any.
+    pub(crate) fn are_there(&self) -> bool {
         self.count.load(Relaxed) != 0
     }
 

@@ -9,6 +9,7 @@
 use crate::{
     alua::{Group, Port, Secondary, Settings, LIMITED, MEASURED, SEGMENTED},
     command::{Command, Direction},
+    copy::Copies,
     device::Device,
     latency::Latency,
     limits::{Limits, Which},
@@ -375,6 +376,8 @@ pub struct Nexus {
     attentions: SpinLock<Queue>,
     // What reservations leave to the session, in its lowest byte, and in which epoch that is so.
     access: Atomic<u64>,
+    #[pin]
+    copies: Copies,
 }
 
 impl Nexus {
@@ -389,6 +392,7 @@ impl Nexus {
                 previous: [const { Atomic::new(false) }; PREVIOUS.len()],
                 attentions <- new_spinlock!(Queue::new(), "Nexus::attentions"),
                 access: Atomic::new(0),
+                copies <- Copies::new(),
             }),
             GFP_KERNEL,
         )
@@ -407,6 +411,11 @@ impl Nexus {
     /// What tells it from all others.
     pub(crate) fn serial(&self) -> u64 {
         self.serial
+    }
+
+    /// Its copies that have list identifiers.
+    pub(crate) fn copies(&self) -> &Copies {
+        &self.copies
     }
 
     /// Whether this initiator keeps the medium in.

@@ -23,6 +23,7 @@ pub mod attrib;
 pub mod backend;
 pub mod background;
 pub mod command;
+mod copy;
 mod delay;
 pub mod device;
 mod emulate;
@@ -86,6 +87,12 @@ pub(crate) struct Engine {
     delays: Arc<delay::Delays>,
     // The worker of `delays`, which sleeps.
     late: Workqueue,
+    // Copies, and their operations.
+    copying: Workqueue,
+    copier: Arc<copy::Copier>,
+    copies: Atomic<u32>,
+    #[pin]
+    tokens: copy::Tokens,
     // What waits for the commands before an ORDERED one, one item for each device.
     ordering: Workqueue,
 }
@@ -107,6 +114,10 @@ impl Engine {
                 dbroot <- new_mutex!(KVec::new(), "Engine::dbroot"),
                 delays: delay::Delays::new()?,
                 late: Workqueue::unbound(c_str!("lio_delay"), 0)?,
+                copying: Workqueue::without_rescuer(c_str!("lio_copy"), 0)?,
+                copier: copy::Copier::new()?,
+                copies: Atomic::new(0),
+                tokens <- copy::Tokens::new(),
                 ordering: Workqueue::unbound(c_str!("lio_order"), 0)?,
             }? Error),
             GFP_KERNEL,
@@ -141,6 +152,23 @@ impl Engine {
 
     pub(crate) fn ordering(&self) -> &Workqueue {
         &self.ordering
+    }
+
+    pub(crate) fn copying(&self) -> &Workqueue {
+        &self.copying
+    }
+
+    pub(crate) fn copier(&self) -> &Arc<copy::Copier> {
+        &self.copier
+    }
+
+    pub(crate) fn tokens(&self) -> &copy::Tokens {
+        &self.tokens
+    }
+
+    /// Copies at work.
+    pub(crate) fn copies(&self) -> &Atomic<u32> {
+        &self.copies
     }
 
     pub(crate) fn queue(&self) -> &Workqueue {

@@ -236,6 +236,7 @@ fn reset(devices: &[Arc<Device>], by: &Core, patience: Patience) -> Response {
     work.attend(Asc::BUS_DEVICE_RESET, |_, nexus| {
         // The medium may be removed again (SBC-4 5.17).
         nexus.set_prevents_removal(false);
+        nexus.copies().clear();
         true
     });
     response

@@ -361,6 +361,10 @@ impl Tpg {
         // The last command may be about to drop what it held, in an interrupt.
         rcu::synchronize_rcu();
         drop(seen);
+        // A command that was at work may have made one more token of it.
+        if let Ok(engine) = crate::engine() {
+            engine.tokens().revoke(lun);
+        }
         device.lun_left();
         if late {
             pr_info!(

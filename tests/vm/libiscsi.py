@@ -17,7 +17,9 @@ SIZE = 64 << 20
 def backstores():
     """The three back ends as the records were made: unmapping on wherever the back end can."""
     os.makedirs("/etc/target/pr", exist_ok=True)  # without it the stock modules fail each change of a reservation
-    made = {"ramdisk": lio.ramdisk(size=SIZE), "fileio": lio.fileio(size=SIZE), "iblock": lio.iblock(size=SIZE)}
+    # As targetcli makes them: with a serial number, by which EXTENDED COPY finds them.
+    made = {name: lio.BACKSTORES[name](size=SIZE, serial=f"5d3c6a70-0000-4000-8000-00000000000{n}")
+            for n, name in enumerate(("ramdisk", "fileio", "iblock"))}
     for name in ("fileio", "iblock"):
         for attribute in ("emulate_tpu", "emulate_tpws"):
             made[name].attrib(attribute, 1)

@@ -291,7 +291,7 @@ def supported(d):
 
 
 @ours
-@pytest.mark.parametrize("attribute", [None, "emulate_tpu", "emulate_caw"])
+@pytest.mark.parametrize("attribute", [None, "emulate_tpu", "emulate_caw", "emulate_3pc"])
 def test_what_is_reported_is_what_is_dispatched(store, attribute):
     if attribute == "emulate_tpu":
         try:

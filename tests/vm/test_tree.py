@@ -183,7 +183,7 @@ def test_what_is_not_implemented_is_refused(klog):
     rd = lio.ramdisk()
     with refused(errno.ENOSYS):
         rd.attrib("alua_support", 0)  # as with the stock modules
-    for name in ["emulate_3pc", "pgr_support"]:
+    for name in ["pgr_support"]:
         with refused(EOPNOTSUPP):
             rd.attrib(name, 0)
         assert rd.attrib(name) == "1"
@@ -193,7 +193,7 @@ def test_what_is_not_implemented_is_refused(klog):
         assert rd.attrib(name) == "0"
     with refused(EINVAL):
         write(rd.path / "pr/res_aptpl_metadata", "PR_REG_START: 0")
-    assert klog.has(r"core/rd_mcp_0/rd0/attrib/emulate_3pc: ")
+    assert klog.has(r"core/rd_mcp_0/rd0/attrib/pgr_support: ")
 
 
 def test_names_of_the_device():

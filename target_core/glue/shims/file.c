@@ -227,6 +227,17 @@ void lio_file_aio_done(struct kiocb *iocb)
 }
 EXPORT_SYMBOL_GPL(lio_file_aio_done);
 
+/* By sharing blocks where the file system can, else from page cache to page cache. */
+ssize_t lio_file_copy(struct file *from, loff_t pos, struct file *to, loff_t at, size_t len)
+{
+	struct scope s = scope_enter();
+	ssize_t n = vfs_copy_file_range(from, pos, to, at, len, 0);
+
+	scope_leave(s);
+	return n;
+}
+EXPORT_SYMBOL_GPL(lio_file_copy);
+
 int lio_file_sync(struct file *file, loff_t start, loff_t end)
 {
 	struct scope s = scope_enter();

@@ -6,6 +6,7 @@
 
 pub(super) mod alua;
 pub(super) mod block;
+pub(super) mod copy;
 pub(super) mod orwrite;
 pub(super) mod pr;
 pub(super) mod primary;

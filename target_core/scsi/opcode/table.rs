@@ -3,6 +3,7 @@
 //! The rows of the table of supported commands, ordered by operation code (SPC-4, clause 6; SBC-3, clause 5).
 
 mod block;
+mod copy;
 mod primary;
 mod reservations;
 mod write;
@@ -54,7 +55,7 @@ const UNMAP: Optional = Optional {
 /// What is ignored in byte 1: bits 7 to 5 of SCSI-2's LUN field in CDBs of 6 bytes and some of 10; RELADR, FUA_NV, SYNC_NV, which
 /// are obsolete; RARC, a hint. GROUP NUMBER has six bits, as in SBC-4, and is
 /// not looked at.
-pub static TABLE: [Descriptor; 86] = [
+pub static TABLE: [Descriptor; 95] = [
     Descriptor {
         opcode: 0x00,
         service_action: None,
@@ -318,6 +319,15 @@ pub static TABLE: [Descriptor; 86] = [
     write::WRITE_ATOMIC_32,
     write::WRITE_SCATTERED_32,
     block::GET_LBA_STATUS_32,
+    copy::EXTENDED_COPY_LID1,
+    copy::EXTENDED_COPY_LID4,
+    copy::POPULATE_TOKEN,
+    copy::WRITE_USING_TOKEN,
+    copy::RECEIVE_COPY_STATUS_LID1,
+    copy::RECEIVE_COPY_OPERATING_PARAMETERS,
+    copy::RECEIVE_COPY_FAILURE_DETAILS_LID1,
+    copy::RECEIVE_COPY_STATUS_LID4,
+    copy::RECEIVE_ROD_TOKEN_INFORMATION,
     Descriptor {
         opcode: 0x88,
         service_action: None,

@@ -6,10 +6,12 @@ use super::Descriptor;
 use crate::bytes::Writer;
 
 /// What takes longer than other commands: the operation code, and the RECOMMENDED COMMAND TIMEOUT in seconds.
-static LONG: [(u8, u32); 4] = [
+static LONG: [(u8, u32); 5] = [
     // FORMAT UNIT and SANITIZE: a day for all of the medium.
     (0x04, 86_400),
     (0x48, 86_400),
+    // EXTENDED COPY: as much as one may copy, from a slow disk to a slow disk.
+    (0x83, 600),
     // SYNCHRONIZE CACHE: a cache full of writes may have to go to a slow disk.
     (0x35, 60),
     (0x91, 60),

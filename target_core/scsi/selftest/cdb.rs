@@ -302,7 +302,7 @@ fn refusals() {
         ("", Sense::INVALID_OPERATION_CODE),
         ("ff 00 00 00 00 00", Sense::INVALID_OPERATION_CODE),
         (
-            "83 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00",
+            "82 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00",
             Sense::INVALID_OPERATION_CODE,
         ),
         ("5e 04 00 00 00 00 00 00 ff 00", bit(1, 4)),

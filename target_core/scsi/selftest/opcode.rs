@@ -169,6 +169,7 @@ fn all_commands() {
         let recommended = match row[0] {
             0x35 | 0x91 => 60u32,
             0x04 | 0x48 => 86_400,
+            0x83 => 600,
             _ => 0,
         };
         expected.extend([0, 10, 0, 0, 0, 0, 0, 0]);
@@ -189,7 +190,9 @@ fn all_commands() {
         needed(row[0], &mut cdb);
         assert!(decode(&cdb, &none).is_ok(), "{row:02x?}");
     }
-    for opcode in [0x16, 0x17, 0x41, 0x42, 0x56, 0x57, 0x5e, 0x5f, 0x89, 0x93] {
+    for opcode in [
+        0x16, 0x17, 0x41, 0x42, 0x56, 0x57, 0x5e, 0x5f, 0x83, 0x84, 0x89, 0x93,
+    ] {
         assert!(!list[4..].chunks(8).any(|row| row[0] == opcode));
     }
     for action in [0x0a, 0x0c] {

@@ -36,6 +36,7 @@ pub(super) const UNIT: Unit<'_> = Unit {
         explicit: true,
     },
     third_party_copy: true,
+    block_size: BlockSize::B512,
     multi_port: false,
     write_cache: false,
     removable: false,
@@ -75,7 +76,7 @@ fn vpd(unit: &Unit<'_>, code: u8) -> Vec<u8> {
 fn stock_vpd_pages() {
     let vectors = [
         // Of ours, 87h and 88h more, UASK_SUP and RTD_SUP: what the stock modules do not have.
-        (0x00, "00 00 00 0b 00 80 83 86  87 88 b0 b1 b2 b3 b7"),
+        (0x00, "00 00 00 0c 00 80 83 86  87 88 8f b0 b1 b2 b3 b7"),
         (
             0x80,
             "00 80 00 25 31 31 31 31  31 31 31 31 2d 32 32 32
@@ -258,7 +259,7 @@ fn without_serial_number() {
     // Nothing that identifies it is listed; the limits are.
     assert_eq!(
         vpd(&unit, 0x00),
-        [0, 0, 0, 9, 0x00, 0x86, 0x87, 0x88, 0xb0, 0xb1, 0xb2, 0xb3, 0xb7]
+        [0, 0, 0, 10, 0x00, 0x86, 0x87, 0x88, 0x8f, 0xb0, 0xb1, 0xb2, 0xb3, 0xb7]
     );
     assert_eq!(vpd(&unit, 0x80), [0, 0x80, 0, 0]);
     // No NAA designator, and the vendor alone.
@@ -382,9 +383,47 @@ fn long_names_stay_within_their_length_fields() {
 }
 
 #[test]
+fn third_party_copy_page() {
+    let on = Unit {
+        third_party_copy: true,
+        ..UNIT
+    };
+    assert_eq!(
+        vpd(&on, 0x8f),
+        [
+            hex("00 8f 01 44
+                 00 00 00 20  00 00 00 00 00 00 00 40  00 00 02 58 00 00 00 3c
+                 00 00 00 00  00 08 00 00 00 00 00 00  00 02 00 00
+                 00 01 00 10  0d 83 04 00 01 10 11 84  05 00 03 04 05 07 00 00
+                 00 04 00 1c  00 00 00 00 00 10 00 40  00 00 0a 00
+                 00 00 00 00  00 00 00 00 00 00 00 00  00 00 00 00
+                 00 08 00 04  03 02 0a e4
+                 00 0c 00 04  00 00 00 00
+                 01 06 00 2c  00 00 00 00 00 00 00 00  00 00 00 00
+                 00 00 00 00  00 00 02 58 00 00 02 58"),
+            [0; 20].to_vec(),
+            hex("01 08 00 84  00 00 00 80 00 01 00 00  03 00 ff ff"),
+            [0; 56].to_vec(),
+            hex("ff ff 00 01  02 00 00 00"),
+            [0; 56].to_vec(),
+            hex("80 01 00 20  00 00 00 10 00 00 00 10  02 00 00 00"),
+            [0; 20].to_vec(),
+        ]
+        .concat()
+    );
+    let off = Unit {
+        third_party_copy: false,
+        ..UNIT
+    };
+    assert!(!vpd(&off, 0x00).contains(&0x8f));
+    let mut out = Writer::new(&mut []);
+    assert!(inquiry::write(&off, Page::Vpd(0x8f), &mut out).is_err());
+}
+
+#[test]
 fn other_vpd_pages_are_refused() {
     let known = [
-        0x00, 0x80, 0x83, 0x86, 0x87, 0x88, 0xb0, 0xb1, 0xb2, 0xb3, 0xb7,
+        0x00, 0x80, 0x83, 0x86, 0x87, 0x88, 0x8f, 0xb0, 0xb1, 0xb2, 0xb3, 0xb7,
     ];
     for code in (0..=0xff).filter(|code| !known.contains(code)) {
         let mut buf = [0; 8];

@@ -226,6 +226,7 @@ fn answers_are_bounded() {
             },
             alua: Alua::default(),
             third_party_copy: random.bool(),
+            block_size: BlockSize::B512,
             multi_port: random.bool(),
             write_cache: random.bool(),
             removable: random.bool(),

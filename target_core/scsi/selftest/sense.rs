@@ -4,7 +4,7 @@
 
 use super::hex;
 use crate::{
-    sense::{Asc, Format, Key, Sense, Specific},
+    sense::{Asc, CopyFailure, Format, Key, Sense, Side, Specific},
     status::Status,
 };
 
@@ -65,6 +65,35 @@ fn both_formats() {
             "f0 00 05 00 00 00 07 0a 00 00 00 00 24 00 00 c0 00 02",
             "72 05 24 00 00 00 00 14  00 0a 80 00 00 00 00 00 00 00 00 07
              02 06 00 00 c0 00 02 00",
+        ),
+        (
+            // The destination of segment 2 says that it is write protected; 5 units are left.
+            Sense {
+                specific: Specific::Copy(CopyFailure {
+                    segment: 2,
+                    field: Some(20),
+                    cause: Some((Side::Destination, Key::DataProtect, Asc::WRITE_PROTECTED)),
+                }),
+                ..Sense::new(Key::CopyAborted, Asc::THIRD_PARTY_DEVICE_FAILURE)
+            }
+            .with_information(5),
+            "f0 00 0a 00 00 00 05 1d 00 12 00 02 0d 01 00 a0 00 14
+             02 70 00 07 00 00 00 00 0a 00 00 00 00 27 00 00 00 00 00",
+            "72 0a 0d 01 00 00 00 2c  00 0a 80 00 00 00 00 00 00 00 00 05
+             02 06 00 00 a0 00 14 00  01 0a 00 00 00 00 00 00 00 00 00 02
+             0c 0a 02 02 72 07 27 00  00 00 00 00",
+        ),
+        (
+            Sense {
+                specific: Specific::Copy(CopyFailure {
+                    segment: 0x102,
+                    field: None,
+                    cause: None,
+                }),
+                ..Sense::new(Key::CopyAborted, Asc::UNREACHABLE_COPY_TARGET)
+            },
+            "70 00 0a 00 00 00 00 0a 00 00 01 02 08 04 00 00 00 00",
+            "72 0a 08 04 00 00 00 0c  01 0a 00 00 00 00 00 00 00 00 01 02",
         ),
     ];
     for (sense, fixed, descriptor) in table {

@@ -4,8 +4,9 @@
 
 use super::serial;
 use crate::{
-    bytes::Writer,
-    inquiry::{Port, Unit},
+    bytes::{array, Writer},
+    copy::list::Designator,
+    inquiry::{Identity, Port, Unit},
 };
 
 /// What a designator names (ASSOCIATION).
@@ -23,8 +24,8 @@ const UTF8: u8 = 0x3;
 
 /// Writes the page's designators.
 pub(super) fn write(unit: &Unit<'_>, out: &mut Writer<'_>) {
-    naa(unit, out);
-    t10_vendor(unit, out);
+    naa(&unit.identity, out);
+    t10_vendor(&unit.identity, out);
 
     let port = &unit.port;
     let protocol = (port.protocol as u8) << 4;
@@ -74,6 +75,36 @@ pub(super) fn ports(unit: &Unit<'_>, out: &mut Writer<'_>) {
     }
 }
 
+/// The designator is one of the logical unit's own, and of no other's: one that its serial number is in.
+pub fn is_named(identity: &Identity<'_>, designator: &Designator<'_>) -> bool {
+    if identity.serial.is_none() || designator.association != 0 {
+        return false;
+    }
+    let mut own = [0; 320];
+    let mut out = Writer::new(&mut own);
+    naa(identity, &mut out);
+    t10_vendor(identity, &mut out);
+    let mut rest = out.as_slice();
+    while let [code_set, kind, _, length, after @ ..] = rest {
+        let Some((bytes, next)) = after.split_at_checked(usize::from(*length)) else {
+            return false;
+        };
+        if (*code_set, *kind, bytes) == (designator.code_set, designator.kind, designator.bytes) {
+            return true;
+        }
+        rest = next;
+    }
+    false
+}
+
+/// The NAA designator of a logical unit that has a serial number.
+pub fn naa_designator(identity: &Identity<'_>) -> Option<[u8; 16]> {
+    let mut own = [0; 20];
+    let mut out = Writer::new(&mut own);
+    naa(identity, &mut out);
+    array(out.as_slice(), 4)
+}
+
 /// The four bytes before each designator. PIV goes with a protocol, which ports and devices have and units do not.
 fn header(out: &mut Writer<'_>, code_set: u8, association: Association, kind: u8, length: u8) {
     let piv = match association {
@@ -86,12 +117,12 @@ fn header(out: &mut Writer<'_>, code_set: u8, association: Association, kind: u8
 /// NAA IEEE Registered Extended: 6h, the company's identifier, then the serial number's hexadecimal digits as far as they go.
 ///
 /// What is no digit in the serial number is skipped: `11111111-2222-…` gives 6001405 1111 1111 2222 ….
-fn naa(unit: &Unit<'_>, out: &mut Writer<'_>) {
-    let Some(serial) = unit.identity.serial else {
+fn naa(identity: &Identity<'_>, out: &mut Writer<'_>) {
+    let Some(serial) = identity.serial else {
         return;
     };
     header(out, BINARY, Association::LogicalUnit, 0x3, 16);
-    let [_, c0, c1, c2] = unit.identity.company_id.to_be_bytes();
+    let [_, c0, c1, c2] = identity.company_id.to_be_bytes();
     let mut digits = serial.iter().filter_map(|c| hex_value(*c));
     let mut digit = || digits.next().unwrap_or(0);
     out.put(&[
@@ -107,13 +138,13 @@ fn naa(unit: &Unit<'_>, out: &mut Writer<'_>) {
 }
 
 /// T10 vendor identification: the vendor, and PRODUCT:SERIAL with a terminator.
-fn t10_vendor(unit: &Unit<'_>, out: &mut Writer<'_>) {
+fn t10_vendor(identity: &Identity<'_>, out: &mut Writer<'_>) {
     const VENDOR: usize = 8;
     // DESIGNATOR LENGTH is one byte: of a long product and serial number together, the end is cut off.
     const MAX_TEXT: usize = 255 - VENDOR - 1;
-    let product = unit.identity.product;
+    let product = identity.product;
     let product = product.get(..16).unwrap_or(product);
-    let (product, colon, serial) = match serial(unit) {
+    let (product, colon, serial) = match serial(identity) {
         Some(serial) => (product, &b":"[..], serial),
         None => (&[][..], &[][..], &[][..]),
     };
@@ -124,7 +155,7 @@ fn t10_vendor(unit: &Unit<'_>, out: &mut Writer<'_>) {
 
     let start = out.len();
     header(out, ASCII, Association::LogicalUnit, 0x1, 0);
-    out.padded(unit.identity.vendor, VENDOR);
+    out.padded(identity.vendor, VENDOR);
     out.put(product);
     out.put(colon);
     out.put(serial);

@@ -47,6 +47,8 @@ pub(crate) enum Step {
     Scatter(super::writes::Scatter),
     /// Flush what was written, and be done.
     Flush { pos: u64, len: u64 },
+    /// EXTENDED COPY: the copy has ended.
+    Copied(Result<(), Sense>),
     /// Of a command beyond reading and writing.
     Block(super::block::Step),
     /// Of a command on a unit with protection information.
@@ -427,6 +429,10 @@ pub(super) fn step(cmd: &mut Command) -> Result<(), Sense> {
         Step::Flush { pos, len } => {
             cmd.op = Op::Flush { pos, len };
             Ok(())
+        }
+        Step::Copied(ended) => {
+            cmd.op = Op::None;
+            ended
         }
         Step::Block(step) => super::block::step(cmd, step),
         Step::Protected(step) => super::protect::step(cmd, step),

@@ -306,6 +306,7 @@ fn with_unit(
             explicit: alua && access.explicit(),
         },
         third_party_copy: dev.attrib().emulate_3pc(),
+        block_size: dev.block_size(),
         multi_port: dev.exports() > 1,
         write_cache: dev.backend().write_cache(),
         removable: dev.attrib().removable(),

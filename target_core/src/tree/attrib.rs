@@ -60,7 +60,7 @@ attributes! {
         ro "atomic_max_with_boundary" => |_, page| writeln!(page, "0");
         rw "block_size" => show!(block_size), block_size;
         rw "complete_type" => show!(complete_type), fixed!(complete_type);
-        rw "emulate_3pc" => show!(emulate_3pc), fixed_flag!(emulate_3pc);
+        rw "emulate_3pc" => show!(emulate_3pc), flag!(set_emulate_3pc);
         rw "emulate_caw" => show!(emulate_caw), flag!(set_emulate_caw);
         rw "emulate_dpo" => show!(emulate_dpo), always;
         rw "emulate_fua_read" => show!(emulate_fua_read), always;

@@ -45,6 +45,7 @@ const ALL: Features = Features {
     write_long: true,
     protection: None,
     protectable: false,
+    third_party_copy: true,
 };
 
 fn no(refusal: Refusal) -> No {

@@ -281,6 +281,7 @@ fuzz_target!(|input: &[u8]| {
         write_long: bits & 4 != 0,
         protection: pi::Type::new(u32::from(input.u8()) & 3),
         protectable: bits & 2 != 0,
+        third_party_copy: bits & 2 != 0,
     };
     let size = [512, 1024, 2048, 4096][input.below(4)];
     let size = BlockSize::new(size).unwrap();

@@ -70,6 +70,7 @@ fn unit<'a>(input: &mut Input<'a>) -> Unit<'a> {
             explicit: bits & 16 != 0,
         },
         third_party_copy: bits & 32 != 0,
+        block_size: BlockSize::B4096,
         multi_port: bits & 64 != 0,
         removable: bits & 64 != 0,
         protect: bits & 16 != 0,

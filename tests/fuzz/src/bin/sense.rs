@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Sense data in both formats, read back as an initiator reads it (SPC-4, 4.5).
-// fuzz: -max_len=24
+// fuzz: -max_len=32
 
 #![no_main]
 
@@ -10,7 +10,9 @@ use lio_fuzz::{
     field::{be16, be32, be64},
     Input,
 };
-use lio_scsi::sense::{Asc, FieldPointer, Format, Key, Sense, SenseData, Specific};
+use lio_scsi::sense::{
+    Asc, CopyFailure, FieldPointer, Format, Key, Sense, SenseData, Side, Specific,
+};
 
 const KEYS: [Key; 11] = [
     Key::NoSense,
@@ -33,6 +35,16 @@ struct Seen {
     code: (u8, u8),
     information: Option<u64>,
     specific: Option<[u8; 3]>,
+    /// The segment of a copy that failed, and which end, with its key, code and qualifier.
+    segment: Option<u16>,
+    forwarded: Option<(Side, u8, u8, u8)>,
+}
+
+/// The status and the sense data in fixed format that begin at byte `at` (SPC-4, 5.17.7.4).
+fn forwarded(bytes: &[u8], at: u8, side: Side) -> Option<(Side, u8, u8, u8)> {
+    let of = bytes.get(usize::from(at)..).filter(|_| at != 0)?;
+    assert_eq!((of[0], of[1], of[8], of.len()), (2, 0x70, 10, 19));
+    Some((side, of[3], of[13], of[14]))
 }
 
 fn read(bytes: &[u8]) -> Seen {
@@ -44,6 +56,12 @@ fn read(bytes: &[u8]) -> Seen {
                 code: (bytes[12], bytes[13]),
                 information: (bytes[0] & 0x80 != 0).then(|| be32(bytes, 3).into()),
                 specific: (bytes[15] & 0x80 != 0).then(|| bytes[15..18].try_into().unwrap()),
+                segment: (bytes[2] == 10).then(|| u16::from_be_bytes([bytes[10], bytes[11]])),
+                forwarded: forwarded(bytes, bytes[8], Side::Source).or(forwarded(
+                    bytes,
+                    bytes[9],
+                    Side::Destination,
+                )),
             }
         }
         0x72 => {
@@ -53,6 +71,8 @@ fn read(bytes: &[u8]) -> Seen {
                 code: (bytes[2], bytes[3]),
                 information: None,
                 specific: None,
+                segment: None,
+                forwarded: None,
             };
             let mut at = 8;
             while at < bytes.len() {
@@ -64,6 +84,20 @@ fn read(bytes: &[u8]) -> Seen {
                     (2, 8) if bytes[at + 4] & 0x80 != 0 => {
                         let specific = bytes[at + 4..at + 7].try_into().unwrap();
                         assert_eq!(seen.specific.replace(specific), None);
+                    }
+                    (1, 12) => {
+                        let number = be64(bytes, at + 4).try_into().unwrap();
+                        assert_eq!(seen.segment.replace(number), None);
+                    }
+                    (12, 12) => {
+                        let side = match bytes[at + 2] {
+                            1 => Side::Source,
+                            2 => Side::Destination,
+                            other => panic!("{other}"),
+                        };
+                        let of = &bytes[at + 3..end];
+                        assert_eq!((of[0], of[1], of[8]), (2, 0x72, 0));
+                        seen.forwarded = Some((side, of[2], of[3], of[4]));
                     }
                     _ => panic!("descriptor at {at} of {bytes:x?}"),
                 }
@@ -84,15 +118,32 @@ fuzz_target!(|input: &[u8]| {
         qualifier: input.u8(),
     };
     let information = input.bool().then(|| input.number());
-    let specific = match input.below(4) {
+    let specific = match input.below(5) {
         0 => Specific::None,
         1 => Specific::Progress(input.u16()),
         2 => Specific::UnitAttentionOverflow,
+        3 => Specific::Copy(CopyFailure {
+            segment: input.u16(),
+            field: input.bool().then(|| input.u16()),
+            cause: input.bool().then(|| {
+                let side = [Side::Source, Side::Destination][input.below(2)];
+                let asc = Asc {
+                    code: input.u8(),
+                    qualifier: input.u8(),
+                };
+                (side, KEYS[input.below(KEYS.len())], asc)
+            }),
+        }),
         _ => Specific::Field(FieldPointer {
             in_cdb: input.bool(),
             byte: input.u16(),
             bit: input.bool().then(|| input.u8()),
         }),
+    };
+    // It goes with this key alone.
+    let key = match specific {
+        Specific::Copy(_) => Key::CopyAborted,
+        _ => key,
     };
     let sense = Sense {
         key,
@@ -116,8 +167,22 @@ fuzz_target!(|input: &[u8]| {
             }
             Format::Descriptor => assert_eq!(seen.information, information),
         }
+        if let Specific::Copy(copy) = specific {
+            assert_eq!(seen.segment, Some(copy.segment));
+            let cause = copy
+                .cause
+                .map(|(side, key, asc)| (side, key as u8, asc.code, asc.qualifier));
+            assert_eq!(seen.forwarded, cause);
+        }
         match (specific, seen.specific) {
             (Specific::None, None) => {}
+            (Specific::Copy(copy), seen) => match (copy.field, seen) {
+                (None, None) => {}
+                (Some(field), Some(bytes)) => {
+                    assert_eq!((bytes[0], be16(&bytes, 1)), (0xa0, field.into()));
+                }
+                (field, seen) => panic!("{field:?} reads as {seen:x?}"),
+            },
             (Specific::UnitAttentionOverflow, Some(bytes)) => assert_eq!(bytes, [0x81, 0, 0]),
             (Specific::Progress(done), Some(bytes)) => {
                 assert_eq!((bytes[0], be16(&bytes, 1)), (0x80, done.into()));
