@@ -105,7 +105,8 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Refused> 
     if decoded.command.extent().is_some()
         && data.direction == cdb::Direction::Out
         && cmd.direction == Direction::Write
-        && data.length.min(cmd.expected.into()) % u64::from(decoded.protect.block(block)).max(1) != 0
+        && data.length.min(cmd.expected.into()) % u64::from(decoded.protect.block(block)).max(1)
+            != 0
     {
         cmd.set_residual(data.length);
         return Err(Sense::INVALID_FIELD_IN_COMMAND_IU.into());

@@ -200,7 +200,10 @@ fn proofs_that_are_none() {
         (&*std::format!("CHAP_R={MD5} "), 0x0201),
         (&*std::format!("CHAP_N=jim CHAP_R={MD5} "), 0x0201),
         (&*std::format!("CHAP_N=joe CHAP_R={MD5}00 "), 0x0201),
-        (&*std::format!("CHAP_N=joe CHAP_R={} ", MD5.trim_end_matches('f')), 0x0201),
+        (
+            &*std::format!("CHAP_N=joe CHAP_R={} ", MD5.trim_end_matches('f')),
+            0x0201,
+        ),
         (
             "CHAP_N=joe CHAP_R=0xffffffffffffffffffffffffffffffff ",
             0x0201,
