@@ -445,13 +445,7 @@ impl Decoded {
                 compare: Compare::Data,
                 ..
             } if limits.max_transfer != 0 => u64::from(limits.max_transfer),
-            // No blocks are all that follow, as WSNZ says where that is no limit's business.
-            Command::WriteSame { .. } if limits.max_write_same != 0 => {
-                if extent.blocks.is_zero() {
-                    return Err(self.descriptor.invalid_length());
-                }
-                limits.max_write_same
-            }
+            Command::WriteSame { .. } if limits.max_write_same != 0 => limits.max_write_same,
             Command::CompareAndWrite(_) => u64::from(limits.max_compare_and_write),
             Command::Block(command) => command.most(limits),
             _ => u64::MAX,

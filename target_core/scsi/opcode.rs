@@ -103,7 +103,7 @@ impl Features {
             Feature::SetTargetPortGroups => self.set_target_port_groups,
             Feature::Referrals => self.referrals,
             Feature::Removable => self.removable,
-            Feature::WriteAtomic => self.write_atomic,
+            Feature::WriteAtomic => self.write_atomic && self.protection.is_none(),
             Feature::WriteLong => self.write_long && self.protection.is_none(),
             Feature::Sanitize => self.sanitize,
             Feature::ThirdPartyCopy => self.third_party_copy,

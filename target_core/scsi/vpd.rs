@@ -159,8 +159,8 @@ fn mode_page_policy(_: &Unit<'_>, out: &mut Writer<'_>) {
 /// Block limits (SBC-3, 6.6.3). As short as the stock modules have it, where nothing is thin.
 fn block_limits(unit: &Unit<'_>, out: &mut Writer<'_>) {
     let limits = &unit.limits;
-    // WSNZ: without a limit, a WRITE SAME of no blocks is one of all that follow.
-    out.u8(u8::from(limits.max_write_same != 0));
+    // WSNZ
+    out.u8(0x01);
     out.u8(limits.max_compare_and_write);
     out.be16(limits.optimal_granularity);
     out.be32(limits.max_transfer);

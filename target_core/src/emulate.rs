@@ -117,7 +117,6 @@ pub(crate) fn memory(cmd: &Command) -> u64 {
         Cdb::SetTargetPortGroups { list_length } => u64::from(list_length),
         Cdb::Read(t) => sent(bytes(t.extent)),
         Cdb::CompareAndWrite(t) => bytes(t.extent),
-        Cdb::WriteSame { extent, .. } if extent.blocks.is_zero() => blocks::chunk(u64::MAX),
         Cdb::Verify { extent, .. } | Cdb::WriteSame { extent, .. } => blocks::chunk(bytes(extent)),
         Cdb::Block(command) => block::memory(&command, size),
         // The list, twice.

@@ -428,7 +428,8 @@ def test_format_unit(unit):
         assert all(unit.look(lba, 4) == bytes(4 * unit.block) for lba in places)
     cdb, _ = format_unit(False)
     unit.refused(cdb, "5/2600", (False, 2, None), write=bytes([0, 0, 0, 8]))
-    unit.refused(cdb, "5/2600", (False, 0, None), write=bytes([1, 0, 0, 0]))
+    # PROTECTION FIELD USAGE, by its leftmost bit
+    unit.refused(cdb, "5/2600", (False, 0, 2), write=bytes([1, 0, 0, 0]))
     unit.refused(bytes([4, 0x80, 0, 0, 0, 0]), "5/2400", (True, 1, 7))
 
 

@@ -6,7 +6,9 @@ import initiator
 import lio
 import pytest
 import storage
+import test_targetcli
 from initiator import FULL_FEATURE, OPERATIONAL, SECURITY
+from test_targetcli import Targetcli, forget
 
 NAME = "iqn.2024-01.org.example:python"
 OTHER = "iqn.2024-01.org.example:other"
@@ -319,8 +321,36 @@ def test_open_iscsi(target, acl, discovery):
     lio.run(*node, "-o", "delete")
 
 
+@pytest.mark.parametrize("cli", ["targetcli", "targetcli-pypi"])
+def test_targetcli(cli):
+    """What an administrator sets is saved, and holds again when it is restored."""
+    forget()
+    call = Targetcli(cli)
+    tpg = test_targetcli.TPG
+    call("/backstores/ramdisk create r0 16M", f"/iscsi create {test_targetcli.IQN}", f"{tpg}/luns create /backstores/ramdisk/r0",
+         f"{tpg}/acls create {NAME}", f"{tpg} set attribute authentication=1",
+         f"{tpg}/acls/{NAME} set auth userid=client password=of-the-client-16 mutual_userid=target mutual_password=of-the-target-16",
+         "/iscsi set discovery_auth enable=1 userid=finder password=what-finders-know",
+         "saveconfig /tmp/chap.json", "clearconfig confirm=True")
+    # It is the fabric's own, and not cleared with its targets.
+    lio.write(lio.ISCSI / "discovery_auth/enforce_discovery_auth", 0)
+    set_auth(lio.ISCSI / "discovery_auth", None, None)
+    call("restoreconfig /tmp/chap.json")
+    ask = ["iscsi-inq", "-i", NAME]
+    url = "iscsi://client%of-the-client-{}@127.0.0.1:3260/" + test_targetcli.IQN + "/0?target_user=target&target_password=of-the-target-16"
+    try:
+        assert "Vendor:LIO-ORG" in lio.run(*ask, url.format(16)).stdout
+        assert lio.run(*ask, url.format(17), check=False).returncode
+        assert one_way(None, "finder", "what-finders-know") == 0 and one_way(None, "finder", "what-losers-know") == BAD
+    finally:
+        lio.write(lio.ISCSI / "discovery_auth/enforce_discovery_auth", 0)
+        set_auth(lio.ISCSI / "discovery_auth", None, None)
+        call("clearconfig confirm=True")
+        forget()
+
+
 def test_libiscsi(target, acl):
-    """iscsi-ls and iscsi-inq with user and secret in the URL."""
+    """iscsi-inq with user and secret in the URL."""
     set_auth(acl / "auth", "client", "of-the-client-16", "target", "of-the-target-16")
     url = f"iscsi://{{}}{target.portals[0]}/{target.iqn}/0{{}}"
     ask = ["iscsi-inq", "-i", NAME]

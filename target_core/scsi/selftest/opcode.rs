@@ -60,6 +60,11 @@ fn needed(opcode: u8, cdb: &mut [u8]) {
         0x3b | 0x3c => cdb[1] = 0x02,
         // PC: cumulative values
         0x4c | 0x4d => cdb[2] = 0x42,
+        // WRITE SAME wants a block at least.
+        0x41 => cdb[8] = 1,
+        0x93 => cdb[13] = 1,
+        // WRITE SAME (32), too.
+        VARIABLE if cdb[8..10] == [0, 0x0d] => cdb[31] = 1,
         // WR_UNCOR
         0x3f => cdb[1] = 0x40,
         0x9f if cdb[1] == 0x11 => cdb[1] = 0x51,

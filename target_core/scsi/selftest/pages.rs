@@ -233,15 +233,6 @@ fn flags_of_the_unit() {
         ..unit
     };
     assert_eq!(vpd(&marks, 0x86)[6], 0x09);
-    // WSNZ
-    let unlimited = Unit {
-        limits: BlockLimits {
-            max_write_same: 0,
-            ..unit.limits
-        },
-        ..unit
-    };
-    assert_eq!((vpd(&unit, 0xb0)[4], vpd(&unlimited, 0xb0)[4]), (1, 0));
     assert_eq!(vpd(&unit, 0xb1)[4..6], [0, 1]);
     let standard = written(|out| inquiry::write(&unit, Page::Standard, out).unwrap());
     assert_eq!(standard[5..7], [0x90, 0x10]);

@@ -12,7 +12,7 @@ use kernel::{prelude::*, sync::Arc};
 use lio_glue::buffer::Buffer;
 use lio_scsi::{
     cdb::Transfer,
-    lba::{Blocks, Extent},
+    lba::Extent,
     sense::{Key, Sense},
     unmap, //
 };
@@ -293,23 +293,8 @@ pub(super) fn write_same(
     no_data: bool,
 ) -> Result<(), Sense> {
     let dev = device(cmd)?;
-    let extent = if extent.blocks.is_zero() {
-        let to_the_end = Extent {
-            lba: extent.lba,
-            blocks: Blocks(dev.capacity().0.saturating_sub(extent.lba.0)),
-        };
-        if let Some(nexus) = &cmd.nexus {
-            alua::by_segment(nexus.lun(), nexus.lun().port(), to_the_end)?;
-        }
-        to_the_end
-    } else {
-        extent
-    };
     let (pos, len) = bytes(&dev, extent)?;
     let block = dev.block_size().bytes() as usize;
-    if len == 0 {
-        return Ok(());
-    }
     if !no_data && cmd.data.len() < block {
         return Err(Sense::INVALID_FIELD_IN_COMMAND_IU);
     }

@@ -82,32 +82,34 @@ macro_rules! text {
     };
 }
 
-attributes! {
+// The same files of each holder, and what else one has.
+macro_rules! files {
+    ($(#[$doc:meta])* $name:ident: $holder:ty { $($more:tt)* }) => {
+        attributes! {
+            $(#[$doc])*
+            pub(super) static $name: $holder = {
+                rw "userid" => text!(show UserId), text!(store UserId);
+                rw "password" => text!(show Password), text!(store Password);
+                rw "userid_mutual" => text!(show UserIdMutual), text!(store UserIdMutual);
+                rw "password_mutual" => text!(show PasswordMutual), text!(store PasswordMutual);
+                ro "authenticate_target" => show_authenticate_target;
+                $($more)*
+            }
+        }
+    };
+}
+
+files! {
     /// Files of a portal group's `auth/`: for initiators without an ACL.
-    pub(super) static GROUP: Group = {
-        rw "userid" => text!(show UserId), text!(store UserId);
-        rw "password" => text!(show Password), text!(store Password);
-        rw "userid_mutual" => text!(show UserIdMutual), text!(store UserIdMutual);
-        rw "password_mutual" => text!(show PasswordMutual), text!(store PasswordMutual);
-        ro "authenticate_target" => show_authenticate_target;
-    }
-
+    GROUP: Group {}
+}
+files! {
     /// Files of an ACL's `auth/`.
-    pub(super) static ACL: Acl = {
-        rw "userid" => text!(show UserId), text!(store UserId);
-        rw "password" => text!(show Password), text!(store Password);
-        rw "userid_mutual" => text!(show UserIdMutual), text!(store UserIdMutual);
-        rw "password_mutual" => text!(show PasswordMutual), text!(store PasswordMutual);
-        ro "authenticate_target" => show_authenticate_target;
-    }
-
+    ACL: Acl {}
+}
+files! {
     /// Files of `discovery_auth/`.
-    pub(super) static DISCOVERY: Global = {
-        rw "userid" => text!(show UserId), text!(store UserId);
-        rw "password" => text!(show Password), text!(store Password);
-        rw "userid_mutual" => text!(show UserIdMutual), text!(store UserIdMutual);
-        rw "password_mutual" => text!(show PasswordMutual), text!(store PasswordMutual);
-        ro "authenticate_target" => show_authenticate_target;
+    DISCOVERY: Global {
         rw "enforce_discovery_auth" => |global, page| writeln!(page, "{}", global.enforce_discovery_auth.get()),
             |global, value| {
                 global.enforce_discovery_auth.set(value.u32_in(0..=1)?);

@@ -61,7 +61,7 @@ pub(super) const RECEIVE_COPY_STATUS_LID1: Descriptor = row(
     0x84,
     0x00,
     "RECEIVE COPY STATUS(LID1)",
-    Access::Standby,
+    Access::Active,
     Reserved::Writes,
     &[
         0x84, 0, 0xff, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0,
@@ -72,7 +72,7 @@ pub(super) const RECEIVE_COPY_OPERATING_PARAMETERS: Descriptor = row(
     0x84,
     0x03,
     "RECEIVE COPY OPERATING PARAMETERS",
-    Access::Standby,
+    Access::Active,
     Reserved::Writes,
     &[
         0x84, 0x03, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0,
@@ -83,7 +83,7 @@ pub(super) const RECEIVE_COPY_FAILURE_DETAILS_LID1: Descriptor = row(
     0x84,
     0x04,
     "RECEIVE COPY FAILURE DETAILS(LID1)",
-    Access::Standby,
+    Access::Active,
     Reserved::Writes,
     &[
         0x84, 0x04, 0xff, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0,
@@ -116,7 +116,7 @@ pub(super) const RECEIVE_COPY_STATUS_LID4: Descriptor = row(
     0x84,
     0x05,
     "RECEIVE COPY STATUS(LID4)",
-    Access::Standby,
+    Access::Active,
     Reserved::Writes,
     &[
         0x84, 0x05, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0,
@@ -127,7 +127,7 @@ pub(super) const RECEIVE_ROD_TOKEN_INFORMATION: Descriptor = row(
     0x84,
     0x07,
     "RECEIVE ROD TOKEN INFORMATION",
-    Access::Standby,
+    Access::Active,
     Reserved::Writes,
     &[
         0x84, 0x07, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0,
