@@ -132,6 +132,9 @@ def means(path, flag, value, shown):
     if n is not None and re.fullmatch(r"-?(0|[1-9]\d*)|0x[0-9a-f]+", after) and int(after, 0) == n:
         return True
     wanted = text(value)
+    if path.parent.name in ("auth", "discovery_auth") and path.name.startswith(("userid", "password")) and wanted != "NULL":
+        # The one text whose white space counts: the initiator's digest has it, too.
+        return after == value.rstrip(b"\0").decode().removesuffix("\n")
     if wanted == "NULL" and after in ("", "0"):
         return True
     if path.name == "vpd_unit_serial":

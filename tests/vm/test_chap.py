@@ -6,9 +6,8 @@ import initiator
 import lio
 import pytest
 import storage
-import test_targetcli
 from initiator import FULL_FEATURE, OPERATIONAL, SECURITY
-from test_targetcli import Targetcli, forget
+from test_targetcli import IQN, TPG, Targetcli, forget
 
 NAME = "iqn.2024-01.org.example:python"
 OTHER = "iqn.2024-01.org.example:other"
@@ -264,7 +263,7 @@ def test_texts(acl):
     assert lio.read(auth / "authenticate_target") == "0"
     if lio.STOCK:
         return
-    for text in ("a\0b", "a\nb", "\x7f"):
+    for text in ("a\0b", "a\nb", "\x7f", " "):
         with lio.refused():
             write(auth / "password", text)
     (auth / "password").write_text("with a newline, as echo writes\n")
@@ -322,14 +321,13 @@ def test_open_iscsi(target, acl, discovery):
 
 
 @pytest.mark.parametrize("cli", ["targetcli", "targetcli-pypi"])
-def test_targetcli(cli):
+def test_set_by_targetcli(cli):
     """What an administrator sets is saved, and holds again when it is restored."""
     forget()
     call = Targetcli(cli)
-    tpg = test_targetcli.TPG
-    call("/backstores/ramdisk create r0 16M", f"/iscsi create {test_targetcli.IQN}", f"{tpg}/luns create /backstores/ramdisk/r0",
-         f"{tpg}/acls create {NAME}", f"{tpg} set attribute authentication=1",
-         f"{tpg}/acls/{NAME} set auth userid=client password=of-the-client-16 mutual_userid=target mutual_password=of-the-target-16",
+    call("/backstores/ramdisk create r0 16M", f"/iscsi create {IQN}", f"{TPG}/luns create /backstores/ramdisk/r0",
+         f"{TPG}/acls create {NAME}", f"{TPG} set attribute authentication=1",
+         f"{TPG}/acls/{NAME} set auth userid=client password=of-the-client-16 mutual_userid=target mutual_password=of-the-target-16",
          "/iscsi set discovery_auth enable=1 userid=finder password=what-finders-know",
          "saveconfig /tmp/chap.json", "clearconfig confirm=True")
     # It is the fabric's own, and not cleared with its targets.
@@ -337,7 +335,7 @@ def test_targetcli(cli):
     set_auth(lio.ISCSI / "discovery_auth", None, None)
     call("restoreconfig /tmp/chap.json")
     ask = ["iscsi-inq", "-i", NAME]
-    url = "iscsi://client%of-the-client-{}@127.0.0.1:3260/" + test_targetcli.IQN + "/0?target_user=target&target_password=of-the-target-16"
+    url = "iscsi://client%of-the-client-{}@127.0.0.1:3260/" + IQN + "/0?target_user=target&target_password=of-the-target-16"
     try:
         assert "Vendor:LIO-ORG" in lio.run(*ask, url.format(16)).stdout
         assert lio.run(*ask, url.format(17), check=False).returncode

@@ -47,10 +47,11 @@ fn store(holder: &impl Holder, which: Which, value: &Value<'_>) -> Result {
         "NULL" => "",
         text => text,
     };
-    if text.len() > TEXT_MAX || text.chars().any(char::is_control) {
+    let blank = !text.is_empty() && text.trim().is_empty();
+    if blank || text.len() > TEXT_MAX || text.chars().any(char::is_control) {
         return Err(value.reject(
             EINVAL,
-            fmt!("a name or secret has at most {TEXT_MAX} bytes and no control characters"),
+            fmt!("a name or secret has at most {TEXT_MAX} bytes, more than white space, and no control characters"),
         ));
     }
     let secret = matches!(which, Which::Password | Which::PasswordMutual);
