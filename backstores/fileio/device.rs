@@ -26,7 +26,7 @@ use lio_glue::{
     workqueue::Workqueue, //
 };
 use target_core::{
-    backend::{Backend, Geometry, Io, IoError, Op, ReadCache, Wipe},
+    backend::{Backend, Geometry, Io, IoError, Op, ReadCache, Space, Wipe},
     device,
 };
 
@@ -304,6 +304,11 @@ impl Backend for Device {
         });
         let fua = durable;
         copied.map_err(|e| open.outcome(Op::Write { pos: at, fua }, e))
+    }
+
+    fn space(&self) -> Option<Space> {
+        let (available, used) = self.file.get()?.space()?;
+        Some(Space { available, used })
     }
 
     fn read_cache(&self) -> ReadCache {

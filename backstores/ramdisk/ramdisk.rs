@@ -7,7 +7,7 @@
 //! forgotten, and reads give zeroes, or leave memory that the fabric brought as it was (as null_blk does).
 
 use crate::{
-    backend::{Backend, Geometry, Io, IoError, Kind, Op, ReadCache, Wipe},
+    backend::{Backend, Geometry, Io, IoError, Kind, Op, ReadCache, Space, Wipe},
     device::Device,
 };
 use core::fmt;
@@ -368,6 +368,19 @@ impl Backend for Ramdisk {
 
     fn format_protection(&self) -> Result {
         self.protection.discard(0, u64::MAX)
+    }
+
+    fn space(&self) -> Option<Space> {
+        if self.is_null() {
+            return None;
+        }
+        let bytes = |pages: usize| (pages as u64).saturating_mul(PAGE_SIZE as u64);
+        let used = bytes(self.store.pages());
+        Some(Space {
+            // No more than it can ever need.
+            available: bytes(PageStore::room()).min(self.bytes().saturating_sub(used)),
+            used,
+        })
     }
 
     fn read_cache(&self) -> ReadCache {

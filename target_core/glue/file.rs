@@ -121,6 +121,15 @@ impl File {
         unsafe { sys::lio_file_size(self.as_ptr()) }
     }
 
+    /// Bytes that the file system has left, for this file and all others, and bytes that this file uses; `None` where that
+    /// is not known.
+    pub fn space(&self) -> Option<(u64, u64)> {
+        let (mut available, mut used) = (0, 0);
+        // SAFETY: By the invariant the file is open; both numbers are written.
+        let known = unsafe { sys::lio_file_space(self.as_ptr(), &mut available, &mut used) };
+        known.then_some((available, used))
+    }
+
     /// The limits of the block device that the file is, or `None` for a regular file.
     pub fn block_limits(&self) -> Option<Limits> {
         // SAFETY: By the invariant the file is open.

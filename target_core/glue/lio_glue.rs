@@ -26,6 +26,7 @@ mod sys;
 pub mod system;
 pub mod tags;
 pub mod thread;
+pub mod trace;
 pub mod transfer;
 pub mod wait;
 pub mod workqueue;

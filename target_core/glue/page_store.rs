@@ -12,7 +12,14 @@ use crate::{
     sys,
 };
 use core::ptr::{self, NonNull};
-use kernel::{bindings, error::to_result, page::PAGE_SIZE, prelude::*, types::Opaque};
+use kernel::{
+    bindings,
+    error::to_result,
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::atomic::{Atomic, Relaxed},
+    types::Opaque,
+};
 
 /// Pages that are looked up at once.
 const BATCH: usize = 16;
@@ -27,6 +34,8 @@ pub struct PageStore {
     xa: Opaque<bindings::xarray>,
     // What holes read as. The store's own, since a lent page could be written to through the buffer by mistake.
     zero: PageRef,
+    // How many pages there are.
+    count: Atomic<isize>,
 }
 
 // SAFETY: The xarray has its own lock, and pages may be used from any thread.
@@ -97,6 +106,7 @@ impl<'a> Pages<'a> {
         let added = unsafe { sys::lio_pages_add(self.store.xa.get(), at, page.as_ptr()) };
         match to_result(added) {
             Ok(()) => {
+                self.store.count.add(1, Relaxed);
                 let slot = self.found.get_mut(at.wrapping_sub(self.first));
                 if let Some(slot) = slot {
                     *slot = Some(page.clone());
@@ -134,6 +144,7 @@ impl PageStore {
             // SAFETY: `xa` is memory for it that stays where it is.
             xa <- Opaque::ffi_init(|xa| unsafe { bindings::xa_init_flags(xa, 0) }),
             zero: PageRef::alloc(0, true)?,
+            count: Atomic::new(0),
         }? Error)
     }
 
@@ -256,10 +267,23 @@ impl PageStore {
         }
         if first < last {
             // SAFETY: `xa` is initialised and has pages of order 0 only.
-            unsafe { sys::lio_pages_drop(self.xa.get(), first, last.saturating_sub(1)) };
+            let gone = unsafe { sys::lio_pages_drop(self.xa.get(), first, last.saturating_sub(1)) };
+            self.count.fetch_sub(gone as isize, Relaxed);
         }
         self.zero(end.saturating_sub(offset(end) as u64), offset(end));
         Ok(())
+    }
+
+    /// How many pages there are.
+    pub fn pages(&self) -> usize {
+        // One that was just added may be dropped before it is counted.
+        usize::try_from(self.count.load(Relaxed)).unwrap_or(0)
+    }
+
+    /// How many more there is memory for, in all stores together.
+    pub fn room() -> usize {
+        // SAFETY: The call has no requirements.
+        unsafe { sys::lio_pages_room() as usize }
     }
 
     /// Whether there is a page for byte `pos`, and for how many of the `len` bytes from there on, not zero, that goes on. Of a very

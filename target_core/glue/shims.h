@@ -66,11 +66,24 @@ bool lio_gate_reopen(struct lio_gate *gate);
 bool lio_gate_wait(struct lio_gate *gate, u32 timeout_ms);
 void lio_gate_release(struct lio_gate *gate);
 
+/* trace.c: tracepoints of a command's life */
+struct tracepoint;
+extern struct tracepoint __tracepoint_lio_received, __tracepoint_lio_admitted, __tracepoint_lio_submitted,
+	__tracepoint_lio_completed, __tracepoint_lio_answered, __tracepoint_lio_sent;
+void lio_do_trace_received(const void *cmd, u64 tag, u64 lun, const u8 *cdb, u32 cdb_len, u32 expected,
+			   const char *initiator, const char *port);
+void lio_do_trace_admitted(const void *cmd, const char *device, u64 wanted);
+void lio_do_trace_submitted(const void *cmd, u32 op, u64 pos, u64 len);
+void lio_do_trace_completed(const void *cmd, bool failed);
+void lio_do_trace_answered(const void *cmd, u32 status, u32 sense, const char *device);
+void lio_do_trace_sent(const void *cmd);
+
 /* page_store.c: pages in an xarray */
 void lio_pages_find(struct xarray *xa, unsigned long first, u32 n, struct page **out);
 int lio_pages_add(struct xarray *xa, unsigned long index, struct page *page);
 bool lio_pages_spare(void);
-void lio_pages_drop(struct xarray *xa, unsigned long first, unsigned long last);
+unsigned long lio_pages_room(void);
+unsigned long lio_pages_drop(struct xarray *xa, unsigned long first, unsigned long last);
 unsigned long lio_pages_run(struct xarray *xa, unsigned long first, unsigned long last, bool *there);
 void lio_copy(void *to, const void *from, size_t len);
 
@@ -205,6 +218,7 @@ ssize_t lio_file_copy(struct file *from, loff_t pos, struct file *to, loff_t at,
 int lio_file_sync(struct file *file, loff_t start, loff_t end);
 u32 lio_file_errors(struct file *file);
 int lio_file_error_since(struct file *file, u32 since);
+bool lio_file_space(struct file *file, u64 *available, u64 *used);
 int lio_file_punch(struct file *file, loff_t pos, loff_t len);
 int lio_file_discard(struct file *file, loff_t pos, loff_t len);
 int lio_file_zero(struct file *file, loff_t pos, loff_t len);

@@ -54,19 +54,22 @@ pub fn exception(errors: u64, values: &Values) -> Option<Asc> {
 mod tests {
     use super::{exception, reset, Change};
     use lio_scsi::{
-        mode::{Interlock, Values},
+        mode::{ErrorPolicy, Interlock, Values},
+        provisioning::Thresholds,
         sense::Asc,
     };
 
     const PLAIN: Values = Values {
         write_cache: false,
         descriptor_sense: false,
+        errors: ErrorPolicy::Continue,
         interlock: Interlock::Clear,
         software_write_protect: false,
         task_aborted_status: true,
         report_exceptions: false,
         exception_test: false,
         unchecked_if_zero: false,
+        thresholds: Thresholds::OFF,
     };
 
     #[test]

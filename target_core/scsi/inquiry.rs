@@ -114,6 +114,8 @@ pub struct Unit<'a> {
     pub block_erase: bool,
     /// WRITE LONG is supported.
     pub write_long: bool,
+    /// The port is in the unavailable asymmetric access state.
+    pub unavailable: bool,
     /// The medium can be removed.
     pub removable: bool,
     /// It has protection information, or can be formatted with it.
@@ -134,8 +136,15 @@ pub struct Unit<'a> {
     pub referrals: Option<(u32, u32)>,
 }
 
-/// Direct access block device, connected.
-pub(crate) const PERIPHERAL: u8 = 0x00;
+/// PERIPHERAL QUALIFIER and PERIPHERAL DEVICE TYPE: a direct access block device, which cannot be accessed now through a port in the
+/// unavailable state (SPC-4, 5.15.2.4.5 and 6.6.2).
+pub(crate) fn peripheral(unit: &Unit<'_>) -> u8 {
+    if unit.unavailable {
+        0x20
+    } else {
+        0x00
+    }
+}
 
 /// Writes the answer of `unit` to an INQUIRY for `page`.
 ///
@@ -153,7 +162,7 @@ pub fn write(unit: &Unit<'_>, page: Page, out: &mut Writer<'_>) -> Result<(), Se
 
 /// Standard INQUIRY data (SPC-4, 6.6.2): 96 bytes.
 fn standard(unit: &Unit<'_>, out: &mut Writer<'_>) {
-    out.u8(PERIPHERAL);
+    out.u8(peripheral(unit));
     // RMB
     out.u8(if unit.removable { 0x80 } else { 0 });
     // VERSION: SPC-4.

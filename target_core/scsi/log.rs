@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Log pages (SPC-4, 6.6, 6.7 and 7.3): error counters, informational exceptions.
+//! Log pages (SPC-4, 6.6, 6.7 and 7.3; SBC-3, 6.4): error counters, logical block provisioning, informational exceptions.
 //!
-//! A parameter is there only where somebody counts it.
+//! A parameter is there only where somebody counts it. So there is no temperature page (0Dh), as no back end has a
+//! thermometer; no start-stop cycle counter (0Eh), which is to count over the life of a medium that outlives us; no general
+//! statistics (19h), since the time that commands take is measured only where an administrator has it measured.
+
+mod select;
 
 use crate::{
     bytes::Writer,
+    provisioning::{self, Resources},
     sense::{Asc, Sense},
 };
 
@@ -26,6 +31,26 @@ pub struct Counters {
     pub verify_errors: u64,
 }
 
+/// What the shown counters start from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Base {
+    /// What was counted then.
+    from: Counters,
+    /// What was shown then.
+    shown: Counters,
+}
+
+/// All that log pages tell.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known {
+    /// Counters.
+    pub counters: Counters,
+    /// The informational exception that there is, if there is one.
+    pub exception: Option<Asc>,
+    /// What blocks are mapped to; `None` where nobody knows.
+    pub resources: Option<Resources>,
+}
+
 /// A page with counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Page {
@@ -44,6 +69,11 @@ pub enum Request {
     Supported {
         /// With subpages.
         subpages: bool,
+    },
+    /// Logical block provisioning, 0Ch. Not every unit has it.
+    Provisioning {
+        /// PARAMETER POINTER: the first parameter.
+        from: u16,
     },
     /// Informational exceptions, 2Fh: the one parameter.
     Exceptions,
@@ -72,9 +102,14 @@ pub enum Reset {
 /// PAGE CODE of the informational exceptions.
 const EXCEPTIONS: u8 = 0x2f;
 
+/// PAGE CODE of logical block provisioning.
+const PROVISIONING: u8 = 0x0c;
+
 /// TOTAL BYTES PROCESSED and TOTAL UNCORRECTED ERRORS (SPC-4, table 323).
 const BYTES: u16 = 0x0005;
 const UNCORRECTED: u16 = 0x0006;
+
+pub use select::{select, MAX_LIST};
 
 impl Page {
     const ALL: [Self; 3] = [Self::Write, Self::Read, Self::Verify];
@@ -101,34 +136,58 @@ impl Page {
         };
         [(BYTES, bytes), (UNCORRECTED, errors)]
     }
+
+    /// The counter that the page has as parameter `code`.
+    fn counter(self, code: u16, counters: &mut Counters) -> Option<&mut u64> {
+        let (bytes, errors) = match self {
+            Self::Write => (&mut counters.written, &mut counters.write_errors),
+            Self::Read => (&mut counters.read, &mut counters.read_errors),
+            Self::Verify => (&mut counters.verified, &mut counters.verify_errors),
+        };
+        match code {
+            BYTES => Some(bytes),
+            UNCORRECTED => Some(errors),
+            _ => None,
+        }
+    }
 }
 
 impl Counters {
-    /// The counters since `base`.
-    pub fn since(&self, base: &Self) -> Self {
+    /// Each counter, by what `f` makes of it and of the same one of `other`, with its page.
+    fn zip(&self, other: &Self, f: impl Fn(Page, u64, u64) -> u64) -> Self {
         Self {
-            written: self.written.saturating_sub(base.written),
-            write_errors: self.write_errors.saturating_sub(base.write_errors),
-            read: self.read.saturating_sub(base.read),
-            read_errors: self.read_errors.saturating_sub(base.read_errors),
-            verified: self.verified.saturating_sub(base.verified),
-            verify_errors: self.verify_errors.saturating_sub(base.verify_errors),
+            written: f(Page::Write, self.written, other.written),
+            write_errors: f(Page::Write, self.write_errors, other.write_errors),
+            read: f(Page::Read, self.read, other.read),
+            read_errors: f(Page::Read, self.read_errors, other.read_errors),
+            verified: f(Page::Verify, self.verified, other.verified),
+            verify_errors: f(Page::Verify, self.verify_errors, other.verify_errors),
         }
     }
+}
 
-    /// `base`, with what `reset` names taken from these counters: they are zero since then.
-    pub fn reset(&self, base: &Self, reset: Reset) -> Self {
-        let is = |page| reset == Reset::All || reset == Reset::Page(page);
-        let (write, read, verify) = (is(Page::Write), is(Page::Read), is(Page::Verify));
-        let pick = |reset: bool, now: u64, before: u64| if reset { now } else { before };
-        Self {
-            written: pick(write, self.written, base.written),
-            write_errors: pick(write, self.write_errors, base.write_errors),
-            read: pick(read, self.read, base.read),
-            read_errors: pick(read, self.read_errors, base.read_errors),
-            verified: pick(verify, self.verified, base.verified),
-            verify_errors: pick(verify, self.verify_errors, base.verify_errors),
-        }
+impl Base {
+    /// What is shown where `counted` was counted in all. A counter that is full stays so.
+    pub fn shown(&self, counted: &Counters) -> Counters {
+        counted
+            .zip(&self.from, |_, now, then| now.saturating_sub(then))
+            .zip(&self.shown, |_, since, then| since.saturating_add(then))
+    }
+
+    /// From `counted` on, `shown` is shown.
+    pub fn set(&mut self, counted: &Counters, shown: &Counters) {
+        *self = Self {
+            from: *counted,
+            shown: *shown,
+        };
+    }
+
+    /// From `counted` on, what `reset` names is counted from zero.
+    pub fn reset(&mut self, counted: &Counters, reset: Reset) {
+        let zero = |page| reset == Reset::All || reset == Reset::Page(page);
+        let shown = self.shown(counted);
+        let shown = shown.zip(&shown, |page, now, _| if zero(page) { 0 } else { now });
+        self.set(counted, &shown);
     }
 }
 
@@ -150,14 +209,20 @@ pub fn request(control: u8, code: u8, subpage: u8, from: u16) -> Result<Request,
         return Ok(Request::Supported { subpages });
     }
     let page = Page::new(code);
-    if page.is_none() && code != EXCEPTIONS {
+    if page.is_none() && code != EXCEPTIONS && code != PROVISIONING {
         return Err(Sense::invalid_cdb_bit(2, 5));
     }
     if subpage != 0 {
         return Err(Sense::invalid_cdb_byte(3));
     }
+    // List parameters, for which PC says nothing.
+    if code == PROVISIONING {
+        return match from {
+            0..=provisioning::LAST => Ok(Request::Provisioning { from }),
+            _ => Err(Sense::invalid_cdb_byte(5)),
+        };
+    }
     let Some(page) = page else {
-        // A list parameter, for which PC says nothing.
         return match from {
             0 => Ok(Request::Exceptions),
             _ => Err(Sense::invalid_cdb_byte(5)),
@@ -179,7 +244,7 @@ pub fn request(control: u8, code: u8, subpage: u8, from: u16) -> Result<Request,
     })
 }
 
-/// Decodes LOG SELECT's PCR, PC, PAGE CODE and SUBPAGE CODE, for a command without a list (SPC-4, table 139).
+/// Decodes LOG SELECT's PCR, PC, PAGE CODE and SUBPAGE CODE, for a command without a list (SPC-4, 6.6).
 ///
 /// # Errors
 /// INVALID FIELD IN CDB, with a pointer.
@@ -189,8 +254,8 @@ pub fn reset(all: bool, control: u8, code: u8, subpage: u8) -> Result<Reset, Sen
     }
     let which = match code {
         0 => Reset::All,
-        // What it tells goes with the counters.
-        EXCEPTIONS => Reset::Nothing,
+        // What they tell goes with the counters, and is as it is.
+        EXCEPTIONS | PROVISIONING => Reset::Nothing,
         _ => Reset::Page(Page::new(code).ok_or(Sense::invalid_cdb_bit(2, 5))?),
     };
     match control {
@@ -202,27 +267,40 @@ pub fn reset(all: bool, control: u8, code: u8, subpage: u8) -> Result<Reset, Sen
     }
 }
 
-/// Writes a log page. `exception` is the informational exception that there is, if there is one.
-pub fn write(request: &Request, counters: &Counters, exception: Option<Asc>, out: &mut Writer<'_>) {
+/// Writes a log page.
+///
+/// # Errors
+/// INVALID FIELD IN CDB for a page that the unit does not have.
+pub fn write(request: &Request, known: &Known, out: &mut Writer<'_>) -> Result<(), Sense> {
     let start = out.len();
+    let provisioning = known.resources.map(|_| PROVISIONING);
+    let codes = || {
+        let counters = Page::ALL.map(Page::code).into_iter();
+        counters.chain(provisioning).chain([EXCEPTIONS])
+    };
     match *request {
         Request::Supported { subpages: false } => {
             out.put(&[0, 0, 0, 0, 0]);
-            for page in Page::ALL {
-                out.u8(page.code());
+            for code in codes() {
+                out.u8(code);
             }
-            out.u8(EXCEPTIONS);
         }
         Request::Supported { subpages: true } => {
             // SPF
             out.put(&[0x40, 0xff, 0, 0]);
             out.put(&[0, 0, 0, 0xff]);
-            for code in Page::ALL.map(Page::code).into_iter().chain([EXCEPTIONS]) {
+            for code in codes() {
                 out.put(&[code, 0]);
             }
         }
+        Request::Provisioning { from } => {
+            let resources = known.resources.ok_or(Sense::invalid_cdb_bit(2, 5))?;
+            // DS
+            out.put(&[0x80 | PROVISIONING, 0, 0, 0]);
+            provisioning::write_log(&resources, from, out);
+        }
         Request::Exceptions => {
-            let Asc { code, qualifier } = exception.unwrap_or(Asc::NONE);
+            let Asc { code, qualifier } = known.exception.unwrap_or(Asc::NONE);
             // DS; parameter 0000h, a binary list; no temperature is known (FFh).
             out.put(&[0x80 | EXCEPTIONS, 0, 0, 0]);
             out.put(&[0, 0, 0x03, 4, code, qualifier, 0xff, 0]);
@@ -235,7 +313,7 @@ pub fn write(request: &Request, counters: &Counters, exception: Option<Asc>, out
             // DS: nothing is saved.
             out.put(&[0x80 | page.code(), 0, 0, 0]);
             let zero = Counters::default();
-            let counters = if default { &zero } else { counters };
+            let counters = if default { &zero } else { &known.counters };
             for (code, value) in page.parameters(counters) {
                 if code >= from {
                     out.be16(code);
@@ -249,4 +327,5 @@ pub fn write(request: &Request, counters: &Counters, exception: Option<Asc>, out
     let length = out.len().saturating_sub(start).saturating_sub(4);
     let length = u16::try_from(length).unwrap_or(u16::MAX);
     out.overwrite(start.saturating_add(2), &length.to_be_bytes());
+    Ok(())
 }

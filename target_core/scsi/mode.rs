@@ -9,6 +9,7 @@ use crate::{
     bytes::Writer,
     lba::{BlockSize, Blocks},
     pi,
+    provisioning::Thresholds,
     sense::Sense,
 };
 use pages::{Page, PAGES};
@@ -68,6 +69,18 @@ pub enum Interlock {
     Establish,
 }
 
+/// What a command that ends with CHECK CONDITION does to others: QERR (SPC-4, table 373).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ErrorPolicy {
+    /// They go on.
+    #[default]
+    Continue,
+    /// All others in the task set are aborted.
+    AbortAll,
+    /// The others of the same I_T nexus are aborted.
+    AbortOwn,
+}
+
 /// The values that MODE SELECT can change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Values {
@@ -75,6 +88,8 @@ pub struct Values {
     pub write_cache: bool,
     /// Sense data is in descriptor format (D_SENSE).
     pub descriptor_sense: bool,
+    /// QERR
+    pub errors: ErrorPolicy,
     /// UA_INTLCK_CTRL
     pub interlock: Interlock,
     /// The medium takes no writes (SWP).
@@ -87,6 +102,8 @@ pub struct Values {
     pub exception_test: bool,
     /// Protection information is not checked by commands that transfer none (DPICZ).
     pub unchecked_if_zero: bool,
+    /// What is told of logical block provisioning.
+    pub thresholds: Thresholds,
 }
 
 /// The state of a logical unit that mode parameters show.
@@ -110,6 +127,8 @@ pub struct Unit {
     pub may_change: bool,
     /// MODE SELECT can switch the write cache.
     pub switches_write_cache: bool,
+    /// It is known what blocks are mapped to: the logical block provisioning page is there.
+    pub knows_resources: bool,
     /// The values in force.
     pub current: Values,
     /// The values that a reset brings back.
@@ -130,16 +149,17 @@ pub fn write(unit: &Unit, request: &Request, out: &mut Writer<'_>) -> Result<(),
     let of_code = |page: &&Page| request.page == ALL_PAGES || page.code == request.page;
     let of_subpage =
         |page: &&Page| request.subpage == ALL_SUBPAGES || page.subpage == request.subpage;
-    if !PAGES.iter().any(|page| of_code(&page)) {
+    let pages = || PAGES.iter().filter(|page| page.is_there(unit));
+    if !pages().any(|page| of_code(&page)) {
         return Err(Sense::invalid_cdb_bit(2, 5));
     }
     // Page 3Fh has the subpages 00h and FFh only (SPC-4, table 151).
     let named = request.page == ALL_PAGES && !matches!(request.subpage, 0 | ALL_SUBPAGES);
-    if named || !PAGES.iter().any(|page| of_code(&page) && of_subpage(&page)) {
+    if named || !pages().any(|page| of_code(&page) && of_subpage(&page)) {
         return Err(Sense::invalid_cdb_byte(3));
     }
     header(unit, request, out);
-    for page in PAGES.iter().filter(of_code).filter(of_subpage) {
+    for page in pages().filter(of_code).filter(of_subpage) {
         page.header(out);
         match request.control {
             PageControl::Changeable => page.mask(unit, out),

@@ -46,6 +46,11 @@ pub enum Primary {
         /// Which page; `None` for all, or for none where nothing is to change.
         reset: log::Reset,
     },
+    /// LOG SELECT, with a list: counters get other values.
+    LogSelectList {
+        /// PARAMETER LIST LENGTH, not zero.
+        list_length: u16,
+    },
     /// LOG SENSE
     LogSense {
         /// Which parameters.
@@ -105,6 +110,7 @@ impl Primary {
             Self::ModeSelect(select) => select.revert,
             Self::LogSelect { reset } => *reset != log::Reset::Nothing,
             Self::WriteBuffer { .. }
+            | Self::LogSelectList { .. }
             | Self::SetIdentifyingInformation { .. }
             | Self::SetTimestamp { .. } => true,
             _ => false,
@@ -116,6 +122,7 @@ impl Primary {
         match *self {
             Self::LogSelect { .. } => Data::NONE,
             Self::ModeSelect(ModeSelect { list_length, .. })
+            | Self::LogSelectList { list_length }
             | Self::SendDiagnostic { list_length, .. }
             | Self::SetIdentifyingInformation { list_length, .. }
             | Self::SetTimestamp { list_length } => Data::new(Direction::Out, list_length.into()),

@@ -15,6 +15,7 @@ mod pi;
 mod pr;
 mod primary;
 mod properties;
+mod provisioning;
 mod sense;
 mod token;
 mod writes;

@@ -187,6 +187,8 @@ codes! {
     FORMAT_FAILED = 0x31, 0x01;
     /// SANITIZE COMMAND FAILED
     SANITIZE_FAILED = 0x31, 0x03;
+    /// THIN PROVISIONING SOFT THRESHOLD REACHED
+    SOFT_THRESHOLD_REACHED = 0x38, 0x07;
     /// SAVING PARAMETERS NOT SUPPORTED
     SAVING_NOT_SUPPORTED = 0x39, 0x00;
     /// MEDIUM NOT PRESENT
@@ -368,6 +370,11 @@ impl Sense {
             specific: Specific::None,
             information: None,
         }
+    }
+
+    /// Key, additional sense code and qualifier, a byte each.
+    pub const fn code(&self) -> u32 {
+        u32::from_be_bytes([0, self.key as u8, self.asc.code, self.asc.qualifier])
     }
 
     /// A unit attention condition.

@@ -7,7 +7,7 @@ mod identification;
 
 use crate::{
     bytes::Writer,
-    inquiry::{Identity, Unit, PERIPHERAL},
+    inquiry::{peripheral, Identity, Unit},
     sense::Sense,
 };
 
@@ -20,6 +20,8 @@ pub struct Provisioning {
     pub write_same: bool,
     /// Unmapped blocks read as zeros (unmap_zeroes_data).
     pub zeroes: bool,
+    /// A threshold set is of 2 to this power blocks; 0: there are no thresholds.
+    pub threshold_exponent: u8,
 }
 
 impl Provisioning {
@@ -95,7 +97,7 @@ pub(crate) fn write(unit: &Unit<'_>, code: u8, out: &mut Writer<'_>) -> Result<(
     let Some((_, body)) = page.filter(|(code, _)| has(unit, *code)) else {
         return Err(Sense::invalid_cdb_byte(2));
     };
-    out.put(&[PERIPHERAL, code, 0, 0]);
+    out.put(&[peripheral(unit), code, 0, 0]);
     body(unit, out);
     let length = u16::try_from(out.len().saturating_sub(4)).unwrap_or(u16::MAX);
     out.overwrite(2, &length.to_be_bytes());
@@ -199,8 +201,7 @@ fn characteristics(unit: &Unit<'_>, out: &mut Writer<'_>) {
 /// Logical block provisioning (SBC-3, 6.6.4).
 fn provisioning(unit: &Unit<'_>, out: &mut Writer<'_>) {
     let thin = &unit.provisioning;
-    // THRESHOLD EXPONENT
-    out.u8(0);
+    out.u8(thin.threshold_exponent);
     // LBPU; LBPWS, LBPWS10; LBPRZ
     out.u8(if thin.unmap { 0x80 } else { 0 }
         | if thin.write_same { 0x60 } else { 0 }

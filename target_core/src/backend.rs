@@ -14,6 +14,7 @@ use kernel::{
 };
 use lio_configfs::Value;
 use lio_glue::{buffer::Buffer, file::File, slot::Erased};
+pub use lio_scsi::provisioning::Space;
 use lio_scsi::sense::{Asc, Key, Sense};
 
 /// A kind of back end, registered by its module: see [`crate::registry::register_backend`].
@@ -158,6 +159,12 @@ pub trait Backend: Send + Sync + 'static {
     fn copy_range(&self, from: &File, pos: u64, at: u64, len: u64) -> Result<(), IoError> {
         let _ = (from, pos, at, len);
         Err(IoError::Unsupported)
+    }
+
+    /// Bytes that blocks are mapped to, and bytes that are left for more; `None` where the storage does not say. Asked at
+    /// times, not for each command; does not wait for a disk.
+    fn space(&self) -> Option<Space> {
+        None
     }
 
     /// What becomes of blocks that are read.

@@ -15,8 +15,12 @@
 //!
 //! An abort never takes a command from its owner: it marks the shared part, and the owner finds the mark.
 
+mod condition;
+mod queue;
 mod shared;
+mod traced;
 
+pub use queue::ReplyQueue;
 use shared::Decided;
 pub use shared::Shared;
 
@@ -32,7 +36,7 @@ use crate::{
 };
 use core::marker::PhantomData;
 use kernel::{prelude::*, sync::Arc};
-use lio_glue::{buffer::Buffer, gate::Ticket, noio, slot::Token};
+use lio_glue::{buffer::Buffer, gate::Ticket, noio, slot::Token, trace};
 use lio_policy::order::Place;
 use lio_scsi::{
     cdb::Decoded,
@@ -337,6 +341,9 @@ impl<F: Fabric> Cmd<F, Received> {
                     reply(token);
                     return Admitted::Refused;
                 }
+                trace::admitted::<Command>(&*token, token.wanted, || {
+                    traced::device(&token).unwrap_or(c"-")
+                });
                 match next {
                     crate::admit::Next::Data => Admitted::WantsData(Cmd::new(token)),
                     crate::admit::Next::Execute => Admitted::Ready(Cmd::new(token)),
@@ -523,6 +530,7 @@ fn go_on<F: Fabric>(mut token: Token<Session<F>>) {
             if flaws::look(device, &mut token).is_break() {
                 return reply(token);
             }
+            trace::submitted::<Command>(&*token, || traced::operation(&token));
             device
                 .backend()
                 .submit(crate::backend::Io::new(token.erase()));
@@ -532,6 +540,10 @@ fn go_on<F: Fabric>(mut token: Token<Session<F>>) {
 
 /// A back end is done with its operation. Any context.
 pub(crate) fn finished<F: Fabric>(token: Token<Session<F>>) {
+    // What was put off comes here, too, without having been to a back end.
+    if !matches!(token.op, Op::None) {
+        trace::completed::<Command>(&*token, token.io_result.is_err());
+    }
     if matches!(token.step, Step::None) && !token.place.is_ordered() && !token.clears_flaws {
         return finish(token);
     }
@@ -571,6 +583,11 @@ fn resume_all<F: Fabric>(session: &Arc<Session<F>>) {
                 resume_one(token);
                 continue;
             }
+            Step::Condition => {
+                condition::abort_others(&token);
+                answer(token);
+                continue;
+            }
             Step::None => {
                 finish(token);
                 continue;
@@ -589,7 +606,13 @@ fn reply_aborted<F: Fabric>(mut token: Token<Session<F>>) {
     reply(token);
 }
 
-fn reply<F: Fabric>(mut token: Token<Session<F>>) {
+fn reply<F: Fabric>(token: Token<Session<F>>) {
+    if let Some(token) = condition::put_off(token) {
+        answer(token)
+    }
+}
+
+fn answer<F: Fabric>(mut token: Token<Session<F>>) {
     let Decided {
         aborted,
         tell,
@@ -622,6 +645,10 @@ fn reply<F: Fabric>(mut token: Token<Session<F>>) {
             token.format = nexus.lun().device().mode().sense_format();
         }
     }
+    trace::answered::<Command>(&*token, || {
+        let sense = token.sense.map_or(0, |sense| sense.code());
+        (token.status as u8, sense, traced::device(&token))
+    });
     if token.direction == Direction::Write && !token.data.is_borrowed() {
         // It has been written. The next command finds the memory in the cache.
         token.data.clear();
@@ -716,38 +743,15 @@ impl<F: Fabric> Reply<F> {
     }
 }
 
-/// Replies that other contexts hand to the one that sends them. Lock-free.
-pub struct ReplyQueue<F: Fabric>(lio_glue::slot::Queue<Session<F>>);
-
-impl<F: Fabric> Default for ReplyQueue<F> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<F: Fabric> ReplyQueue<F> {
-    /// An empty queue.
-    pub const fn new() -> Self {
-        ReplyQueue(lio_glue::slot::Queue::new())
-    }
-
-    /// Appends a reply, from any context. Returns whether the queue was empty, and its consumer is to be woken.
-    pub fn push(&self, reply: Reply<F>) -> bool {
-        self.0.push(reply.into_token())
-    }
-
-    /// Whether nothing is queued; a snapshot.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Takes all replies, oldest first.
-    pub fn drain(&self) -> impl Iterator<Item = Reply<F>> {
-        self.0.drain().map(Reply::from_token)
-    }
-}
-
 pub(crate) fn begin<F: Fabric>(token: &mut Token<Session<F>>, start: &Start<'_>) {
+    trace::received::<Command>(&**token, || trace::Received {
+        tag: start.tag,
+        lun: start.lun,
+        cdb: start.cdb,
+        expected: start.expected,
+        initiator: token.host().core().initiator(),
+        port: token.host().core().tpg().path(),
+    });
     token.shared().begin(start.tag, start.lun);
     let (cmd, _) = token.split_mut();
     let n = start.cdb.len().min(MAX_CDB);
@@ -779,6 +783,7 @@ pub(crate) fn begin<F: Fabric>(token: &mut Token<Session<F>>, start: &Start<'_>)
 
 /// The slot of a command is about to be free; returns whether somebody may be waiting for that.
 pub(crate) fn freeing<F: Fabric>(token: &mut Token<Session<F>>) -> bool {
+    trace::sent::<Command>(&**token);
     let (cmd, _) = token.split_mut();
     cmd.data.clear();
     cmd.scratch = None;

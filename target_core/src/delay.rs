@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is to be done a little later: commands that are delayed, access states at the end of their transitions.
+//! What is to be done a little later: commands that are delayed, access states at the end of their transitions, the next look
+//! at a threshold.
 //!
 //! One worker sleeps until the next is due, while there are any. What waits here is found by those that want it sooner: an
 //! aborted command goes on at once, to be answered as aborted; a transition of a group that goes is forgotten.
@@ -32,6 +33,8 @@ pub(crate) enum Late {
         group: Arc<Group>,
         asks: crate::alua::Asks,
     },
+    /// What is left for logical blocks is looked at.
+    Thresholds(Arc<Device>),
 }
 
 impl Late {
@@ -43,6 +46,7 @@ impl Late {
                 group,
                 asks,
             } => device.complete_state(&group, asks),
+            Late::Thresholds(device) => device.look_at_thresholds(),
         }
     }
 
@@ -50,7 +54,7 @@ impl Late {
     fn is_void(&self) -> bool {
         match self {
             Late::Command(cmd) => cmd.shared().is_aborted(),
-            Late::Transition { .. } => false,
+            Late::Transition { .. } | Late::Thresholds(_) => false,
         }
     }
 }
@@ -213,15 +217,20 @@ pub(crate) fn release(lun: &Lun) {
     engine.delays().look();
 }
 
-/// Forgets the transitions of groups that `which` chooses.
-pub(crate) fn forget(which: impl Fn(&Arc<Group>) -> bool) {
+/// Forgets the transition of a group.
+pub(crate) fn forget_transition(of: &Arc<Group>) {
+    forget(|late| matches!(late, Late::Transition { group, .. } if Arc::ptr_eq(group, of)));
+}
+
+/// Forgets what `which` chooses, of what is no command.
+pub(crate) fn forget(which: impl Fn(&Late) -> bool) {
     let Ok(engine) = crate::engine() else { return };
     loop {
         let mut state = engine.delays().state.lock();
         let found = state
             .waiting
             .iter()
-            .position(|(_, late)| matches!(late, Late::Transition { group, .. } if which(group)));
+            .position(|(_, late)| !matches!(late, Late::Command(_)) && which(late));
         let gone = found.and_then(|index| state.waiting.remove(index).ok());
         drop(state);
         // It is dropped without the lock.

@@ -33,6 +33,7 @@ use lio_scsi::{
     cdb::Features,
     lba::{BlockSize, Blocks},
     pi,
+    provisioning::{self, Resources},
     sense::Asc,
     vpd::{BlockLimits, Provisioning},
 };
@@ -400,6 +401,7 @@ impl Device {
             users.deleted = true;
             users.is_empty()
         });
+        crate::thresholds::forget(self);
         if unused {
             self.backend.close();
         } else {
@@ -667,7 +669,23 @@ impl Device {
             unmap: features.unmap,
             write_same: features.write_same_unmap,
             zeroes: self.attrib.unmap_zeroes_data(),
+            threshold_exponent: 0,
         }
+    }
+
+    /// The exponent of a threshold set of a thin unit.
+    pub(crate) fn threshold_exponent(&self) -> u8 {
+        let size = self.block_size();
+        provisioning::exponent(size.blocks_in(self.backend().bytes()), size)
+    }
+
+    /// What blocks are mapped to, in threshold sets, if the unit is thin and the back end knows. Process context.
+    pub(crate) fn resources(&self) -> Option<Resources> {
+        let space = self
+            .provisioning()
+            .is_thin()
+            .then(|| self.backend().space())??;
+        Some(space.resources(self.threshold_exponent(), self.block_size()))
     }
 
     pub(crate) fn count_reset(&self) {

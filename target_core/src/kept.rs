@@ -14,7 +14,8 @@ use kernel::{
 use lio_glue::clock;
 use lio_scsi::{
     buffer,
-    log::{Counters, Reset},
+    log::{Base, Counters, Reset},
+    sense::Sense,
     timestamp::{Origin, Timestamp},
 };
 
@@ -22,7 +23,7 @@ use lio_scsi::{
 struct State {
     // What SET TIMESTAMP set, and the milliseconds since boot then.
     timestamp: Option<(Timestamp, u64)>,
-    log_base: Counters,
+    log_base: Base,
     // The data buffer: nothing, which reads as zeros, until it is written to.
     data: KVVec<u8>,
     echo: Option<KVVec<u8>>,
@@ -175,13 +176,29 @@ impl Device {
     /// What LOG SENSE shows.
     pub(crate) fn log_counters(&self) -> Counters {
         let counted = self.counted();
-        counted.since(&self.kept().state.lock().log_base)
+        self.kept().state.lock().log_base.shown(&counted)
     }
 
-    /// LOG SELECT.
+    /// LOG SELECT without a list.
     pub(crate) fn reset_log(&self, reset: Reset) {
         let counted = self.counted();
         let mut state = self.kept().state.lock();
-        state.log_base = counted.reset(&state.log_base, reset);
+        state.log_base.reset(&counted, reset);
+    }
+
+    /// LOG SELECT with a list: has `f` make the new counters of those that are shown. Whether they are others then.
+    ///
+    /// # Errors
+    /// Those of `f`.
+    pub(crate) fn select_log(
+        &self,
+        f: impl FnOnce(&Counters) -> Result<Counters, Sense>,
+    ) -> Result<bool, Sense> {
+        let counted = self.counted();
+        let mut state = self.kept().state.lock();
+        let shown = state.log_base.shown(&counted);
+        let new = f(&shown)?;
+        state.log_base.set(&counted, &new);
+        Ok(new != shown)
     }
 }

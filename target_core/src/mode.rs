@@ -5,7 +5,7 @@
 //! TAS and UA_INTLCK_CTRL are kept as the attributes that show them, WCE by the back end. What an administrator sets is the default,
 //! which a reset brings back.
 
-use crate::{device::Device, lun::Nexus};
+use crate::{device::Device, lun::Nexus, thresholds::Watch};
 use kernel::{
     new_mutex,
     prelude::*,
@@ -16,7 +16,8 @@ use kernel::{
 };
 use lio_policy::mode::{self as policy, Change};
 use lio_scsi::{
-    mode::{Interlock, Values},
+    mode::{ErrorPolicy, Interlock, Values},
+    provisioning::Thresholds,
     sense::{Asc, Format, Sense},
 };
 
@@ -24,6 +25,7 @@ use lio_scsi::{
 #[pin_data]
 pub(crate) struct Mode {
     descriptor_sense: Atomic<bool>,
+    errors: Atomic<u32>,
     write_protect: Atomic<bool>,
     report_exceptions: Atomic<bool>,
     exception_test: Atomic<bool>,
@@ -31,6 +33,11 @@ pub(crate) struct Mode {
     // Held while values change. Commands take it.
     #[pin]
     defaults: Mutex<Values>,
+    // After `defaults`.
+    #[pin]
+    thresholds: Mutex<Thresholds>,
+    #[pin]
+    watch: Watch,
 }
 
 impl Mode {
@@ -41,12 +48,24 @@ impl Mode {
         };
         pin_init!(Mode {
             descriptor_sense: Atomic::new(false),
+            errors: Atomic::new(ErrorPolicy::Continue as u32),
             write_protect: Atomic::new(false),
             report_exceptions: Atomic::new(false),
             exception_test: Atomic::new(false),
             unchecked_if_zero: Atomic::new(false),
             defaults <- new_mutex!(defaults, "Mode::defaults"),
+            thresholds <- new_mutex!(Thresholds::OFF, "Mode::thresholds"),
+            watch <- Watch::new(),
         })
+    }
+
+    /// What is told of logical block provisioning.
+    pub(crate) fn thresholds(&self) -> Thresholds {
+        *self.thresholds.lock()
+    }
+
+    pub(crate) fn watch(&self) -> &Watch {
+        &self.watch
     }
 
     /// SWP: no command may write.
@@ -57,6 +76,18 @@ impl Mode {
     /// DPICZ: protection information is not checked by commands that transfer none.
     pub(crate) fn unchecked_if_zero(&self) -> bool {
         self.unchecked_if_zero.load(Relaxed)
+    }
+
+    /// QERR.
+    pub(crate) fn errors(&self) -> ErrorPolicy {
+        let errors = self.errors.load(Relaxed);
+        if errors == ErrorPolicy::AbortAll as u32 {
+            ErrorPolicy::AbortAll
+        } else if errors == ErrorPolicy::AbortOwn as u32 {
+            ErrorPolicy::AbortOwn
+        } else {
+            ErrorPolicy::Continue
+        }
     }
 
     /// The format of sense data that goes with a status.
@@ -85,12 +116,14 @@ impl Device {
         let current = Values {
             write_cache: self.backend().write_cache(),
             descriptor_sense: self.mode().descriptor_sense.load(Relaxed),
+            errors: self.mode().errors(),
             interlock: interlock(self.attrib().emulate_ua_intlck_ctrl()),
             software_write_protect: self.mode().write_protect(),
             task_aborted_status: self.attrib().emulate_tas(),
             report_exceptions: self.mode().report_exceptions.load(Relaxed),
             exception_test: self.mode().exception_test.load(Relaxed),
             unchecked_if_zero: self.mode().unchecked_if_zero(),
+            thresholds: *self.mode().thresholds.lock(),
         };
         // The storage's own cache is as it is.
         let write_cache = match self.switches_write_cache() {
@@ -181,11 +214,13 @@ impl Device {
         }
         let mode = self.mode();
         mode.descriptor_sense.store(new.descriptor_sense, Relaxed);
+        mode.errors.store(new.errors as u32, Relaxed);
         mode.write_protect
             .store(new.software_write_protect, Relaxed);
         mode.report_exceptions.store(new.report_exceptions, Relaxed);
         mode.exception_test.store(new.exception_test, Relaxed);
         mode.unchecked_if_zero.store(new.unchecked_if_zero, Relaxed);
+        *mode.thresholds.lock() = new.thresholds;
         self.attrib()
             .set_emulate_ua_intlck_ctrl(match new.interlock {
                 Interlock::Clear => 0,

@@ -42,6 +42,7 @@ mod ramdisk;
 pub mod registry;
 pub mod session;
 pub mod stats;
+mod thresholds;
 mod tmf;
 pub mod tpg;
 mod tree;

@@ -254,6 +254,30 @@ fn clear(device: &Arc<Device>, by: &Core, patience: Patience) -> Response {
     response
 }
 
+/// A command of the session `by`, with the tag `own`, ends with CHECK CONDITION: the others of the task set, or with `own_only` of its
+/// I_T nexus, are aborted (QERR). Other I_T nexuses hear of it as of CLEAR TASK SET. Does not wait for them to be gone.
+pub(crate) fn abort_others(device: &Device, by: &Core, own: u64, own_only: bool) {
+    let Ok(work) = Work::find_one(device) else {
+        return pr_warn!("{}: no memory to abort commands (QERR)\n", device.path());
+    };
+    let tell = device.attrib().emulate_tas();
+    for c in work.0.iter() {
+        let on_device = |lun| c.has(lun, |_| true);
+        if core::ptr::eq(c.session.core(), by) {
+            c.session
+                .abort(false, &|tag, lun| tag != own && on_device(lun));
+        } else if !own_only {
+            let lost = c.session.has(&|_, lun| on_device(lun));
+            c.session.abort(tell, &|_, lun| on_device(lun));
+            if lost && !tell {
+                for nexus in c.nexuses.iter() {
+                    nexus.attend(Asc::COMMANDS_CLEARED);
+                }
+            }
+        }
+    }
+}
+
 /// Waits for the commands for `device` that are at work, as what they were admitted to may still change the medium; not for that with
 /// the tag `own` of an I_T nexus of which `is_own` holds, nor for those that wait to begin, perhaps for that one: they look at
 /// the device's condition again then. `stop` is asked from time to time whether to give up.

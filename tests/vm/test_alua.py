@@ -161,6 +161,10 @@ def test_commands_in_each_state(pair, state):
         refusal = REFUSED.get(state, "")
         for cdb, length in ALWAYS:
             assert answer(a, cdb, read=length) == "", cdb.hex()
+        # PERIPHERAL QUALIFIER 001b: the unit cannot be accessed through this port now.
+        for page in ("120000006000", "12018300ff00"):
+            data = [c.scsi(bytes.fromhex(page), read=96)[1][0] for c in (a, b)]
+            assert data == [0x20 if state == UNAVAILABLE else 0, 0]
         for cdb, length in TOLD + [(OPCODES, 4096)]:
             assert answer(a, cdb, read=length) == ("" if state == STANDBY else refusal), cdb.hex()
         for cdb, length in MEDIUM:

@@ -208,6 +208,37 @@ def test_too_many(target):
         assert b.finish(b.start(TUR, attr=ORDERED))[0] == 0
 
 
+@pytest.fixture
+def interlocked():
+    store = lio.ramdisk()
+    store.attrib("emulate_ua_intlck_ctrl", 2)
+    return lio.IscsiTarget(store)
+
+
+def test_too_many_is_told_of_again(interlocked):
+    """UA_INTLCK_CTRL 11b: the next command is told of TASK SET FULL, by a unit attention that stays until REQUEST SENSE."""
+    def request_sense(of):
+        status, data, _ = of.finish(of.start(bytes.fromhex("03000000ff00"), 255, READ, attr=HEAD))
+        assert status == 0
+        return say(data)
+
+    with sessions(interlocked, 3) as (a, b, c):
+        older = stalled(a)
+        held = [(b, b.start(TUR, attr=ORDERED)) for _ in range(40)]
+        waits(b)
+        tags = [c.start(TUR, attr=ORDERED) for _ in range(30)]
+        held += [(c, tag) for tag in tags[:24]]
+        full = {of.itt: of.status for of in (c.receive() for _ in tags[24:])}
+        assert full == {tags[24]: TASK_SET_FULL} | dict.fromkeys(tags[25:], 2)
+        for _ in range(3):
+            status, _, answer = c.scsi(TUR)
+            assert (status, say(answer.sense)) == (2, "6/2c08")
+        assert request_sense(c) == "6/2c08" and request_sense(c) == request_sense(b) == "0/0000"
+        feed(a, older)
+        for of, tag in held:
+            assert of.finish(tag)[0] == 0
+
+
 def test_the_lun_goes(target):
     """A LUN is unlinked while commands of it wait for an ORDERED one, and that for a write without data."""
     with sessions(target, 2) as (a, b):

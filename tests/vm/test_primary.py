@@ -95,7 +95,7 @@ def write10(lba, n):
 
 
 def test_what_can_be_changed_and_what_is_there(two):
-    assert sense6(two.a, CONTROL, CHANGEABLE).hex() == "0a0a0400384000000000" + "0000"
+    assert sense6(two.a, CONTROL, CHANGEABLE).hex() == "0a0a0406384000000000" + "0000"
     assert sense6(two.a, CACHING, CHANGEABLE).hex() == "081204" + "00" * 17
     pages = ok(two.a, "5a08 3fff 000000 0200 00".replace(" ", ""), read=512)[8:]
     seen, at = [], 0
@@ -195,6 +195,61 @@ def test_tas_and_interlock(two):
     assert sense6_after_reset(two.a)[4] == 0
 
 
+def waiting(c):
+    """A write that gets no data: its R2T."""
+    itt = c.start(write10(0, 8), 4096, initiator.WRITE)
+    r2t = c.receive()
+    assert r2t.opcode == initiator.R2T and r2t.itt == itt
+    return r2t
+
+
+def goes_on(c, r2t):
+    """The write takes its data and ends well."""
+    c.answer_r2t(r2t, bytes(4096))
+    assert c.finish(r2t.itt)[0] == 0
+
+
+def is_gone(c, r2t):
+    """The write is none that could be aborted, and was not answered."""
+    assert c.tmf(initiator.ABORT_TASK, ref_itt=r2t.itt) == 1
+    assert not [a for a in c.seen if a.itt == r2t.itt]
+
+
+@pytest.mark.parametrize("two", [lio.fileio], indirect=True)
+@pytest.mark.parametrize("qerr", [0b00, 0b01, 0b11])
+def test_what_others_do_after_an_error(two, qerr):
+    """QERR: nobody is aborted, all in the task set, or those of the initiator whose command failed."""
+    change(two.a, CONTROL, 3, 6, qerr << 1)
+    if qerr:
+        two.attention(two.b, "2a01")
+    own, other = waiting(two.a), waiting(two.b)
+    # A command that ends well does nothing to others.
+    two.quiet(two.a)
+    refused(two.a, "c0" + "00" * 9, "5/2000")
+    if qerr == 0b00:
+        goes_on(two.a, own)
+    else:
+        is_gone(two.a, own)
+    if qerr == 0b01:
+        # TAS
+        assert two.b.finish(other.itt)[0] == 0x40
+        two.quiet(two.b)
+    else:
+        goes_on(two.b, other)
+    two.quiet(two.a)
+
+
+def test_what_others_hear_after_an_error_without_tas(two):
+    change(two.a, CONTROL, 3, 6, 2)
+    two.attention(two.b, "2a01")
+    change(two.a, CONTROL, 5, 0x40, 0)
+    two.attention(two.b, "2a01")
+    other = waiting(two.b)
+    refused(two.a, "c0" + "00" * 9, "5/2000")
+    assert say(ok(two.b, "03000000ff00", read=255)) == "6/2f00"
+    is_gone(two.b, other)
+
+
 def sense6_after_reset(c):
     for _ in range(4):
         status, data, _ = c.scsi(bytes([0x1A, 8, CONTROL, 0, 255, 0]), read=255)
@@ -211,7 +266,8 @@ MODE_REFUSALS = {
     "a header cut off": ("151000000300", "000000", "5/1a00", None),
     "a page cut off": ("151000000600", "0000000008 12", "5/1a00", None),
     "an unknown page": ("151000000600", "000000000200", "5/2600", (False, 4, 5)),
-    "a value that cannot be changed": ("5510000000 000000 1400", "00" * 8 + "0a0a02120040 0000ffff001e", "5/2600", (False, 11, 1)),
+    "a value that cannot be changed": ("5510000000 000000 1400", "00" * 8 + "0a0a22100040 0000ffff001e", "5/2600", (False, 10, 5)),
+    "a reserved value of QERR": ("5510000000 000000 1400", "00" * 8 + "0a0a02140040 0000ffff001e", "5/2600", (False, 11, 2)),
     "a reserved value": ("5510000000 000000 1400", "00" * 8 + "0a0a02101040 0000ffff001e", "5/2600", (False, 12, 5)),
     "another block length": ("151000000c00", "00000008 00000000 00001000", "5/2600", (False, 9, None)),
     "another number of blocks": ("151000000c00", "00000008 00000001 00000200", "5/2600", (False, 4, None)),

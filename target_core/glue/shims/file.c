@@ -3,15 +3,16 @@
 #include <linux/blkdev.h>
 #include <linux/export.h>
 #include <linux/falloc.h>
+#include <linux/folio_batch.h>
 #include <linux/fs.h>
+#include <linux/fs_struct.h>
 #include <linux/magic.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
-#include <linux/folio_batch.h>
-#include <linux/fs_struct.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/shmem_fs.h>
+#include <linux/statfs.h>
 #include <linux/swap.h>
 #include <linux/uio.h>
 #include "../shims.h"
@@ -144,6 +145,26 @@ unsigned int lio_file_traits(struct file *file)
 	return traits;
 }
 EXPORT_SYMBOL_GPL(lio_file_traits);
+
+/*
+ * Bytes that the file system has left for all its files, as df has them, and those that this file uses. False where that is
+ * not known: on what is no file system of this machine, whose answer could take long, and where there is no end to it.
+ */
+bool lio_file_space(struct file *file, u64 *available, u64 *used)
+{
+	struct inode *inode = file->f_mapping->host;
+	struct super_block *sb = inode->i_sb;
+	struct kstatfs st;
+
+	if (!S_ISREG(inode->i_mode) || (!sb->s_bdev && sb->s_magic != TMPFS_MAGIC))
+		return false;
+	if (vfs_statfs(&file->f_path, &st) || !st.f_blocks)
+		return false;
+	*available = (u64)st.f_bavail * st.f_bsize;
+	*used = (u64)inode_get_bytes(inode);
+	return true;
+}
+EXPORT_SYMBOL_GPL(lio_file_space);
 
 bool lio_file_may_inline(void)
 {

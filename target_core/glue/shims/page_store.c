@@ -57,21 +57,30 @@ int lio_pages_add(struct xarray *xa, unsigned long index, struct page *page)
 EXPORT_SYMBOL_GPL(lio_pages_add);
 
 /*
- * Whether there is memory for more pages. Nothing can take them back, and allocating would go on until every process was
+ * How many more pages there is memory for. Nothing can take them back, and allocating would go on until every process was
  * killed for them: a sixteenth of the memory, a GiB at most, is left alone.
  */
+unsigned long lio_pages_room(void)
+{
+	long room = si_mem_available() - (long)min(totalram_pages() / 16, SZ_1G >> PAGE_SHIFT);
+
+	return max(room, 0L);
+}
+EXPORT_SYMBOL_GPL(lio_pages_room);
+
+/* Whether there is memory for more pages. */
 bool lio_pages_spare(void)
 {
-	return si_mem_available() > (long)min(totalram_pages() / 16, SZ_1G >> PAGE_SHIFT);
+	return lio_pages_room() > 0;
 }
 EXPORT_SYMBOL_GPL(lio_pages_spare);
 
-/* Takes the pages first..last out. Who has found one before may go on using it. */
-void lio_pages_drop(struct xarray *xa, unsigned long first, unsigned long last)
+/* Takes the pages first..last out; how many those were. Who has found one before may go on using it. */
+unsigned long lio_pages_drop(struct xarray *xa, unsigned long first, unsigned long last)
 {
 	XA_STATE(xas, xa, first);
 	struct page *page;
-	unsigned int done = 0;
+	unsigned long done = 0;
 
 	xas_lock(&xas);
 	xas_for_each(&xas, page, last) {
@@ -85,6 +94,7 @@ void lio_pages_drop(struct xarray *xa, unsigned long first, unsigned long last)
 		xas_lock(&xas);
 	}
 	xas_unlock(&xas);
+	return done;
 }
 EXPORT_SYMBOL_GPL(lio_pages_drop);
 

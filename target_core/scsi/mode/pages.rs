@@ -2,8 +2,8 @@
 
 //! The mode pages (SPC-4, 7.5.7 and on; SBC-3, 6.5): what is in them, and what MODE SELECT can change of it.
 
-use super::{Interlock, Unit, Values};
-use crate::{bytes::Writer, pi};
+use super::{ErrorPolicy, Interlock, Unit, Values};
+use crate::{bytes::Writer, pi, provisioning};
 
 /// A mode page, or a subpage of one.
 pub(super) struct Page {
@@ -41,6 +41,11 @@ impl Page {
         }
     }
 
+    /// The unit has the page.
+    pub(super) fn is_there(&self, unit: &Unit) -> bool {
+        (self.code, self.subpage) != (0x1c, 0x02) || unit.knows_resources
+    }
+
     /// Writes ones where this initiator can change a bit.
     pub(super) fn mask(&self, unit: &Unit, out: &mut Writer<'_>) {
         if unit.may_change {
@@ -62,14 +67,19 @@ impl Page {
 }
 
 /// All pages, in ascending order.
-pub(super) static PAGES: [Page; 5] = [
+pub(super) static PAGES: [Page; 6] = [
     Page {
         code: 0x01,
         subpage: 0,
         length: 10,
-        values: |_, _, out| out.fill(0, 10),
-        changeable: |_, out| out.fill(0, 10),
-        take: nothing,
+        values: |_, values, out| {
+            error_recovery(if values.thresholds.report { LBPERE } else { 0 }, out);
+        },
+        changeable: |unit, out| error_recovery(if unit.knows_resources { LBPERE } else { 0 }, out),
+        take: |page, values| {
+            values.thresholds.report = page.get(LBPERE_AT).is_some_and(|byte| byte & LBPERE != 0);
+            Ok(())
+        },
     },
     Page {
         code: 0x08,
@@ -92,7 +102,7 @@ pub(super) static PAGES: [Page; 5] = [
         values: control,
         changeable: |unit, out| {
             let protection = if unit.protection.is_some() { DPICZ } else { 0 };
-            out.put(&[D_SENSE | protection, 0, UA_INTLCK_CTRL | SWP, TAS]);
+            out.put(&[D_SENSE | protection, QERR, UA_INTLCK_CTRL | SWP, TAS]);
             out.fill(0, 6);
         },
         take: take_control,
@@ -116,10 +126,32 @@ pub(super) static PAGES: [Page; 5] = [
         },
         take: take_informational_exceptions,
     },
+    Page {
+        code: 0x1c,
+        subpage: 0x02,
+        length: provisioning::MODE_LENGTH,
+        values: |_, values, out| provisioning::write_mode(&values.thresholds, out),
+        changeable: |_, out| provisioning::write_mode_mask(out),
+        take: |page, values| {
+            provisioning::take_mode(page, &mut values.thresholds);
+            Ok(())
+        },
+    },
 ];
 
 fn nothing(_: &[u8], _: &mut Values) -> Result<(), Reserved> {
     Ok(())
+}
+
+/// In byte 7 of the read-write error recovery page: thresholds of logical block provisioning are reported.
+const LBPERE: u8 = 0x80;
+const LBPERE_AT: usize = 5;
+
+/// Read-write error recovery (SBC-3, 6.5.8).
+fn error_recovery(flags: u8, out: &mut Writer<'_>) {
+    out.fill(0, LBPERE_AT);
+    out.u8(flags);
+    out.fill(0, 4);
 }
 
 /// In byte 2 of the caching page.
@@ -134,9 +166,10 @@ fn caching(_: &Unit, values: &Values, out: &mut Writer<'_>) {
     out.fill(0, 7);
 }
 
-/// In bytes 2, 2, 4, 4, 5 and 5 of the control page.
+/// In bytes 2, 2, 3, 4, 4, 5 and 5 of the control page.
 const DPICZ: u8 = 0x08;
 const D_SENSE: u8 = 0x04;
+const QERR: u8 = 0x06;
 const UA_INTLCK_CTRL: u8 = 0x30;
 const SWP: u8 = 0x08;
 const TAS: u8 = 0x40;
@@ -148,12 +181,18 @@ fn control(unit: &Unit, values: &Values, out: &mut Writer<'_>) {
     out.u8(0x02
         | if values.descriptor_sense { D_SENSE } else { 0 }
         | if values.unchecked_if_zero { DPICZ } else { 0 });
-    // QUEUE ALGORITHM MODIFIER; QERR: other commands go on after one that failed.
-    out.u8(if unit.restricted_reordering {
+    // QUEUE ALGORITHM MODIFIER
+    let order = if unit.restricted_reordering {
         0x00
     } else {
         0x10
-    });
+    };
+    let errors = match values.errors {
+        ErrorPolicy::Continue => 0x00,
+        ErrorPolicy::AbortAll => 0x02,
+        ErrorPolicy::AbortOwn => 0x06,
+    };
+    out.u8(order | errors);
     let interlock = match values.interlock {
         Interlock::Clear => 0x00,
         Interlock::Keep => 0x20,
@@ -175,11 +214,17 @@ fn control(unit: &Unit, values: &Values, out: &mut Writer<'_>) {
 }
 
 fn take_control(page: &[u8], values: &mut Values) -> Result<(), Reserved> {
-    let [sense, _, attention, tas, ..] = *page else {
+    let [sense, errors, attention, tas, ..] = *page else {
         return Ok(());
     };
     values.descriptor_sense = sense & D_SENSE != 0;
     values.unchecked_if_zero = sense & DPICZ != 0;
+    values.errors = match errors & QERR {
+        0x00 => ErrorPolicy::Continue,
+        0x02 => ErrorPolicy::AbortAll,
+        0x06 => ErrorPolicy::AbortOwn,
+        _ => return Err(Reserved { byte: 1, bit: 2 }),
+    };
     values.interlock = match attention & UA_INTLCK_CTRL {
         0x00 => Interlock::Clear,
         0x20 => Interlock::Keep,

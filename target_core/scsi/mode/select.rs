@@ -29,7 +29,7 @@ pub fn select(unit: &Unit, ten: bool, list: &[u8]) -> Result<Values, Sense> {
     }
     let mut at = header(unit, ten, list)?;
     while let Some(rest) = list.get(at..).filter(|rest| !rest.is_empty()) {
-        let page = find(rest, at)?;
+        let page = find(unit, rest, at)?;
         let start = at.saturating_add(page.header_length());
         let end = start.saturating_add(usize::from(page.length));
         let body = list.get(start..end).ok_or(Sense::PARAMETER_LIST_LENGTH)?;
@@ -130,7 +130,7 @@ fn descriptor_fits(unit: &Unit, descriptor: &[u8], long: bool, start: usize) -> 
 }
 
 /// The page that begins at `at` of the list, with `rest`.
-fn find(rest: &[u8], at: usize) -> Result<&'static Page, Sense> {
+fn find(unit: &Unit, rest: &[u8], at: usize) -> Result<&'static Page, Sense> {
     let short = Sense::PARAMETER_LIST_LENGTH;
     let [first, second, ..] = *rest else {
         return Err(short);
@@ -138,7 +138,8 @@ fn find(rest: &[u8], at: usize) -> Result<&'static Page, Sense> {
     // PS is reserved here, and set in what MODE SENSE of others answers. SPF tells which format the page has.
     let code = first & 0x3f;
     let sub = first & 0x40 != 0;
-    let mut known = PAGES.iter().filter(|page| page.code == code).peekable();
+    let there = PAGES.iter().filter(|page| page.is_there(unit));
+    let mut known = there.filter(|page| page.code == code).peekable();
     if known.peek().is_none() {
         return Err(invalid_bit(at, 5));
     }

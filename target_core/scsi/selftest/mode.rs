@@ -5,7 +5,8 @@
 use super::hex;
 use crate::{
     lba::{BlockSize, Blocks},
-    mode::{select, Interlock, Unit, Values},
+    mode::{select, ErrorPolicy, Interlock, Unit, Values},
+    provisioning::{Threshold, Thresholds},
     sense::Sense,
 };
 use std::format;
@@ -13,12 +14,14 @@ use std::format;
 const VALUES: Values = Values {
     write_cache: true,
     descriptor_sense: false,
+    errors: ErrorPolicy::Continue,
     interlock: Interlock::Clear,
     software_write_protect: false,
     task_aborted_status: true,
     report_exceptions: false,
     exception_test: false,
     unchecked_if_zero: false,
+    thresholds: Thresholds::OFF,
 };
 
 const DISK: Unit = Unit {
@@ -31,6 +34,7 @@ const DISK: Unit = Unit {
     implicit_alua: false,
     may_change: true,
     switches_write_cache: true,
+    knows_resources: false,
     current: VALUES,
     default: VALUES,
 };
@@ -82,6 +86,18 @@ fn values() {
             ..VALUES
         })
     );
+    for (byte, errors) in [
+        ("10", ErrorPolicy::Continue),
+        ("12", ErrorPolicy::AbortAll),
+        ("16", ErrorPolicy::AbortOwn),
+    ] {
+        assert_eq!(
+            six(&format!(
+                "00 00 00 00 0a 0a 02 {byte} 00 40 00 00 ff ff 00 1e"
+            )),
+            Ok(Values { errors, ..VALUES })
+        );
+    }
     assert_eq!(
         six("00 00 00 00 1c 0a 04 06 00 00 00 00 00 00 00 00"),
         Ok(Values {
@@ -97,6 +113,56 @@ fn values() {
     ] {
         assert_eq!(six(&format!("00 00 00 00 {page}")), Ok(VALUES), "{page}");
     }
+}
+
+#[test]
+fn thresholds() {
+    let unit = Unit {
+        knows_resources: true,
+        ..DISK
+    };
+    let page = |available: &str, used: &str| {
+        hex(&format!(
+            "00 00 00 00 5c 02 00 1c {} {available} {used}",
+            "00 ".repeat(12)
+        ))
+    };
+    let off = "02 00 00 00 00 00 00";
+    let threshold = |enabled, count| Threshold { enabled, count };
+    let all = [
+        page("80 01 00 00 00 00 01 02", "01 02 00 00 00 00 00 07"),
+        hex("01 0a 00 00 00 00 00 80 00 00 00 00"),
+    ]
+    .concat();
+    assert_eq!(
+        select(&unit, false, &all),
+        Ok(Values {
+            thresholds: Thresholds {
+                report: true,
+                available: threshold(true, 0x102),
+                used: threshold(false, 7),
+            },
+            ..VALUES
+        })
+    );
+    // A hard threshold; another resource; another arming; a reserved byte.
+    for (available, used, at, wrong) in [
+        ("88 01 00 00 00 00 00 00", format!("01 {off}"), 20, 3),
+        ("80 02 00 00 00 00 00 00", format!("01 {off}"), 21, 1),
+        ("80 01 00 00 00 00 00 00", format!("80 {off}"), 28, 0),
+        ("80 01 01 00 00 00 00 00", format!("01 {off}"), 22, 0),
+    ] {
+        let list = page(available, &used);
+        assert_eq!(select(&unit, false, &list), Err(bit(at, wrong)));
+    }
+    // Who knows no resources has no such page, and reports nothing.
+    let list = page("00 01 00 00 00 00 00 00", &format!("01 {off}"));
+    assert_eq!(select(&unit, false, &list), Ok(VALUES));
+    assert_eq!(select(&DISK, false, &list), Err(byte(5)));
+    assert_eq!(
+        six("00 00 00 00 01 0a 00 00 00 00 00 80 00 00 00 00"),
+        Err(bit(11, 7))
+    );
 }
 
 #[test]
@@ -172,8 +238,8 @@ fn refusals() {
             "00 00 00 00 1c 0a 00 04 00 00 00 00 00 00 00 00".into(),
             bit(7, 3),
         ),
-        // QERR
-        ("00 00 00 00 0a 0a 02 12 00 40 00 00 ff ff 00 1e".into(), bit(7, 1)),
+        // A reserved value of QERR.
+        ("00 00 00 00 0a 0a 02 14 00 40 00 00 ff ff 00 1e".into(), bit(7, 2)),
         ("00 00 00 00 4a 01 00 1c 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00".into(), bit(8, 1)),
     ] as [(std::string::String, Sense); 15] {
         assert_eq!(six(&list), Err(sense), "{list}");

@@ -8,7 +8,8 @@ use crate::{
     bytes::Writer,
     inquiry::{self, Alua, Identity, Page, Port, Protocol, Unit},
     lba::{BlockSize, Blocks},
-    mode::{self, Interlock, PageControl, Request, Values},
+    mode::{self, ErrorPolicy, Interlock, PageControl, Request, Values},
+    provisioning::Thresholds,
     sense::Sense,
     vpd::{BlockLimits, Provisioning},
 };
@@ -38,6 +39,7 @@ pub(super) const UNIT: Unit<'_> = Unit {
     third_party_copy: true,
     block_size: BlockSize::B512,
     multi_port: false,
+    unavailable: false,
     write_cache: false,
     removable: false,
     protect: false,
@@ -50,6 +52,7 @@ pub(super) const UNIT: Unit<'_> = Unit {
         unmap: false,
         write_same: false,
         zeroes: false,
+        threshold_exponent: 0,
     },
     limits: BlockLimits {
         max_compare_and_write: 1,
@@ -149,6 +152,7 @@ fn thin_provisioning_pages() {
         unmap: true,
         write_same: true,
         zeroes: true,
+        threshold_exponent: 0,
     };
     let limits = BlockLimits {
         unmap_alignment: 8,
@@ -173,6 +177,7 @@ fn thin_provisioning_pages() {
                 unmap: true,
                 write_same: false,
                 zeroes: false,
+                threshold_exponent: 0,
             },
             0x80,
         ),
@@ -181,6 +186,7 @@ fn thin_provisioning_pages() {
                 unmap: false,
                 write_same: true,
                 zeroes: false,
+                threshold_exponent: 0,
             },
             0x60,
         ),
@@ -189,6 +195,7 @@ fn thin_provisioning_pages() {
                 unmap: false,
                 write_same: false,
                 zeroes: true,
+                threshold_exponent: 0,
             },
             0x00,
         ),
@@ -197,6 +204,7 @@ fn thin_provisioning_pages() {
                 unmap: true,
                 write_same: false,
                 zeroes: true,
+                threshold_exponent: 0,
             },
             0x84,
         ),
@@ -426,6 +434,18 @@ fn other_vpd_pages_are_refused() {
 }
 
 #[test]
+fn unit_that_cannot_be_accessed() {
+    let unit = Unit {
+        unavailable: true,
+        ..UNIT
+    };
+    let standard = written(|out| inquiry::write(&unit, Page::Standard, out).unwrap());
+    assert_eq!((standard[0], standard.len()), (0x20, 96));
+    assert_eq!(vpd(&unit, 0x83)[..2], [0x20, 0x83]);
+    assert_eq!(vpd(&unit, 0x83)[2..], vpd(&UNIT, 0x83)[2..]);
+}
+
+#[test]
 fn absent_unit() {
     let data = written(inquiry::absent);
     assert_eq!((data.len(), &data[..5]), (96, &[0x7f, 0, 6, 2, 91][..]));
@@ -441,6 +461,7 @@ const MODE: mode::Unit = mode::Unit {
     implicit_alua: true,
     may_change: true,
     switches_write_cache: true,
+    knows_resources: false,
     current: DEFAULTS,
     default: DEFAULTS,
 };
@@ -448,12 +469,14 @@ const MODE: mode::Unit = mode::Unit {
 const DEFAULTS: Values = Values {
     write_cache: false,
     descriptor_sense: false,
+    errors: ErrorPolicy::Continue,
     interlock: Interlock::Clear,
     software_write_protect: false,
     task_aborted_status: true,
     report_exceptions: false,
     exception_test: false,
     unchecked_if_zero: false,
+    thresholds: Thresholds::OFF,
 };
 
 const ALL_PAGES: Request = Request {
@@ -540,7 +563,7 @@ fn changeable_mode_values() {
     assert_eq!(
         mode_data(&MODE, &request),
         hex("00 1a 00 00 00 00 00 08  00 01 00 00 00 00 02 00
-             0a 0a 04 00 38 40 00 00  00 00 00 00")
+             0a 0a 04 06 38 40 00 00  00 00 00 00")
     );
     let caching = Request {
         page: 0x08,
@@ -572,7 +595,7 @@ fn changeable_mode_values() {
         .iter()
         .map(|b| b.count_ones())
         .sum();
-    assert_eq!(bits - headers, 1 + (1 + 2 + 1 + 1) + (1 + 4));
+    assert_eq!(bits - headers, 1 + (1 + 2 + 2 + 1 + 1) + (1 + 4));
 }
 
 #[test]

@@ -104,12 +104,14 @@ fn capacities() {
             unmap: true,
             write_same: false,
             zeroes: true,
+            threshold_exponent: 0,
         },
         ..disk
     };
     assert_eq!(sixteen(&thin)[8..16], hex("00 00 10 00 00 03 d2 34"));
     let provisioning = Provisioning {
         zeroes: false,
+        threshold_exponent: 0,
         ..thin.provisioning
     };
     assert_eq!(

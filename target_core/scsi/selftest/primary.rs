@@ -10,7 +10,7 @@ use crate::{
     identifying::{self, Asked, Kind},
     inquiry::{Port, Protocol},
     lba::BlockSize,
-    log::{self, Counters, Page, Request, Reset},
+    log::{self, Base, Counters, Known, Page, Request, Reset},
     primary::{ModeSelect, Primary},
     sense::{Asc, Sense},
     task,
@@ -154,6 +154,21 @@ fn cdbs() {
             0,
         ),
         (
+            "4c 00 40 00 00 00 00 10 00 00",
+            Primary::LogSelectList { list_length: 4096 },
+            to,
+            4096,
+        ),
+        (
+            "4d 00 4c 00 00 00 02 01 02 00",
+            Primary::LogSense {
+                request: Request::Provisioning { from: 2 },
+                allocation: 0x102,
+            },
+            from,
+            0x102,
+        ),
+        (
             "4d 00 42 00 00 00 05 01 02 00",
             counters(Page::Write, false, 5),
             from,
@@ -248,7 +263,15 @@ fn cdb_refusals() {
         ("4c 03 00 00 00 00 00 00 00 00", bit(1, 0)),
         ("4c 02 04 00 00 00 00 00 00 00", bit(2, 5)),
         ("4c 02 02 01 00 00 00 00 00 00", byte(3)),
-        ("4c 00 42 00 00 00 00 00 04 00", bit(8, 2)),
+        ("4c 00 42 00 00 00 00 00 04 00", bit(2, 5)),
+        // With a list: a subpage, default values, thresholds, PCR, too long.
+        ("4c 00 40 01 00 00 00 00 04 00", byte(3)),
+        ("4c 00 c0 00 00 00 00 00 04 00", bit(2, 7)),
+        ("4c 00 00 00 00 00 00 00 04 00", bit(2, 7)),
+        ("4c 02 40 00 00 00 00 00 04 00", byte(7)),
+        ("4c 00 40 00 00 00 00 10 01 00", byte(7)),
+        ("4d 00 4c 00 00 00 03 00 ff 00", byte(5)),
+        ("4d 00 4c 01 00 00 00 00 ff 00", byte(3)),
         ("4c 00 82 00 00 00 00 00 00 00", bit(2, 7)),
         ("4d 01 42 00 00 00 00 00 ff 00", bit(1, 0)),
         ("4d 00 4d 00 00 00 00 00 ff 00", bit(2, 5)),
@@ -267,6 +290,10 @@ fn cdb_refusals() {
     }
 }
 
+fn page_of(request: &Request, known: &Known) -> Vec<u8> {
+    written(|out| log::write(request, known, out).unwrap())
+}
+
 #[test]
 fn log_pages() {
     let counters = Counters {
@@ -277,13 +304,17 @@ fn log_pages() {
         verified: 0x11,
         verify_errors: 2,
     };
+    let known = Known {
+        counters,
+        ..Known::default()
+    };
     let page = |page, default, from| {
         let request = Request::Counters {
             page,
             default,
             from,
         };
-        written(|out| log::write(&request, &counters, None, out))
+        page_of(&request, &known)
     };
     assert_eq!(
         page(Page::Write, false, 0),
@@ -297,9 +328,7 @@ fn log_pages() {
         page(Page::Verify, true, 0),
         hex("85 00 00 18 00 05 00 08 00 00 00 00 00 00 00 00 00 06 00 08 00 00 00 00 00 00 00 00")
     );
-    let list = |subpages| {
-        written(|out| log::write(&Request::Supported { subpages }, &counters, None, out))
-    };
+    let list = |subpages| page_of(&Request::Supported { subpages }, &known);
     assert_eq!(list(false), hex("00 00 00 05 00 02 03 05 2f"));
     assert_eq!(
         list(true),
@@ -310,7 +339,11 @@ fn log_pages() {
 #[test]
 fn informational_exceptions() {
     let page = |exception| {
-        written(|out| log::write(&Request::Exceptions, &Counters::default(), exception, out))
+        let known = Known {
+            exception,
+            ..Known::default()
+        };
+        page_of(&Request::Exceptions, &known)
     };
     assert_eq!(page(None), hex("af 00 00 08 00 00 03 04 00 00 ff 00"));
     assert_eq!(
@@ -346,10 +379,15 @@ fn log_resets() {
         verify_errors: 3,
     };
     let none = Counters::default();
-    assert_eq!(now.reset(&none, Reset::Nothing), none);
-    assert_eq!(now.since(&now.reset(&none, Reset::All)), none);
+    let after = |reset| {
+        let mut base = Base::default();
+        base.reset(&now, reset);
+        base
+    };
+    assert_eq!(after(Reset::Nothing).shown(&now), now);
+    assert_eq!(after(Reset::All).shown(&now), none);
     assert_eq!(
-        now.since(&now.reset(&none, Reset::Page(Page::Write))),
+        after(Reset::Page(Page::Write)).shown(&now),
         Counters {
             written: 0,
             write_errors: 0,
@@ -357,13 +395,111 @@ fn log_resets() {
         }
     );
     assert_eq!(
-        now.since(&now.reset(&none, Reset::Page(Page::Verify))),
+        after(Reset::Page(Page::Verify)).shown(&now),
         Counters {
             verified: 0,
             verify_errors: 0,
             ..now
         }
     );
+    // What was set counts on from there, and stays at the most that there is.
+    let mut base = after(Reset::All);
+    let full = Counters {
+        written: u64::MAX - 1,
+        read: 5,
+        ..now
+    };
+    base.set(&now, &full);
+    assert_eq!(base.shown(&now), full);
+    let later = Counters {
+        written: 17,
+        read: 21,
+        ..now
+    };
+    assert_eq!(
+        base.shown(&later),
+        Counters {
+            written: u64::MAX,
+            read: 6,
+            ..now
+        }
+    );
+    base.reset(&later, Reset::Page(Page::Write));
+    assert_eq!(base.shown(&later).written, 0);
+    assert_eq!(base.shown(&later).read, 6);
+}
+
+#[test]
+fn log_select_lists() {
+    let now = Counters {
+        written: 10,
+        write_errors: 1,
+        read: 20,
+        read_errors: 2,
+        verified: 4,
+        verify_errors: 3,
+    };
+    let set = |list: &str| log::select(&now, &hex(list));
+    let written = "00 05 00 08 00 00 00 00 00 00 01 00";
+    let errors = "00 06 00 08 00 00 00 00 00 00 00 09";
+    assert_eq!(log::select(&now, &[]), Ok(now));
+    assert_eq!(set("02 00 00 00"), Ok(now));
+    assert_eq!(
+        set(&format!(
+            "82 00 00 18 {written} {errors} 05 00 00 0c {errors}"
+        )),
+        Ok(Counters {
+            written: 256,
+            write_errors: 9,
+            verify_errors: 9,
+            ..now
+        })
+    );
+    // What LOG SENSE shows can be sent back.
+    let known = Known {
+        counters: now,
+        ..Known::default()
+    };
+    let shown = page_of(
+        &Request::Counters {
+            page: Page::Read,
+            default: false,
+            from: 0,
+        },
+        &known,
+    );
+    assert_eq!(log::select(&now, &shown), Ok(now));
+    let wrong = |at| Err(Sense::invalid_parameter_byte(at));
+    let wrong_bit = |at, bit| Err(Sense::invalid_parameter_bit(at, bit));
+    for (list, expected) in [
+        // No such page; a page without counters; a subpage; SPF; pages and parameters out of order.
+        ("04 00 00 00", wrong_bit(0, 5)),
+        ("2f 00 00 00", wrong_bit(0, 5)),
+        ("02 01 00 00", wrong(1)),
+        ("42 00 00 00", wrong_bit(0, 6)),
+        ("03 00 00 00 02 00 00 00", wrong_bit(4, 5)),
+        (&format!("02 00 00 18 {errors} {written}"), wrong(16)),
+        (&format!("02 00 00 18 {errors} {errors}"), wrong(16)),
+        // No such parameter; a threshold that is met; another length.
+        ("02 00 00 0c 00 07 00 08 00 00 00 00 00 00 00 00", wrong(4)),
+        (
+            "02 00 00 0c 00 05 04 08 00 00 00 00 00 00 00 00",
+            wrong_bit(6, 2),
+        ),
+        ("02 00 00 08 00 05 00 04 00 00 00 00", wrong(7)),
+    ] {
+        assert_eq!(set(list), expected, "{list}");
+    }
+    let list = hex(&format!(
+        "02 00 00 18 {written} {errors} 05 00 00 0c {errors}"
+    ));
+    for length in 1..list.len() {
+        let cut = log::select(&now, &list[..length]);
+        match length {
+            28 => assert!(cut.is_ok()),
+            _ => assert_eq!(cut, Err(Sense::PARAMETER_LIST_LENGTH), "{length}"),
+        }
+    }
 }
 
 #[test]

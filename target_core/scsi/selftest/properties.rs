@@ -14,9 +14,10 @@ use crate::{
     lba::{BlockSize, Blocks, Extent},
     lun::Lun,
     luns::{self, Select},
-    mode::{self, Interlock, PageControl},
+    mode::{self, ErrorPolicy, Interlock, PageControl},
     opcode::{self, Reporting},
     pi,
+    provisioning::{Threshold, Thresholds},
     sense::{Asc, FieldPointer, Format, Key, Sense, SenseData, Specific},
     unmap::{self, List},
     vpd::{BlockLimits, Provisioning},
@@ -46,10 +47,28 @@ impl Random {
     }
 }
 
+fn thresholds(random: &mut Random) -> Thresholds {
+    let mut one = || Threshold {
+        enabled: random.bool(),
+        count: random.next() as u32,
+    };
+    let (available, used) = (one(), one());
+    Thresholds {
+        report: random.bool(),
+        available,
+        used,
+    }
+}
+
 fn mode_values(random: &mut Random) -> mode::Values {
     mode::Values {
         write_cache: random.bool(),
         descriptor_sense: random.bool(),
+        errors: [
+            ErrorPolicy::Continue,
+            ErrorPolicy::AbortAll,
+            ErrorPolicy::AbortOwn,
+        ][random.below(3) as usize],
         interlock: [Interlock::Clear, Interlock::Keep, Interlock::Establish]
             [random.below(3) as usize],
         software_write_protect: random.bool(),
@@ -57,6 +76,7 @@ fn mode_values(random: &mut Random) -> mode::Values {
         report_exceptions: random.bool(),
         exception_test: random.bool(),
         unchecked_if_zero: random.bool(),
+        thresholds: thresholds(random),
     }
 }
 
@@ -206,6 +226,7 @@ fn answers_are_bounded() {
             unmap: random.bool(),
             write_same: random.bool(),
             zeroes: random.bool(),
+            threshold_exponent: 0,
         };
         let unit = Unit {
             ports: &[],
@@ -229,6 +250,7 @@ fn answers_are_bounded() {
             block_size: BlockSize::B512,
             multi_port: random.bool(),
             write_cache: random.bool(),
+            unavailable: random.bool(),
             removable: random.bool(),
             protect: random.bool(),
             protection_types: random.next() as u8 & 7,
@@ -278,6 +300,7 @@ fn answers_are_bounded() {
             implicit_alua: random.bool(),
             may_change: random.bool(),
             switches_write_cache: random.bool(),
+            knows_resources: random.bool(),
             current: mode_values(&mut random),
             default: mode_values(&mut random),
         };
@@ -292,7 +315,7 @@ fn answers_are_bounded() {
         };
         let mut there = false;
         let bytes = written(|out| there = mode::write(&disk, &request, out).is_ok());
-        assert!(bytes.len() <= 8 + 16 + 56 + 32);
+        assert!(bytes.len() <= 8 + 16 + 56 + 32 + 32);
         if there {
             let length = if ten {
                 usize::from(be16(&bytes, 0).unwrap()) + 2

@@ -167,7 +167,7 @@ impl Device {
                 Ok(())
             });
         });
-        crate::delay::forget(|g| Arc::ptr_eq(g, group));
+        crate::delay::forget_transition(group);
     }
 
     /// All groups go with the device's directory: no transition keeps the device.
@@ -175,7 +175,7 @@ impl Device {
         self.with_groups(|groups| {
             for group in groups.iter() {
                 group.with(|s| s.gone = true);
-                crate::delay::forget(|g| Arc::ptr_eq(g, group));
+                crate::delay::forget_transition(group);
             }
         });
     }
@@ -338,7 +338,7 @@ impl Device {
                 late.run();
             }
             if group.with(|s| s.gone) {
-                crate::delay::forget(|g| Arc::ptr_eq(g, group));
+                crate::delay::forget_transition(group);
             }
         }
         Ok(())

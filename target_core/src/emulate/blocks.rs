@@ -24,6 +24,8 @@ pub(crate) enum Step {
     None,
     /// The command is executed now, after a delay.
     Begin,
+    /// The command has ended with CHECK CONDITION: others are aborted before it is answered (QERR).
+    Condition,
     /// WRITE SAME: write the scratch buffer at `pos` on, for `left` more bytes.
     WriteSame { pos: u64, left: u64 },
     /// VERIFY: what was read from `pos` on is in the scratch buffer; `done` bytes before it are verified, `left` bytes with it
@@ -340,7 +342,7 @@ pub(super) fn is_zero(data: &Buffer, len: usize) -> bool {
 /// Takes a command on after an operation that succeeded.
 pub(super) fn step(cmd: &mut Command) -> Result<(), Sense> {
     match core::mem::replace(&mut cmd.step, Step::None) {
-        Step::None | Step::Begin => {
+        Step::None | Step::Begin | Step::Condition => {
             cmd.op = Op::None;
             Ok(())
         }

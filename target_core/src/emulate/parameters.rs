@@ -12,6 +12,7 @@ use crate::{
 };
 use kernel::{prelude::*, rbtree::RBTree, sync::Arc};
 use lio_scsi::{
+    alua::State,
     bytes::Writer,
     capacity::Capacity,
     cdb::Command as Cdb,
@@ -19,6 +20,7 @@ use lio_scsi::{
     lun::Lun as LunNumber,
     luns, mode, opcode, pi,
     sense::{Asc, Format, Key, Sense},
+    vpd::Provisioning,
 };
 
 /// Bytes of parameter data that commands other than REPORT LUNS answer with at most.
@@ -236,6 +238,7 @@ pub(super) fn mode_unit(nexus: &Nexus) -> mode::Unit {
         implicit_alua: dev.attrib().alua_support() && nexus.lun().port().implicit(),
         may_change: !nexus.mapped().write_protect(),
         switches_write_cache: dev.switches_write_cache(),
+        knows_resources: dev.resources().is_some(),
         current,
         default,
     }
@@ -309,6 +312,7 @@ fn with_unit(
         block_size: dev.block_size(),
         multi_port: dev.exports() > 1,
         write_cache: dev.backend().write_cache(),
+        unavailable: access.state() == Some(State::Unavailable),
         removable: dev.attrib().removable(),
         protect: dev.protection().is_some() || dev.features().protectable,
         protection_types: match dev.attrib().hw_pi_prot_type() {
@@ -320,7 +324,10 @@ fn with_unit(
         block_erase: dev.attrib().emulate_sanitize() && dev.provisioning().is_thin(),
         write_long: dev.attrib().emulate_write_long(),
         non_rotating: dev.attrib().is_nonrot(),
-        provisioning: dev.provisioning(),
+        provisioning: Provisioning {
+            threshold_exponent: dev.resources().map_or(0, |_| dev.threshold_exponent()),
+            ..dev.provisioning()
+        },
         limits: dev.limits(),
         referrals: segments.map(|s| {
             let map = s.map();

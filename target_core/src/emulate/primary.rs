@@ -76,15 +76,24 @@ pub(super) fn execute(cmd: &mut Command, command: &Primary) -> Result<(), Sense>
             }
             Ok(())
         }
+        Primary::LogSelectList { list_length } => {
+            let list = list(cmd, list_length.into())?;
+            if device.select_log(|counters| log::select(counters, &list))? {
+                device.attend_but(Asc::LOG_PARAMETERS_CHANGED, Some(nexus.serial()));
+            }
+            Ok(())
+        }
         Primary::LogSense {
             request,
             allocation,
         } => {
-            let counters = device.log_counters();
-            let exception = device.exception().map(|(exception, _)| exception);
+            let known = log::Known {
+                counters: device.log_counters(),
+                exception: device.exception().map(|(exception, _)| exception),
+                resources: device.resources(),
+            };
             respond(cmd, allocation.into(), |out| {
-                log::write(&request, &counters, exception, out);
-                Ok(())
+                log::write(&request, &known, out)
             })
         }
         Primary::ReportIdentifyingInformation { kind, allocation } => {
@@ -133,6 +142,7 @@ pub(super) fn memory(command: &Primary) -> u64 {
         // The list, once more.
         Primary::ModeSelect(ModeSelect { list_length, .. })
         | Primary::SetIdentifyingInformation { list_length, .. }
+        | Primary::LogSelectList { list_length }
         | Primary::SetTimestamp { list_length } => list_length.into(),
         Primary::WriteBuffer { list_length, .. } => list_length.into(),
         Primary::SendDiagnostic {
@@ -192,6 +202,7 @@ fn mode_select(cmd: &mut Command, nexus: &Arc<Nexus>, select: &ModeSelect) -> Re
         };
         mode::select(&unit, select.ten, &list)
     })?;
+    device.watch_thresholds();
     if flush {
         cmd.op = Op::Flush {
             pos: 0,

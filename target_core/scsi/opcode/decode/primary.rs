@@ -98,8 +98,26 @@ pub(in crate::opcode) fn read_buffer(raw: &Raw) -> Decoded {
 }
 
 pub(in crate::opcode) fn log_select(raw: &Raw) -> Decoded {
-    let [_, flags, page, subpage, ..] = *raw;
-    let reset = log::reset(flags & 0x02 != 0, page >> 6, page & 0x3f, subpage)?;
+    let [_, flags, page, subpage, _, _, _, l0, l1, ..] = *raw;
+    let list_length = u16::from_be_bytes([l0, l1]);
+    let (all, control, code) = (flags & 0x02 != 0, page >> 6, page & 0x3f);
+    if list_length != 0 {
+        // The list names the pages itself (SPC-4, 6.6). It may have cumulative values: there are no thresholds.
+        if code != 0 {
+            return Err(Sense::invalid_cdb_bit(2, 5));
+        }
+        if subpage != 0 {
+            return Err(Sense::invalid_cdb_byte(3));
+        }
+        if control != 0b01 {
+            return Err(Sense::invalid_cdb_bit(2, 7));
+        }
+        if all || usize::from(list_length) > log::MAX_LIST {
+            return Err(Sense::invalid_cdb_byte(7));
+        }
+        return Ok(Command::Primary(Primary::LogSelectList { list_length }));
+    }
+    let reset = log::reset(all, control, code, subpage)?;
     Ok(Command::Primary(Primary::LogSelect { reset }))
 }
 

@@ -118,7 +118,9 @@ pub(super) const LOG_SELECT: Descriptor = Descriptor {
         None,
         10,
         "LOG SELECT",
-        &[0x4c, 0x03, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        &[
+            0x4c, 0x03, 0xff, 0xff, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
+        ],
         Reserved::Writes,
         decode::log_select,
     )

@@ -16,8 +16,9 @@ use lio_scsi::{
     capacity::Capacity,
     inquiry::{self, Alua, Identity, Page, Port, Protocol, Unit},
     lba::{BlockSize, Blocks},
-    mode::{self, Interlock, PageControl},
+    mode::{self, ErrorPolicy, Interlock, PageControl},
     pi,
+    provisioning::{Threshold, Thresholds},
     sense::Sense,
     vpd::{BlockLimits, Provisioning},
 };
@@ -25,8 +26,8 @@ use lio_scsi::{
 /// Standard INQUIRY data has this length; the longest page is that of designators, each of 259 bytes at most.
 const STANDARD: usize = 96;
 const LONGEST: usize = 4 + 20 + 3 * 8 + 3 * 259;
-/// A header of 8 bytes, a descriptor of 16, pages of 12, 20, 12, 32 and 12 bytes.
-const MODE_DATA: usize = 8 + 16 + 12 + 20 + 12 + 32 + 12;
+/// A header of 8 bytes, a descriptor of 16, pages of 12, 20, 12, 32, 12 and 32 bytes.
+const MODE_DATA: usize = 8 + 16 + 12 + 20 + 12 + 32 + 12 + 32;
 
 fn provisioning(input: &mut Input<'_>) -> Provisioning {
     let bits = input.u8();
@@ -34,6 +35,7 @@ fn provisioning(input: &mut Input<'_>) -> Provisioning {
         unmap: bits & 1 != 0,
         write_same: bits & 2 != 0,
         zeroes: bits & 4 != 0,
+        threshold_exponent: bits >> 3,
     }
 }
 
@@ -72,6 +74,7 @@ fn unit<'a>(input: &mut Input<'a>) -> Unit<'a> {
         third_party_copy: bits & 32 != 0,
         block_size: BlockSize::B4096,
         multi_port: bits & 64 != 0,
+        unavailable: bits & 4 != 0,
         removable: bits & 64 != 0,
         protect: bits & 16 != 0,
         protection_types: bits & 7,
@@ -158,6 +161,7 @@ fn inquiry_data(unit: &Unit<'_>, code: Option<u8>, short: usize) {
             (bytes.len(), usize::from(bytes[4]) + 5),
             (STANDARD, STANDARD)
         );
+        assert_eq!(bytes[0], if unit.unavailable { 0x20 } else { 0 });
         return;
     };
     let listed = written(64, short, |out| {
@@ -174,7 +178,7 @@ fn inquiry_data(unit: &Unit<'_>, code: Option<u8>, short: usize) {
     assert!(known || unit.identity.serial.is_none() && matches!(code, 0x80 | 0x83));
     assert_eq!(
         (bytes[0], bytes[1], be16(&bytes, 2) + 4),
-        (0, code, bytes.len())
+        (if unit.unavailable { 0x20 } else { 0 }, code, bytes.len())
     );
     match code {
         0x83 => identification(unit, &bytes),
@@ -211,12 +215,28 @@ fn mode_values(input: &mut Input<'_>) -> mode::Values {
     mode::Values {
         write_cache: bits & 1 != 0,
         descriptor_sense: bits & 2 != 0,
+        errors: [
+            ErrorPolicy::Continue,
+            ErrorPolicy::AbortAll,
+            ErrorPolicy::AbortOwn,
+        ][input.below(3)],
         interlock: [Interlock::Clear, Interlock::Keep, Interlock::Establish][input.below(3)],
         software_write_protect: bits & 4 != 0,
         task_aborted_status: bits & 8 != 0,
         report_exceptions: bits & 16 != 0,
         exception_test: bits & 32 != 0,
         unchecked_if_zero: bits & 64 != 0,
+        thresholds: Thresholds {
+            report: bits & 64 != 0,
+            available: Threshold {
+                enabled: bits & 128 != 0,
+                count: input.u32(),
+            },
+            used: Threshold {
+                enabled: bits & 1 != 0,
+                count: input.u32(),
+            },
+        },
     }
 }
 
@@ -231,6 +251,7 @@ fn mode_data(input: &mut Input<'_>, short: usize) {
         protection: pi::Type::new(u32::from(input.u8()) & 3),
         implicit_alua: bits & 8 != 0,
         switches_write_cache: bits & 16 != 0,
+        knows_resources: input.bool(),
         may_change: bits & 32 != 0,
         current: mode_values(input),
         default: mode_values(input),
@@ -281,17 +302,22 @@ fn mode_data(input: &mut Input<'_>, short: usize) {
     let mut at = header + descriptors;
     let mut pages = vec![];
     // What can be changed (SPC-4, 7.5.8; SBC-3, 6.5.5): WCE; D_SENSE, UA_INTLCK_CTRL and SWP, TAS;
-    // TEST, MRIE.
+    // TEST, MRIE. SBC-3, 6.5.8 and 6.5.9 add what thresholds are about.
     let wce = if unit.switches_write_cache { 4 } else { 0 };
     let changeable = |code: u8, sub: usize, byte: usize| match (code, sub, byte) {
         _ if !unit.may_change => 0,
         (0x08, 0, 2) => wce,
         (0x0a, 0, 2) if unit.protection.is_some() => 0x0c,
         (0x0a, 0, 2) => 0x04,
+        (0x0a, 0, 3) => 0x06,
         (0x0a, 0, 4) => 0x38,
         (0x0a, 0, 5) => 0x40,
         (0x1c, 0, 2) => 0x04,
         (0x1c, 0, 3) => 0x0f,
+        // LBPERE; ENABLED and THRESHOLD COUNT.
+        (0x01, 0, 7) if unit.knows_resources => 0x80,
+        (0x1c, 2, 16 | 24) => 0x80,
+        (0x1c, 2, 20..=23 | 28..=31) => 0xff,
         _ => 0,
     };
     while at < bytes.len() {

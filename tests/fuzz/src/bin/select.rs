@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The parameter lists of MODE SELECT, SET TIMESTAMP, SET IDENTIFYING INFORMATION and SEND DIAGNOSTIC, against SPC-4 and SBC-3; and
+//! The parameter lists of MODE SELECT, LOG SELECT, SET TIMESTAMP, SET IDENTIFYING INFORMATION and SEND DIAGNOSTIC, against SPC-4 and SBC-3; and
 //! what MODE SENSE answers, which MODE SELECT has to take back without a change.
 // fuzz: -max_len=512
 
@@ -15,8 +15,10 @@ use lio_scsi::{
     diagnostic,
     identifying::{self, Kind},
     lba::{BlockSize, Blocks},
-    mode::{self, Interlock, PageControl, Unit, Values},
+    log::{self, Counters},
+    mode::{self, ErrorPolicy, Interlock, PageControl, Unit, Values},
     pi,
+    provisioning::{Threshold, Thresholds},
     sense::{Asc, FieldPointer, Key, Sense, Specific},
     timestamp,
 };
@@ -72,6 +74,11 @@ fn pages(unit: &Unit) -> Vec<Page> {
     let mut control = plain(0x0a, 10);
     control.now[0] = 2 | u8::from(v.descriptor_sense) << 2;
     control.now[1] = u8::from(!unit.restricted_reordering) << 4;
+    control.now[1] |= match v.errors {
+        ErrorPolicy::Continue => 0,
+        ErrorPolicy::AbortAll => 2,
+        ErrorPolicy::AbortOwn => 6,
+    };
     let interlock = match v.interlock {
         Interlock::Clear => 0,
         Interlock::Keep => 2,
@@ -80,7 +87,7 @@ fn pages(unit: &Unit) -> Vec<Page> {
     control.now[2] = interlock << 4 | u8::from(v.software_write_protect) << 3;
     control.now[3] = u8::from(v.task_aborted_status) << 6;
     control.now[6..10].copy_from_slice(&[0xff, 0xff, 0, 30]);
-    control.mask[..4].copy_from_slice(&[4, 0, 0x38, 0x40]);
+    control.mask[..4].copy_from_slice(&[4, 6, 0x38, 0x40]);
     // DPICZ, ATO
     control.now[0] |= u8::from(v.unchecked_if_zero) << 3;
     if let Some(of) = unit.protection {
@@ -94,7 +101,23 @@ fn pages(unit: &Unit) -> Vec<Page> {
     exceptions.now[0] = u8::from(v.exception_test) << 2;
     exceptions.now[1] = if v.report_exceptions { 6 } else { 0 };
     exceptions.mask[..2].copy_from_slice(&[4, 15]);
-    let mut all = vec![plain(0x01, 10), caching, control, extension, exceptions];
+    // SBC-3, 6.5.8 and 6.5.9
+    let mut recovery = plain(0x01, 10);
+    recovery.now[5] = u8::from(v.thresholds.report) << 7;
+    recovery.mask[5] = u8::from(unit.knows_resources) << 7;
+    let mut all = vec![recovery, caching, control, extension, exceptions];
+    if unit.knows_resources {
+        let mut thresholds = plain(0x1c, 28);
+        thresholds.sub = 2;
+        for (at, t, arming) in [(12, v.thresholds.available, 0), (20, v.thresholds.used, 1)] {
+            thresholds.now[at] = u8::from(t.enabled) << 7 | arming;
+            thresholds.now[at + 1] = arming + 1;
+            thresholds.now[at + 4..at + 8].copy_from_slice(&t.count.to_be_bytes());
+            thresholds.mask[at] = 0x80;
+            thresholds.mask[at + 4..at + 8].fill(0xff);
+        }
+        all.push(thresholds);
+    }
     if !unit.may_change {
         all.iter_mut().for_each(|page| page.mask.fill(0));
     }
@@ -197,8 +220,23 @@ fn model(unit: &Unit, ten: bool, list: &[u8]) -> Verdict<Values> {
             }
         }
         match (code, sub) {
+            (0x01, 0) => values.thresholds.report = body[5] & 0x80 != 0,
+            (0x1c, 2) => {
+                let threshold = |at: usize| Threshold {
+                    enabled: body[at] & 0x80 != 0,
+                    count: be32(body, at + 4),
+                };
+                values.thresholds.available = threshold(12);
+                values.thresholds.used = threshold(20);
+            }
             (0x08, 0) => values.write_cache = body[0] & 4 != 0,
             (0x0a, 0) => {
+                values.errors = match body[1] >> 1 & 3 {
+                    0 => ErrorPolicy::Continue,
+                    1 => ErrorPolicy::AbortAll,
+                    2 => return Verdict::Field(at + start + 1),
+                    _ => ErrorPolicy::AbortOwn,
+                };
                 values.interlock = match body[2] >> 4 & 3 {
                     0 => Interlock::Clear,
                     1 => return Verdict::Field(at + start + 2),
@@ -231,12 +269,28 @@ fn unit(input: &mut Input<'_>) -> Unit {
     let current = Values {
         write_cache: bit(0),
         descriptor_sense: bit(1),
+        errors: [
+            ErrorPolicy::Continue,
+            ErrorPolicy::AbortAll,
+            ErrorPolicy::AbortOwn,
+        ][input.below(3)],
         interlock,
         software_write_protect: bit(2),
         task_aborted_status: bit(3),
         report_exceptions: bit(9),
         exception_test: bit(10),
         unchecked_if_zero: bit(12),
+        thresholds: Thresholds {
+            report: bit(12),
+            available: Threshold {
+                enabled: bit(13),
+                count: input.u32(),
+            },
+            used: Threshold {
+                enabled: bit(14),
+                count: input.u32(),
+            },
+        },
     };
     Unit {
         blocks: Blocks(input.number()),
@@ -247,6 +301,7 @@ fn unit(input: &mut Input<'_>) -> Unit {
         protection: pi::Type::new(u32::from(bits >> 13) & 3),
         implicit_alua: bit(7),
         switches_write_cache: bit(8),
+        knows_resources: bit(15),
         may_change: !bit(11),
         current,
         default: Values::default(),
@@ -288,6 +343,72 @@ fn mode_select(input: &mut Input<'_>) {
         return;
     }
     assert_eq!(verdict(taken), expected);
+}
+
+/// The counters of pages 02h, 03h and 05h by page and parameter code (SPC-4, 7.3.5, 7.3.16, 7.3.20).
+fn counter(page: u8, code: usize, of: &mut Counters) -> Option<&mut u64> {
+    Some(match (page, code) {
+        (2, 5) => &mut of.written,
+        (2, 6) => &mut of.write_errors,
+        (3, 5) => &mut of.read,
+        (3, 6) => &mut of.read_errors,
+        (5, 5) => &mut of.verified,
+        (5, 6) => &mut of.verify_errors,
+        _ => return None,
+    })
+}
+
+fn log_model(list: &[u8]) -> Verdict<Counters> {
+    let mut counters = Counters::default();
+    let (mut at, mut before) = (0, 0);
+    while at < list.len() {
+        let head = &list[at..];
+        if head.len() < 4 {
+            return Verdict::Length;
+        }
+        let page = head[0] & 0x7f;
+        if ![2, 3, 5].contains(&page) || page <= before {
+            return Verdict::Field(at);
+        }
+        if head[1] != 0 {
+            return Verdict::Field(at + 1);
+        }
+        before = page;
+        let end = at + 4 + be16(head, 2);
+        if end > list.len() {
+            return Verdict::Length;
+        }
+        at += 4;
+        let mut last = 0;
+        while at < end {
+            let one = &list[at..end];
+            if one.len() < 4 {
+                return Verdict::Length;
+            }
+            let code = be16(one, 0);
+            let Some(value) = counter(page, code, &mut counters).filter(|_| code > last) else {
+                return Verdict::Field(at);
+            };
+            last = code;
+            if one[2] != 0 {
+                return Verdict::Field(at + 2);
+            }
+            if one[3] != 8 {
+                return Verdict::Field(at + 3);
+            }
+            if one.len() < 12 {
+                return Verdict::Length;
+            }
+            *value = be64(one, 4);
+            at += 12;
+        }
+    }
+    Verdict::Take(counters)
+}
+
+fn log_select(list: &[u8]) {
+    let taken = log::select(&Counters::default(), list);
+    assert_eq!(verdict(taken), log_model(list));
 }
 
 fn timestamps(list: &[u8]) {
@@ -347,6 +468,7 @@ fuzz_target!(|input: &[u8]| {
         0 => timestamps(input.rest()),
         1 => texts(input.rest()),
         2 => diagnostics(input.rest()),
+        3 => log_select(input.rest()),
         _ => mode_select(&mut input),
     }
 });
