@@ -1,0 +1,104 @@
+"""sg3_utils, each tool that speaks to a disk and that no other test runs: what an administrator sees of it. (test_primary has those about
+parameters and buffers, test_blocks those about blocks, test_alua those about groups.)"""
+import re
+
+import lio
+import pytest
+
+pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C modules have no log pages, and refuse otherwise")
+SIZE = 16 << 20
+INVALID_OPCODE, ILLEGAL_REQUEST, BAD_LIST = 9, 5, 19
+
+
+@pytest.fixture
+def disk():
+    store = lio.fileio(size=SIZE, serial="11111111-2222-3333-4444-555555555555")
+    for name in ("emulate_tpu", "emulate_tpws", "removable"):
+        store.attrib(name, 1)
+    return lio.Loopback(store).disk()
+
+
+def tool(*cmd, status=0):
+    p = lio.run(*cmd, check=False)
+    assert p.returncode == status, f"{cmd}: {p.returncode}\n{p.stdout}"
+    return p.stdout
+
+
+def test_what_they_say(disk, tmp_path):
+    out = tool("sg_inq", disk)
+    assert re.search(r"PQual=0 +PDT=0 +RMB=1", out) and "version=0x06  [SPC-4]" in out and "CmdQue=1" in out
+    for row in ("Vendor identification: LIO-ORG", "Product identification: FILEIO", "Product revision level: 4.0"):
+        assert row in out
+    assert "11111111-2222" in tool("sg_inq", "-p", "sn", disk)
+    assert "Lun list length = 8 which implies 1 lun entry" in tool("sg_luns", disk)
+    assert "with 0 errors" in tool("sg_turs", "-n", "3", disk)
+    out = tool("sg_readcap", "-l", disk)
+    for row in ("prot_en=0", "lbpme=1, lbprz=0", "Number of logical blocks=32768", "Logical block length=512 bytes"):
+        assert row in out
+    assert tool("sg_readcap", "-b", disk).split() == ["0x8000", "0x200"]
+    tool("sg_sync", disk)
+    tool("sg_sync", "--16", "--lba=8", "--count=8", disk)
+    assert "Invalid" not in tool("sg_prevent", "--prevent=1", disk)
+    assert lio.run("sg_start", "--eject", disk, check=False).returncode == ILLEGAL_REQUEST
+    tool("sg_prevent", "--allow", disk)
+    # READ and COMPARE AND WRITE, and what has changed then.
+    before, after = bytes(512), b"\x5a" * 512
+    pair = tmp_path / "pair"
+    pair.write_bytes(before + after)
+    tool("sg_compare_and_write", "-i", pair, "-x", "1024", "-n", "1", "-l", "8", disk)
+    assert tool("sg_compare_and_write", "-i", pair, "-x", "1024", "-n", "1", "-l", "8", disk, status=14)
+    tool("sg_dd", f"if={disk}", f"of={tmp_path}/out", "bs=512", "skip=7", "count=3", "blk_sgio=1")
+    assert (tmp_path / "out").read_bytes() == before + after + before
+    assert "64+0 records in, SCSI READ commands issued: 1" in tool("sg_read", f"if={disk}", "bs=512", "count=64", "blk_sgio=1")
+    assert "buffer capacity=65536" in tool("sg_rbuf", "--quick", "--size=1", disk)
+    assert "Descriptor format" in tool("sg_requests", "-d", disk)
+    assert "Command is supported [conforming to SCSI standard]" in tool("sg_opcodes", "-o", "0x4c", disk)
+    assert "Command is NOT supported" in tool("sg_opcodes", "-o", "0xa2", disk)
+
+
+def test_what_they_say_of_provisioning(disk):
+    out = tool("sg_logs", "-A", disk)
+    for row in ("Logical block provisioning [lbp]", "Scope: not dedicated to lu", "Scope: dedicated to lu"):
+        assert row in out
+    used = re.search(r"Used LBA mapping resource count: (\d+)", tool("sg_logs", "-p", "0xc", disk))
+    assert int(used[1]) <= 1
+    assert re.search(r"^ 10 +00 01 00 00 00 00 00 00  01 02 00", tool("sg_modes", "-p", "0x1c,2", disk), re.M)
+    assert "Logical block provisioning, page_control: changeable" in tool("sg_modes", "-c", "1", "-p", "0x1c,2", disk)
+    out = tool("sg_vpd", "-p", "lbpv", disk)
+    assert "LBPU=1" in out and "LBPWS=1" in out
+
+
+# Command sets of other devices, and what no disk of ours has: refused as SPC-4 says, so that the tool can say so.
+REFUSED = {
+    "sg_rdac": ILLEGAL_REQUEST,
+    "sg_rdac -a": BAD_LIST,
+    "sg_emc_trespass": BAD_LIST,
+    "sg_safte": ILLEGAL_REQUEST,
+    "sg_rep_zones": INVALID_OPCODE,
+    "sg_reset_wp -z 0": INVALID_OPCODE,
+    "sg_zone -o -z 0": INVALID_OPCODE,
+    "sg_z_act_query": INVALID_OPCODE,
+    "sg_stream_ctl -g": ILLEGAL_REQUEST,
+    "sg_read_attr": INVALID_OPCODE,
+    "sg_rmsn": INVALID_OPCODE,
+    "sg_rep_density": INVALID_OPCODE,
+    "sg_read_block_limits": INVALID_OPCODE,
+    "sg_get_elem_status": ILLEGAL_REQUEST,
+    "sg_sat_identify": INVALID_OPCODE,
+    "sg_sat_phy_event": INVALID_OPCODE,
+    "sg_sat_datetime": INVALID_OPCODE,
+    "sg_get_config": INVALID_OPCODE,
+    "sg_rep_pip": ILLEGAL_REQUEST,
+    "sg_seek": INVALID_OPCODE,
+}
+
+
+def test_what_is_no_disks(disk):
+    for cmd, status in REFUSED.items():
+        out = tool(*cmd.split(), disk, status=status)
+        assert re.search("not supported|Illegal request|invalid field|bad field", out), out
+    # A disk is no enclosure: it has the one diagnostic page that lists itself, and no other.
+    out = tool("sg_ses", disk)
+    assert "disk device (not an enclosure)" in out and re.findall(r"\[(0x\w+)\]", out) == ["0x0"]
+    tool("sg_ses", "-p", "2", disk, status=ILLEGAL_REQUEST)
+    tool("sg_turs", disk)
