@@ -105,6 +105,35 @@ impl Drop for PageRef {
     }
 }
 
+/// A CRC32C of bytes that come in pieces.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Crc32c(u32);
+
+impl Crc32c {
+    /// That of nothing.
+    pub const fn new() -> Self {
+        Crc32c(!0)
+    }
+
+    /// Goes on over `data`.
+    #[must_use]
+    pub fn over(self, data: &[u8]) -> Self {
+        // SAFETY: A slice's memory and length.
+        Crc32c(unsafe { sys::lio_crc32c(self.0, data.as_ptr().cast(), data.len()) })
+    }
+
+    /// The CRC.
+    pub const fn value(self) -> u32 {
+        !self.0
+    }
+}
+
+impl Default for Crc32c {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// One run of memory: a page (or the first of several contiguous ones), an offset and a length.
 ///
 /// # Invariants
@@ -560,6 +589,21 @@ impl Buffer {
             crc = unsafe { sys::lio_crc_t10dif(crc, data.cast_const().cast(), n) };
         });
         crc
+    }
+
+    /// Has `crc` go on over `len` bytes at `off`, as far as there are so many.
+    pub fn crc32c(&self, crc: Crc32c, off: usize, len: usize) -> Crc32c {
+        let mut crc = crc.0;
+        self.each(off, len, |data, n| {
+            // SAFETY: `each` gives valid memory of `n` bytes.
+            crc = unsafe { sys::lio_crc32c(crc, data.cast_const().cast(), n) };
+        });
+        Crc32c(crc)
+    }
+
+    /// Whether all pages are the engine's own, which nobody else writes: not those that a back end lends.
+    pub fn is_own(&self) -> bool {
+        self.holds == Holds::Own || self.count == 0
     }
 
     /// Inverts all bits.

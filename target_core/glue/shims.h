@@ -23,6 +23,7 @@ void lio_page_get(struct page *page);
 void lio_page_put(struct page *page);
 void *lio_page_address(struct page *page);
 u16 lio_crc_t10dif(u16 crc, const void *data, size_t len);
+u32 lio_crc32c(u32 crc, const void *data, size_t len);
 
 /* module.c */
 int lio_request_module(const char *name);

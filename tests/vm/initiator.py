@@ -44,6 +44,25 @@ def text(pairs):
     return b"".join(f"{k}={v}".encode() + b"\0" for k, v in items)
 
 
+def _table():
+    """CRC32C, RFC 7143, 13.1: the polynomial 0x11edc6f41, its bits in reverse."""
+    for byte in range(256):
+        for _ in range(8):
+            byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
+        yield byte
+
+
+TABLE = tuple(_table())
+
+
+def crc32c(data):
+    """The digest of `data`, as it is sent."""
+    crc = NONE
+    for byte in data:
+        crc = crc >> 8 ^ TABLE[(crc ^ byte) & 0xFF]
+    return (crc ^ NONE).to_bytes(4, "little")
+
+
 class Answer:
     """A PDU of the target."""
 
@@ -110,6 +129,7 @@ class Connection:
         self.cmd_sn, self.exp_stat_sn, self.next_itt = 1, 0, 1
         self.buffer = b""
         self.given_back = []
+        self.header_digest = self.data_digest = False
 
     @classmethod
     def of(cls, sock):
@@ -140,10 +160,32 @@ class Connection:
     def __exit__(self, *exc):
         self.close()
 
-    def send(self, data):
-        """Sends bytes; a connection that the target has closed is no error here: receive() tells."""
+    def send(self, data, spoil=""):
+        """Sends bytes; a connection that the target has closed is no error here: receive() tells. With digests, `data` is a PDU,
+        and `spoil` says which of its digests is wrong: header, data, or both."""
+        if self.header_digest or self.data_digest:
+            data = self.digested(data, spoil)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.sock.sendall(data)
+
+    def digested(self, data, spoil=""):
+        """The PDU with its digests."""
+        def wrong(digest, which):
+            return bytes([digest[0] ^ 1]) + digest[1:] if which in spoil else digest
+
+        head = 48 + 4 * data[4]
+        out = data[:head]
+        if self.header_digest:
+            out += wrong(crc32c(out), "header")
+        out += data[head:]
+        if self.data_digest and data[head:]:
+            out += wrong(crc32c(data[head:]), "data")
+        return out
+
+    def _check(self, data, end, what):
+        """The digest of `data` follows, and is right."""
+        digest = self._take(4, end)
+        assert digest == crc32c(data), f"{what} digest {digest.hex()} of {data[:64].hex()}"
 
     def _take(self, n, end):
         while len(self.buffer) < n:
@@ -163,8 +205,13 @@ class Connection:
         try:
             bhs = self._take(48, end)
             ahs = self._take(bhs[4] * 4, end)
+            if self.header_digest:
+                self._check(bhs + ahs, end, "header")
             n = int.from_bytes(bhs[5:8], "big")
-            data = self._take(n + -n % 4, end)[:n]
+            data = self._take(n + -n % 4, end)
+            if self.data_digest and n:
+                self._check(data, end, "data")
+            data = data[:n]
         except (ConnectionResetError, BrokenPipeError):
             return None
         answer = Answer(bhs, ahs, data)
@@ -209,6 +256,9 @@ class Connection:
             self.keys = answer.text
             self.tsih = struct.unpack(">H", answer.bhs[14:16])[0]
             self.max_cmd_sn = answer.max_cmd_sn
+            if answer.flags & 0x83 == 0x83:
+                self.header_digest = self.keys.get("HeaderDigest") == "CRC32C"
+                self.data_digest = self.keys.get("DataDigest") == "CRC32C"
         return answer
 
     # --- full feature phase ----------------------------------------------------------------------------------

@@ -9,6 +9,7 @@
 //! | --- | --- | --- |
 //! | [`pdu`] | 11 | requests parsed, responses emitted |
 //! | [`ahs`] | 11.2.2 | additional header segments |
+//! | [`digest`] | 7.8, 13.1 | which digests are agreed on, what a wrong one costs |
 //! | [`sn`] | 4.2.2 | sequence numbers with serial arithmetic |
 //! | [`seq`] | 4.2.2 | the command window and the status numbering of a connection |
 //! | [`text`], [`value`] | 6.1 | key=value text |
@@ -44,6 +45,7 @@
 )]
 
 pub mod ahs;
+pub mod digest;
 pub mod error;
 pub mod ffp;
 pub mod keys;

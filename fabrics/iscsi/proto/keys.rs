@@ -60,6 +60,8 @@ pub enum Kind {
     /// The first of the offered values that the responder knows; here the one that this target knows, which is
     /// the default too.
     List(&'static str),
+    /// The first of the offered values that the portal group allows (13.1); None by default.
+    Digest,
     /// Obsolete (13.25): what it is answered with.
     Obsolete(&'static str),
 }
@@ -176,8 +178,8 @@ mod rows {
     table! {
     // name                     id                        kind                               use       sender     stage        scope       discovery
     "AuthMethod"               AuthMethod:               Text,                              Login,       Both,      Security,    Connection, YES;
-    "HeaderDigest"             HeaderDigest:             List("None"),                      Login,       Both,      Operational, Connection, YES;
-    "DataDigest"               DataDigest:               List("None"),                      Login,       Both,      Operational, Connection, YES;
+    "HeaderDigest"             HeaderDigest:             Digest,                            Login,       Both,      Operational, Connection, YES;
+    "DataDigest"               DataDigest:               Digest,                            Login,       Both,      Operational, Connection, YES;
     "MaxConnections"           MaxConnections:           Min(range(1, 65_535, 1)),          Login,       Both,      Operational, Session,    NO;
     "SendTargets"              SendTargets:              Text,                              FullFeature, Initiator, Any,         Session,    YES;
     "TargetName"               TargetName:               Text,                              Login,       Initiator, Any,         Session,    YES;

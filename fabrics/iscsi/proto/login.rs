@@ -22,7 +22,7 @@
 //! }
 //! ```
 //!
-//! Not offered: methods of authentication but CHAP, digests, more than one connection to a session, error recovery above level 0.
+//! Not offered: methods of authentication but CHAP, more than one connection to a session, error recovery above level 0.
 
 use crate::error::Error;
 use crate::keys::{self, Id, In, Key, Use};
@@ -594,6 +594,9 @@ impl Login {
         match wish {
             // 6.3.3: while offers are unanswered the stage cannot end.
             Some(next) if settled && !negotiation.awaits_answers() => {
+                if next == Stage::FullFeature {
+                    negotiation.check().map_err(Refusal::from)?;
+                }
                 let result = negotiation.result();
                 self.stage = next;
                 self.seen_here = 0;

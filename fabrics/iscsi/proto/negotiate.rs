@@ -2,6 +2,7 @@
 
 //! Negotiation of operational parameters by the target: RFC 7143, 6.2 and 13.
 
+use crate::digest::{self, Digests};
 use crate::keys::{self, Id, Key, Kind, Range, Sender};
 use crate::text::{Full, Pair, TextError, Writer};
 use crate::value;
@@ -32,6 +33,10 @@ pub struct Config {
     pub time2retain: u16,
     /// MaxOutstandingR2T
     pub max_outstanding_r2t: u16,
+    /// HeaderDigest
+    pub header_digest: Digests,
+    /// DataDigest
+    pub data_digest: Digests,
 }
 
 /// What a connection begins with, and `param/MaxRecvDataSegmentLength` too: 13.12.
@@ -65,6 +70,8 @@ impl Default for Config {
             time2wait: 2,
             time2retain: 20,
             max_outstanding_r2t: 1,
+            header_digest: Digests::default(),
+            data_digest: Digests::default(),
         }
     }
 }
@@ -92,6 +99,10 @@ pub struct Parameters {
     pub max_outstanding_r2t: u16,
     /// iSCSIProtocolLevel: 0 or 1.
     pub protocol_level: u8,
+    /// Headers have a digest, CRC32C.
+    pub header_digest: bool,
+    /// Data segments have a digest, CRC32C.
+    pub data_digest: bool,
 }
 
 impl Default for Parameters {
@@ -108,6 +119,8 @@ impl Default for Parameters {
             time2retain: 20,
             max_outstanding_r2t: 1,
             protocol_level: 1,
+            header_digest: false,
+            data_digest: false,
         }
     }
 }
@@ -219,6 +232,21 @@ impl Negotiation {
         }
     }
 
+    /// What this target lets be agreed on for a digest.
+    const fn own_digests(&self, id: Id) -> Digests {
+        match id {
+            Id::HeaderDigest => self.config.header_digest,
+            _ => self.config.data_digest,
+        }
+    }
+
+    fn agree_digest(&mut self, id: Id, on: bool) {
+        match id {
+            Id::HeaderDigest => self.result.header_digest = on,
+            _ => self.result.data_digest = on,
+        }
+    }
+
     fn agree_number(&mut self, id: Id, value: u32) {
         let short = u16::try_from(value).unwrap_or(u16::MAX);
         match id {
@@ -306,6 +334,12 @@ impl Negotiation {
                 }
                 out.pair(key.name, known.as_bytes())?;
             }
+            Kind::Digest => {
+                let own = self.own_digests(id);
+                let agreed = value::list(text).find_map(|v| own.choose(v)).ok_or(wrong)?;
+                self.agree_digest(id, agreed);
+                out.pair(key.name, digest::name(agreed).as_bytes())?;
+            }
             Kind::Obsolete(answer) => out.pair(key.name, answer.as_bytes())?,
         }
         Ok(())
@@ -333,6 +367,10 @@ impl Negotiation {
                     return Err(wrong);
                 }
                 self.agree_boolean(id, agreed);
+            }
+            Kind::Digest => {
+                let agreed = self.own_digests(id).choose(text).ok_or(wrong)?;
+                self.agree_digest(id, agreed);
             }
             _ => return Err(wrong),
         }
@@ -368,6 +406,10 @@ impl Negotiation {
                 }
                 // The defaults are Yes: with Or, nothing that this target says would change that.
                 Kind::And(true) if !self.own_boolean(id) => out.boolean(key.name, false)?,
+                // None holds if nobody says anything.
+                Kind::Digest if self.own_digests(id) == Digests::Crc32c => {
+                    out.pair(key.name, Digests::Crc32c.text().as_bytes())?;
+                }
                 _ => continue,
             }
             self.offered |= id.bit();
@@ -379,6 +421,27 @@ impl Negotiation {
     #[must_use]
     pub const fn awaits_answers(&self) -> bool {
         self.offered & !self.answered != 0
+    }
+
+    /// Whether full feature phase may begin: not without a digest that the portal group insists on, which an initiator
+    /// that leaves the operational stage out has not heard of.
+    ///
+    /// # Errors
+    /// Why the login fails.
+    pub fn check(&self) -> Result<(), Failure> {
+        for (id, on) in [
+            (Id::HeaderDigest, self.result.header_digest),
+            (Id::DataDigest, self.result.data_digest),
+        ] {
+            if self
+                .own_digests(id)
+                .choose(digest::name(on).as_bytes())
+                .is_none()
+            {
+                return Err(Failure::Value(id));
+            }
+        }
+        Ok(())
     }
 
     /// What is agreed on.

@@ -18,6 +18,8 @@ pub enum Fault {
     UnexpectedUnsolicited,
     /// More or less data than was asked for or agreed on.
     IncorrectAmount,
+    /// A data digest did not fit (7.8 b).
+    Digest,
 }
 
 impl Fault {
@@ -27,6 +29,7 @@ impl Fault {
         match self {
             Fault::UnexpectedUnsolicited => (0x0c, 0x0c),
             Fault::IncorrectAmount => (0x0c, 0x0d),
+            Fault::Digest => (0x47, 0x05),
         }
     }
 }
@@ -265,7 +268,13 @@ impl Write {
     /// Nothing more is asked for, and what still comes is thrown away: the command will be answered without being
     /// executed (it was aborted, or has failed).
     pub fn give_up(&mut self) {
-        self.fault.get_or_insert(Fault::IncorrectAmount);
+        self.fail(Fault::IncorrectAmount);
+    }
+
+    /// Nothing more is asked for, and what came and comes is not used: the command is answered with `fault`, unless there is
+    /// one already.
+    pub fn fail(&mut self, fault: Fault) {
+        self.fault.get_or_insert(fault);
     }
 
     /// Whether no more data is to come: the command is executed, or, with a fault, answered.

@@ -21,6 +21,7 @@ mod acl;
 mod auth;
 mod conn;
 mod data_in;
+mod digest;
 mod group;
 mod limits;
 mod log;

@@ -8,7 +8,7 @@
 
 use kernel::prelude::*;
 use lio_glue::{
-    buffer::Buffer,
+    buffer::{Buffer, Crc32c},
     socket::{IovSpace, Socket},
 };
 
@@ -34,6 +34,8 @@ pub(crate) struct Rx {
     start: usize,
     end: usize,
     space: IovSpace,
+    // The CRC of what was taken, while it is wanted.
+    crc: Option<Crc32c>,
 }
 
 impl Rx {
@@ -43,6 +45,7 @@ impl Rx {
             start: 0,
             end: 0,
             space: IovSpace::new(SEGMENTS)?,
+            crc: None,
         })
     }
 
@@ -61,14 +64,32 @@ impl Rx {
         true
     }
 
-    /// Copies `out.len()` bytes from the stage, which has so many.
-    pub(crate) fn peek(&self, out: &mut [u8]) {
-        self.stage.read_at(self.start, out);
+    /// Copies `out.len()` bytes at `off` of the stage, which has so many.
+    pub(crate) fn peek(&self, off: usize, out: &mut [u8]) {
+        self.stage.read_at(self.start.saturating_add(off), out);
+    }
+
+    /// The CRC of the first `len` bytes of the stage.
+    pub(crate) fn crc(&self, len: usize) -> Crc32c {
+        self.stage.crc32c(Crc32c::new(), self.start, len)
+    }
+
+    /// From here on, the CRC of what is taken is wanted.
+    pub(crate) fn begin_crc(&mut self) {
+        self.crc = Some(Crc32c::new());
+    }
+
+    /// The CRC of what was taken since [`Self::begin_crc`].
+    pub(crate) fn end_crc(&mut self) -> Crc32c {
+        self.crc.take().unwrap_or_default()
     }
 
     /// Drops up to `n` bytes of the stage; returns how many.
     pub(crate) fn skip(&mut self, n: usize) -> usize {
         let n = n.min(self.available());
+        if let Some(crc) = self.crc {
+            self.crc = Some(self.stage.crc32c(crc, self.start, n));
+        }
         self.start = self.start.saturating_add(n);
         if self.start == self.end {
             self.start = 0;
@@ -99,7 +120,7 @@ impl Rx {
     ) -> Result<Filled> {
         if self.start > 0 && STAGE.saturating_sub(self.end) < STAGE / 2 {
             // Only a part of a header and its additional segments is ever left here when more is wanted.
-            let mut left = [0; 48 + 1020];
+            let mut left = [0; 48 + 1020 + 4];
             let n = self.available().min(left.len());
             if n == self.available() {
                 if let Some(left) = left.get_mut(..n) {
@@ -129,6 +150,9 @@ impl Rx {
             Ok((0, _)) => Ok(Filled::End),
             Ok((n, more)) => {
                 let into_data = n.min(direct);
+                if let (Some(crc), Some((buffer, off, _))) = (self.crc, data) {
+                    self.crc = Some(buffer.crc32c(crc, off, into_data));
+                }
                 self.end = self
                     .end
                     .saturating_add(n.saturating_sub(into_data))

@@ -119,6 +119,7 @@ pub(crate) struct Shared {
     pub(crate) tx_octets: Count,
     pub(crate) rx_octets: Count,
     pub(crate) timeouts: Count,
+    pub(crate) digest_errors: Count,
     _seat: Seat,
 }
 
@@ -171,6 +172,7 @@ impl Shared {
                 tx_octets: Count::new(),
                 rx_octets: Count::new(),
                 timeouts: Count::new(),
+                digest_errors: Count::new(),
                 _seat: o.seat,
             }),
             GFP_KERNEL,

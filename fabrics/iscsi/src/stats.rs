@@ -40,6 +40,8 @@ impl Count {
 /// Why a session failed: the numbers that `iscsi_instance/fail_type` shows.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SessionFailure {
+    /// A digest was wrong.
+    Digest = 1,
     /// The connection timed out.
     Timeout = 2,
     /// A PDU's format was wrong.
@@ -118,6 +120,7 @@ impl TargetStats {
     /// A session of `initiator` failed.
     pub(crate) fn session_failed(&self, why: SessionFailure, initiator: &Name) {
         match why {
+            SessionFailure::Digest => self.digest_errors.inc(),
             SessionFailure::Timeout => self.timeout_errors.inc(),
             SessionFailure::Format => self.format_errors.inc(),
         }

@@ -9,16 +9,23 @@
 //! What waits is a queue of items. The PDUs that TCP gets next are made of them, a bounded number ahead: those of a read
 //! are not there before it is their turn.
 
-use crate::{data_in::DataIns, ring::Ring, Reply};
+use crate::{
+    data_in::DataIns,
+    digest::{self, Digests},
+    ring::Ring,
+    Reply,
+};
 use iscsi_proto::wire::{Bhs, BHS_LEN};
 use kernel::{page::PAGE_SIZE, prelude::*};
 use lio_glue::{
-    buffer::{Buffer, PageRef},
+    buffer::{Buffer, Crc32c, PageRef},
     socket::{IovSpace, Socket},
 };
 
 /// Data that goes into the head itself, in bytes: longer data is an owner's.
-pub(crate) const MAX_INLINE: usize = PAGE_SIZE - BHS_LEN - 4;
+pub(crate) const MAX_INLINE: usize = PAGE_SIZE - BHS_LEN - 4 - TAIL;
+/// Bytes behind the data: padding and digest.
+const TAIL: usize = 8;
 
 /// Answers that wait to be sent, and bytes of them beside what commands read, beyond which nothing is received: the initiator
 /// does not read what it asked for.
@@ -30,6 +37,8 @@ const SEGMENTS: usize = 256;
 
 /// PDUs that are made before TCP takes them.
 const AHEAD: usize = 64;
+/// Bytes of them that are copied, beyond which no more are made: see [`digest::of_data`].
+const MAX_COPIED: usize = 256 << 10;
 
 /// Who keeps the data of PDUs until TCP has it.
 enum Owner {
@@ -57,8 +66,10 @@ struct Pdu {
     // The range of the owner's buffer that follows it.
     off: usize,
     len: usize,
-    // Bytes of zeroes that follow the data; they lie behind the head.
-    pad: usize,
+    // In the place of that range: what it was when its digest was taken.
+    copy: Option<KBox<Buffer>>,
+    // Bytes of padding and digest that follow the data; they lie behind the head.
+    tail: usize,
     // Whether it is its owner's last PDU.
     last: bool,
     // Bytes that it counts for in `Tx::buffered`.
@@ -67,7 +78,7 @@ struct Pdu {
 
 impl Pdu {
     fn total(&self) -> usize {
-        self.head.saturating_add(self.len).saturating_add(self.pad)
+        self.head.saturating_add(self.len).saturating_add(self.tail)
     }
 }
 
@@ -94,11 +105,14 @@ pub(crate) struct Tx {
     owners: Ring<Owner>,
     // Bytes of queued PDUs and of their buffers, without reads.
     buffered: usize,
+    // Bytes of copies.
+    copied: usize,
     // Replies that held memory and were sent since this was asked, and how much that was.
     freed: (usize, u64),
     // Bytes of the first PDU that TCP has.
     sent: usize,
     space: IovSpace,
+    digests: Digests,
     /// Bytes of data that were sent, without heads and padding.
     pub(crate) data_octets: u64,
     /// PDUs that were made.
@@ -115,12 +129,19 @@ impl Tx {
             pdus: Ring::new(),
             owners: Ring::new(),
             buffered: 0,
+            copied: 0,
             freed: (0, 0),
             sent: 0,
             space: IovSpace::new(SEGMENTS)?,
+            digests: Digests::default(),
             data_octets: 0,
             pdus_made: 0,
         })
+    }
+
+    /// PDUs that are pushed from here on have these digests.
+    pub(crate) fn set_digests(&mut self, digests: Digests) {
+        self.digests = digests;
     }
 
     /// Whether all is sent.
@@ -151,31 +172,47 @@ impl Tx {
         Ok((page, 0))
     }
 
-    // A PDU whose head is `bhs` and `inline`, and whose data are `len` bytes at `off` of an owner's, if there is one.
+    // A PDU whose head is `bhs` and `inline`, and whose data are `len` bytes at `off` of an owner's, if there is one; `crc`
+    // is theirs.
     fn make(
         &mut self,
         bhs: &Bhs,
         inline: &[&[u8]],
         (off, len, last): (usize, usize, bool),
+        mut crc: Crc32c,
     ) -> Result<Pdu> {
-        let mut head = BHS_LEN;
+        let begin = BHS_LEN.saturating_add(self.digests.header_len());
+        let mut head = begin;
         for part in inline {
             head = head.saturating_add(part.len());
         }
-        if head > PAGE_SIZE.saturating_sub(4) {
+        if head > PAGE_SIZE.saturating_sub(TAIL) {
             return Err(EINVAL);
         }
-        let (page, at) = self.room(head.saturating_add(4))?;
+        let (page, at) = self.room(head.saturating_add(TAIL))?;
         page.write_at(at, bhs)?;
-        let mut to = at.saturating_add(BHS_LEN);
+        if self.digests.header {
+            let digest = digest::bytes(Crc32c::new().over(bhs));
+            page.write_at(at.saturating_add(BHS_LEN), &digest)?;
+        }
+        let mut to = at.saturating_add(begin);
         for part in inline {
             page.write_at(to, part)?;
+            if self.digests.data {
+                crc = crc.over(part);
+            }
             to = to.saturating_add(part.len());
         }
         // A header is a multiple of four.
         let pad = head.saturating_add(len).wrapping_neg() & 3;
         if pad > 0 {
             page.write_at(to, &[0; 4])?;
+        }
+        let mut tail = pad;
+        if self.digests.data && (len > 0 || head > begin) {
+            crc = crc.over([0; 4].get(..pad).unwrap_or_default());
+            page.write_at(to.saturating_add(pad), &digest::bytes(crc))?;
+            tail = tail.saturating_add(self.digests.data_len());
         }
         self.pdus_made = self.pdus_made.wrapping_add(1);
         Ok(Pdu {
@@ -184,7 +221,8 @@ impl Tx {
             head,
             off,
             len,
-            pad,
+            copy: None,
+            tail,
             last,
             counted: 0,
         })
@@ -201,7 +239,7 @@ impl Tx {
     /// `ENOMEM`.
     pub(crate) fn push(&mut self, bhs: &Bhs, inline: &[&[u8]]) -> Result {
         self.items.reserve()?;
-        let mut pdu = self.make(bhs, inline, (0, 0, false))?;
+        let mut pdu = self.make(bhs, inline, (0, 0, false), Crc32c::new())?;
         pdu.counted = pdu.head;
         self.buffered = self.buffered.saturating_add(pdu.counted);
         self.items.push(Item::Pdu(pdu)).map_err(|_| ENOMEM)
@@ -216,7 +254,11 @@ impl Tx {
             return Err(EINVAL);
         }
         self.items.reserve()?;
-        let mut pdu = self.make(bhs, &[], (0, len, true))?;
+        let crc = match self.digests.data {
+            true => buffer.crc32c(Crc32c::new(), 0, len),
+            false => Crc32c::new(),
+        };
+        let mut pdu = self.make(bhs, &[], (0, len, true), crc)?;
         pdu.counted = pdu.head.saturating_add(buffer.len());
         self.buffered = self.buffered.saturating_add(pdu.counted);
         self.items
@@ -238,11 +280,24 @@ impl Tx {
     fn make_part(&mut self, parts: DataIns) -> Result<Pdu> {
         let mut rest = parts.clone();
         let part = rest.next().ok_or(EINVAL)?;
+        let place = (part.off, part.len, part.last);
         let have = self.owners.back().map_or(0, |o| o.data().len());
         if part.off.checked_add(part.len).is_none_or(|end| end > have) {
             return Err(EINVAL);
         }
-        let pdu = self.make(&part.bhs, &[], (part.off, part.len, part.last));
+        let pdu = match (self.digests.data, self.owners.back()) {
+            (true, Some(owner)) => {
+                digest::of_data(owner.data(), part.off, part.len).and_then(|(crc, copy)| {
+                    let mut pdu = self.make(&part.bhs, &[], place, crc)?;
+                    self.copied = self
+                        .copied
+                        .saturating_add(copy.as_ref().map_or(0, |c| c.len()));
+                    pdu.copy = copy;
+                    Ok(pdu)
+                })
+            }
+            _ => self.make(&part.bhs, &[], place, Crc32c::new()),
+        };
         self.reading = match &pdu {
             Ok(_) if part.last => None,
             Ok(_) => Some(rest),
@@ -253,7 +308,7 @@ impl Tx {
 
     // Makes the PDUs that TCP gets next.
     fn make_ahead(&mut self) -> Result {
-        while self.pdus.len() < AHEAD && self.more_to_make() {
+        while self.pdus.len() < AHEAD && self.copied < MAX_COPIED && self.more_to_make() {
             self.pdus.reserve()?;
             self.owners.reserve()?;
             let pdu = match self.reading.take() {
@@ -298,7 +353,7 @@ impl Tx {
             let mut i = 0;
             let mut full = false;
             while let Some(pdu) = self.pdus.get(i) {
-                // The head, the data and the padding, each less what is sent already.
+                // The head, the data and what follows it, each less what is sent already.
                 let n = skip.min(pdu.head);
                 let at = pdu.at.saturating_add(n);
                 skip = skip.saturating_sub(n);
@@ -310,19 +365,22 @@ impl Tx {
                 skip = skip.saturating_sub(n);
                 let want = pdu.len.saturating_sub(n);
                 if want > 0 {
-                    let got = self
-                        .owners
-                        .get(owner)
-                        .map_or(0, |o| iov.buffer(o.data(), pdu.off.saturating_add(n), want));
+                    let got = match &pdu.copy {
+                        Some(copy) => iov.buffer(copy, n, want),
+                        None => self
+                            .owners
+                            .get(owner)
+                            .map_or(0, |o| iov.buffer(o.data(), pdu.off.saturating_add(n), want)),
+                    };
                     if got < want {
                         full = true;
                         break;
                     }
                 }
-                let n = skip.min(pdu.pad);
+                let n = skip.min(pdu.tail);
                 skip = 0;
                 let at = pdu.at.saturating_add(pdu.head).saturating_add(n);
-                if !iov.page(&pdu.page, at, pdu.pad.saturating_sub(n)) {
+                if !iov.page(&pdu.page, at, pdu.tail.saturating_sub(n)) {
                     full = true;
                     break;
                 }
@@ -356,6 +414,9 @@ impl Tx {
             }
             left = left.saturating_sub(total);
             let (len, last) = (pdu.len, pdu.last);
+            if let Some(copy) = &pdu.copy {
+                self.copied = self.copied.saturating_sub(copy.len());
+            }
             self.buffered = self.buffered.saturating_sub(pdu.counted);
             self.data_octets = self.data_octets.wrapping_add(len as u64);
             self.pdus.pop();

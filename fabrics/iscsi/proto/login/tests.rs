@@ -188,6 +188,8 @@ fn open_iscsi_logs_in() {
                 time2retain: 0,
                 max_outstanding_r2t: 1,
                 protocol_level: 1,
+                header_digest: false,
+                data_digest: false,
             },
             first_cmd_sn: CmdSn(1),
             depth: 64,
@@ -383,7 +385,7 @@ fn refused_at_once() {
         (security, named("nonsense "), 0x0200),
         (security, named("=x "), 0x0200),
         (operational, named("AuthMethod=None "), 0x0200),
-        (operational, named("HeaderDigest=CRC32C "), 0x0200),
+        (operational, named("HeaderDigest=crc32c "), 0x0200),
         (operational, named("DataDigest= "), 0x0200),
         (operational, named("InitialR2T=yes "), 0x0200),
         (operational, named("InitialR2T=Yes InitialR2T=Yes "), 0x0200),
@@ -424,7 +426,7 @@ fn refused_at_once() {
 #[test]
 fn what_the_table_of_keys_answers() {
     for (offer, answer) in [
-        ("HeaderDigest=CRC32C,None ", "HeaderDigest=None "),
+        ("HeaderDigest=CRC32C,None ", "HeaderDigest=CRC32C "),
         ("MaxConnections=8 ", "MaxConnections=1 "),
         ("ErrorRecoveryLevel=2 ", "ErrorRecoveryLevel=0 "),
         ("MaxOutstandingR2T=16 ", "MaxOutstandingR2T=1 "),

@@ -12,13 +12,14 @@ use super::{
     write::Writes,
 };
 use crate::{
+    digest::Digests,
     name::Name,
     session::{event, Shared},
     stats::SessionFailure,
     Session,
 };
 use iscsi_proto::{
-    error::Error as Wrong,
+    error::{Error as Wrong, RejectReason},
     login::SessionType,
     negotiate::Parameters,
     pdu,
@@ -71,6 +72,7 @@ pub(super) struct Ffp {
     pub(super) window: CmdWindow,
     pub(super) stat: StatSeq,
     pub(super) parameters: Parameters,
+    pub(super) digests: Digests,
     pub(super) input: Input,
     pub(super) writes: Writes,
     pub(super) works: Works,
@@ -118,6 +120,7 @@ pub(super) fn run(link: KBox<Link>, logged_in: LoggedIn) {
         window: CmdWindow::new(outcome.first_cmd_sn, outcome.depth),
         stat: StatSeq::new(outcome.next_stat_sn),
         parameters: outcome.parameters,
+        digests: Digests::of(&outcome.parameters),
         input: Input::Header,
         writes,
         texts: Texts::new(),
@@ -126,6 +129,7 @@ pub(super) fn run(link: KBox<Link>, logged_in: LoggedIn) {
         streaming: false,
         closing: false,
     };
+    ffp.link.tx.set_digests(ffp.digests);
     let shared = shared.as_deref();
     let end = loop {
         match ffp.turn(shared) {
@@ -215,7 +219,10 @@ impl Ffp {
             );
         }
         if wrong.close {
-            self.count_failure(SessionFailure::Format);
+            self.count_failure(match wrong.reason {
+                RejectReason::DataDigest => SessionFailure::Digest,
+                _ => SessionFailure::Format,
+            });
             self.closing = true;
         }
         let sn = self.window.numbers(&mut self.stat);

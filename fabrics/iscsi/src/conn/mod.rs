@@ -3,6 +3,7 @@
 //! A connection, from its beginning to its end, on a thread of its own.
 
 mod answer;
+mod checked;
 mod ffp;
 mod flow;
 mod link;

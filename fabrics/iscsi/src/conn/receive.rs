@@ -2,11 +2,14 @@
 
 //! PDUs as they come in: the header, then its data into where it belongs.
 
-use super::ffp::{End, Ffp};
+use super::{
+    checked::Whole,
+    ffp::{End, Ffp},
+};
 use crate::rx::{Filled, STAGE};
 use iscsi_proto::{
     ffp::admits,
-    pdu::{self, Head, Request, TextRequest},
+    pdu::{self, DataOut, Head, Request, TextRequest},
     wire::{Bhs, Itt, BHS_LEN},
 };
 use kernel::prelude::*;
@@ -28,6 +31,8 @@ pub(super) struct Data {
     pub(super) keep: usize,
     /// Bytes that follow and go nowhere: excess and padding.
     pub(super) skip: usize,
+    /// A digest follows that is checked: the PDU's header.
+    pub(super) check: Option<Bhs>,
 }
 
 /// Where data goes, and what follows when it is there.
@@ -40,6 +45,8 @@ pub(super) enum To {
     Ping(Itt, bool, Buffer),
     /// Into the text of the connection.
     Text(TextRequest),
+    /// Into memory of its own, until its digest has been checked.
+    Whole(KBox<Whole>),
 }
 
 impl Data {
@@ -50,6 +57,7 @@ impl Data {
             off: 0,
             keep: 0,
             skip: head.data_len.padded() as usize,
+            check: None,
         }
     }
 
@@ -60,6 +68,7 @@ impl Data {
             off,
             keep,
             skip: (head.data_len.padded() as usize).saturating_sub(keep),
+            check: None,
         }
     }
 }
@@ -74,7 +83,7 @@ impl Ffp {
     }
 
     // Has at least `n` bytes in the stage; false if they are not there yet.
-    fn want(&mut self, n: usize) -> Result<bool, End> {
+    pub(super) fn want(&mut self, n: usize) -> Result<bool, End> {
         while self.link.rx.available() < n {
             // While data comes with each PDU, what follows the header is not for the stage.
             let limit = if self.streaming { n } else { STAGE };
@@ -89,12 +98,16 @@ impl Ffp {
     }
 
     fn receive_header(&mut self) -> Result<bool, End> {
-        if !self.want(BHS_LEN)? {
+        let digest_len = self.digests.header_len();
+        if !self.want(BHS_LEN.saturating_add(digest_len))? {
             return Ok(false);
         }
         let mut bhs = [0; BHS_LEN];
-        self.link.rx.peek(&mut bhs);
+        self.link.rx.peek(0, &mut bhs);
         let head = Head::of(&bhs);
+        if self.digests.header && !self.check_header(&head)? {
+            return Ok(false);
+        }
         if let Err(wrong) = head.check_lengths(self.parameters.max_recv) {
             self.reject(&bhs, &wrong)?;
             return Ok(true);
@@ -115,22 +128,33 @@ impl Ffp {
                 ahs
             }
         };
+        self.link.rx.skip(digest_len);
         self.timers.heard();
         let parsed = pdu::parse(&bhs).and_then(|(_, request)| {
             admits(self.kind, &request)?;
             Ok(request)
         });
-        let data = match parsed {
-            Ok(request) => self.request(&bhs, &head, ahs, &request)?,
+        let checked = self.digests.data && self.streaming;
+        let mut data = match parsed {
+            Ok(request) if !checked || head.opcode == DataOut::OPCODE => {
+                self.request(&bhs, &head, ahs, &request)?
+            }
+            Ok(_) => self.whole(&head, ahs)?,
             Err(wrong) => {
                 self.reject(&bhs, &wrong)?;
-                Data::nothing(&head)
+                let mut data = Data::nothing(&head);
+                data.skip = data.skip.saturating_add(self.digests.data_len());
+                return self.receive_data(data);
             }
         };
+        if checked {
+            self.link.rx.begin_crc();
+            data.check = Some(bhs);
+        }
         self.receive_data(data)
     }
 
-    fn request(
+    pub(super) fn request(
         &mut self,
         bhs: &Bhs,
         head: &Head,
@@ -158,6 +182,7 @@ impl Ffp {
             let buffer = match &data.to {
                 To::Write(i) => self.writes.buffer(*i),
                 To::Ping(_, _, buffer) => Some(buffer),
+                To::Whole(whole) => Some(&whole.buffer),
                 To::Text(_) | To::Nothing => None,
             };
             let staged;
@@ -186,15 +211,18 @@ impl Ffp {
                 .map(|b| (b, data.off, data.keep));
             // What has no buffer goes through the stage, as much of it at once as finds room there.
             let staged = match direct {
-                Some(_) => 0,
+                Some(_) => data.skip,
                 None => data.keep.saturating_add(data.skip),
             };
+            let digest = match data.check {
+                Some(_) => self.digests.data_len(),
+                None => 0,
+            };
+            let next = BHS_LEN.saturating_add(self.digests.header_len());
+            let limit = staged.saturating_add(digest).saturating_add(next);
             // Nothing else can come before the rest of this PDU has.
-            let need = data.keep.saturating_add(data.skip);
-            match self
-                .link
-                .fill(direct, staged.saturating_add(BHS_LEN), need)?
-            {
+            let need = data.keep.saturating_add(data.skip).saturating_add(digest);
+            match self.link.fill(direct, limit, need)? {
                 Filled::Got(n, _) => {
                     self.timers.heard();
                     data.off = data.off.saturating_add(n);
@@ -207,12 +235,30 @@ impl Ffp {
                 Filled::End => return Err(End::Lost),
             }
         }
-        match data.to {
-            To::Nothing => {}
-            To::Write(index) => self.go_on(index)?,
-            To::Ping(itt, numbered, buffer) => self.answer_ping(itt, numbered, buffer)?,
-            To::Text(pdu) => self.text_complete(&pdu)?,
+        if let Some(bhs) = data.check {
+            if !self.want(self.digests.data_len())? {
+                self.input = Input::Data(data);
+                return Ok(false);
+            }
+            if !self.check_data() {
+                self.wrong_data(&bhs, data.to)?;
+                return Ok(true);
+            }
+            if let To::Whole(whole) = data.to {
+                return self.unpack(&bhs, &whole);
+            }
         }
+        self.arrived(data.to)?;
         Ok(true)
+    }
+
+    /// The data of a PDU is there.
+    pub(super) fn arrived(&mut self, to: To) -> Result {
+        match to {
+            To::Nothing | To::Whole(_) => Ok(()),
+            To::Write(index) => self.go_on(index),
+            To::Ping(itt, numbered, buffer) => self.answer_ping(itt, numbered, buffer),
+            To::Text(pdu) => self.text_complete(&pdu),
+        }
     }
 }

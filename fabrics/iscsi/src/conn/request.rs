@@ -17,7 +17,7 @@ use lio_glue::buffer::Buffer;
 use lio_scsi::task::{self, Response, Tag};
 
 /// The longest ping data that is sent back, whatever the initiator takes.
-const MAX_PING: u32 = 65_536;
+pub(super) const MAX_PING: u32 = 65_536;
 
 fn function(f: Function, pdu: &TmfRequest) -> Option<task::Function> {
     Some(match f {

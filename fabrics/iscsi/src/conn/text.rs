@@ -14,6 +14,7 @@ use iscsi_proto::{
     wire::Bhs,
 };
 use kernel::{alloc::KVVec, prelude::*};
+use lio_glue::buffer::Buffer;
 
 /// The longest reply to SendTargets: some thousands of targets.
 const MAX_REPLY: usize = 1 << 20;
@@ -43,6 +44,13 @@ impl Texts {
             n
         } else {
             0
+        }
+    }
+
+    /// Copies the first `len` bytes of `from` to `off`.
+    pub(super) fn put(&mut self, from: &Buffer, off: usize, len: usize) {
+        if let Some(to) = self.input.get_mut(off..off.saturating_add(len)) {
+            from.read_at(0, to);
         }
     }
 

@@ -13,7 +13,7 @@ use iscsi_proto::{
     error::{Error as Wrong, RejectReason},
     pdu::{DataOut, Direction as Way, Head, R2t, ScsiCommand, TaskAttribute},
     seq::Admission,
-    transfer::{Place, Write},
+    transfer::{Fault, Place, Write},
     wire::{Bhs, Itt, Ttt},
 };
 use kernel::{prelude::*, sync::Arc};
@@ -88,6 +88,13 @@ impl Writes {
 
     fn get(&mut self, index: u16) -> Option<&mut Waiting> {
         self.slots.get_mut(usize::from(index))?.as_mut()
+    }
+
+    /// What came of a command's data is not used: see [`Fault`].
+    pub(super) fn fail(&mut self, index: u16, fault: Fault) {
+        if let Some(w) = self.get(index) {
+            w.write.fail(fault);
+        }
     }
 
     /// Where the data of a command goes.
@@ -452,7 +459,7 @@ impl Ffp {
     }
 
     // Answers a command with BUSY, once the data that is on its way has come; it is thrown away.
-    fn refuse_write(&mut self, index: u16) {
+    pub(super) fn refuse_write(&mut self, index: u16) {
         self.writes.leave_queue(index);
         let Some(w) = self.writes.get(index) else {
             return;

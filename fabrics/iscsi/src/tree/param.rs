@@ -3,7 +3,7 @@
 //! `param/`: what a portal group offers (RFC 7143, 13), and what an ACL's session has agreed on.
 
 use crate::{acl::Acl, group::Group, params::Methods};
-use iscsi_proto::negotiate::Parameters;
+use iscsi_proto::{digest::Digests, negotiate::Parameters};
 use kernel::{prelude::*, str::CString};
 use lio_configfs::{attributes, Page, Value};
 
@@ -23,6 +23,17 @@ fn parse_yes_no(value: &Value<'_>) -> Result<bool> {
     }
 }
 
+fn parse_digests(value: &Value<'_>) -> Result<Digests> {
+    let text = value.str()?;
+    let known = Digests::ALL.into_iter().find(|d| d.text() == text);
+    known.ok_or_else(|| {
+        value.reject(
+            EINVAL,
+            fmt!("CRC32C, None, or both with a comma are wanted"),
+        )
+    })
+}
+
 // A key that has one value until what it chooses is implemented: those of `same` mean this value, or leave the
 // choice to us.
 fn fixed(value: &Value<'_>, same: &[&str], why: &str) -> Result {
@@ -33,8 +44,6 @@ fn fixed(value: &Value<'_>, same: &[&str], why: &str) -> Result {
     Err(value.reject(EOPNOTSUPP, fmt!("{why}")))
 }
 
-const DIGEST: &str = "digests are not implemented yet: only a list with None can be offered";
-const DIGESTS: &[&str] = &["CRC32C,None", "None,CRC32C", "None"];
 const MARKERS: &str = "markers are obsolete (RFC 7143, 13.25)";
 const IN_ORDER: &str = "data is always transferred in order";
 
@@ -64,6 +73,19 @@ macro_rules! number {
     };
 }
 
+macro_rules! digest {
+    (show $field:ident) => {
+        |g, page| writeln!(page, "{}", g.params.lock().config.$field.text())
+    };
+    (store $field:ident) => {
+        |g, value| {
+            let digests = parse_digests(value)?;
+            g.params.lock().config.$field = digests;
+            Ok(())
+        }
+    };
+}
+
 /// The length of a data segment or burst.
 const LENGTH: core::ops::RangeInclusive<u32> = 512..=16_777_215;
 
@@ -71,8 +93,8 @@ attributes! {
     /// Files of a portal group's `param/`.
     pub(super) static GROUP: Group = {
         rw "AuthMethod" => |g, page| writeln!(page, "{}", g.params.lock().methods.text), store_auth;
-        rw "HeaderDigest" => |_, page| writeln!(page, "CRC32C,None"), |_, value| fixed(value, DIGESTS, DIGEST);
-        rw "DataDigest" => |_, page| writeln!(page, "CRC32C,None"), |_, value| fixed(value, DIGESTS, DIGEST);
+        rw "HeaderDigest" => digest!(show header_digest), digest!(store header_digest);
+        rw "DataDigest" => digest!(show data_digest), digest!(store data_digest);
         rw "MaxConnections" => |_, page| writeln!(page, "1"),
             |_, value| fixed(value, &["1"], "more than one connection to a session is not implemented yet");
         rw "TargetAlias" => show_alias, store_alias;

@@ -91,7 +91,7 @@ attributes! {
         ro "rsp_pdus" => |acl, page| of_session(acl, page, |s| s.rsp_pdus.get());
         ro "txdata_octs" => |acl, page| of_session(acl, page, |s| s.tx_octets.get());
         ro "rxdata_octs" => |acl, page| of_session(acl, page, |s| s.rx_octets.get());
-        ro "conn_digest_errors" => |acl, page| of_session(acl, page, |_| 0);
+        ro "conn_digest_errors" => |acl, page| of_session(acl, page, |s| s.digest_errors.get());
         ro "conn_timeout_errors" => |acl, page| of_session(acl, page, |s| s.timeouts.get());
     }
 }

@@ -7,6 +7,8 @@
 #![no_main]
 
 use iscsi_proto::{
+    digest::wrong_data,
+    error::RejectReason,
     pdu::{self, Head, Request, TaskAttribute},
     sn::{CmdSn, StatSn},
     wire::{Bhs, Itt, Ttt},
@@ -204,4 +206,9 @@ fuzz_target!(|input: &[u8]| {
     let bhs: Bhs = input.array();
     request(&bhs, input.u32());
     responses(&bhs);
+    // 7.8: the PDU is discarded; what took a command number leaves a gap.
+    let wrong = wrong_data(&Head::of(&bhs));
+    assert_eq!(wrong.reason, RejectReason::DataDigest);
+    let takes_none = bhs[0] & 0x40 != 0 || bhs[0] & 0x3f == 0x05;
+    assert_eq!(wrong.close, !takes_none);
 });

@@ -11,7 +11,7 @@ use iscsi_proto::{
     negotiate::Parameters,
     pdu::{CommandFlags, DataOut, ScsiCommand, TextFlags},
     sn::{CmdSn, DataSn, StatSn},
-    transfer::{Place, Read, Residual, Wanted, Write},
+    transfer::{Fault, Place, Read, Residual, Wanted, Write},
     wire::{DataLen, Itt, Lun, Ttt},
 };
 use libfuzzer_sys::fuzz_target;
@@ -202,6 +202,11 @@ fn any(input: &mut Input<'_>) {
         match kind & 7 {
             0 => w.ask(),
             1 if kind & 0xf8 == 0 => w.write.give_up(),
+            1 if kind & 0xf8 == 8 => {
+                w.write.fail(Fault::Digest);
+                // The first fault is the one that is answered.
+                assert!(faulty || w.write.fault() == Some(Fault::Digest));
+            }
             _ => {
                 let next = w.r2ts.front().copied();
                 let end = next.map_or(w.parameters.first_burst.min(expected), |r2t| {

@@ -6,6 +6,7 @@
 use super::{negotiation::Transcript, pairs};
 use crate::Input;
 use iscsi_proto::{
+    digest::Digests,
     login::{
         chap::{Algorithm, Algorithms, Auth, Challenge, Verdict},
         Answer, Grant, Login, Outcome, SessionType, Status, Step, REQUESTS_MAX,
@@ -36,7 +37,14 @@ fn config(input: &mut Input<'_>) -> Config {
         time2wait: input.u16(),
         time2retain: input.u16(),
         max_outstanding_r2t: input.u16(),
+        header_digest: Digests::ALL[usize::from(bits >> 2 & 3)],
+        data_digest: Digests::ALL[usize::from(bits >> 4 & 3)],
     }
+}
+
+/// Whether the text of the configuration has the value.
+fn allows(own: Digests, value: &[u8]) -> bool {
+    own.text().split(',').any(|known| known.as_bytes() == value)
 }
 
 /// The target's side, and what is known of the login from outside.
@@ -130,6 +138,16 @@ impl<'a> Target<'a> {
             proven: false,
             said_own: false,
         }
+    }
+
+    /// Whether the portal group takes one of the values that the initiator offers for a digest.
+    pub fn takes(&self, name: &str, offer: &str) -> bool {
+        let own = match name {
+            "HeaderDigest" => self.config.header_digest,
+            "DataDigest" => self.config.data_digest,
+            _ => return true,
+        };
+        offer.split(',').any(|value| allows(own, value.as_bytes()))
     }
 
     /// What the driver does with a proof.
@@ -330,6 +348,15 @@ impl<'a> Target<'a> {
             u64::from(is.protocol_level),
             said.number("iSCSIProtocolLevel")
         );
+        for (name, is, own) in [
+            ("HeaderDigest", is.header_digest, self.config.header_digest),
+            ("DataDigest", is.data_digest, self.config.data_digest),
+        ] {
+            let value = said.value(name);
+            assert_eq!(is, value == b"CRC32C");
+            assert!(is || value == b"None");
+            assert!(allows(own, &value), "{name} against the configuration");
+        }
         // What this target does not have it must not have agreed to.
         assert_eq!(
             (

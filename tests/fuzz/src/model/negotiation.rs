@@ -148,7 +148,8 @@ impl Transcript {
         }
     }
 
-    fn value(&self, name: &str) -> Vec<u8> {
+    /// The value that was agreed on.
+    pub fn value(&self, name: &str) -> Vec<u8> {
         let i = row(name.as_bytes()).unwrap();
         self.keys[i].agreed.clone().unwrap_or(KEYS[i].2.into())
     }
