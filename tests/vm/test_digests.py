@@ -96,6 +96,10 @@ def test_all_pdus(target, header, data):
             assert (status, len(got)) == (0, n)
         status, _, a = c.scsi([0xC0] + [0] * 5)
         assert (status, a.sense[2] & 0xF) == (2, 5)
+        for n in (0, 3, 4):
+            c.send(pdu(0x1C, data=pattern(n), itt=9))
+            a = c.receive()
+            assert (a.opcode, a.reason) == (REJECT, 5) and c.ping(), "an unknown opcode, with its digests"
         assert c.text_request({"SendTargets": target.iqn}).text["TargetName"] == target.iqn
         assert c.logout().opcode == LOGOUT_RESPONSE
 

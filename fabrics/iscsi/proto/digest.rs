@@ -72,15 +72,15 @@ pub const fn bytes(crc: u32) -> [u8; LEN] {
 
 /// The answer to a PDU whose data has a wrong digest: 7.8. The PDU is discarded, in each case.
 ///
-/// A Data-Out PDU costs its command (7.8 b) where there is no recovery R2T. Of the others, one with a command number
-/// leaves a gap, which an initiator at error recovery level 0 knows no way to close: its session ends with the connection.
+/// At error recovery level 0, a Data-Out PDU costs its command (7.8 b), as there is no recovery R2T. Of the others, one with a
+/// command number leaves a gap, which the initiator knows no way to close there: its session ends with the connection.
 #[must_use]
-pub const fn wrong_data(head: &Head) -> Error {
+pub const fn wrong_data(head: &Head, level: u8) -> Error {
     let mut error = Error::reject(
         RejectReason::DataDigest,
         "7.8: the data digest does not fit",
     );
-    error.close = head.opcode != DataOut::OPCODE && !head.immediate;
+    error.close = level == 0 && head.opcode != DataOut::OPCODE && !head.immediate;
     error
 }
 
@@ -122,7 +122,8 @@ mod tests {
         let head = |first: u8| {
             let mut bhs = [0; 48];
             bhs[0] = first;
-            wrong_data(&Head::of(&bhs))
+            assert!(!wrong_data(&Head::of(&bhs), 1).close);
+            wrong_data(&Head::of(&bhs), 0)
         };
         // Data-Out; an immediate ping; a numbered one; a command; a text.
         for (first, close) in [

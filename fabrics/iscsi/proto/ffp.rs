@@ -151,14 +151,14 @@ pub fn logout(request: &LogoutRequest, cid: Cid) -> Logout {
     }
 }
 
-/// Whether a request may come in full feature phase of this kind of session at all.
+/// Whether a request may come in full feature phase of this kind of session, at this error recovery level, at all.
 ///
 /// # Errors
 /// The Reject.
-pub fn admits(session_type: SessionType, request: &Request) -> Result<(), Error> {
+pub fn admits(session_type: SessionType, level: u8, request: &Request) -> Result<(), Error> {
     match request {
         Request::Login(_) => Err(Error::fatal("6.3: a login request after the login")),
-        Request::Snack(_) => Err(Error::reject(
+        Request::Snack(_) if level == 0 => Err(Error::reject(
             RejectReason::Snack,
             "11.16: SNACK at error recovery level 0",
         )),

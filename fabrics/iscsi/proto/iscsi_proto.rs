@@ -16,6 +16,7 @@
 //! | [`keys`] | 13 | the table of keys |
 //! | [`negotiate`] | 6.2 | what is agreed on |
 //! | [`login`] | 6.3, 11.12, 11.13 | the login phase |
+//! | [`recovery`] | 7.1.4, 11.16 | SNACK |
 //! | [`transfer`] | 4.2.5, 11.7, 11.8 | write data, R2T, Data-In, residuals |
 //! | [`ffp`] | 11.5, 11.10, 11.14, 11.18 | text, logout, NOP and task management in full feature phase |
 //! | [`name`] | 4.2.7 | iSCSI names |
@@ -55,6 +56,7 @@ pub mod negotiate;
 pub mod pdu;
 #[cfg(test)]
 mod properties;
+pub mod recovery;
 pub mod seq;
 pub mod sn;
 #[cfg(test)]

@@ -22,7 +22,7 @@
 //! }
 //! ```
 //!
-//! Not offered: methods of authentication but CHAP, more than one connection to a session, error recovery above level 0.
+//! Not offered: methods of authentication but CHAP, more than one connection to a session, error recovery above level 1.
 
 use crate::error::Error;
 use crate::keys::{self, Id, In, Key, Use};

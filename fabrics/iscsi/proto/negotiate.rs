@@ -10,8 +10,7 @@ use crate::value;
 /// What the target wants: the values of a portal group's `param/`.
 ///
 /// There is no DataPDUInOrder and DataSequenceInOrder: this target always says Yes, which is a legal answer to
-/// either offer (13.18, 13.19), and data out of order is nowhere taken. So too are MaxConnections and
-/// ErrorRecoveryLevel fixed at 1 and 0.
+/// either offer (13.18, 13.19), and data out of order is nowhere taken. So too is MaxConnections fixed at 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// InitialR2T
@@ -33,6 +32,8 @@ pub struct Config {
     pub time2retain: u16,
     /// MaxOutstandingR2T
     pub max_outstanding_r2t: u16,
+    /// ErrorRecoveryLevel: 0 or 1.
+    pub recovery_level: u8,
     /// HeaderDigest
     pub header_digest: Digests,
     /// DataDigest
@@ -70,6 +71,7 @@ impl Default for Config {
             time2wait: 2,
             time2retain: 20,
             max_outstanding_r2t: 1,
+            recovery_level: 0,
             header_digest: Digests::default(),
             data_digest: Digests::default(),
         }
@@ -99,6 +101,8 @@ pub struct Parameters {
     pub max_outstanding_r2t: u16,
     /// iSCSIProtocolLevel: 0 or 1.
     pub protocol_level: u8,
+    /// ErrorRecoveryLevel
+    pub recovery_level: u8,
     /// Headers have a digest, CRC32C.
     pub header_digest: bool,
     /// Data segments have a digest, CRC32C.
@@ -119,6 +123,7 @@ impl Default for Parameters {
             time2retain: 20,
             max_outstanding_r2t: 1,
             protocol_level: 1,
+            recovery_level: 0,
             header_digest: false,
             data_digest: false,
         }
@@ -216,7 +221,8 @@ impl Negotiation {
             Id::DefaultTime2Wait => self.config.time2wait.into(),
             Id::DefaultTime2Retain => self.config.time2retain.into(),
             Id::MaxOutstandingR2T => self.config.max_outstanding_r2t.into(),
-            // MaxConnections, ErrorRecoveryLevel, iSCSIProtocolLevel
+            Id::ErrorRecoveryLevel => self.config.recovery_level.min(1).into(),
+            // MaxConnections, iSCSIProtocolLevel
             _ => range.default,
         };
         own.max(range.min).min(range.max)
@@ -255,6 +261,7 @@ impl Negotiation {
             Id::DefaultTime2Wait => self.result.time2wait = short,
             Id::DefaultTime2Retain => self.result.time2retain = short,
             Id::MaxOutstandingR2T => self.result.max_outstanding_r2t = short,
+            Id::ErrorRecoveryLevel => self.result.recovery_level = u8::try_from(value).unwrap_or(0),
             Id::ISCSIProtocolLevel => {
                 self.result.protocol_level = u8::try_from(value).unwrap_or(1);
             }

@@ -6,6 +6,7 @@
 //! Responses are structs in [`response`], written by their `emit`.
 
 use crate::error::{Error, RejectReason};
+use crate::sn::CmdSn;
 use crate::wire::{Bhs, DataLen, Field, Itt};
 
 pub mod request;
@@ -85,6 +86,27 @@ pub enum Request {
     Logout(LogoutRequest),
     /// 11.16
     Snack(Snack),
+}
+
+impl Request {
+    /// The command number that it carries, if it is of a kind that has one.
+    #[must_use]
+    pub const fn cmd_sn(&self) -> Option<CmdSn> {
+        Some(match self {
+            Request::NopOut(r) => r.cmd_sn,
+            Request::ScsiCommand(r) => r.cmd_sn,
+            Request::Tmf(r) => r.cmd_sn,
+            Request::Text(r) => r.cmd_sn,
+            Request::Logout(r) => r.cmd_sn,
+            Request::Login(_) | Request::DataOut(_) | Request::Snack(_) => return None,
+        })
+    }
+}
+
+/// Writes the present window into a response that is sent once more: with that, it is the same (11.16).
+pub fn renew(bhs: &mut Bhs, window: Numbers) {
+    let stat_sn = Numbers::get(bhs, 24).stat_sn;
+    Numbers { stat_sn, ..window }.put(bhs, 24);
 }
 
 /// Reads a request and checks what its header alone can tell.

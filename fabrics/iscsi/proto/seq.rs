@@ -45,10 +45,16 @@ impl CmdWindow {
             self.expected = self.expected.next();
             return Ok(Admission::Execute);
         }
-        if self.expected.before(cmd_sn) && cmd_sn.not_after(self.max) {
+        if self.is_ahead(cmd_sn) {
             return Err(Error::fatal("7.8, 4.2.2.1: a command number was left out"));
         }
         Ok(Admission::Ignore)
+    }
+
+    /// Whether a number is taken later: others before it have not come.
+    #[must_use]
+    pub const fn is_ahead(&self, cmd_sn: CmdSn) -> bool {
+        self.expected.before(cmd_sn) && cmd_sn.not_after(self.max)
     }
 
     /// How many commands the window has room for.
@@ -118,6 +124,12 @@ impl StatSeq {
         }
         self.acknowledged = exp_stat_sn;
         true
+    }
+
+    /// The number of the first response that the initiator has not acknowledged.
+    #[must_use]
+    pub const fn acknowledged(&self) -> StatSn {
+        self.acknowledged
     }
 
     /// How many responses the initiator has not acknowledged.

@@ -23,6 +23,12 @@ macro_rules! serial {
                 self.plus(1)
             }
 
+            /// The number before this one.
+            #[must_use]
+            pub const fn before_this(self) -> Self {
+                $name(self.0.wrapping_sub(1))
+            }
+
             /// Whether this one comes before `other`; false for the two that are exactly 2^31 apart.
             #[must_use]
             pub const fn before(self, other: Self) -> bool {

@@ -8,6 +8,7 @@ use crate::pdu::{DataInFlags, DataOut, ResponseFlags, ScsiCommand};
 use crate::sn::{DataSn, R2tSn};
 use crate::wire::{Lun, Ttt};
 
+pub mod recover;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +32,20 @@ impl Fault {
             Fault::IncorrectAmount => (0x0c, 0x0d),
             Fault::Digest => (0x47, 0x05),
         }
+    }
+}
+
+/// What is wrong with the unasked data that a command has or announces.
+fn unagreed(command: &ScsiCommand, parameters: &Parameters) -> Option<Fault> {
+    let immediate = command.data_len.bytes();
+    let first_end = parameters.first_burst.min(command.expected_len);
+    let unsolicited = !command.flags.last();
+    if (immediate > 0 && !parameters.immediate_data) || (unsolicited && parameters.initial_r2t) {
+        Some(Fault::UnexpectedUnsolicited)
+    } else if immediate > first_end || (unsolicited && immediate == first_end) {
+        Some(Fault::IncorrectAmount)
+    } else {
+        None
     }
 }
 
@@ -97,15 +112,7 @@ impl Write {
         let immediate = command.data_len.bytes();
         let first_end = parameters.first_burst.min(command.expected_len);
         let unsolicited = !command.flags.last();
-        let fault = if (immediate > 0 && !parameters.immediate_data)
-            || (unsolicited && parameters.initial_r2t)
-        {
-            Some(Fault::UnexpectedUnsolicited)
-        } else if immediate > first_end || (unsolicited && immediate == first_end) {
-            Some(Fault::IncorrectAmount)
-        } else {
-            None
-        };
+        let fault = unagreed(command, parameters);
         Write {
             index,
             lun: command.lun,
@@ -327,6 +334,8 @@ pub struct Read {
     max_pdu: u32,
     data_sn: DataSn,
     status: bool,
+    /// PDUs that are to be made at most.
+    left: u32,
 }
 
 impl Read {
@@ -344,7 +353,64 @@ impl Read {
             max_pdu: parameters.max_xmit.max(1),
             data_sn: DataSn(0),
             status,
+            left: u32::MAX,
         }
+    }
+
+    /// Whether there is no further PDU.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        self.sent >= self.total || self.left == 0
+    }
+
+    /// Whether the PDU that was made last is the last one of all.
+    #[must_use]
+    pub const fn is_at_end(&self) -> bool {
+        self.sent >= self.total
+    }
+
+    /// How many PDUs there are of it in all.
+    #[must_use]
+    pub fn pdus_in_all(&self) -> u32 {
+        let of = |bytes: u32| bytes.div_ceil(self.max_pdu);
+        let bursts = self.total.checked_div(self.max_burst).unwrap_or(0);
+        let rest = self.total.checked_rem(self.max_burst).unwrap_or(0);
+        bursts
+            .saturating_mul(of(self.max_burst))
+            .saturating_add(of(rest))
+    }
+
+    /// The same PDUs once more (11.16): those from number `first` on, `count` of them at most.
+    #[must_use]
+    pub fn again(&self, first: u32, count: u32) -> Read {
+        let per_burst = self.max_burst.div_ceil(self.max_pdu).max(1);
+        let burst = first.checked_div(per_burst).unwrap_or(0);
+        let within = first.checked_rem(per_burst).unwrap_or(0);
+        let start = burst.saturating_mul(self.max_burst);
+        let sent = start.saturating_add(within.saturating_mul(self.max_pdu));
+        Read {
+            sent: sent.min(self.total),
+            burst_end: start.saturating_add(self.max_burst).min(self.total),
+            data_sn: DataSn(first),
+            left: count,
+            ..*self
+        }
+    }
+
+    /// The same data in PDUs of `max_pdu` bytes at most, from the beginning.
+    #[must_use]
+    pub fn resegmented(&self, max_pdu: u32) -> Read {
+        Read {
+            max_pdu: max_pdu.max(1),
+            ..*self
+        }
+        .again(0, u32::MAX)
+    }
+
+    /// How long a PDU may be.
+    #[must_use]
+    pub const fn max_pdu(&self) -> u32 {
+        self.max_pdu
     }
 
     /// How many Data-In PDUs were made: the response's ExpDataSN.
@@ -358,7 +424,7 @@ impl Iterator for Read {
     type Item = Chunk;
 
     fn next(&mut self) -> Option<Chunk> {
-        if self.sent >= self.total {
+        if self.is_over() {
             return None;
         }
         let offset = self.sent;
@@ -377,6 +443,7 @@ impl Iterator for Read {
         }
         self.sent = end;
         self.data_sn = self.data_sn.next();
+        self.left = self.left.saturating_sub(1);
         Some(chunk)
     }
 }

@@ -19,6 +19,8 @@ pub(crate) struct DataIns {
     others: Numbers,
     status: u8,
     residual: Residual,
+    // The last one asks to be acknowledged, with this tag.
+    acknowledge: Option<(Lun, Ttt)>,
 }
 
 /// One PDU.
@@ -47,6 +49,20 @@ impl DataIns {
             others,
             status,
             residual,
+            acknowledge: None,
+        }
+    }
+
+    /// Data alone: the status goes in a response of its own. `acknowledge`: see there.
+    pub(crate) fn without_status(
+        read: Read,
+        itt: Itt,
+        sn: Numbers,
+        acknowledge: Option<(Lun, Ttt)>,
+    ) -> Self {
+        DataIns {
+            acknowledge,
+            ..Self::new(read, itt, (sn, sn), 0, Residual::None)
         }
     }
 }
@@ -56,8 +72,8 @@ impl Iterator for DataIns {
 
     fn next(&mut self) -> Option<Part> {
         let chunk = self.read.next()?;
-        let last = chunk.flags.status();
-        let (flags, status, sn, residual) = match last {
+        let last = self.read.is_over();
+        let (flags, status, sn, residual) = match chunk.flags.status() {
             true => (
                 self.residual.data_in_flags(chunk.flags),
                 self.status,
@@ -66,14 +82,16 @@ impl Iterator for DataIns {
             ),
             false => (chunk.flags, 0, self.others, 0),
         };
+        let acknowledge = self.acknowledge.filter(|_| self.read.is_at_end());
+        let (lun, ttt) = acknowledge.unwrap_or((Lun::default(), Ttt::NONE));
         let mut bhs = [0; 48];
         DataIn {
-            flags,
+            flags: flags.with_acknowledge(acknowledge.is_some()),
             status,
             data_len: DataLen::at_most(chunk.length as usize),
-            lun: Lun::default(),
+            lun,
             itt: self.itt,
-            ttt: Ttt::NONE,
+            ttt,
             sn,
             data_sn: chunk.data_sn,
             offset: chunk.offset,

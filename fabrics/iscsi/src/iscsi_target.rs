@@ -56,6 +56,8 @@ pub(crate) struct Iscsi;
 pub(crate) struct Request {
     /// Initiator task tag.
     itt: u32,
+    /// The logical unit's number, as it came.
+    lun: [u8; 8],
     /// The command took a number of the window.
     numbered: bool,
     /// R2Ts that were sent for it.

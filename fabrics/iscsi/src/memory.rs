@@ -12,6 +12,7 @@
 //! | write data that one session is asked for by R2T and has not been answered for | [`ASKED`]: further commands wait for their R2Ts, in order |
 //! | write data that one session has sent and has not been answered for, asked for or not | [`SESSION`] |
 //! | what is read for one session and not taken by TCP | [`SESSION`]: further commands wait, in order |
+//! | what an initiator at error recovery level 1 has not acknowledged | of each connection 1,024 responses and 4 MiB of their data and of reads, in what is read for all; the oldest response is forgotten for a new one, data that finds no room is not kept |
 //! | sessions of one initiator name with one portal group | [`crate::group::PER_INITIATOR`], status 0302 |
 //!
 //! Where data has come for which there is no room, its command is answered with BUSY (SAM-5 5.3.1) and the data thrown
@@ -137,6 +138,8 @@ impl Drop for Seat {
 pub(crate) struct Account {
     budget: Arc<Budget>,
     kind: Kind,
+    // What it has without taking it.
+    floor: u64,
     used: u64,
     // Bytes taken from the module's budget.
     taken: u64,
@@ -147,9 +150,17 @@ impl Account {
         Account {
             budget: budget.clone(),
             kind,
+            floor: FLOOR,
             used: 0,
             taken: 0,
         }
+    }
+
+    /// One for which no seat has anything.
+    pub(crate) fn without_floor(budget: &Arc<Budget>, kind: Kind) -> Self {
+        let mut account = Self::new(budget, kind);
+        account.floor = 0;
+        account
     }
 
     fn pool(&self) -> &Pool {
@@ -167,13 +178,13 @@ impl Account {
 
     /// Whether `bytes` more are what the session has in any case.
     pub(crate) fn is_own(&self, bytes: u64) -> bool {
-        self.used.saturating_add(bytes) <= FLOOR
+        self.used.saturating_add(bytes) <= self.floor
     }
 
     /// Takes `bytes`, if there are so many.
     pub(crate) fn take(&mut self, bytes: u64) -> bool {
         let used = self.used.saturating_add(bytes);
-        let lack = used.saturating_sub(self.taken.saturating_add(FLOOR));
+        let lack = used.saturating_sub(self.taken.saturating_add(self.floor));
         if used > SESSION || (lack > 0 && !self.take_more(lack)) {
             return false;
         }
@@ -202,7 +213,7 @@ impl Account {
         }
         // An idle session keeps nothing; a busy one a step, so that it need not take that again with the next command.
         let keep = match self.used {
-            0..=FLOOR => 0,
+            n if n <= self.floor => 0,
             n => n.saturating_add(STEP),
         };
         let spare = self.taken.saturating_sub(keep);

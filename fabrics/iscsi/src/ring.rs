@@ -43,6 +43,15 @@ impl<T> Ring<T> {
         self.slots.get(self.at(i))?.as_ref()
     }
 
+    /// As [`Self::get`].
+    pub(crate) fn get_mut(&mut self, i: usize) -> Option<&mut T> {
+        if i >= self.len {
+            return None;
+        }
+        let at = self.at(i);
+        self.slots.get_mut(at)?.as_mut()
+    }
+
     /// The newest element.
     pub(crate) fn back(&self) -> Option<&T> {
         self.get(self.len.checked_sub(1)?)

@@ -15,8 +15,11 @@ use crate::{
     ring::Ring,
     Reply,
 };
-use iscsi_proto::wire::{Bhs, BHS_LEN};
-use kernel::{page::PAGE_SIZE, prelude::*};
+use iscsi_proto::{
+    sn::StatSn,
+    wire::{Bhs, BHS_LEN},
+};
+use kernel::{page::PAGE_SIZE, prelude::*, sync::Arc};
 use lio_glue::{
     buffer::{Buffer, Crc32c, PageRef},
     socket::{IovSpace, Socket},
@@ -42,17 +45,20 @@ const MAX_COPIED: usize = 256 << 10;
 
 /// Who keeps the data of PDUs until TCP has it.
 enum Owner {
-    /// A command's.
-    Reply(Reply),
+    /// A command's; with the number of its status, if it is kept for when the initiator asks for it again.
+    Reply(Reply, Option<StatSn>),
     /// Ours.
     Buffer(Buffer),
+    /// What was kept, or is.
+    Shared(Arc<Buffer>),
 }
 
 impl Owner {
     fn data(&self) -> &Buffer {
         match self {
-            Owner::Reply(r) => r.data(),
+            Owner::Reply(r, _) => r.data(),
             Owner::Buffer(b) => b,
+            Owner::Shared(b) => b,
         }
     }
 }
@@ -88,8 +94,12 @@ enum Item {
     Pdu(Pdu),
     /// A PDU with a buffer.
     Buffer(Pdu, Buffer),
+    /// A PDU with a buffer that is kept.
+    Shared(Pdu, Arc<Buffer>),
     /// A read.
-    Read(Reply, DataIns),
+    Read(Reply, DataIns, Option<StatSn>),
+    /// PDUs of a read once more.
+    Again(Arc<Buffer>, DataIns),
 }
 
 /// What is to be sent.
@@ -109,6 +119,8 @@ pub(crate) struct Tx {
     copied: usize,
     // Replies that held memory and were sent since this was asked, and how much that was.
     freed: (usize, u64),
+    // What was sent and is kept, with the numbers of the statuses.
+    kept: Ring<(StatSn, Buffer)>,
     // Bytes of the first PDU that TCP has.
     sent: usize,
     space: IovSpace,
@@ -131,6 +143,7 @@ impl Tx {
             buffered: 0,
             copied: 0,
             freed: (0, 0),
+            kept: Ring::new(),
             sent: 0,
             space: IovSpace::new(SEGMENTS)?,
             digests: Digests::default(),
@@ -266,14 +279,54 @@ impl Tx {
             .map_err(|_| ENOMEM)
     }
 
-    /// Appends the Data-In PDUs of `reply`, of which there is one at least.
+    /// As [`Self::push_buffer`], of a buffer that is kept.
     ///
     /// # Errors
     /// `ENOMEM`.
-    pub(crate) fn push_read(&mut self, reply: Reply, parts: DataIns) -> Result {
+    pub(crate) fn push_shared(&mut self, bhs: &Bhs, buffer: Arc<Buffer>) -> Result {
+        let len = buffer.len();
+        self.items.reserve()?;
+        let crc = match self.digests.data {
+            true => buffer.crc32c(Crc32c::new(), 0, len),
+            false => Crc32c::new(),
+        };
+        let mut pdu = self.make(bhs, &[], (0, len, true), crc)?;
+        pdu.counted = pdu.head.saturating_add(len);
+        self.buffered = self.buffered.saturating_add(pdu.counted);
         self.items
-            .push(Item::Read(reply, parts))
+            .push(Item::Shared(pdu, buffer))
             .map_err(|_| ENOMEM)
+    }
+
+    /// Appends the Data-In PDUs of `reply`, of which there is one at least. With `keep`, its data is there for
+    /// [`Self::take_kept`] when it is sent.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub(crate) fn push_read(
+        &mut self,
+        reply: Reply,
+        parts: DataIns,
+        keep: Option<StatSn>,
+    ) -> Result {
+        self.items
+            .push(Item::Read(reply, parts, keep))
+            .map_err(|_| ENOMEM)
+    }
+
+    /// Appends Data-In PDUs of data that was kept, of which there is one at least.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub(crate) fn push_again(&mut self, data: Arc<Buffer>, parts: DataIns) -> Result {
+        self.items
+            .push(Item::Again(data, parts))
+            .map_err(|_| ENOMEM)
+    }
+
+    /// The data of a read that was sent, with the number of its status.
+    pub(crate) fn take_kept(&mut self) -> Option<(StatSn, Buffer)> {
+        self.kept.pop()
     }
 
     // The next PDU of a read, the newest owner's. Without memory, nothing has changed.
@@ -321,8 +374,20 @@ impl Tx {
                             .map_err(|_| ENOMEM)?;
                         pdu
                     }
-                    Some(Item::Read(reply, parts)) => {
-                        self.owners.push(Owner::Reply(reply)).map_err(|_| ENOMEM)?;
+                    Some(Item::Shared(pdu, buffer)) => {
+                        self.owners
+                            .push(Owner::Shared(buffer))
+                            .map_err(|_| ENOMEM)?;
+                        pdu
+                    }
+                    Some(Item::Again(data, parts)) => {
+                        self.owners.push(Owner::Shared(data)).map_err(|_| ENOMEM)?;
+                        self.reading = Some(parts);
+                        continue;
+                    }
+                    Some(Item::Read(reply, parts, keep)) => {
+                        let owner = Owner::Reply(reply, keep);
+                        self.owners.push(owner).map_err(|_| ENOMEM)?;
                         self.reading = Some(parts);
                         continue;
                     }
@@ -422,15 +487,19 @@ impl Tx {
             self.pdus.pop();
             if last {
                 match self.owners.pop() {
-                    Some(Owner::Reply(r)) => {
+                    Some(Owner::Reply(mut r, keep)) => {
                         let held = r.request().memory;
+                        if let Some(sn) = keep {
+                            // Without memory, it is not kept.
+                            let _ = self.kept.push((sn, r.take_data()));
+                        }
                         r.sent();
                         if held > 0 {
                             self.freed.0 = self.freed.0.saturating_add(1);
                             self.freed.1 = self.freed.1.saturating_add(held);
                         }
                     }
-                    Some(Owner::Buffer(_)) | None => {}
+                    Some(Owner::Buffer(_) | Owner::Shared(_)) | None => {}
                 }
             }
         }

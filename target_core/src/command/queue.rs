@@ -4,9 +4,17 @@
 
 use super::Reply;
 use crate::{fabric::Fabric, session::Session};
+use lio_glue::buffer::Buffer;
 
 /// Replies that other contexts hand to the one that sends them. Lock-free.
 pub struct ReplyQueue<F: Fabric>(lio_glue::slot::Queue<Session<F>>);
+
+impl<F: Fabric> Reply<F> {
+    /// Takes [`Reply::data`] out, for who keeps it longer than the command.
+    pub fn take_data(&mut self) -> Buffer {
+        core::mem::take(&mut self.token.data)
+    }
+}
 
 impl<F: Fabric> Default for ReplyQueue<F> {
     fn default() -> Self {

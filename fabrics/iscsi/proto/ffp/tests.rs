@@ -99,17 +99,21 @@ fn what_a_session_admits() {
         pdu::parse(&bhs).unwrap().1
     };
     for opcode in [0x40, 1, 2, 4, 5, 6] {
-        assert_eq!(admits(SessionType::Normal, &parse(opcode)), Ok(()));
-        let discovery = admits(SessionType::Discovery, &parse(opcode));
+        assert_eq!(admits(SessionType::Normal, 0, &parse(opcode)), Ok(()));
+        let discovery = admits(SessionType::Discovery, 0, &parse(opcode));
         assert_eq!(
             discovery.is_ok(),
             matches!(opcode, 0x40 | 4 | 6),
             "{opcode:#x}"
         );
     }
-    let error = admits(SessionType::Normal, &parse(0x10)).unwrap_err();
+    let error = admits(SessionType::Normal, 0, &parse(0x10)).unwrap_err();
     assert_eq!((error.reason, error.close), (RejectReason::Snack, false));
-    assert!(admits(SessionType::Normal, &parse(0x43)).unwrap_err().close);
+    assert!(
+        admits(SessionType::Normal, 0, &parse(0x43))
+            .unwrap_err()
+            .close
+    );
 }
 
 fn request(flags: u8, ttt: Ttt, len: usize) -> TextRequest {

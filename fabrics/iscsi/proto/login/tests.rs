@@ -188,6 +188,7 @@ fn open_iscsi_logs_in() {
                 time2retain: 0,
                 max_outstanding_r2t: 1,
                 protocol_level: 1,
+                recovery_level: 0,
                 header_digest: false,
                 data_digest: false,
             },
@@ -677,4 +678,68 @@ fn as_much_is_taken_as_is_sent_unless_said_otherwise() {
     assert_eq!(config.declared(), 16_384);
     config.max_recv = 1;
     assert_eq!(config.declared(), 512);
+}
+
+#[test]
+fn error_recovery_level() {
+    for (own, offer, agreed) in [(0, 2, 0), (1, 0, 0), (1, 1, 1), (1, 2, 1), (9, 2, 1)] {
+        let mut grant = grant();
+        grant.config.recovery_level = own;
+        let mut driver = Driver::new(Answer::Allowed(grant));
+        let text = std::format!("{NAMES}ErrorRecoveryLevel={offer} ");
+        let (outcome, text) = driver.done(leave(OPERATIONAL, FULL), &text);
+        assert!(
+            text.contains(&std::format!("ErrorRecoveryLevel={agreed} ")),
+            "{text}"
+        );
+        assert_eq!(outcome.parameters.recovery_level, agreed);
+    }
+}
+
+#[test]
+fn digests() {
+    use crate::digest::Digests;
+    let named = |text: &str| std::format!("{NAMES}{text}");
+    for (own, offer, agreed) in [
+        (Digests::Crc32cNone, "None,CRC32C", Some("None")),
+        (Digests::NoneCrc32c, "CRC32C,None", Some("CRC32C")),
+        (Digests::Crc32c, "None,CRC32C", Some("CRC32C")),
+        (Digests::None, "x,CRC32C,None", Some("None")),
+        (Digests::Crc32c, "None", None),
+        (Digests::None, "CRC32C", None),
+    ] {
+        let mut grant = grant();
+        grant.config.data_digest = own;
+        let mut driver = Driver::new(Answer::Allowed(grant));
+        let text = named(&std::format!("DataDigest={offer} "));
+        let flags = leave(OPERATIONAL, FULL);
+        let Some(agreed) = agreed else {
+            assert_eq!(refusal(driver.step(flags, &text)), 0x0200);
+            continue;
+        };
+        let (outcome, text) = driver.done(flags, &text);
+        assert!(
+            text.contains(&std::format!("DataDigest={agreed} ")),
+            "{text}"
+        );
+        assert_eq!(outcome.parameters.data_digest, agreed == "CRC32C");
+        assert!(!outcome.parameters.header_digest);
+    }
+    // Who says nothing is asked; who leaves the stage out has not been.
+    let mut grant = grant();
+    grant.config.header_digest = Digests::Crc32c;
+    let mut driver = Driver::new(Answer::Allowed(grant));
+    let (flags, text) = driver.respond(leave(OPERATIONAL, FULL), NAMES);
+    assert!(
+        flags & T == 0 && text.contains("HeaderDigest=CRC32C "),
+        "{text}"
+    );
+    let (outcome, _) = driver.done(leave(OPERATIONAL, FULL), "HeaderDigest=CRC32C ");
+    assert!(outcome.parameters.header_digest && !outcome.parameters.data_digest);
+    let mut driver = Driver::new(Answer::Allowed(grant));
+    driver.respond(leave(OPERATIONAL, FULL), NAMES);
+    let step = driver.step(leave(OPERATIONAL, FULL), "HeaderDigest=None ");
+    assert_eq!(refusal(step), 0x0200);
+    let mut driver = Driver::new(Answer::Allowed(grant));
+    assert_eq!(refusal(driver.step(leave(SECURITY, FULL), NAMES)), 0x0200);
 }

@@ -411,3 +411,43 @@ fn logins_have_stages() {
     assert_eq!(LoginFlags(0x0a).current(), None);
     assert_eq!(LoginFlags(0x0a).next(), None);
 }
+
+#[test]
+fn once_more() {
+    let mut bhs = [0; 48];
+    let sn = Numbers {
+        stat_sn: StatSn(7),
+        exp_cmd_sn: CmdSn(8),
+        max_cmd_sn: CmdSn(9),
+    };
+    let mut pdu = TmfResponse {
+        response: 1,
+        itt: Itt(2),
+        sn,
+    };
+    pdu.emit(&mut bhs);
+    pdu.sn = Numbers {
+        stat_sn: StatSn(77),
+        exp_cmd_sn: CmdSn(u32::MAX),
+        max_cmd_sn: CmdSn(3),
+    };
+    renew(&mut bhs, pdu.sn);
+    pdu.sn.stat_sn = StatSn(7);
+    assert_eq!(TmfResponse::read(&bhs), pdu);
+}
+
+#[test]
+fn command_numbers() {
+    let bhs = bhs(&[(24, &[1, 2, 3, 4])]);
+    for request in [
+        Request::NopOut(NopOut::read(&bhs)),
+        Request::ScsiCommand(ScsiCommand::read(&bhs)),
+        Request::Tmf(TmfRequest::read(&bhs)),
+        Request::Text(TextRequest::read(&bhs)),
+        Request::Logout(LogoutRequest::read(&bhs)),
+    ] {
+        assert_eq!(request.cmd_sn(), Some(CmdSn(0x0102_0304)));
+    }
+    assert_eq!(Request::DataOut(DataOut::read(&bhs)).cmd_sn(), None);
+    assert_eq!(Request::Snack(Snack::read(&bhs)).cmd_sn(), None);
+}

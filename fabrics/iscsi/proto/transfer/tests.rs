@@ -7,9 +7,9 @@ use crate::test_util::Random;
 use crate::wire::{DataLen, Itt};
 use std::vec::Vec;
 
-const INDEX: u16 = 9;
+pub(super) const INDEX: u16 = 9;
 
-fn parameters() -> Parameters {
+pub(super) fn parameters() -> Parameters {
     Parameters {
         initial_r2t: false,
         immediate_data: true,
@@ -22,7 +22,7 @@ fn parameters() -> Parameters {
     }
 }
 
-fn command(last: bool, immediate: u32, expected: u32) -> ScsiCommand {
+pub(super) fn command(last: bool, immediate: u32, expected: u32) -> ScsiCommand {
     ScsiCommand {
         flags: CommandFlags(0x21).with_last(last),
         data_len: DataLen::new(immediate).unwrap(),
@@ -35,7 +35,7 @@ fn command(last: bool, immediate: u32, expected: u32) -> ScsiCommand {
     }
 }
 
-fn data(ttt: Ttt, sn: u32, offset: u32, len: u32, last: bool) -> DataOut {
+pub(super) fn data(ttt: Ttt, sn: u32, offset: u32, len: u32, last: bool) -> DataOut {
     DataOut {
         flags: TextFlags::default().with_last(last),
         data_len: DataLen::new(len).unwrap(),
@@ -48,7 +48,7 @@ fn data(ttt: Ttt, sn: u32, offset: u32, len: u32, last: bool) -> DataOut {
     }
 }
 
-fn place(offset: u32, keep: u32) -> Result<Place, Error> {
+pub(super) fn place(offset: u32, keep: u32) -> Result<Place, Error> {
     Ok(Place { offset, keep })
 }
 
@@ -478,4 +478,30 @@ fn residuals() {
     let flags = DataInFlags::default().with_last(true).with_status(true);
     assert_eq!(Residual::Underflow(1).data_in_flags(flags).0, 0x83);
     assert_eq!(Residual::None.data_in_flags(flags).0, 0x81);
+}
+
+#[test]
+fn reads_again() {
+    let mut random = Random::new(77);
+    for _ in 0..300 {
+        let mut p = parameters();
+        p.max_burst = 512 + (random.next() % 9_000) as u32;
+        p.max_xmit = 512 + (random.next() % 9_000) as u32;
+        let read = Read::new((random.next() % 60_000) as u32, &p, false);
+        let all: Vec<_> = read.collect();
+        assert_eq!(read.pdus_in_all() as usize, all.len());
+        let first = random.below(all.len() + 1);
+        let count = random.below(all.len() + 2);
+        let again: Vec<_> = read.again(first as u32, count as u32).collect();
+        assert_eq!(
+            again,
+            all[first..all.len().min(first + count)],
+            "exact replicas"
+        );
+        let mut other = p;
+        other.max_xmit = 512 + (random.next() % 9_000) as u32;
+        let segments: Vec<_> = read.resegmented(other.max_xmit).collect();
+        let fresh: Vec<_> = Read::new(read.total, &other, false).collect();
+        assert_eq!(segments, fresh);
+    }
 }

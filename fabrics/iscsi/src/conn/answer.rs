@@ -2,7 +2,11 @@
 
 //! Answers to SCSI commands and task management (RFC 7143, 11.4, 11.6, 11.7).
 
-use super::ffp::{End, Ffp};
+use super::{
+    ffp::{End, Ffp},
+    retained::{Entry, Held, Kept, Sent},
+    snack::ACKNOWLEDGED,
+};
 use crate::{
     data_in::DataIns,
     session::{Shared, Stop},
@@ -10,9 +14,10 @@ use crate::{
 };
 use iscsi_proto::{
     pdu::{sense_len, ScsiResponse, TmfResponse},
+    recovery::acknowledgement,
     sn::{DataSn, StatSn},
     transfer::{Read, Residual},
-    wire::{DataLen, Itt},
+    wire::{Bhs, DataLen, Itt, Lun},
 };
 use kernel::prelude::*;
 use lio_scsi::{
@@ -86,11 +91,37 @@ impl Ffp {
         let itt = Itt(reply.request().itt);
         let residual = residual(reply.residual());
         let total = u32::try_from(total).map_err(|_| EINVAL)?;
+        if self.retained.is_some() {
+            return self.send_and_keep(reply, total, residual);
+        }
         let others = self.window.with_stat_sn(StatSn(0));
         let last = self.window.numbers(&mut self.stat);
         let read = Read::new(total, &self.parameters, true);
         let parts = DataIns::new(read, itt, (last, others), status.code(), residual);
-        self.link.tx.push_read(reply, parts)
+        self.link.tx.push_read(reply, parts, None)
+    }
+
+    // Data is kept until the status that follows it is acknowledged, each for itself to be asked for again (11.16).
+    fn send_and_keep(&mut self, reply: Reply, total: u32, residual: Residual) -> Result {
+        let (itt, lun) = (Itt(reply.request().itt), Lun(reply.request().lun));
+        let status = reply.status();
+        let read = Read::new(total, &self.parameters, false);
+        let sn = self.stat.next();
+        let acknowledge = (total >= ACKNOWLEDGED).then(|| (lun, acknowledgement(sn)));
+        let others = self.window.with_stat_sn(StatSn(0));
+        let parts = DataIns::without_status(read, itt, others, acknowledge);
+        self.link.tx.push_read(reply, parts, Some(sn))?;
+        let bhs = self.response(itt, status, residual, DataSn(read.pdus_in_all()), 0);
+        if let Some(retained) = self.retained.as_deref_mut() {
+            let data = Kept::Coming;
+            let held = Held::Read(Sent {
+                read,
+                acknowledge,
+                data,
+            });
+            retained.keep(sn, Entry { bhs, held });
+        }
+        self.link.tx.push(&bhs, &[])
     }
 
     fn send_status(&mut self, reply: Reply) -> Result {
@@ -122,12 +153,33 @@ impl Ffp {
     ) -> Result {
         let len = sense_len(u16::try_from(sense.len()).unwrap_or(0));
         let prefix = if sense.is_empty() { &[][..] } else { &len[..] };
+        let n = prefix.len().saturating_add(sense.len());
+        let bhs = self.response(itt, status, residual, exp_data_sn, n);
+        if self.retained.is_none() {
+            return self.link.tx.push(&bhs, &[prefix, sense]);
+        }
+        let mut room = [0; 260];
+        room.iter_mut()
+            .zip(Iterator::chain(prefix.iter(), sense))
+            .for_each(|(to, from)| *to = *from);
+        self.respond(&bhs, room.get(..n).unwrap_or_default())
+    }
+
+    // A SCSI response with `data_len` bytes of data; it takes a number.
+    fn response(
+        &mut self,
+        itt: Itt,
+        status: Status,
+        residual: Residual,
+        exp_data_sn: DataSn,
+        data_len: usize,
+    ) -> Bhs {
         let mut bhs = [0; 48];
         ScsiResponse {
             flags: residual.response_flags(),
             response: 0,
             status: status.code(),
-            data_len: DataLen::at_most(prefix.len().saturating_add(sense.len())),
+            data_len: DataLen::at_most(data_len),
             itt,
             snack_tag: 0,
             sn: self.window.numbers(&mut self.stat),
@@ -136,7 +188,7 @@ impl Ffp {
             residual: residual.count(),
         }
         .emit(&mut bhs);
-        self.link.tx.push(&bhs, &[prefix, sense])
+        bhs
     }
 
     /// Answers a command that never reached the engine.
@@ -163,6 +215,6 @@ impl Ffp {
             sn: self.window.numbers(&mut self.stat),
         }
         .emit(&mut bhs);
-        self.link.send(&bhs, &[])
+        self.respond(&bhs, &[])
     }
 }

@@ -14,7 +14,6 @@ use iscsi_proto::{
     digest::LEN,
     pdu::{self, DataOut, Head},
     text::TEXT_MAX,
-    transfer::Fault,
     wire::{Bhs, BHS_LEN},
 };
 use kernel::prelude::*;
@@ -55,13 +54,15 @@ impl Ffp {
     }
 
     /// Discards a PDU whose data, which is there, has a wrong digest.
-    pub(super) fn wrong_data(&mut self, bhs: &Bhs, to: To) -> Result {
+    pub(super) fn wrong_data(&mut self, to: To) -> Result {
         self.count_digest_error();
-        let head = Head::of(bhs);
-        self.reject(bhs, &iscsi_proto::digest::wrong_data(&head))?;
+        let bhs = self.header;
+        let head = Head::of(&bhs);
+        let level = self.parameters.recovery_level;
+        self.reject(&bhs, &iscsi_proto::digest::wrong_data(&head, level))?;
         match to {
             To::Write(index) if head.opcode == DataOut::OPCODE => {
-                self.writes.fail(index, Fault::Digest);
+                self.writes.spoil(index);
                 self.go_on(index)
             }
             _ => Ok(()),
@@ -91,10 +92,24 @@ impl Ffp {
     }
 
     /// A request is there with all of its data.
-    pub(super) fn unpack(&mut self, bhs: &Bhs, whole: &Whole) -> Result<bool, End> {
+    pub(super) fn unpack(&mut self, whole: KBox<Whole>) -> Result<bool, End> {
+        let bhs = self.header;
+        if let Ok((head, request)) = pdu::parse(&bhs) {
+            if let Some(cmd_sn) = self.early(&head, &request) {
+                self.wait_for_turn(cmd_sn, &bhs, whole)?;
+                return Ok(true);
+            }
+        }
+        let to = self.deliver(&bhs, &whole)?;
+        self.arrived(to)?;
+        Ok(true)
+    }
+
+    /// Looks at a request and copies its data to where it belongs.
+    pub(super) fn deliver(&mut self, bhs: &Bhs, whole: &Whole) -> Result<To, End> {
         // It was parsed when its header came.
         let Ok((head, request)) = pdu::parse(bhs) else {
-            return Ok(true);
+            return Ok(To::Nothing);
         };
         let data = self.request(bhs, &head, &whole.ahs, &request)?;
         let keep = data.keep;
@@ -112,7 +127,6 @@ impl Ffp {
             To::Text(_) => self.texts.put(&whole.buffer, data.off, keep),
             To::Nothing | To::Whole(_) => {}
         }
-        self.arrived(data.to)?;
-        Ok(true)
+        Ok(data.to)
     }
 }

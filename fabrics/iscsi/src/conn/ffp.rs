@@ -3,9 +3,11 @@
 //! Full feature phase (RFC 7143, 4.3): the loop of a connection's thread.
 
 use super::{
+    gap::Gap,
     link::Link,
     login::{LoggedIn, IMMEDIATE},
     receive::Input,
+    retained::Retained,
     text::Texts,
     timers::Timers,
     work::Works,
@@ -24,7 +26,7 @@ use iscsi_proto::{
     negotiate::Parameters,
     pdu,
     seq::{CmdWindow, StatSeq},
-    wire::{Bhs, Cid},
+    wire::{Bhs, Cid, BHS_LEN},
 };
 use kernel::{
     prelude::*,
@@ -73,7 +75,14 @@ pub(super) struct Ffp {
     pub(super) stat: StatSeq,
     pub(super) parameters: Parameters,
     pub(super) digests: Digests,
+    /// At error recovery level 1.
+    pub(super) retained: Option<KBox<Retained>>,
+    /// SNACKs that wait.
+    pub(super) snacks: KVec<Bhs>,
+    pub(super) gap: Gap,
     pub(super) input: Input,
+    /// Of the PDU whose data comes in, where that is looked at when the data is there.
+    pub(super) header: Bhs,
     pub(super) writes: Writes,
     pub(super) works: Works,
     pub(super) texts: Texts,
@@ -99,8 +108,17 @@ pub(super) fn run(link: KBox<Link>, logged_in: LoggedIn) {
         Some(_) => outcome.depth.saturating_add(IMMEDIATE),
         None => 0,
     };
-    let writes = match Writes::new(slots, &link.global.memory) {
-        Ok(writes) => writes,
+    let retain = || match outcome.parameters.recovery_level {
+        0 => Ok(None),
+        _ => KBox::new(
+            Retained::new(&link.global.memory, outcome.next_stat_sn),
+            GFP_KERNEL,
+        )
+        .map(Some),
+    };
+    let made = Writes::new(slots, &link.global.memory).and_then(|w| Ok((w, retain()?)));
+    let (writes, retained) = match made {
+        Ok(made) => made,
         Err(e) => {
             pr_err!("iscsi: a session of {}: {:?}\n", initiator, e);
             if let (Some(session), Some(shared)) = (session, shared) {
@@ -121,7 +139,11 @@ pub(super) fn run(link: KBox<Link>, logged_in: LoggedIn) {
         stat: StatSeq::new(outcome.next_stat_sn),
         parameters: outcome.parameters,
         digests: Digests::of(&outcome.parameters),
+        retained,
+        snacks: KVec::new(),
+        gap: Gap::new(),
         input: Input::Header,
+        header: [0; BHS_LEN],
         writes,
         texts: Texts::new(),
         timers: Timers::new(now_ms()),
@@ -167,12 +189,18 @@ impl Ffp {
                 more = false;
                 break;
             }
+            if !self.gap.is_empty() {
+                self.close_gap()?;
+            }
         }
         if let Some(shared) = shared {
             self.answer_all(shared)?;
             self.ask_waiting()?;
         }
         self.link.flush()?;
+        if self.retained.is_some() {
+            self.take_kept()?;
+        }
         if let Some(shared) = shared {
             self.publish(shared);
             self.go_on_with_works();
@@ -228,7 +256,7 @@ impl Ffp {
         let sn = self.window.numbers(&mut self.stat);
         let mut head = [0; 48];
         pdu::Reject::new(wrong.reason, sn).emit(&mut head);
-        self.link.send(&head, bhs)
+        self.respond(&head, bhs)
     }
 
     pub(super) fn count_failure(&self, why: SessionFailure) {
@@ -265,8 +293,11 @@ impl Ffp {
             session,
             mut writes,
             mut works,
+            retained,
+            gap,
             ..
         } = self;
+        drop((retained, gap));
         let Some(session) = session else {
             link.linger(|| false);
             return;

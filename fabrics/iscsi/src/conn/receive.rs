@@ -31,8 +31,8 @@ pub(super) struct Data {
     pub(super) keep: usize,
     /// Bytes that follow and go nowhere: excess and padding.
     pub(super) skip: usize,
-    /// A digest follows that is checked: the PDU's header.
-    pub(super) check: Option<Bhs>,
+    /// A digest follows that is checked.
+    pub(super) check: bool,
 }
 
 /// Where data goes, and what follows when it is there.
@@ -57,7 +57,7 @@ impl Data {
             off: 0,
             keep: 0,
             skip: head.data_len.padded() as usize,
-            check: None,
+            check: false,
         }
     }
 
@@ -68,7 +68,7 @@ impl Data {
             off,
             keep,
             skip: (head.data_len.padded() as usize).saturating_sub(keep),
-            check: None,
+            check: false,
         }
     }
 }
@@ -131,25 +131,33 @@ impl Ffp {
         self.link.rx.skip(digest_len);
         self.timers.heard();
         let parsed = pdu::parse(&bhs).and_then(|(_, request)| {
-            admits(self.kind, &request)?;
+            admits(self.kind, self.parameters.recovery_level, &request)?;
             Ok(request)
         });
         let checked = self.digests.data && self.streaming;
         let mut data = match parsed {
-            Ok(request) if !checked || head.opcode == DataOut::OPCODE => {
+            Ok(request)
+                if head.opcode == DataOut::OPCODE
+                    || !checked && self.early(&head, &request).is_none() =>
+            {
                 self.request(&bhs, &head, ahs, &request)?
             }
             Ok(_) => self.whole(&head, ahs)?,
             Err(wrong) => {
                 self.reject(&bhs, &wrong)?;
                 let mut data = Data::nothing(&head);
-                data.skip = data.skip.saturating_add(self.digests.data_len());
+                if checked {
+                    data.skip = data.skip.saturating_add(self.digests.data_len());
+                }
                 return self.receive_data(data);
             }
         };
         if checked {
             self.link.rx.begin_crc();
-            data.check = Some(bhs);
+            data.check = true;
+        }
+        if checked || matches!(data.to, To::Whole(_)) {
+            self.header = bhs;
         }
         self.receive_data(data)
     }
@@ -168,8 +176,9 @@ impl Ffp {
             Request::Tmf(r) => self.manage(bhs, head, r),
             Request::Text(r) => self.text_request(bhs, head, r),
             Request::Logout(r) => self.logout(bhs, head, r),
-            // `admits` refuses them.
-            Request::Login(_) | Request::Snack(_) => Ok(Data::nothing(head)),
+            Request::Snack(r) => self.snack(bhs, head, r),
+            // `admits` refuses it.
+            Request::Login(_) => Ok(Data::nothing(head)),
         };
         Ok(data?)
     }
@@ -215,8 +224,8 @@ impl Ffp {
                 None => data.keep.saturating_add(data.skip),
             };
             let digest = match data.check {
-                Some(_) => self.digests.data_len(),
-                None => 0,
+                true => self.digests.data_len(),
+                false => 0,
             };
             let next = BHS_LEN.saturating_add(self.digests.header_len());
             let limit = staged.saturating_add(digest).saturating_add(next);
@@ -235,18 +244,18 @@ impl Ffp {
                 Filled::End => return Err(End::Lost),
             }
         }
-        if let Some(bhs) = data.check {
+        if data.check {
             if !self.want(self.digests.data_len())? {
                 self.input = Input::Data(data);
                 return Ok(false);
             }
             if !self.check_data() {
-                self.wrong_data(&bhs, data.to)?;
+                self.wrong_data(data.to)?;
                 return Ok(true);
             }
-            if let To::Whole(whole) = data.to {
-                return self.unpack(&bhs, &whole);
-            }
+        }
+        if let To::Whole(whole) = data.to {
+            return self.unpack(whole);
         }
         self.arrived(data.to)?;
         Ok(true)

@@ -69,10 +69,9 @@ impl Ffp {
         }
         .emit(&mut bhs);
         if data.is_empty() {
-            return self.link.send(&bhs, &[]);
+            return self.respond(&bhs, &[]);
         }
-        let len = data.len();
-        self.link.send_buffer(&bhs, data, len)
+        self.respond_buffer(&bhs, data)
     }
 
     pub(super) fn manage(&mut self, bhs: &Bhs, head: &Head, pdu: &TmfRequest) -> Result<Data> {
@@ -81,6 +80,9 @@ impl Ffp {
             return Ok(nothing);
         }
         let numbered = !head.immediate;
+        if let (Some(f), 1..) = (Function::of(pdu), self.parameters.recovery_level) {
+            self.plug(f, pdu)?;
+        }
         match self.begin_managing(pdu, numbered) {
             Ok(()) => self.managing = self.managing.saturating_add(1),
             Err(answer) => {
@@ -150,7 +152,7 @@ impl Ffp {
             time2retain: 0,
         }
         .emit(&mut bhs);
-        self.link.send(&bhs, &[])?;
+        self.respond(&bhs, &[])?;
         if logout.close {
             if let Some(session) = &self.session {
                 session.private().group.target.stats.normal_logouts.inc();

@@ -120,8 +120,10 @@ impl Ffp {
         let mut bhs = [0; 48];
         pdu.emit(&mut bhs);
         let end = offset.saturating_add(pdu.data_len.bytes() as usize);
-        let data = self.texts.reply.get(offset..end).unwrap_or_default();
-        self.link.send(&bhs, data)?;
+        let reply = core::mem::take(&mut self.texts.reply);
+        let sent = self.respond(&bhs, reply.get(offset..end).unwrap_or_default());
+        self.texts.reply = reply;
+        sent?;
         if pdu.flags.last() {
             self.texts.forget();
         }

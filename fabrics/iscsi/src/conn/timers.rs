@@ -144,6 +144,11 @@ impl Ffp {
             self.writes.heard = self.timers.heard;
         }
         let (timeout, times) = shared.data_timeout();
+        if self.parameters.recovery_level > 0 {
+            while let Some(index) = self.writes.take_overdue(now, timeout, times) {
+                self.go_on(index)?;
+            }
+        }
         match self.writes.earliest_deadline(now, timeout, times) {
             Ok(until) => self.timers.watch(until),
             Err(()) => return Err(End::Timeout("write data that was asked for did not come")),

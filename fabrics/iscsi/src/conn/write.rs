@@ -5,15 +5,16 @@
 use super::{
     ffp::Ffp,
     flow::{Flow, Load},
+    incoming::Incoming,
     receive::{Data, To},
 };
 use crate::{memory::Budget, Iscsi, Reply};
 use iscsi_proto::{
     ahs,
     error::{Error as Wrong, RejectReason},
-    pdu::{DataOut, Direction as Way, Head, R2t, ScsiCommand, TaskAttribute},
+    pdu::{DataOut, Direction as Way, Head, ScsiCommand, TaskAttribute},
     seq::Admission,
-    transfer::{Fault, Place, Write},
+    transfer::{recover::Recovering, Place, Wanted, Write},
     wire::{Bhs, Itt, Ttt},
 };
 use kernel::{prelude::*, sync::Arc};
@@ -38,7 +39,7 @@ pub(super) struct Waiting {
     lun: iscsi_proto::wire::Lun,
     // `None`: the command is decided; what comes is thrown away.
     cmd: Option<Cmd<Iscsi, WantsData>>,
-    write: Write,
+    write: Incoming,
     // Its place among those that wait until the session may be asked for more, if it does.
     turn: Option<u64>,
     // R2Ts may be sent.
@@ -90,11 +91,52 @@ impl Writes {
         self.slots.get_mut(usize::from(index))?.as_mut()
     }
 
-    /// What came of a command's data is not used: see [`Fault`].
-    pub(super) fn fail(&mut self, index: u16, fault: Fault) {
+    /// See [`Incoming::spoil`].
+    pub(super) fn spoil(&mut self, index: u16) {
         if let Some(w) = self.get(index) {
-            w.write.fail(fault);
+            w.write.spoil();
         }
+    }
+
+    /// See [`Incoming::expire`].
+    pub(super) fn expire(&mut self, index: u16) {
+        if let Some(w) = self.get(index) {
+            w.write.expire();
+        }
+    }
+
+    /// How many places there are.
+    pub(super) fn slots(&self) -> u32 {
+        u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The command with this tag whose data comes in, and how many R2Ts were sent for it.
+    pub(super) fn asked(&mut self, itt: Itt) -> Option<(u16, u32)> {
+        let index = self.find(|w| w.itt == itt)?;
+        Some((index, self.get(index)?.write.r2ts().0))
+    }
+
+    /// See [`Incoming::again`].
+    pub(super) fn r2t_again(
+        &mut self,
+        index: u16,
+        r2t_sn: u32,
+    ) -> Option<(iscsi_proto::wire::Lun, Wanted)> {
+        let w = self.get(index)?;
+        Some((w.lun, w.write.again(r2t_sn)?))
+    }
+
+    /// A command whose data has not come in time, and is asked for again now: no more than `times` times one after the other.
+    pub(super) fn take_overdue(&mut self, now: u64, timeout: u64, times: u32) -> Option<u16> {
+        let overdue = |w: &Waiting| now >= w.deadline && w.put_off < times;
+        let index = self.find(overdue)?;
+        let w = self.get(index)?;
+        if !w.write.expire() {
+            return None;
+        }
+        w.put_off = w.put_off.saturating_add(1);
+        w.deadline = now.saturating_add(timeout);
+        Some(index)
     }
 
     /// Where the data of a command goes.
@@ -280,7 +322,7 @@ impl Ffp {
         cmd_sn: iscsi_proto::sn::CmdSn,
         exp_stat_sn: iscsi_proto::sn::StatSn,
     ) -> Result<bool> {
-        self.stat.acknowledge(exp_stat_sn);
+        self.acknowledge(exp_stat_sn);
         match self.window.admit(cmd_sn, head.immediate) {
             Ok(Admission::Execute) => Ok(true),
             Ok(Admission::Ignore) => Ok(false),
@@ -360,6 +402,7 @@ impl Ffp {
         let unsolicited = pdu.flags.write() && !pdu.flags.last();
         if let Some(request) = cmd.request_mut() {
             request.itt = pdu.itt.0;
+            request.lun = pdu.lun.0;
             request.numbered = numbered;
             request.r2ts = 0;
             request.drains = unsolicited;
@@ -406,8 +449,26 @@ impl Ffp {
             };
             request.load = flow.begin(unasked.min(wanted).into());
         }
+        let recovering = match parameters.recovery_level {
+            0 => None,
+            _ => match KBox::<Recovering>::new_uninit(GFP_KERNEL) {
+                Ok(place) => Some(place),
+                Err(_) => {
+                    if let Some(cmd) = cmd {
+                        cmd.fail(Sense::INSUFFICIENT_RESOURCES);
+                    }
+                    return Ok(Data::nothing(head));
+                }
+            },
+        };
         let index = self.writes.insert(|index| {
-            let mut write = Write::new(pdu, &parameters, index, wanted);
+            let mut write = match recovering {
+                None => Incoming::Plain(Write::new(pdu, &parameters, index, wanted)),
+                Some(place) => Incoming::Recovering(KBox::write(
+                    place,
+                    Recovering::new(pdu, &parameters, index, wanted),
+                )),
+            };
             if cmd.is_none() {
                 write.give_up();
             }
@@ -490,7 +551,7 @@ impl Ffp {
     }
 
     pub(super) fn data_out(&mut self, bhs: &Bhs, head: &Head, pdu: &DataOut) -> Result<Data> {
-        self.stat.acknowledge(pdu.exp_stat_sn);
+        self.acknowledge(pdu.exp_stat_sn);
         let index = if pdu.ttt == Ttt::NONE {
             self.writes.find(|w| w.itt == pdu.itt)
         } else {
@@ -558,18 +619,7 @@ impl Ffp {
             let Some(wanted) = w.write.next_r2t() else {
                 break;
             };
-            let mut bhs = [0; 48];
-            R2t {
-                lun,
-                itt,
-                ttt: wanted.ttt,
-                sn: self.window.with_stat_sn(self.stat.next()),
-                r2t_sn: wanted.r2t_sn,
-                offset: wanted.offset,
-                length: wanted.length,
-            }
-            .emit(&mut bhs);
-            self.link.send(&bhs, &[])?;
+            self.send_r2t(lun, itt, &wanted)?;
         }
         Ok(())
     }

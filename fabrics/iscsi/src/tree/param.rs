@@ -109,8 +109,7 @@ attributes! {
         rw "MaxOutstandingR2T" => number!(show max_outstanding_r2t), number!(store max_outstanding_r2t, u16, 1..=65535);
         rw "DataPDUInOrder" => |_, page| writeln!(page, "Yes"), |_, value| fixed(value, &["Yes"], IN_ORDER);
         rw "DataSequenceInOrder" => |_, page| writeln!(page, "Yes"), |_, value| fixed(value, &["Yes"], IN_ORDER);
-        rw "ErrorRecoveryLevel" => |_, page| writeln!(page, "0"),
-            |_, value| fixed(value, &["0"], "error recovery above level 0 is not implemented yet");
+        rw "ErrorRecoveryLevel" => number!(show recovery_level), store_level;
         rw "IFMarker" => |_, page| writeln!(page, "No"), |_, value| fixed(value, &["No"], MARKERS);
         rw "OFMarker" => |_, page| writeln!(page, "No"), |_, value| fixed(value, &["No"], MARKERS);
         rw "IFMarkInt" => |_, page| writeln!(page, "Reject"), |_, value| fixed(value, &["Reject"], MARKERS);
@@ -129,7 +128,7 @@ attributes! {
         ro "MaxOutstandingR2T" => |acl, page| agreed(acl, page, |p| p.max_outstanding_r2t.into());
         ro "DataPDUInOrder" => |acl, page| agreed(acl, page, |_| 1);
         ro "DataSequenceInOrder" => |acl, page| agreed(acl, page, |_| 1);
-        ro "ErrorRecoveryLevel" => |acl, page| agreed(acl, page, |_| 0);
+        ro "ErrorRecoveryLevel" => |acl, page| agreed(acl, page, |p| p.recovery_level.into());
     }
 }
 
@@ -138,6 +137,19 @@ fn agreed(acl: &Acl, page: &mut Page<'_>, value: fn(&Parameters) -> u32) -> Resu
         Some(session) => writeln!(page, "{}", value(&session.parameters)),
         None => writeln!(page, "No Active iSCSI Session"),
     }
+}
+
+fn store_level(group: &Group, value: &Value<'_>) -> Result {
+    let level = match value.u32_in(0..=2)? {
+        0 => 0,
+        1 => 1,
+        _ => {
+            let why = fmt!("error recovery above level 1 is not implemented yet");
+            return Err(value.reject(EOPNOTSUPP, why));
+        }
+    };
+    group.params.lock().config.recovery_level = level;
+    Ok(())
 }
 
 fn store_auth(group: &Group, value: &Value<'_>) -> Result {

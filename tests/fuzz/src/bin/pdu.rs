@@ -207,7 +207,7 @@ fuzz_target!(|input: &[u8]| {
     request(&bhs, input.u32());
     responses(&bhs);
     // 7.8: the PDU is discarded; what took a command number leaves a gap.
-    let wrong = wrong_data(&Head::of(&bhs));
+    let wrong = wrong_data(&Head::of(&bhs), 0);
     assert_eq!(wrong.reason, RejectReason::DataDigest);
     let takes_none = bhs[0] & 0x40 != 0 || bhs[0] & 0x3f == 0x05;
     assert_eq!(wrong.close, !takes_none);

@@ -122,7 +122,7 @@ impl Connection {
         }
         let segments = input.bytes(head.ahs_len.into());
         let request = match pdu::parse(bhs)
-            .and_then(|(_, request)| admits(self.kind, &request).map(|()| request))
+            .and_then(|(_, request)| admits(self.kind, 0, &request).map(|()| request))
         {
             Ok(request) => request,
             Err(error) => return self.reject(bhs, &error),

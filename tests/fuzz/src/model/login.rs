@@ -37,6 +37,7 @@ fn config(input: &mut Input<'_>) -> Config {
         time2wait: input.u16(),
         time2retain: input.u16(),
         max_outstanding_r2t: input.u16(),
+        recovery_level: bits >> 6 & 1,
         header_digest: Digests::ALL[usize::from(bits >> 2 & 3)],
         data_digest: Digests::ALL[usize::from(bits >> 4 & 3)],
     }
@@ -357,14 +358,11 @@ impl<'a> Target<'a> {
             assert!(is || value == b"None");
             assert!(allows(own, &value), "{name} against the configuration");
         }
+        let level = said.number("ErrorRecoveryLevel");
+        assert_eq!(u64::from(is.recovery_level), level);
+        assert!(level <= self.config.recovery_level.into());
         // What this target does not have it must not have agreed to.
-        assert_eq!(
-            (
-                said.number("MaxConnections"),
-                said.number("ErrorRecoveryLevel")
-            ),
-            (1, 0)
-        );
+        assert_eq!(said.number("MaxConnections"), 1);
         assert!(said.yes("DataPDUInOrder") && said.yes("DataSequenceInOrder"));
         self.done = true;
     }
