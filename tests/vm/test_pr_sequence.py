@@ -1,4 +1,5 @@
-"""Persistent reservations over iSCSI as the model of tests/fuzz has them: tests/pr/sequence.txt, and what hostile initiators send."""
+"""Persistent reservations over iSCSI as the model of tests/fuzz has them: tests/sequences/pr.txt, or a longer
+one; and what hostile initiators send."""
 import contextlib
 import re
 import struct
@@ -7,6 +8,7 @@ import initiator
 import lio
 import pytest
 from sgio import say
+from test_alua_sequence import sequence
 
 ours = pytest.mark.skipif(lio.STOCK, reason="the C modules do this otherwise")
 CONFLICT, MOVE, REGISTER, RESERVE = 0x18, 7, 0, 1
@@ -100,8 +102,7 @@ def ports():
 @ours
 def test_the_model_agrees(ports):
     rtpi = [int(lio.read(port.path / "rtpi"), 0) for port in ports]
-    lines = (lio.TOP / "tests/pr/sequence.txt").read_text().splitlines()
-    assert len(lines) > 100
+    lines = sequence("pr")
     with contextlib.ExitStack() as stack:
         nexuses = {(i, t): stack.enter_context(initiator.session(ports[t], name=NAMES[i], isid=ISIDS[i]))
                    for i in range(3) for t in range(2)}

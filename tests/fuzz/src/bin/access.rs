@@ -171,54 +171,6 @@ fn set(real: &mut Real, nexus: usize, list: &[u8], slow: &[bool]) -> Result<(), 
     Ok(())
 }
 
-/// The same in the model (SPC-4, 6.45): `Err` is sense key, ASC and ASCQ.
-fn model_set(unit: &mut Unit, nexus: usize, list: &[u8]) -> Result<(), (u8, u8, u8)> {
-    const LIST: (u8, u8, u8) = (5, 0x26, 0);
-    if list.len() % 4 != 0 {
-        return Err((5, 0x1a, 0));
-    }
-    let wants: Vec<(u8, usize)> = list[4..]
-        .chunks(4)
-        .map(|d| (d[0] & 0xf, usize::from(d[2]) << 8 | usize::from(d[3])))
-        .collect();
-    let is_port = |state: u8| state == 0xe;
-    // What no list may ask for comes before what this unit cannot do.
-    for (n, (state, target)) in wants.iter().enumerate() {
-        let twice = wants[..n]
-            .iter()
-            .any(|(s, t)| t == target && is_port(*s) == is_port(*state) && s != state);
-        if !STATES.contains(state) || *state == 0xf || twice {
-            return Err(LIST);
-        }
-    }
-    for (state, target) in &wants {
-        if is_port(*state) {
-            if *target == 0 || *target > unit.ports.len() {
-                return Err(LIST);
-            }
-            continue;
-        }
-        let group = unit
-            .groups
-            .iter()
-            .position(|g| usize::from(g.id) == *target);
-        match unit.may(group.ok_or(LIST)?, *state, true) {
-            Ok(()) => (),
-            Err(No::Now) => return Err((2, 0x04, 0x0a)),
-            Err(_) => return Err(LIST),
-        }
-    }
-    for (state, target) in wants {
-        if is_port(state) {
-            unit.offline(target - 1, true, Some(nexus));
-        } else {
-            let group = unit.groups.iter().position(|g| usize::from(g.id) == target);
-            let _ = unit.change(group.unwrap(), state, Some(nexus));
-        }
-    }
-    Ok(())
-}
-
 /// Any text is a map or none; one that is a map reads the same again from what it shows.
 fn text(input: &mut Input<'_>) {
     const WORDS: [&str; 16] = [
@@ -455,7 +407,7 @@ fuzz_target!(|bytes: &[u8]| {
                 } else if let Some(q) = model::refusal(unit.seen(nexus), cdb[0], action) {
                     Err((2, 0x04, q))
                 } else if action.is_some() {
-                    model_set(&mut unit, nexus, &list)
+                    unit.set(nexus, &list)
                 } else {
                     Ok(())
                 };

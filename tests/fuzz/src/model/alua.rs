@@ -191,6 +191,54 @@ impl Unit {
         self.ports[port].1 = offline;
         self.tell(CHANGED, by);
     }
+
+    /// SET TARGET PORT GROUPS (SPC-4, 6.45): `Err` is sense key, ASC and ASCQ.
+    pub fn set(&mut self, nexus: usize, list: &[u8]) -> Result<(), (u8, u8, u8)> {
+        const LIST: (u8, u8, u8) = (5, 0x26, 0);
+        if list.len() % 4 != 0 {
+            return Err((5, 0x1a, 0));
+        }
+        let wants: Vec<(u8, usize)> = list[4..]
+            .chunks(4)
+            .map(|d| (d[0] & 0xf, usize::from(d[2]) << 8 | usize::from(d[3])))
+            .collect();
+        let is_port = |state: u8| state == 0xe;
+        // What no list may ask for comes before what this unit cannot do.
+        for (n, (state, target)) in wants.iter().enumerate() {
+            let twice = wants[..n]
+                .iter()
+                .any(|(s, t)| t == target && is_port(*s) == is_port(*state) && s != state);
+            if !STATES.contains(state) || *state == 0xf || twice {
+                return Err(LIST);
+            }
+        }
+        for (state, target) in &wants {
+            if is_port(*state) {
+                if *target == 0 || *target > self.ports.len() {
+                    return Err(LIST);
+                }
+                continue;
+            }
+            let group = self
+                .groups
+                .iter()
+                .position(|g| usize::from(g.id) == *target);
+            match self.may(group.ok_or(LIST)?, *state, true) {
+                Ok(()) => (),
+                Err(No::Now) => return Err((2, 0x04, 0x0a)),
+                Err(_) => return Err(LIST),
+            }
+        }
+        for (state, target) in wants {
+            if is_port(state) {
+                self.offline(target - 1, true, Some(nexus));
+            } else {
+                let group = self.groups.iter().position(|g| usize::from(g.id) == target);
+                let _ = self.change(group.unwrap(), state, Some(nexus));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A segment of blocks: first, last, and the states of groups in it.
