@@ -101,15 +101,21 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Refused> 
     let block = device.block_size();
     let data = decoded.data(block);
     // Blocks are written as a whole or not at all: an initiator that sends a part of one is told so (as by the stock
-    // modules), not that its data is written.
+    // modules), not that its data is written. WRITE SAME takes one block, whatever it writes: who sends more takes its blocks to be larger than
+    // they are, and would have other blocks written, or unmapped, than it means.
     if decoded.command.extent().is_some()
         && data.direction == cdb::Direction::Out
         && cmd.direction == Direction::Write
-        && data.length.min(cmd.expected.into()) % u64::from(decoded.protect.block(block)).max(1)
-            != 0
     {
-        cmd.set_residual(data.length);
-        return Err(Sense::INVALID_FIELD_IN_COMMAND_IU.into());
+        let sent = u64::from(cmd.expected);
+        let fits = match decoded.command {
+            cdb::Command::WriteSame { .. } => sent == data.length,
+            _ => data.length.min(sent) % u64::from(decoded.protect.block(block)).max(1) == 0,
+        };
+        if !fits {
+            cmd.set_residual(data.length);
+            return Err(Sense::INVALID_FIELD_IN_COMMAND_IU.into());
+        }
     }
     if port.is_limited() && (decoded.command.extent().is_some() || decoded.command.writes()) {
         let now = clock::now_ns();

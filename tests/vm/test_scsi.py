@@ -114,6 +114,7 @@ REFUSALS = {
     "VERIFY (16) behind the end": (f"8f 00 {LAST:016x} 00000002 00 00", 0, 0, "5/2100", ...),
     "VERIFY (10) with BYTCHK 2": ("2f 04 00000000 00 0001 00", 0, 512, "5/2400", (True, 1, 2)),
     "WRITE SAME (16) behind the end": (f"93 00 {LAST:016x} 00000002 00 00", 0, 512, "5/2100", ...),
+    "WRITE SAME (16) with two blocks": (f"93 00 {8:016x} 00000001 00 00", 0, 1024, "5/0e03", ...),
     "WRITE SAME (10) with ANCHOR": ("41 10 00000000 00 0001 00", 0, 512, "5/2400", (True, 1, 4)),
     "SYNCHRONIZE CACHE (16) behind the end": (f"91 00 {LAST:016x} 00000002 00 00", 0, 0, "5/2100", ...),
     "COMPARE AND WRITE behind the end": (f"89 00 {LAST + 1:016x} 000000 01 00 00", 0, 1024, "5/2100", ...),
