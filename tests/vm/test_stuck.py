@@ -2,17 +2,21 @@
 all of it is over when the back end answers again."""
 # vm: --timeout 1800
 import contextlib
+import struct
 import threading
 import time
 
 import initiator
 import lio
 import pytest
+import sgio
 from initiator import ABORT_TASK, CLEAR_TASK_SET, DATA_IN, LUN_RESET, READ, SCSI_RESPONSE, WARM_RESET
 
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C modules wait for ever")
 READ_4K = bytes.fromhex("28000000000000000800")
 REJECTED = 255
+REGISTER, PREEMPT_AND_ABORT = 0, 5
+MIDLAYER = 6 * lio.SLOW  # seconds that the initiator's side of loopback waits
 GUARD = 30 * lio.SLOW  # seconds: what the administrator's own system calls may take
 NAME = "iqn.2024-01.org.example:i{}"
 
@@ -20,28 +24,27 @@ NAME = "iqn.2024-01.org.example:i{}"
 class Stuck:
     """A device that can be stopped, an iblock object on it."""
 
-    def __init__(self):
+    def __init__(self, name="lio-stuck"):
         lio.modprobe("dm-mod")
-        self.loop = lio.loop_device(16 << 20)
-        lio.run("dmsetup", "create", "lio-stuck", "--table", f"0 32768 linear {self.loop} 0")
+        self.name, self.loop = name, lio.loop_device(16 << 20)
+        lio.run("dmsetup", "create", name, "--table", f"0 32768 linear {self.loop} 0")
         self.dev = lio.wait_for(self.node)
-        self.store = lio.iblock(dev=self.dev)
+        self.store = lio.iblock(name, dev=self.dev)
 
-    @staticmethod
-    def node():
+    def node(self):
         """the device's node"""
-        name = lio.run("dmsetup", "info", "-c", "--noheadings", "-o", "blkdevname", "lio-stuck").stdout.strip()
+        name = lio.run("dmsetup", "info", "-c", "--noheadings", "-o", "blkdevname", self.name).stdout.strip()
         return f"/dev/{name}" if lio.os.path.exists(f"/dev/{name}") else None
 
     def stop(self):
-        lio.run("dmsetup", "suspend", "--nolockfs", "--noflush", "lio-stuck")
+        lio.run("dmsetup", "suspend", "--nolockfs", "--noflush", self.name)
 
     def go(self):
-        lio.run("dmsetup", "resume", "lio-stuck")
+        lio.run("dmsetup", "resume", self.name)
 
     def free(self):
         """nobody has the device open"""
-        return lio.run("dmsetup", "info", "-c", "--noheadings", "-o", "open", "lio-stuck").stdout.strip() == "0"
+        return lio.run("dmsetup", "info", "-c", "--noheadings", "-o", "open", self.name).stdout.strip() == "0"
 
 
 @pytest.fixture
@@ -113,10 +116,66 @@ def drain(c):
     return got
 
 
+class Preempting:
+    """PREEMPT AND ABORT of an initiator whose command the device has (SPC-4, 5.12.11.4.5): it fails in bounded time, since it cannot say
+    that nothing is written any more; the registration is gone all the same."""
+
+    def __init__(self):
+        self.stuck = Stuck("lio-preempt")
+        target = lio.IscsiTarget(self.stuck.store, iqn="iqn.2003-01.org.example:preempt", portals=("127.0.0.1:3261",))
+        self.target = target
+        self.victim, self.by = login(target, 5), login(target, 6)
+        for c, key in ((self.victim, 1), (self.by, 2)):
+            assert self.out(c, REGISTER, 0, key)[0] == 0
+
+    @staticmethod
+    def out(c, action, key, new):
+        return c.scsi(bytes([0x5F, action, 5, 0, 0, 0, 0, 0, 24, 0]), write=struct.pack(">QQ8x", key, new), timeout=90)
+
+    def keys(self):
+        with login(self.target, 7) as c:
+            data = c.scsi(bytes.fromhex("5e000000000000010000"), read=256)[1]
+        return [int.from_bytes(data[at : at + 8], "big") for at in range(8, len(data), 8)]
+
+    def start(self):
+        self.stuck.stop()
+        self.tag = self.victim.start(READ_4K, 4096, READ)
+        time.sleep(0.5 * lio.SLOW)
+        self.threads = [threading.Thread(target=f) for f in (self.run, self.end)]
+        for t in self.threads:
+            t.start()
+
+    def end(self):
+        """Of the command that is aborted; pings are answered meanwhile."""
+        self.ended = self.victim.finish(self.tag, timeout=120)[0]
+
+    def run(self):
+        start = time.monotonic()
+        status, _, a = self.out(self.by, PREEMPT_AND_ABORT, 2, 1)
+        self.answer, self.took = (status, sgio.say(a.sense)), time.monotonic() - start
+
+    def check(self):
+        """Once it has been answered."""
+        self.threads[0].join(100 * lio.SLOW)
+        assert self.answer == (2, "2/0800") and 25 < self.took < 80 * lio.SLOW, (self.answer, self.took)
+        assert self.keys() == [2], "what was preempted stays so"
+        self.stuck.go()
+        self.threads[1].join(30 * lio.SLOW)
+        assert self.ended == 0x40, "TASK ABORTED"
+        status, _, a = self.victim.scsi(bytes(6))
+        assert (status, sgio.say(a.sense)) == (2, "6/2a05")
+        assert self.victim.scsi(READ_4K, read=4096)[0] == 0 and self.out(self.by, PREEMPT_AND_ABORT, 2, 1)[0] == 0x18
+        self.victim.close()
+        self.by.close()
+
+
 def test_functions_are_rejected(stuck):
-    """Each function that needs what the device has is answered, and no command with it; all goes on with the device."""
+    """Each function that needs what the device has is answered, and no command with it; all goes on with the device. (A preemption on
+    another device at the same time.)"""
+    preempting = Preempting()
     target = lio.IscsiTarget(stuck.store)
     c = [login(target, i) for i in range(4)]
+    preempting.start()
     stuck.stop()
     tags = [x.start(READ_4K, 4096, READ) for x in c]
     time.sleep(0.5 * lio.SLOW)
@@ -134,6 +193,7 @@ def test_functions_are_rejected(stuck):
     took = time.monotonic() - start
     assert answers == dict.fromkeys(range(4), REJECTED) and 25 < took < 80 * lio.SLOW, (answers, took)
     assert not [a for x in c for a in x.seen if a.opcode in (SCSI_RESPONSE, DATA_IN)]
+    preempting.check()
     stuck.go()
     time.sleep(2 * lio.SLOW)
     for x in c:
@@ -202,6 +262,7 @@ def test_loopback(stuck):
     """The initiator's own memory is in the device's hands: nothing is finished before it is given back."""
     port = lio.Loopback(stuck.store)
     disk = port.disk()
+    lio.write(f"/sys/block/{disk[5:]}/device/timeout", MIDLAYER)
     stuck.stop()
     dd = lio.subprocess.Popen(["dd", f"if={disk}", "of=/dev/null", "bs=64k", "count=4", "iflag=direct"],
                               stdout=lio.subprocess.PIPE, stderr=lio.subprocess.STDOUT)
@@ -212,7 +273,7 @@ def test_loopback(stuck):
         assert time.monotonic() - start < 3 * GUARD
         in_time(stuck.store.delete)
         # Longer than the midlayer waits before it aborts.
-        time.sleep(45)
+        time.sleep(2 * MIDLAYER)
     assert not stuck.free() and dd.poll() is None
     stuck.go()
     dd.wait(60 * lio.SLOW)
