@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # What each target does is in README.md; each makes what it needs first.
 .PHONY: all install demo check check-host check-vm check-debug check-kcsan check-rt lint fuzz bench rust-project clean \
-	check-fio check-teardown check-attributes check-slow check-hostile check-libiscsi-matrix check-power
+	check-fio check-teardown check-attributes check-slow check-hostile check-libiscsi-matrix check-sequences check-power check-reboot
 
 all:
 	@scripts/build
@@ -17,10 +17,10 @@ check-vm:
 	@T="$(T)" scripts/check-vm
 check-debug check-kcsan check-rt:
 	@T="$(T)" scripts/check-flavour $(@:check-%=%)
-check-fio check-teardown check-attributes check-slow check-hostile check-libiscsi-matrix:
+check-fio check-teardown check-attributes check-slow check-hostile check-libiscsi-matrix check-sequences:
 	@scripts/check-long $(@:check-%=%)
-check-power:
-	@scripts/check-power
+check-power check-reboot:
+	@scripts/$@
 lint:
 	@scripts/lint
 fuzz:

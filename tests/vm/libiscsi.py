@@ -12,6 +12,9 @@ import lio
 RECORDS = lio.TOP / "tests/libiscsi"
 GOODNESS = {"fail": 0, "skip": 1, "pass": 2}
 SIZE = 64 << 20
+# What reaches the back end, by one form of each command: not those of 10 and 12 bytes where there is one of 16, nor what is refused for its
+# address.
+PART = "SCSI.[CEGOPRUVW]*[!02].[!B]*"
 
 
 def backstores():
@@ -33,7 +36,7 @@ def run(target, log, timeout=1500, tests="ALL", options="-d", second=None):
     log.parent.mkdir(parents=True, exist_ok=True)
     here = Path("/tmp/libiscsi.log")  # 7 MB in small pieces
     start = time.monotonic()
-    status = lio.run("bash", "-c", f"timeout {timeout} iscsi-test-cu {options} -V -t {tests} {url} > {here} 2>&1", check=False,
+    status = lio.run("bash", "-c", f"timeout {timeout} iscsi-test-cu {options} -V -t '{tests}' {url} > {here} 2>&1", check=False,
                      timeout=timeout + 20).returncode
     text = here.read_text(errors="replace")
     log.write_text(text)
@@ -67,6 +70,17 @@ def reasons(text):
         elif (m := re.match(r"  Test: (\S+) \.\.\.", part)) and (said := re.search(r"\[SKIPPED\] *([^\n]*)", part)):
             why[f"{suite}.{m[1]}"] = said[1]
     return why
+
+
+def failures(text):
+    """{test: where it failed, a set of FILE:LINE}"""
+    where, suite = {}, None
+    for part in re.split(r"^(?=Suite: |  Test: )", text, flags=re.M):
+        if m := re.match(r"Suite: (\S+)", part):
+            suite = m[1]
+        elif m := re.match(r"  Test: (\S+) \.\.\.", part):
+            where[f"{suite}.{m[1]}"] = set(re.findall(r"^ +\d+\. (\S+:\d+) ", part, re.M))
+    return where
 
 
 def load(path):
