@@ -164,4 +164,4 @@ def test_matrix(klog):
     nowhere = [f"{test}: {why.get(test)}" for test, where in sorted(ran.items())
                if not where and later.get(test) != "skip" and not any(row[1] == test for row in may)]
     assert not nowhere, "these ran nowhere:\n" + "\n".join(nowhere)
-    assert len(ran) == 238
+    assert len(ran) >= 238
