@@ -156,7 +156,6 @@ struct lio_sock;
 int lio_addr_parse(const char *ip, const char *port, __u8 *addr);
 int lio_addr_print(const __u8 *addr, bool port, char *out, size_t len);
 bool lio_addr_is_v6(const __u8 *addr);
-bool lio_addr_is_any(const __u8 *addr);
 __u16 lio_addr_port(const __u8 *addr);
 int lio_sock_listen(const __u8 *addr, int backlog, struct lio_sock **out);
 int lio_sock_accept(struct lio_sock *listener, struct lio_sock **out);

@@ -10,7 +10,7 @@ use crate::{
 };
 use core::{
     marker::PhantomData,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
     ptr::NonNull,
 };
 use kernel::{
@@ -40,15 +40,9 @@ impl Address {
         Ok(a)
     }
 
-    /// Whether this is 0.0.0.0 or ::.
-    pub fn is_any(&self) -> bool {
-        // SAFETY: An array of the size that the shim reads.
-        unsafe { sys::lio_addr_is_any(self.0.as_ptr()) }
-    }
-
     /// Whether this is an IPv6 address.
     pub fn is_v6(&self) -> bool {
-        // SAFETY: As above.
+        // SAFETY: An array of the size that the shim reads.
         unsafe { sys::lio_addr_is_v6(self.0.as_ptr()) }
     }
 
@@ -58,17 +52,19 @@ impl Address {
         unsafe { sys::lio_addr_port(self.0.as_ptr()) }
     }
 
-    /// As the standard library has it; the scope of a link-local address is lost.
+    /// As the standard library has it, with the scope of a link-local address.
     pub fn to_socket_addr(&self) -> SocketAddr {
-        // The layouts of `sockaddr_in` and `sockaddr_in6`: the address begins with byte 4 and 8.
-        let ip = if self.is_v6() {
-            let mut b = [0; 16];
-            b.copy_from_slice(&self.0[8..24]);
-            IpAddr::V6(Ipv6Addr::from(b))
-        } else {
-            IpAddr::V4(Ipv4Addr::new(self.0[4], self.0[5], self.0[6], self.0[7]))
-        };
-        SocketAddr::new(ip, self.port())
+        // The layouts of `sockaddr_in` and `sockaddr_in6`: the address begins with byte 4 and 8, the scope
+        // with byte 24.
+        if self.is_v6() {
+            let (mut ip, mut scope) = ([0; 16], [0; 4]);
+            ip.copy_from_slice(&self.0[8..24]);
+            scope.copy_from_slice(&self.0[24..28]);
+            let scope = u32::from_ne_bytes(scope);
+            return SocketAddrV6::new(Ipv6Addr::from(ip), self.port(), 0, scope).into();
+        }
+        let ip = Ipv4Addr::new(self.0[4], self.0[5], self.0[6], self.0[7]);
+        SocketAddr::new(ip.into(), self.port())
     }
 
     /// Whether the host is the same, whatever the ports are.

@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The keys of RFC 7143, 13, in one table.
+//! The keys of RFC 7143, 13, and of RFC 7144 and 7145, in one table: who may say what, when, in which form, how often,
+//! and what comes of it. What is read, checked and answered follows from the rows, and so does `KEYS.md`.
 //!
 //! Not in it, and so answered with NotUnderstood: the keys of authentication methods (12) while theirs is not agreed on,
-//! of iSER (RFC 7145), and all private ones. AuthMethod and CHAP's are read by [`crate::login::chap`].
+//! and all private ones. CHAP's are read by [`crate::login::chap`], as are the values of AuthMethod.
+
+mod form;
+#[cfg(test)]
+mod page;
+
+pub use form::{address, Form};
 
 /// A key of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,13 +47,20 @@ pub enum Id {
     OFMarker,
     IFMarkInt,
     OFMarkInt,
+    RDMAExtensions,
+    TargetRecvDataSegmentLength,
+    InitiatorRecvDataSegmentLength,
+    ISERHelloRequired,
+    MaxOutstandingUnexpectedPDUs,
+    MaxAHSLength,
+    TaggedBufferForSolicitedDataOnly,
 }
 
 /// How the two sides come to a value: 6.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// One side says, the other takes note; no answer. A text of the kind that the reader of the key knows.
-    Text,
+    /// One side says, the other takes note; no answer.
+    Text(Form),
     /// One side says a number.
     Declared(Range),
     /// The smaller number.
@@ -62,8 +76,10 @@ pub enum Kind {
     List(&'static str),
     /// The first of the offered values that the portal group allows (13.1); None by default.
     Digest,
-    /// Obsolete (13.25): what it is answered with.
-    Obsolete(&'static str),
+    /// It is of no use here, as it is obsolete (13.25) or belongs to another transport: what it is answered with.
+    Unused(&'static str),
+    /// The same for one that has no answer.
+    Unheard,
 }
 
 /// What a number may be.
@@ -80,8 +96,10 @@ pub struct Range {
 /// When a key may be used: 13.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
-    /// IO and LO: in a login phase only. With one connection to a session, every login is the leading one.
+    /// IO: in a login phase only.
     Login,
+    /// LO: in the login phase of a session's first connection only.
+    Leading,
     /// ALL: in the login phase and in full feature phase.
     All,
     /// FFPO: in full feature phase only.
@@ -97,6 +115,28 @@ pub enum Sender {
     Target,
     /// Both.
     Both,
+}
+
+/// How often a key may be said by the same side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Often {
+    /// Once in a login.
+    Login,
+    /// Once in a negotiation, which is a stage of a login, or a text sequence (6.2, 6.4).
+    Negotiation,
+    /// As often as there is something to say.
+    Any,
+}
+
+/// Where in a connection's life a key comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The login of a session's first connection.
+    LeadingLogin,
+    /// The login of another.
+    OtherLogin,
+    /// Full feature phase.
+    FullFeature,
 }
 
 /// In which stages of a login a key may be used: 6.3.2, 6.3.3.
@@ -136,6 +176,8 @@ pub struct Key {
     pub stage: In,
     /// What for.
     pub scope: Scope,
+    /// How often.
+    pub often: Often,
     /// It means something in a discovery session; else it is answered with Irrelevant there.
     pub discovery: bool,
 }
@@ -150,7 +192,7 @@ const fn length(default: u32) -> Range {
 }
 
 macro_rules! table {
-    ($($name:literal $id:ident: $kind:expr, $usage:ident, $sender:ident, $stage:ident, $scope:ident, $discovery:expr;)+) => {
+    ($($name:literal $id:ident: $kind:expr, $usage:ident, $sender:ident, $stage:ident, $scope:ident, $often:ident, $discovery:expr;)+) => {
         /// The table.
         pub static KEYS: &[Key] = &[
             $(Key {
@@ -161,6 +203,7 @@ macro_rules! table {
                 sender: Sender::$sender,
                 stage: In::$stage,
                 scope: Scope::$scope,
+                often: Often::$often,
                 discovery: $discovery,
             },)+
         ];
@@ -176,37 +219,45 @@ mod rows {
     const NO: bool = false;
 
     table! {
-    // name                     id                        kind                               use       sender     stage        scope       discovery
-    "AuthMethod"               AuthMethod:               Text,                              Login,       Both,      Security,    Connection, YES;
-    "HeaderDigest"             HeaderDigest:             Digest,                            Login,       Both,      Operational, Connection, YES;
-    "DataDigest"               DataDigest:               Digest,                            Login,       Both,      Operational, Connection, YES;
-    "MaxConnections"           MaxConnections:           Min(range(1, 65_535, 1)),          Login,       Both,      Operational, Session,    NO;
-    "SendTargets"              SendTargets:              Text,                              FullFeature, Initiator, Any,         Session,    YES;
-    "TargetName"               TargetName:               Text,                              Login,       Initiator, Any,         Session,    YES;
-    "InitiatorName"            InitiatorName:            Text,                              Login,       Initiator, Any,         Session,    YES;
-    "TargetAlias"              TargetAlias:              Text,                              All,         Target,    Any,         Session,    YES;
-    "InitiatorAlias"           InitiatorAlias:           Text,                              All,         Initiator, Any,         Session,    YES;
-    "TargetAddress"            TargetAddress:            Text,                              All,         Target,    Any,         Session,    YES;
-    "TargetPortalGroupTag"     TargetPortalGroupTag:     Text,                              Login,       Target,    Any,         Session,    YES;
-    "InitialR2T"               InitialR2T:               Or(true),                          Login,       Both,      Operational, Session,    NO;
-    "ImmediateData"            ImmediateData:            And(true),                         Login,       Both,      Operational, Session,    NO;
-    "MaxRecvDataSegmentLength" MaxRecvDataSegmentLength: Declared(length(8_192)),           All,         Both,      Operational, Connection, YES;
-    "MaxBurstLength"           MaxBurstLength:           Min(length(262_144)),              Login,       Both,      Operational, Session,    NO;
-    "FirstBurstLength"         FirstBurstLength:         Min(length(65_536)),               Login,       Both,      Operational, Session,    NO;
-    "DefaultTime2Wait"         DefaultTime2Wait:         Max(range(0, 3_600, 2)),           Login,       Both,      Operational, Session,    YES;
-    "DefaultTime2Retain"       DefaultTime2Retain:       Min(range(0, 3_600, 20)),          Login,       Both,      Operational, Session,    YES;
-    "MaxOutstandingR2T"        MaxOutstandingR2T:        Min(range(1, 65_535, 1)),          Login,       Both,      Operational, Session,    NO;
-    "DataPDUInOrder"           DataPDUInOrder:           Or(true),                          Login,       Both,      Operational, Session,    NO;
-    "DataSequenceInOrder"      DataSequenceInOrder:      Or(true),                          Login,       Both,      Operational, Session,    NO;
-    "ErrorRecoveryLevel"       ErrorRecoveryLevel:       Min(range(0, 2, 0)),               Login,       Both,      Operational, Session,    YES;
-    "SessionType"              SessionType:              Text,                              Login,       Initiator, Any,         Session,    YES;
-    "TaskReporting"            TaskReporting:            List("RFC3720"),                   Login,       Both,      Operational, Session,    NO;
-    "iSCSIProtocolLevel"       ISCSIProtocolLevel:       Min(range(0, 31, 1)),              Login,       Both,      Operational, Session,    NO;
-    "X#NodeArchitecture"       NodeArchitecture:         Text,                              Login,       Both,      Any,         Session,    YES;
-    "IFMarker"                 IFMarker:                 Obsolete("No"),                    Login,       Both,      Operational, Connection, YES;
-    "OFMarker"                 OFMarker:                 Obsolete("No"),                    Login,       Both,      Operational, Connection, YES;
-    "IFMarkInt"                IFMarkInt:                Obsolete("Reject"),                Login,       Both,      Operational, Connection, YES;
-    "OFMarkInt"                OFMarkInt:                Obsolete("Reject"),                Login,       Both,      Operational, Connection, YES;
+    // name                            id                                kind                                         use          sender     stage        scope       often        discovery
+    "AuthMethod"                       AuthMethod:                       Text(Form::Words),                           Login,       Both,      Security,    Connection, Login,       YES;
+    "HeaderDigest"                     HeaderDigest:                     Digest,                                      Login,       Both,      Operational, Connection, Login,       YES;
+    "DataDigest"                       DataDigest:                       Digest,                                      Login,       Both,      Operational, Connection, Login,       YES;
+    "MaxConnections"                   MaxConnections:                   Min(range(1, 65_535, 1)),                    Leading,     Both,      Operational, Session,    Login,       NO;
+    "SendTargets"                      SendTargets:                      Text(Form::Targets),                         FullFeature, Initiator, Any,         Session,    Negotiation, YES;
+    "TargetName"                       TargetName:                       Text(Form::Name),                            Login,       Initiator, Any,         Session,    Login,       YES;
+    "InitiatorName"                    InitiatorName:                    Text(Form::Name),                            Login,       Initiator, Any,         Session,    Login,       YES;
+    "TargetAlias"                      TargetAlias:                      Text(Form::Local),                           All,         Target,    Any,         Session,    Negotiation, YES;
+    "InitiatorAlias"                   InitiatorAlias:                   Text(Form::Local),                           All,         Initiator, Any,         Session,    Negotiation, YES;
+    "TargetAddress"                    TargetAddress:                    Text(Form::Address),                         All,         Target,    Any,         Session,    Any,         YES;
+    "TargetPortalGroupTag"             TargetPortalGroupTag:             Text(Form::Tag),                             Login,       Target,    Any,         Session,    Login,       YES;
+    "InitialR2T"                       InitialR2T:                       Or(true),                                    Leading,     Both,      Operational, Session,    Login,       NO;
+    "ImmediateData"                    ImmediateData:                    And(true),                                   Leading,     Both,      Operational, Session,    Login,       NO;
+    "MaxRecvDataSegmentLength"         MaxRecvDataSegmentLength:         Declared(length(8_192)),                     All,         Both,      Operational, Connection, Negotiation, YES;
+    "MaxBurstLength"                   MaxBurstLength:                   Min(length(262_144)),                        Leading,     Both,      Operational, Session,    Login,       NO;
+    "FirstBurstLength"                 FirstBurstLength:                 Min(length(65_536)),                         Leading,     Both,      Operational, Session,    Login,       NO;
+    "DefaultTime2Wait"                 DefaultTime2Wait:                 Max(range(0, 3_600, 2)),                     Leading,     Both,      Operational, Session,    Login,       YES;
+    "DefaultTime2Retain"               DefaultTime2Retain:               Min(range(0, 3_600, 20)),                    Leading,     Both,      Operational, Session,    Login,       YES;
+    "MaxOutstandingR2T"                MaxOutstandingR2T:                Min(range(1, 65_535, 1)),                    Leading,     Both,      Operational, Session,    Login,       NO;
+    "DataPDUInOrder"                   DataPDUInOrder:                   Or(true),                                    Leading,     Both,      Operational, Session,    Login,       NO;
+    "DataSequenceInOrder"              DataSequenceInOrder:              Or(true),                                    Leading,     Both,      Operational, Session,    Login,       NO;
+    "ErrorRecoveryLevel"               ErrorRecoveryLevel:               Min(range(0, 2, 0)),                         Leading,     Both,      Operational, Session,    Login,       YES;
+    "SessionType"                      SessionType:                      Text(Form::OneOf(&["Normal", "Discovery"])), Leading,     Initiator, Any,         Session,    Login,       YES;
+    "TaskReporting"                    TaskReporting:                    List("RFC3720"),                             Leading,     Both,      Operational, Session,    Login,       NO;
+    "iSCSIProtocolLevel"               ISCSIProtocolLevel:               Min(range(0, 31, 1)),                        Leading,     Both,      Operational, Session,    Login,       NO;
+    "X#NodeArchitecture"               NodeArchitecture:                 Text(Form::Words),                           Leading,     Both,      Any,         Session,    Login,       YES;
+    "IFMarker"                         IFMarker:                         Unused("No"),                                Login,       Both,      Operational, Connection, Login,       YES;
+    "OFMarker"                         OFMarker:                         Unused("No"),                                Login,       Both,      Operational, Connection, Login,       YES;
+    "IFMarkInt"                        IFMarkInt:                        Unused("Reject"),                            Login,       Both,      Operational, Connection, Login,       YES;
+    "OFMarkInt"                        OFMarkInt:                        Unused("Reject"),                            Login,       Both,      Operational, Connection, Login,       YES;
+    // RFC 7145, 6: without RDMA none of them is used.
+    "RDMAExtensions"                   RDMAExtensions:                   And(false),                                  Leading,     Both,      Operational, Session,    Login,       NO;
+    "TargetRecvDataSegmentLength"      TargetRecvDataSegmentLength:      Unused("Irrelevant"),                        Login,       Both,      Operational, Connection, Login,       NO;
+    "InitiatorRecvDataSegmentLength"   InitiatorRecvDataSegmentLength:   Unused("Irrelevant"),                        Login,       Both,      Operational, Connection, Login,       NO;
+    "iSERHelloRequired"                ISERHelloRequired:                Unheard,                                     Leading,     Initiator, Operational, Session,    Login,       YES;
+    "MaxOutstandingUnexpectedPDUs"     MaxOutstandingUnexpectedPDUs:     Unheard,                                     Leading,     Both,      Operational, Session,    Login,       YES;
+    "MaxAHSLength"                     MaxAHSLength:                     Unheard,                                     Leading,     Both,      Operational, Session,    Login,       YES;
+    "TaggedBufferForSolicitedDataOnly" TaggedBufferForSolicitedDataOnly: Unheard,                                     Leading,     Target,    Operational, Session,    Login,       YES;
     }
 }
 pub use rows::KEYS;
@@ -214,8 +265,8 @@ pub use rows::KEYS;
 impl Id {
     /// Its bit in a set of keys.
     #[must_use]
-    pub fn bit(self) -> u32 {
-        1u32.wrapping_shl(u32::from(self as u8))
+    pub fn bit(self) -> u64 {
+        1u64.wrapping_shl(u32::from(self as u8))
     }
 
     /// Its row.
@@ -228,6 +279,29 @@ impl Id {
     #[must_use]
     pub fn name(self) -> &'static str {
         self.key().map_or("", |key| key.name)
+    }
+}
+
+impl Key {
+    /// Whether an initiator may say it of its own in this phase.
+    ///
+    /// ```text
+    /// phase             IO   LO   ALL  FFPO
+    /// leading login     yes  yes  yes  no
+    /// another login     yes  no   yes  no
+    /// full feature      no   no   yes  yes
+    /// ```
+    #[must_use]
+    pub const fn may_come(&self, phase: Phase) -> bool {
+        if matches!(self.sender, Sender::Target) {
+            return false;
+        }
+        match self.usage {
+            Use::Login => !matches!(phase, Phase::FullFeature),
+            Use::Leading => matches!(phase, Phase::LeadingLogin),
+            Use::All => true,
+            Use::FullFeature => matches!(phase, Phase::FullFeature),
+        }
     }
 }
 
@@ -255,8 +329,11 @@ mod tests {
             assert_eq!(key.id.name(), key.name);
             assert!(key.name.len() <= crate::text::KEY_MAX);
         }
-        assert_eq!(KEYS.len(), Id::OFMarkInt as usize + 1);
-        assert!(KEYS.len() <= 32, "sets of keys have 32 bits");
+        assert_eq!(
+            KEYS.len(),
+            Id::TaggedBufferForSolicitedDataOnly as usize + 1
+        );
+        assert!(KEYS.len() <= 64, "sets of keys have 64 bits");
         assert_eq!(find(b"initialr2t"), None);
     }
 

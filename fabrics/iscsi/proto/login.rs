@@ -5,7 +5,9 @@
 //! The driver receives login requests and sends what it is told to; it looks up the target when it is asked to; and
 //! it bounds the time, by closing the connection when the login takes too long. Text is not copied: the driver
 //! receives the data segment of each request at [`Login::held`] of one buffer of [`TEXT_MAX`] bytes, and gives the
-//! whole of it to [`Login::request`], so that a text that goes over several requests lies there in one piece.
+//! whole of it to [`Login::request`], so that a text that goes over several requests lies there in one piece. Answers that are
+//! longer than a response are kept at the beginning of the driver's buffer of [`REPLY_MAX`] bytes, which it leaves alone
+//! between the requests.
 //!
 //! ```text
 //! loop {
@@ -25,12 +27,12 @@
 //! Not offered: methods of authentication but CHAP, more than one connection to a session, error recovery above level 1.
 
 use crate::error::Error;
-use crate::keys::{self, Id, In, Key, Use};
-use crate::name::{self, NAME_MAX};
+use crate::keys::{self, Id, In, Key, Kind, Often, Phase};
+use crate::name::NAME_MAX;
 use crate::negotiate::{self, Config, Failure, Negotiation, Parameters};
 use crate::pdu::{Head, LoginFlags, LoginRequest, LoginResponse, Numbers, Stage};
 use crate::sn::{CmdSn, StatSn};
-use crate::text::{self, Pair, Writer, TEXT_MAX, VALUE_MAX};
+use crate::text::{self, Kept, Pair, Writer, TEXT_MAX, VALUE_MAX};
 use crate::wire::{Bhs, Cid, DataLen, Isid, Tsih};
 
 pub mod chap;
@@ -44,6 +46,10 @@ pub use status::Status;
 /// How many login requests one login may take. Real ones take one to four; a text of 8 KiB in pieces a few more.
 pub const REQUESTS_MAX: u8 = 32;
 
+/// The longest text of answers, in bytes. One response has [`TEXT_MAX`] of it, which each initiator takes (13.12: what it declares
+/// holds in full feature phase); only an initiator that asks for much that is not understood gets more.
+pub const REPLY_MAX: usize = 2 * TEXT_MAX;
+
 /// Discovery or Normal: 13.21.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SessionType {
@@ -54,43 +60,15 @@ pub enum SessionType {
     Discovery,
 }
 
-/// A short text that is kept.
-#[derive(Clone, Debug)]
-struct Kept<const N: usize> {
-    bytes: [u8; N],
-    len: usize,
-}
-
-impl<const N: usize> Kept<N> {
-    const EMPTY: Self = Kept {
-        bytes: [0; N],
-        len: 0,
-    };
-
-    fn get(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
-    }
-
-    /// False if it is too long; then nothing changes.
-    fn set(&mut self, text: &[u8]) -> bool {
-        let Some(place) = self.bytes.get_mut(..text.len()) else {
-            return false;
-        };
-        for (to, from) in place.iter_mut().zip(text) {
-            *to = *from;
-        }
-        self.len = text.len();
-        true
-    }
-}
-
 /// Who wants to log in, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Query<'a> {
-    /// InitiatorName, see [`name::acceptable`].
+    /// InitiatorName, see [`crate::name::acceptable`].
     pub initiator_name: &'a [u8],
     /// InitiatorAlias: UTF-8 without control characters, or empty.
     pub initiator_alias: &'a [u8],
+    /// X#NodeArchitecture, which is for a log and nothing else (13.26): text-values with commas, or empty.
+    pub node_architecture: &'a [u8],
     /// TargetName; `None` only in a discovery session.
     pub target_name: Option<&'a [u8]>,
     /// Which kind of session.
@@ -198,15 +176,19 @@ pub struct Login {
     current: Option<LoginRequest>,
     requests: u8,
     held: usize,
+    /// Bytes of the answers that the initiator has to ask for (11.13.7). They are behind [`TEXT_MAX`] bytes in the driver's
+    /// buffer.
+    rest: usize,
     stat_sn: StatSn,
     negotiation: Option<Negotiation>,
     depth: u32,
     /// The keys of identification and security that came, in any stage and in this one.
-    seen: u32,
-    seen_here: u32,
+    seen: u64,
+    seen_here: u64,
     initiator_name: Kept<NAME_MAX>,
     target_name: Kept<NAME_MAX>,
     alias: Kept<VALUE_MAX>,
+    architecture: Kept<VALUE_MAX>,
     session_type: SessionType,
     chap: Chap,
 }
@@ -221,6 +203,7 @@ impl Login {
             current: None,
             requests: 0,
             held: 0,
+            rest: 0,
             stat_sn,
             negotiation: None,
             depth: 1,
@@ -229,6 +212,7 @@ impl Login {
             initiator_name: Kept::EMPTY,
             target_name: Kept::EMPTY,
             alias: Kept::EMPTY,
+            architecture: Kept::EMPTY,
             session_type: SessionType::Normal,
             chap: Chap::new(),
         }
@@ -263,6 +247,7 @@ impl Login {
         Query {
             initiator_name: self.initiator_name.get(),
             initiator_alias: self.alias.get(),
+            node_architecture: self.architecture.get(),
             target_name: (self.seen & Id::TargetName.bit() != 0).then(|| self.target_name.get()),
             session_type: self.session_type,
             isid: first.map_or(Isid::default(), |r| r.isid),
@@ -272,7 +257,7 @@ impl Login {
     }
 
     /// Takes a login request. `text` is all that the driver's buffer holds up to the end of this request's data
-    /// segment; `out`, of [`TEXT_MAX`] bytes, is where the text of the response is written.
+    /// segment; `out`, of [`REPLY_MAX`] bytes, is where the text of the response is written.
     pub fn request(&mut self, bhs: &Bhs, text: &[u8], out: &mut [u8]) -> Step {
         if let Err(error) = self.check(bhs) {
             return match self.first {
@@ -290,6 +275,15 @@ impl Login {
                 self.held = text.len();
                 let flags = LoginFlags::default().with_stages(self.stage, Stage::Security);
                 Step::Respond(self.respond(flags, 0))
+            }
+            Ok(Next::Rest) => {
+                if let Some((sent, rest)) = out.split_at_mut_checked(TEXT_MAX) {
+                    for (to, from) in sent.iter_mut().zip(rest) {
+                        *to = *from;
+                    }
+                }
+                let len = self.rest;
+                self.piece(len)
             }
             Ok(Next::LookUp) => Step::LookUp,
             Ok(Next::Prove) => Step::Prove,
@@ -431,6 +425,13 @@ impl Login {
                 }
             }
         }
+        if self.rest > 0 {
+            // 6.2: an initiator says nothing while it asks for the rest.
+            if request.flags.more() || !text.is_empty() {
+                return Err(wrong("11.13.7: text while the answers go on"));
+            }
+            return Ok(Next::Rest);
+        }
         if request.flags.more() {
             return Ok(Next::More);
         }
@@ -451,7 +452,7 @@ impl Login {
         for pair in text::pairs(text) {
             let pair = pair.map_err(Failure::from)?;
             if let Some(key) = keys::find(pair.key) {
-                self.identity(key.id, pair.value)?;
+                self.identity(key, pair.value)?;
             }
         }
         if self.seen & Id::InitiatorName.bit() == 0 {
@@ -465,47 +466,41 @@ impl Login {
 
     /// Takes a key that says who wants to log in. The same one may come again with the same value in a later stage:
     /// 6.3 forbids that, but libiscsi does it, and it means nothing.
-    fn identity(&mut self, id: Id, value: &[u8]) -> Result<(), Refusal> {
+    fn identity(&mut self, key: &Key, value: &[u8]) -> Result<(), Refusal> {
+        let id = key.id;
+        let Kind::Text(form) = key.kind else {
+            return Ok(());
+        };
+        if !form.admits(value) {
+            return Err(match id {
+                Id::SessionType => (
+                    Status::SessionTypeNotSupported,
+                    "13.21: unknown type of session",
+                ),
+                _ => Failure::Value(id).into(),
+            });
+        }
         let again = self.seen & id.bit() != 0;
-        match id {
-            Id::InitiatorName | Id::TargetName => {
-                let kept = if id == Id::InitiatorName {
-                    &mut self.initiator_name
-                } else {
-                    &mut self.target_name
-                };
-                if again && kept.get() != value {
-                    return Err(Failure::Twice(id).into());
-                }
-                if !name::acceptable(value) || !kept.set(value) {
-                    return Err(Failure::Value(id).into());
-                }
-            }
-            Id::InitiatorAlias => {
-                if again && self.alias.get() != value {
-                    return Err(Failure::Twice(id).into());
-                }
-                if !is_alias(value) || !self.alias.set(value) {
-                    return Err(Failure::Value(id).into());
-                }
-            }
+        let (same, kept) = match id {
+            Id::InitiatorName => keep(&mut self.initiator_name, value),
+            Id::TargetName => keep(&mut self.target_name, value),
+            Id::InitiatorAlias => keep(&mut self.alias, value),
+            Id::NodeArchitecture => keep(&mut self.architecture, value),
             Id::SessionType => {
-                let kind = match value {
-                    b"Normal" => SessionType::Normal,
+                let before = self.session_type;
+                self.session_type = match value {
                     b"Discovery" => SessionType::Discovery,
-                    _ => {
-                        return Err((
-                            Status::SessionTypeNotSupported,
-                            "13.21: unknown type of session",
-                        ))
-                    }
+                    _ => SessionType::Normal,
                 };
-                if again && kind != self.session_type {
-                    return Err(Failure::Twice(id).into());
-                }
-                self.session_type = kind;
+                (before == self.session_type, true)
             }
             _ => return Ok(()),
+        };
+        if again && !same && key.often == Often::Login {
+            return Err(Failure::Twice(id).into());
+        }
+        if !kept {
+            return Err(Failure::Value(id).into());
         }
         self.seen |= id.bit();
         Ok(())
@@ -544,9 +539,25 @@ impl Login {
     fn go(&mut self, text: &[u8], mut out: Writer<'_>) -> Step {
         match self.negotiate(text, &mut out) {
             Err(refusal) => self.refused(refusal),
-            Ok((flags, None)) => Step::Respond(self.respond(flags, out.len())),
+            Ok(()) => self.piece(out.len()),
+        }
+    }
+
+    /// Sends the answers, of which `len` bytes are left, or as much of them as a response has.
+    fn piece(&mut self, len: usize) -> Step {
+        self.rest = len.saturating_sub(TEXT_MAX);
+        if self.rest > 0 {
+            // 11.13.6, 11.13.7: the stage does not end meanwhile.
+            let flags = LoginFlags::default()
+                .with_more(true)
+                .with_stages(self.stage, Stage::Security);
+            return Step::Respond(self.respond(flags, TEXT_MAX));
+        }
+        match self.transit() {
+            Err(refusal) => self.refused(refusal),
+            Ok((flags, None)) => Step::Respond(self.respond(flags, len)),
             Ok((flags, Some(parameters))) => {
-                let pdu = self.respond(flags, out.len());
+                let pdu = self.respond(flags, len);
                 let outcome = Outcome {
                     session_type: self.session_type,
                     parameters,
@@ -559,37 +570,47 @@ impl Login {
         }
     }
 
-    /// Takes the keys, writes the answers, and decides about the stage: the response's flags, and the parameters if
-    /// full feature phase begins.
-    fn negotiate(
-        &mut self,
-        text: &[u8],
-        out: &mut Writer<'_>,
-    ) -> Result<(LoginFlags, Option<Parameters>), Refusal> {
+    /// The stage to which the initiator wants.
+    fn wish(&self) -> Option<Stage> {
+        self.current.and_then(|request| {
+            let flags = request.flags;
+            flags.next().filter(|_| flags.transit())
+        })
+    }
+
+    /// Takes the keys and writes the answers.
+    fn negotiate(&mut self, text: &[u8], out: &mut Writer<'_>) -> Result<(), Refusal> {
+        if let (Stage::Operational, Some(negotiation)) = (self.stage, &mut self.negotiation) {
+            if negotiation.begin(text) {
+                self.seen_here = 0;
+            }
+        }
         for pair in text::pairs(text) {
             let pair = pair.map_err(Failure::from)?;
             self.take(&pair, out)?;
         }
-        let stage = self.stage;
-        let wish = self.current.and_then(|request| {
-            let flags = request.flags;
-            flags.next().filter(|_| flags.transit())
-        });
+        if self.stage != Stage::Operational {
+            return self.chap.request(text, out);
+        }
+        let leaving = self.wish().is_some();
         let negotiation = self
             .negotiation
             .as_mut()
             .ok_or((Status::TargetError, "6.3: no target"))?;
-        let mut settled = true;
-        if stage == Stage::Operational {
-            negotiation
-                .volunteer(wish.is_some(), out)
-                .map_err(Refusal::from)?;
-        } else {
-            self.chap.request(text, out)?;
-            if wish.is_some() {
-                settled = self.chap.may_leave()?;
-            }
-        }
+        Ok(negotiation.volunteer(leaving, out)?)
+    }
+
+    /// Decides about the stage: the response's flags, and the parameters if full feature phase begins.
+    fn transit(&mut self) -> Result<(LoginFlags, Option<Parameters>), Refusal> {
+        let (stage, wish) = (self.stage, self.wish());
+        let negotiation = self
+            .negotiation
+            .as_ref()
+            .ok_or((Status::TargetError, "6.3: no target"))?;
+        let settled = match (stage, wish) {
+            (Stage::Security, Some(_)) => self.chap.may_leave()?,
+            _ => true,
+        };
         let flags = LoginFlags::default();
         match wish {
             // 6.3.3: while offers are unanswered the stage cannot end.
@@ -614,7 +635,8 @@ impl Login {
         let Some(key) = keys::find(pair.key) else {
             return Ok(negotiate::not_understood(pair, out)?);
         };
-        if key.usage == Use::FullFeature {
+        // A session has one connection.
+        if !key.may_come(Phase::LeadingLogin) {
             return Err(Failure::Misplaced(key.id).into());
         }
         if key.stage != In::Operational {
@@ -638,9 +660,6 @@ impl Login {
         out: &mut Writer<'_>,
     ) -> Result<(), Refusal> {
         let id = key.id;
-        if key.sender == keys::Sender::Target {
-            return Err(Failure::Misplaced(id).into());
-        }
         if self.seen_here & id.bit() != 0 {
             return Err(Failure::Twice(id).into());
         }
@@ -662,7 +681,7 @@ impl Login {
             Id::TargetName | Id::SessionType | Id::InitiatorName if self.seen & id.bit() == 0 => {
                 Err(Failure::Misplaced(id).into())
             }
-            _ => self.identity(id, value),
+            _ => self.identity(key, value),
         }
     }
 }
@@ -671,6 +690,8 @@ impl Login {
 enum Next {
     /// Its text goes on in the next one.
     More,
+    /// It asks for the rest of the answers.
+    Rest,
     /// The target must be looked up.
     LookUp,
     /// It holds what the initiator proves itself by.
@@ -679,6 +700,8 @@ enum Next {
     Go,
 }
 
-fn is_alias(value: &[u8]) -> bool {
-    core::str::from_utf8(value).is_ok_and(|text| !text.chars().any(char::is_control))
+/// Keeps `text` in place of what was there: whether that was the same, and whether there is room.
+fn keep<const N: usize>(place: &mut Kept<N>, text: &[u8]) -> (bool, bool) {
+    let same = place.get() == text;
+    (same, place.set(text))
 }

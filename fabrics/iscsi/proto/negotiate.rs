@@ -38,6 +38,9 @@ pub struct Config {
     pub header_digest: Digests,
     /// DataDigest
     pub data_digest: Digests,
+    /// What boot firmware does, and 6.2 forbids, is let through: it leaves offers of this target unanswered, which are void then,
+    /// and says again what it said when its wish to end the stage is not granted at once.
+    pub keys_workaround: bool,
 }
 
 /// What a connection begins with, and `param/MaxRecvDataSegmentLength` too: 13.12.
@@ -74,6 +77,7 @@ impl Default for Config {
             recovery_level: 0,
             header_digest: Digests::default(),
             data_digest: Digests::default(),
+            keys_workaround: true,
         }
     }
 }
@@ -189,12 +193,16 @@ pub struct Negotiation {
     /// What the initiator takes in one PDU.
     peer_recv: u32,
     /// Keys that the initiator sent of its own.
-    seen: u32,
+    seen: u64,
     /// Keys that this target offered of its own.
-    offered: u32,
+    offered: u64,
     /// Those of them that the initiator answered.
-    answered: u32,
+    answered: u64,
+    /// Some of them go out with the next answers.
+    fresh: bool,
     declared: bool,
+    /// The text that was worked off last, as [`checksum`] tells them apart, and the keys that had been sent before it.
+    last: Option<(u64, u64)>,
 }
 
 impl Negotiation {
@@ -209,7 +217,9 @@ impl Negotiation {
             seen: 0,
             offered: 0,
             answered: 0,
+            fresh: false,
             declared: false,
+            last: None,
         }
     }
 
@@ -221,6 +231,8 @@ impl Negotiation {
             Id::DefaultTime2Wait => self.config.time2wait.into(),
             Id::DefaultTime2Retain => self.config.time2retain.into(),
             Id::MaxOutstandingR2T => self.config.max_outstanding_r2t.into(),
+            // 7.4.1: whatever the portal groups offer.
+            Id::ErrorRecoveryLevel if self.discovery => 0,
             Id::ErrorRecoveryLevel => self.config.recovery_level.min(1).into(),
             // MaxConnections, iSCSIProtocolLevel
             _ => range.default,
@@ -233,6 +245,7 @@ impl Negotiation {
         match id {
             Id::InitialR2T => self.config.initial_r2t,
             Id::ImmediateData => self.config.immediate_data,
+            Id::RDMAExtensions => false,
             // DataPDUInOrder, DataSequenceInOrder
             _ => true,
         }
@@ -277,6 +290,23 @@ impl Negotiation {
         }
     }
 
+    /// Begins with a text of the operational stage; whether it is the one before once more, as may be.
+    pub fn begin(&mut self, text: &[u8]) -> bool {
+        self.fresh = false;
+        let sum = checksum(text);
+        match self.last {
+            // The same again comes to the same, and is answered in the same way.
+            Some((last, seen)) if last == sum && self.config.keys_workaround => {
+                self.seen = seen;
+                true
+            }
+            _ => {
+                self.last = Some((sum, self.seen));
+                false
+            }
+        }
+    }
+
     /// Takes a pair with an operational key that the initiator sent in the operational stage, and writes the answer,
     /// if there is one.
     ///
@@ -302,14 +332,36 @@ impl Negotiation {
         if self.discovery && !key.discovery {
             return Ok(out.pair(key.name, b"Irrelevant")?);
         }
-        self.respond(key, value, out)
+        match self.respond(key, value, out) {
+            // 6.2.2: what is not admissible may be answered so, and leaves what holds by default.
+            Err(Failure::Value(_)) if self.wants_default(key) => Ok(out.pair(key.name, b"Reject")?),
+            done => done,
+        }
+    }
+
+    /// Whether this target can live with what holds when nothing is agreed on.
+    fn wants_default(&self, key: &Key) -> bool {
+        let id = key.id;
+        match key.kind {
+            Kind::Min(range) => range.default <= self.own_number(id, range),
+            Kind::Max(range) => range.default >= self.own_number(id, range),
+            Kind::Or(default) => default || !self.own_boolean(id),
+            Kind::And(default) => !default || self.own_boolean(id),
+            Kind::List(_) => true,
+            // 6.2.1: who names digests without None wants one of them.
+            Kind::Digest => false,
+            // 7.12: a declaration has no answer.
+            Kind::Text(_) | Kind::Declared(_) | Kind::Unused(_) | Kind::Unheard => false,
+        }
     }
 
     fn respond(&mut self, key: &Key, text: &[u8], out: &mut Writer<'_>) -> Result<(), Failure> {
         let id = key.id;
         let wrong = Failure::Value(id);
         match key.kind {
-            Kind::Text => (),
+            Kind::Text(form) if form.admits(text) => (),
+            Kind::Text(_) => return Err(wrong),
+            Kind::Unheard => (),
             Kind::Declared(range) => {
                 self.peer_recv = value::number_in(text, range.min, range.max).ok_or(wrong)?;
             }
@@ -347,7 +399,7 @@ impl Negotiation {
                 self.agree_digest(id, agreed);
                 out.pair(key.name, digest::name(agreed).as_bytes())?;
             }
-            Kind::Obsolete(answer) => out.pair(key.name, answer.as_bytes())?,
+            Kind::Unused(answer) => out.pair(key.name, answer.as_bytes())?,
         }
         Ok(())
     }
@@ -404,6 +456,11 @@ impl Negotiation {
             if (self.seen | self.offered) & id.bit() != 0 || (self.discovery && !key.discovery) {
                 continue;
             }
+            // 13.14: irrelevant.
+            let unsolicited = self.result.immediate_data || !self.result.initial_r2t;
+            if id == Id::FirstBurstLength && !unsolicited {
+                continue;
+            }
             match key.kind {
                 Kind::Min(range) if self.own_number(id, range) < range.default => {
                     out.number(key.name, self.own_number(id, range))?;
@@ -420,6 +477,7 @@ impl Negotiation {
                 _ => continue,
             }
             self.offered |= id.bit();
+            self.fresh = true;
         }
         Ok(())
     }
@@ -427,7 +485,8 @@ impl Negotiation {
     /// Whether the initiator still has to answer an offer.
     #[must_use]
     pub const fn awaits_answers(&self) -> bool {
-        self.offered & !self.answered != 0
+        let open = self.offered & !self.answered != 0;
+        open && (self.fresh || !self.config.keys_workaround)
     }
 
     /// Whether full feature phase may begin: not without a digest that the portal group insists on, which an initiator
@@ -472,4 +531,11 @@ pub fn not_understood(pair: &Pair<'_>, out: &mut Writer<'_>) -> Result<(), Failu
         return Ok(());
     }
     Ok(out.pair_bytes(pair.key, b"NotUnderstood")?)
+}
+
+/// Tells texts apart, FNV-1a: whoever makes two with the same sum repeats a text that is not the same, and gains nothing by it.
+fn checksum(text: &[u8]) -> u64 {
+    text.iter().fold(0xcbf2_9ce4_8422_2325, |sum: u64, &byte| {
+        (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }

@@ -5,7 +5,7 @@
 //! `pdu/tests.rs`; `tests/fuzz` goes on where this ends.
 
 use crate::ahs::{self, Segments};
-use crate::ffp::text::{answer, target_address, target_name};
+use crate::ffp::text::{target_address, target_name, Exchange};
 use crate::keys;
 use crate::login::chap::{Algorithms, Auth, Challenge};
 use crate::login::{Answer, Grant, Login, SessionType, Step};
@@ -327,7 +327,7 @@ fn text_responses_are_bounded() {
         let mut out = vec![0xa5; room + 8];
         let mut writer = Writer::new(&mut out[..room]);
         let kind = [SessionType::Normal, SessionType::Discovery][random.below(2)];
-        if answer(kind, &text, &mut writer).is_ok() {
+        if Exchange::default().answer(kind, &text, &mut writer).is_ok() {
             while target_name(&mut writer, b"iqn.2003-01.org.example:disk").is_ok() {}
             full += 1;
         }

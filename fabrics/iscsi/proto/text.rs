@@ -107,6 +107,36 @@ impl<'a> Iterator for Pairs<'a> {
     }
 }
 
+/// A short text that is kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kept<const N: usize> {
+    pub(crate) bytes: [u8; N],
+    pub(crate) len: usize,
+}
+
+impl<const N: usize> Kept<N> {
+    pub(crate) const EMPTY: Self = Kept {
+        bytes: [0; N],
+        len: 0,
+    };
+
+    pub(crate) fn get(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    /// False if it is too long; then nothing changes.
+    pub(crate) fn set(&mut self, text: &[u8]) -> bool {
+        let Some(place) = self.bytes.get_mut(..text.len()) else {
+            return false;
+        };
+        for (to, from) in place.iter_mut().zip(text) {
+            *to = *from;
+        }
+        self.len = text.len();
+        true
+    }
+}
+
 /// There is no room for the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;

@@ -6,6 +6,7 @@ use crate::{
     auth::Credentials,
     group::{Group, Setting},
     name::Name,
+    redirect::Redirect,
     session::Shared,
 };
 use iscsi_proto::login::chap::Auth;
@@ -67,6 +68,9 @@ pub(crate) struct Acl {
     pub(crate) attrib: Attrib,
     #[pin]
     pub(crate) credentials: Credentials,
+    /// Before the group's.
+    #[pin]
+    pub(crate) redirect: Redirect,
 }
 
 impl Acl {
@@ -78,6 +82,7 @@ impl Acl {
                 core: core.clone(),
                 attrib: Attrib::new(),
                 credentials <- Credentials::new(),
+                redirect <- Redirect::new(),
             }),
             GFP_KERNEL,
         )

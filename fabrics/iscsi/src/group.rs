@@ -8,6 +8,7 @@ use crate::{
     name::Name,
     params::Params,
     portal::Portal,
+    redirect::Redirect,
     session::{Shared, Stop},
     target::Target,
 };
@@ -64,6 +65,7 @@ pub(crate) struct Attrib {
     pub(crate) demo_mode_discovery: Setting,
     pub(crate) t10_pi: Setting,
     pub(crate) tpg_enabled_sendtargets: Setting,
+    pub(crate) login_keys_workaround: Setting,
 }
 
 impl Attrib {
@@ -79,6 +81,7 @@ impl Attrib {
             demo_mode_discovery: Setting::new(1),
             t10_pi: Setting::new(0),
             tpg_enabled_sendtargets: Setting::new(1),
+            login_keys_workaround: Setting::new(1),
         }
     }
 }
@@ -96,6 +99,8 @@ pub(crate) struct Group {
     pub(crate) attrib: Attrib,
     #[pin]
     pub(crate) params: Mutex<Params>,
+    #[pin]
+    pub(crate) redirect: Redirect,
     /// For initiators without an ACL.
     #[pin]
     pub(crate) credentials: Credentials,
@@ -149,6 +154,7 @@ impl Group {
                 switch <- new_mutex!((), "iscsi::Group::switch"),
                 attrib: Attrib::new(),
                 params <- new_mutex!(params, "iscsi::Group::params"),
+                redirect <- Redirect::new(),
                 credentials <- Credentials::new(),
                 portals <- new_mutex!(KVec::new(), "iscsi::Group::portals"),
                 acls <- new_mutex!(KVec::new(), "iscsi::Group::acls"),
@@ -343,7 +349,8 @@ impl Group {
         if self.attrib.generate_node_acls.is_on() || self.attrib.demo_mode_discovery.is_on() {
             return true;
         }
-        self.acl(initiator).is_some()
+        // Whoever may log in may know.
+        self.acl(initiator).is_some() || matches!(self.demo_depth(initiator), Ok(Some(_)))
     }
 
     /// The directory is being removed.

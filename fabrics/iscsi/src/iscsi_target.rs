@@ -12,7 +12,7 @@
 //! | [`memory`] | how much memory initiators can make us hold |
 //! | [`conn`] | a connection: login, full feature phase, its end |
 //! | [`rx`], [`tx`] | bytes in and out, from and to the pages where data lies |
-//! | [`target`], [`group`], [`acl`], [`auth`], [`session`] | what is configured, and who is logged in |
+//! | [`target`], [`group`], [`acl`], [`auth`], [`redirect`], [`session`] | what is configured, and who is logged in |
 //! | [`tree`] | the directories below `target/iscsi` |
 
 #![deny(unsafe_code)]
@@ -29,6 +29,7 @@ mod memory;
 mod name;
 mod params;
 mod portal;
+mod redirect;
 mod ring;
 mod rx;
 mod session;

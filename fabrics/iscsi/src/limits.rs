@@ -8,9 +8,9 @@
 //! | logins in progress ([`Limits::logins`]) | 64 | 192 | 512 |
 //! | discovery sessions ([`Limits::discoveries`]) | 16 | 48 | 128 |
 //!
-//! One address, or one who has all of a /64, takes less than half of the places. Each connection costs up to 100 KiB of
-//! our own (a thread with its stack, its socket, two texts of 8 KiB, what it receives into, an answer) and what TCP
-//! receives for it (`net.ipv4.tcp_rmem`), so that all logins cost less than 50 MiB; a discovery session may have 1 MiB
+//! One address, or one who has all of a /64, takes less than half of the places. Each connection costs up to 110 KiB of
+//! our own (a thread with its stack, its socket, texts of 8 and 16 KiB, what it receives into, an answer) and what TCP
+//! receives for it (`net.ipv4.tcp_rmem`), so that all logins cost less than 56 MiB; a discovery session may have 1 MiB
 //! more, while it lists targets. A login lasts `login_timeout` seconds at most (15, before its portal group is known),
 //! and 20 more where it takes the place of a session that has to end first; a discovery session lasts 30 seconds. Normal
 //! sessions are bounded by [`crate::memory`].

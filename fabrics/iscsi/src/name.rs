@@ -7,16 +7,21 @@ use kernel::fmt;
 /// Bytes of the longest one.
 pub(crate) const NAME_MAX: usize = iscsi_proto::name::NAME_MAX;
 
-/// A text of up to 223 bytes, by value.
+/// A name.
+pub(crate) type Name = Text<NAME_MAX>;
+/// An alias (RFC 7143, 13.7).
+pub(crate) type Alias = Text<{ iscsi_proto::text::VALUE_MAX }>;
+
+/// A text of up to `N` bytes, by value.
 #[derive(Clone, Copy)]
-pub(crate) struct Name {
-    bytes: [u8; NAME_MAX],
+pub(crate) struct Text<const N: usize> {
+    bytes: [u8; N],
     len: usize,
 }
 
-impl Name {
-    pub(crate) const EMPTY: Name = Name {
-        bytes: [0; NAME_MAX],
+impl<const N: usize> Text<N> {
+    pub(crate) const EMPTY: Self = Text {
+        bytes: [0; N],
         len: 0,
     };
 
@@ -42,13 +47,13 @@ impl Name {
     }
 }
 
-impl PartialEq for Name {
+impl<const N: usize> PartialEq for Text<N> {
     fn eq(&self, other: &Self) -> bool {
         self.bytes() == other.bytes()
     }
 }
 
-impl fmt::Display for Name {
+impl<const N: usize> fmt::Display for Text<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.str())
     }

@@ -6,7 +6,7 @@ use crate::{
     acl::{Acl, Attrib},
     group::Group,
     memory::Seat,
-    name::Name,
+    name::{Alias, Name},
     stats::Count,
     Iscsi,
 };
@@ -90,7 +90,8 @@ pub(crate) struct Shared {
     // Empty in demo mode, until the initiator gets an ACL.
     acl: SetOnce<Arc<Acl>>,
     pub(crate) initiator: Name,
-    pub(crate) alias: Name,
+    #[pin]
+    pub(crate) alias: Mutex<Alias>,
     pub(crate) isid: [u8; 6],
     pub(crate) tsih: u16,
     pub(crate) cid: u16,
@@ -128,7 +129,7 @@ pub(crate) struct Origin {
     pub(crate) group: Arc<Group>,
     pub(crate) acl: Option<Arc<Acl>>,
     pub(crate) initiator: Name,
-    pub(crate) alias: Name,
+    pub(crate) alias: Alias,
     pub(crate) isid: [u8; 6],
     pub(crate) cid: u16,
     pub(crate) number: u32,
@@ -151,7 +152,7 @@ impl Shared {
                 group: o.group,
                 acl,
                 initiator: o.initiator,
-                alias: o.alias,
+                alias <- new_mutex!(o.alias, "iscsi::Shared::alias"),
                 isid: o.isid,
                 tsih: o.number as u16,
                 cid: o.cid,

@@ -52,6 +52,7 @@ pub(crate) enum SessionFailure {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LoginFailure {
     Other = 2,
+    Redirect = 3,
     Authorize = 4,
     Authenticate = 5,
     Negotiate = 6,
@@ -149,6 +150,7 @@ impl TargetStats {
             LoginFailure::Authorize => self.authorize_fails.inc(),
             LoginFailure::Authenticate => self.authenticate_fails.inc(),
             LoginFailure::Negotiate => self.negotiate_fails.inc(),
+            LoginFailure::Redirect => self.redirects.inc(),
         }
         let mut last = self.last_login.lock();
         last.kind = why as u32;

@@ -60,17 +60,6 @@ bool lio_addr_is_v6(const __u8 *addr)
 }
 EXPORT_SYMBOL_GPL(lio_addr_is_v6);
 
-bool lio_addr_is_any(const __u8 *addr)
-{
-	struct sockaddr_storage ss;
-
-	addr_load(&ss, addr);
-	if (ss.ss_family == AF_INET6)
-		return ipv6_addr_any(&((struct sockaddr_in6 *)&ss)->sin6_addr);
-	return ((struct sockaddr_in *)&ss)->sin_addr.s_addr == htonl(INADDR_ANY);
-}
-EXPORT_SYMBOL_GPL(lio_addr_is_any);
-
 __u16 lio_addr_port(const __u8 *addr)
 {
 	struct sockaddr_storage ss;

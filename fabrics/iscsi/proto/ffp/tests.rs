@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-use super::text::{answer, target_address, target_name, Asked, Exchange, SendTargets, Step};
+use super::text::{seen_from, target_address, target_name, Exchange, SendTargets, Step};
 use super::*;
 use crate::pdu::{self, Numbers, TextFlags, TextRequest};
 use crate::seq::{CmdWindow, StatSeq};
@@ -187,7 +187,7 @@ fn a_long_request_comes_in_pieces() {
     // Too long in all.
     let _ = exchange.request(&request(C, Ttt::NONE, 8_192), 100, numbers);
     let again = request(F, exchange_ttt(&mut exchange), 1);
-    assert!(exchange.held(&again).unwrap_err().close);
+    assert!(!exchange.held(&again).unwrap_err().close);
     // A new sequence begins anew.
     assert_eq!(exchange.held(&request(F, Ttt::NONE, 8_192)), Ok(0));
 }
@@ -251,8 +251,8 @@ fn texts_are_answered() {
         let text = text.replace(' ', "\0");
         let mut out = [0; 128];
         let mut writer = Writer::new(&mut out);
-        let asked = answer(session, text.as_bytes(), &mut writer).unwrap();
-        assert_eq!(asked.send_targets, want, "{text}");
+        let asked = Exchange::default().answer(session, text.as_bytes(), &mut writer);
+        assert_eq!(asked, Ok(want), "{text}");
         let written = String::from_utf8(writer.text().to_vec()).unwrap();
         assert_eq!(written.replace('\0', " "), reply, "{text}");
     }
@@ -265,21 +265,12 @@ fn texts_are_answered() {
         (Normal, "sENDtARGETS=aLL"),
     ] {
         let mut out = [0; 128];
-        let wrong = answer(session, text.as_bytes(), &mut Writer::new(&mut out)).unwrap_err();
+        let wrong = Exchange::default()
+            .answer(session, text.as_bytes(), &mut Writer::new(&mut out))
+            .unwrap_err();
         assert!(!wrong.close, "{text}");
     }
     let mut out = [0; 128];
-    assert_eq!(
-        answer(
-            Normal,
-            b"MaxRecvDataSegmentLength=4096\0",
-            &mut Writer::new(&mut out)
-        ),
-        Ok(Asked {
-            send_targets: None,
-            peer_recv: Some(4096)
-        })
-    );
     for text in [
         &b"MaxRecvDataSegmentLength=1\0"[..],
         b"MaxRecvDataSegmentLength=512\0MaxRecvDataSegmentLength=512\0",
@@ -287,12 +278,99 @@ fn texts_are_answered() {
         b"TargetName=iqn.x\0",
         b"TargetAlias=x\0",
         b"IFMarker=No\0",
+        b"RDMAExtensions=No\0",
+        b"MaxRecvDataSegmentLength=Reject\0",
+        b"InitiatorAlias=a\x07\0",
         b"nothing\0",
     ] {
-        let error = answer(Normal, text, &mut Writer::new(&mut out)).unwrap_err();
+        let error = Exchange::default()
+            .answer(Normal, text, &mut Writer::new(&mut out))
+            .unwrap_err();
         assert_eq!(
             (error.reason, error.close),
             (RejectReason::ProtocolError, false)
+        );
+    }
+}
+
+/// 6.4: what is declared holds when the sequence ends, not if it fails, and nothing may be declared twice in one.
+#[test]
+fn declarations_hold_when_the_sequence_ends() {
+    const LENGTH: &[u8] = b"MaxRecvDataSegmentLength=4096\0";
+    const ALIAS: &[u8] = b"InitiatorAlias=new\0";
+    /// One request and its answer; the tag to go on with.
+    fn say(
+        exchange: &mut Exchange,
+        flags: u8,
+        ttt: Ttt,
+        text: &[u8],
+    ) -> Result<Ttt, crate::error::Error> {
+        assert!(exchange.agreed().is_none());
+        let request = request(flags, ttt, text.len());
+        let mut step = exchange.request(&request, 100, numbers)?;
+        if step == Step::Complete {
+            let mut out = [0; 64];
+            for _ in 0..2 {
+                exchange.answer(SessionType::Normal, text, &mut Writer::new(&mut out))?;
+            }
+            step = exchange.reply(0, 100, numbers());
+        }
+        match step {
+            Step::Send { pdu, .. } | Step::More(pdu) => Ok(pdu.ttt),
+            Step::Complete => panic!(),
+        }
+    }
+    let mut exchange = Exchange::default();
+    let ttt = say(&mut exchange, 0, Ttt::NONE, LENGTH).unwrap();
+    let ttt = say(&mut exchange, 0, ttt, ALIAS).unwrap();
+    assert_eq!(say(&mut exchange, F, ttt, b""), Ok(Ttt::NONE));
+    let declared = exchange.agreed().unwrap();
+    assert_eq!(declared.peer_recv, Some(4096));
+    assert_eq!(declared.initiator_alias(), Some(&b"new"[..]));
+    assert!(exchange.agreed().is_none());
+
+    // Another sequence may say so again; it says nothing of what it does not name.
+    assert_eq!(say(&mut exchange, F, Ttt::NONE, LENGTH), Ok(Ttt::NONE));
+    assert_eq!(exchange.agreed().unwrap().initiator_alias(), None);
+
+    // Twice in a sequence.
+    let ttt = say(&mut exchange, 0, Ttt::NONE, LENGTH).unwrap();
+    assert!(say(&mut exchange, F, ttt, LENGTH).is_err());
+    exchange.reset();
+    assert_eq!(say(&mut exchange, F, Ttt::NONE, b""), Ok(Ttt::NONE));
+    assert_eq!(exchange.agreed().unwrap().peer_recv, None);
+
+    // 11.10.4: a sequence that is begun anew has said nothing.
+    say(&mut exchange, 0, Ttt::NONE, LENGTH).unwrap();
+    assert_eq!(say(&mut exchange, F, Ttt::NONE, ALIAS), Ok(Ttt::NONE));
+    assert_eq!(exchange.agreed().unwrap().peer_recv, None);
+}
+
+#[test]
+fn portals_are_seen_from_where_the_initiator_came() {
+    for (portal, local, seen) in [
+        ("0.0.0.0:3260", "10.0.0.1:860", Some("10.0.0.1:3260")),
+        ("0.0.0.0:3260", "[2001:db8::1]:860", None),
+        ("[::]:3261", "[2001:db8::1]:860", Some("[2001:db8::1]:3261")),
+        ("[::]:3260", "10.0.0.1:860", Some("10.0.0.1:3260")),
+        ("10.0.0.1:3260", "[2001:db8::1]:3260", Some("10.0.0.1:3260")),
+        ("10.0.0.2:3260", "10.0.0.1:860", Some("10.0.0.2:3260")),
+        (
+            "[fe80::1%2]:3260",
+            "[fe80::2%2]:3260",
+            Some("[fe80::1%2]:3260"),
+        ),
+        ("[fe80::1%2]:3260", "[fe80::2%3]:3260", None),
+        ("[fe80::1%2]:3260", "[2001:db8::1]:3260", None),
+        ("[fe80::1%2]:3260", "10.0.0.1:3260", None),
+        ("127.0.0.1:3260", "10.0.0.1:3260", None),
+        ("[::1]:3260", "127.0.0.1:3260", Some("[::1]:3260")),
+    ] {
+        let read = |text: &str| text.parse().unwrap();
+        assert_eq!(
+            seen_from(read(portal), read(local)),
+            seen.map(read),
+            "{portal} from {local}"
         );
     }
 }

@@ -9,11 +9,11 @@
 use core::net::SocketAddr;
 
 use crate::error::{Error, RejectReason};
-use crate::keys::{self, Id, Kind, Sender, Use};
+use crate::keys::{self, Id, Kind, Often, Phase};
 use crate::login::SessionType;
 use crate::negotiate;
 use crate::pdu::{Numbers, TextFlags, TextRequest, TextResponse};
-use crate::text::{self, Full, Writer, TEXT_MAX};
+use crate::text::{self, Full, Kept, Writer, TEXT_MAX, VALUE_MAX};
 use crate::value;
 use crate::wire::{DataLen, Itt, Lun, Ttt};
 
@@ -49,9 +49,38 @@ pub enum Step {
     },
 }
 
+/// What the initiator has declared. In a sequence it is gathered, and holds when that ends well (6.2, 6.4, 7.12).
+#[derive(Clone, Copy, Debug)]
+pub struct Declared {
+    /// Keys that it said.
+    seen: u64,
+    /// MaxRecvDataSegmentLength: what it takes in one PDU, in bytes.
+    pub peer_recv: Option<u32>,
+    alias: Option<Kept<VALUE_MAX>>,
+}
+
+impl Declared {
+    const NOTHING: Self = Declared {
+        seen: 0,
+        peer_recv: None,
+        alias: None,
+    };
+
+    /// InitiatorAlias: UTF-8 without control characters, or empty.
+    #[must_use]
+    pub fn initiator_alias(&self) -> Option<&[u8]> {
+        self.alias.as_ref().map(Kept::get)
+    }
+}
+
 /// The text negotiation of a connection; one sequence at a time.
 #[derive(Clone, Copy, Debug)]
 pub struct Exchange {
+    declared: Declared,
+    /// The same with what the text says that is being answered.
+    next: Declared,
+    /// The sequence has ended well.
+    agreed: bool,
     state: State,
     request: Option<TextRequest>,
     round: u32,
@@ -61,6 +90,9 @@ pub struct Exchange {
 impl Default for Exchange {
     fn default() -> Self {
         Exchange {
+            declared: Declared::NOTHING,
+            next: Declared::NOTHING,
+            agreed: false,
             state: State::Idle,
             request: None,
             round: 0,
@@ -82,7 +114,10 @@ impl Exchange {
         };
         let len = usize::try_from(request.data_len.bytes()).unwrap_or(usize::MAX);
         if held.saturating_add(len) > TEXT_MAX {
-            return Err(Error::fatal("6.1: more text than the target takes"));
+            return Err(Error::reject(
+                RejectReason::ProtocolError,
+                "6.1: more text than the target takes",
+            ));
         }
         Ok(held)
     }
@@ -102,6 +137,7 @@ impl Exchange {
         if request.ttt == Ttt::NONE {
             // 11.10.4: a request without a tag begins anew, whatever was before.
             self.state = State::Taking { held: 0 };
+            self.declared = Declared::NOTHING;
         } else {
             let same = self.request.is_some_and(|r| r.itt == request.itt);
             if self.state == State::Idle || request.ttt != self.ttt || !same {
@@ -136,10 +172,39 @@ impl Exchange {
         }
     }
 
+    /// Answers a complete text: works off the keys, of which none may have been said before in the sequence, and writes what can be
+    /// answered here to `out`. The driver appends what SendTargets asks for, see [`target_name`] and [`target_address`]. It may
+    /// call this again for the same text, with more room.
+    ///
+    /// # Errors
+    /// The negotiation fails: the Reject.
+    pub fn answer<'a>(
+        &mut self,
+        session_type: SessionType,
+        text: &'a [u8],
+        out: &mut Writer<'_>,
+    ) -> Result<Option<SendTargets<'a>>, Error> {
+        let mut next = self.declared;
+        let asked = answer(session_type, &mut next, text, out)?;
+        self.next = next;
+        Ok(asked)
+    }
+
+    /// What was declared in a sequence that has ended, once: after each [`Step::Send`].
+    pub fn agreed(&mut self) -> Option<Declared> {
+        let declared = core::mem::replace(&mut self.declared, Declared::NOTHING);
+        if core::mem::take(&mut self.agreed) {
+            return Some(declared);
+        }
+        self.declared = declared;
+        None
+    }
+
     /// Begins to send the reply, `total` bytes, after [`Step::Complete`], in pieces of at most `max` bytes, which is
     /// what the initiator takes in one PDU.
     pub fn reply(&mut self, total: usize, max: u32, sn: Numbers) -> Step {
         self.state = State::Replying { sent: 0, total };
+        self.declared = core::mem::replace(&mut self.next, Declared::NOTHING);
         self.piece(max, sn)
     }
 
@@ -159,6 +224,7 @@ impl Exchange {
         self.state = if more {
             State::Replying { sent: end, total }
         } else if last {
+            self.agreed = true;
             State::Idle
         } else {
             State::Taking { held: 0 }
@@ -187,6 +253,7 @@ impl Exchange {
     pub fn reset(&mut self) {
         self.state = State::Idle;
         self.ttt = Ttt::NONE;
+        self.declared = Declared::NOTHING;
     }
 }
 
@@ -201,29 +268,16 @@ pub enum SendTargets<'a> {
     Named(&'a [u8]),
 }
 
-/// What a text asked for, besides what is answered at once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Asked<'a> {
-    /// The driver appends the records, see [`target_name`] and [`target_address`].
-    pub send_targets: Option<SendTargets<'a>>,
-    /// What the initiator takes in one PDU from now on, in bytes.
-    pub peer_recv: Option<u32>,
-}
-
-/// Works off a complete text: what can be answered here is written to `out`.
-///
-/// # Errors
-/// The negotiation fails: the Reject; nothing of what was asked for holds (7.10).
-pub fn answer<'a>(
+fn answer<'a>(
     session_type: SessionType,
+    declared: &mut Declared,
     text: &'a [u8],
     out: &mut Writer<'_>,
-) -> Result<Asked<'a>, Error> {
+) -> Result<Option<SendTargets<'a>>, Error> {
     const fn failed(clause: &'static str) -> Error {
         Error::reject(RejectReason::ProtocolError, clause)
     }
-    let mut asked = Asked::default();
-    let mut seen = 0u32;
+    let mut asked = None;
     for pair in text::pairs(text) {
         let pair = pair.map_err(|error| failed(error.clause()))?;
         let Some(key) = keys::find(pair.key) else {
@@ -233,29 +287,41 @@ pub fn answer<'a>(
             negotiate::not_understood(&pair, out).map_err(|error| failed(error.clause()))?;
             continue;
         };
-        if key.usage == Use::Login || key.sender == Sender::Target {
+        if !key.may_come(Phase::FullFeature) {
             return Err(failed("13: a key by the wrong side or at the wrong time"));
         }
-        if seen & key.id.bit() != 0 {
-            return Err(failed("6.2: a key twice"));
+        if declared.seen & key.id.bit() != 0 && key.often != Often::Any {
+            return Err(failed("6.4: a key twice"));
         }
-        seen |= key.id.bit();
-        match (key.id, key.kind) {
-            (Id::SendTargets, _) => {
-                let which = match (pair.value, session_type) {
+        declared.seen |= key.id.bit();
+        match key.kind {
+            Kind::Text(form) if !form.admits(pair.value) => {
+                return Err(failed("6.2: a value that the key cannot have"));
+            }
+            Kind::Declared(range) => {
+                let value = value::number_in(pair.value, range.min, range.max);
+                declared.peer_recv = Some(value.ok_or(failed("13.12: out of range"))?);
+            }
+            _ => (),
+        }
+        match key.id {
+            Id::SendTargets => {
+                asked = Some(match (pair.value, session_type) {
                     (b"All", SessionType::Discovery) => SendTargets::All,
                     // The RFC has no All here; libiscsi asks for it, and the stock target answers.
                     (b"" | b"All", SessionType::Normal) => SendTargets::Own,
-                    (name, _) if is_name(name) => SendTargets::Named(name),
-                    _ => return Err(failed("appendix C: neither All nor a name")),
-                };
-                asked.send_targets = Some(which);
+                    (b"", SessionType::Discovery) => {
+                        return Err(failed("appendix C: neither All nor a name"));
+                    }
+                    (name, _) => SendTargets::Named(name),
+                });
             }
-            (_, Kind::Declared(range)) => {
-                let value = value::number_in(pair.value, range.min, range.max);
-                asked.peer_recv = Some(value.ok_or(failed("13.12: out of range"))?);
+            Id::InitiatorAlias => {
+                let mut alias = Kept::EMPTY;
+                // It has room: its form is one of 255 bytes.
+                alias.set(pair.value);
+                declared.alias = Some(alias);
             }
-            // InitiatorAlias
             _ => (),
         }
     }
@@ -268,17 +334,33 @@ fn is_extension(key: &[u8]) -> bool {
     matches!(key, [b'X' | b'Y' | b'Z', b'-' | b'#', ..])
 }
 
-// Names are not all of the form that 4.2.7 wants, but they begin as it says.
-fn is_name(text: &[u8]) -> bool {
-    matches!(text.first_chunk(), Some(b"iqn." | b"eui." | b"naa.")) && crate::name::acceptable(text)
-}
-
 /// Writes the record of a target: its name.
 ///
 /// # Errors
 /// No room; then nothing of it is written.
 pub fn target_name(out: &mut Writer<'_>, name: &[u8]) -> Result<(), Full> {
     out.pair(Id::TargetName.name(), name)
+}
+
+/// The address under which an initiator finds `portal` that has come to `local`: `None` if there is none that this target knows.
+///
+/// A portal on all addresses is found where the initiator has been found; one of all addresses of IPv4 is found at none of IPv6. An
+/// address of one link means nothing on others (RFC 4007, 6), and one of this machine alone nothing elsewhere.
+#[must_use]
+pub fn seen_from(portal: SocketAddr, local: SocketAddr) -> Option<SocketAddr> {
+    let ip = portal.ip();
+    if ip.is_unspecified() {
+        return (ip.is_ipv6() || local.is_ipv4())
+            .then(|| SocketAddr::new(local.ip(), portal.port()));
+    }
+    let reached = match (portal, local) {
+        (SocketAddr::V6(own), SocketAddr::V6(local)) if own.ip().is_unicast_link_local() => {
+            local.ip().is_unicast_link_local() && own.scope_id() == local.scope_id()
+        }
+        (SocketAddr::V6(own), _) if own.ip().is_unicast_link_local() => false,
+        _ => !ip.is_loopback() || local.ip().is_loopback(),
+    };
+    reached.then_some(portal)
 }
 
 /// Writes one address of the target whose name was written last: `address:port,tag`, the address of IPv6 in brackets.

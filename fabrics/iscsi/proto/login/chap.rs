@@ -3,9 +3,9 @@
 //! CHAP in the security stage: RFC 7143, 12.1.3, and RFC 1994. What is random, what is secret and the digests are the
 //! driver's; here is who says what, and when.
 
-use super::{wrong, Kept, Refusal, Status};
+use super::{wrong, Refusal, Status};
 use crate::{
-    text::{self, Writer, VALUE_MAX},
+    text::{self, Kept, Writer, VALUE_MAX},
     value,
 };
 use core::fmt;

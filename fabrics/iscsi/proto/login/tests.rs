@@ -7,6 +7,7 @@ use std::string::String;
 use std::vec::Vec;
 
 mod chap;
+mod keys;
 
 const SECURITY: u8 = 0;
 const OPERATIONAL: u8 = 1;
@@ -77,7 +78,7 @@ impl Driver {
             login: Login::new(StatSn(100)),
             answer,
             buffer: Vec::new(),
-            out: Vec::from([0; TEXT_MAX]),
+            out: Vec::from([0; REPLY_MAX]),
             judge: |_| panic!("nothing was to be proven"),
         }
     }
@@ -300,6 +301,7 @@ fn text_over_several_requests() {
 #[test]
 fn the_target_offers_what_the_initiator_left_unsaid() {
     let mut strict = grant();
+    strict.config.keys_workaround = false;
     strict.config.immediate_data = false;
     strict.config.max_burst = 65_536;
     strict.config.first_burst = 65_536;
@@ -388,19 +390,27 @@ fn refused_at_once() {
         (operational, named("AuthMethod=None "), 0x0200),
         (operational, named("HeaderDigest=crc32c "), 0x0200),
         (operational, named("DataDigest= "), 0x0200),
-        (operational, named("InitialR2T=yes "), 0x0200),
         (operational, named("InitialR2T=Yes InitialR2T=Yes "), 0x0200),
-        (operational, named("ImmediateData=? "), 0x0200),
-        (operational, named("MaxBurstLength=511 "), 0x0200),
-        (operational, named("MaxBurstLength=16777216 "), 0x0200),
-        (operational, named("FirstBurstLength=-1 "), 0x0200),
         (operational, named("MaxRecvDataSegmentLength=0 "), 0x0200),
-        (operational, named("MaxConnections=0 "), 0x0200),
-        (operational, named("MaxOutstandingR2T=65536 "), 0x0200),
-        (operational, named("ErrorRecoveryLevel=3 "), 0x0200),
-        (operational, named("DefaultTime2Wait=3601 "), 0x0200),
-        (operational, named("TaskReporting=FastAbort "), 0x0200),
         (operational, named("MaxBurstLength=NotUnderstood "), 0x0200),
+        (operational, named("InitialR2T=Reject "), 0x0200),
+        (operational, named("HeaderDigest=Irrelevant "), 0x0200),
+        (
+            operational,
+            named("MaxBurstLength=0 MaxBurstLength=512 "),
+            0x0200
+        ),
+        (
+            operational,
+            named("InitiatorAlias=a InitiatorAlias=a "),
+            0x0200
+        ),
+        (operational, named("X#NodeArchitecture=a;b "), 0x0200),
+        (
+            operational,
+            named("TaggedBufferForSolicitedDataOnly=No "),
+            0x0200
+        ),
         (operational, named("SendTargets=All "), 0x0200),
         (operational, named("TargetAlias=x "), 0x0200),
         (operational, named("TargetAddress=x "), 0x0200),
@@ -421,40 +431,6 @@ fn refused_at_once() {
             status,
             "{flags:#x} {text}"
         );
-    }
-}
-
-#[test]
-fn what_the_table_of_keys_answers() {
-    for (offer, answer) in [
-        ("HeaderDigest=CRC32C,None ", "HeaderDigest=CRC32C "),
-        ("MaxConnections=8 ", "MaxConnections=1 "),
-        ("ErrorRecoveryLevel=2 ", "ErrorRecoveryLevel=0 "),
-        ("MaxOutstandingR2T=16 ", "MaxOutstandingR2T=1 "),
-        ("MaxBurstLength=0x1000 ", "MaxBurstLength=4096 "),
-        ("DataPDUInOrder=No ", "DataPDUInOrder=Yes "),
-        ("DataSequenceInOrder=No ", "DataSequenceInOrder=Yes "),
-        ("InitialR2T=Yes ", "InitialR2T=Yes "),
-        ("ImmediateData=No ", "ImmediateData=No "),
-        ("DefaultTime2Wait=0 ", "DefaultTime2Wait=2 "),
-        ("DefaultTime2Retain=3600 ", "DefaultTime2Retain=20 "),
-        ("TaskReporting=FastAbort,RFC3720 ", "TaskReporting=RFC3720 "),
-        ("iSCSIProtocolLevel=2 ", "iSCSIProtocolLevel=1 "),
-        ("iSCSIProtocolLevel=0 ", "iSCSIProtocolLevel=0 "),
-        ("IFMarker=Yes ", "IFMarker=No "),
-        ("OFMarker=No ", "OFMarker=No "),
-        ("IFMarkInt=1~100 ", "IFMarkInt=Reject "),
-        ("OFMarkInt=2048~8192 ", "OFMarkInt=Reject "),
-        ("X#NodeArchitecture=linux ", ""),
-        ("X-com.example=1 ", "X-com.example=NotUnderstood "),
-        ("RDMAExtensions=Yes ", "RDMAExtensions=NotUnderstood "),
-        ("foo=Irrelevant ", ""),
-        ("InitiatorAlias=\u{fc} ", ""),
-    ] {
-        let mut driver = Driver::new(Answer::Allowed(grant()));
-        let (_, text) = driver.respond(OPERATIONAL << 2, &std::format!("{NAMES}{offer}"));
-        let want = std::format!("TargetPortalGroupTag=1 {answer}MaxRecvDataSegmentLength=65536 ");
-        assert_eq!(text, want, "{offer}");
     }
 }
 
@@ -480,14 +456,14 @@ fn the_driver_refuses() {
     );
 
     let mut driver = Driver::new(Answer::Moved {
-        address: b"10.0.0.2:3260,1",
+        address: b"10.0.0.2:3260",
         permanent: true,
     });
     let Step::Refuse(pdu, _) = driver.step(leave(OPERATIONAL, FULL), NAMES) else {
         panic!();
     };
     assert_eq!(pdu.status, 0x0102);
-    assert_eq!(driver.text(&pdu), "TargetAddress=10.0.0.2:3260,1 ");
+    assert_eq!(driver.text(&pdu), "TargetAddress=10.0.0.2:3260 ");
 }
 
 #[test]
@@ -582,9 +558,9 @@ fn a_login_has_an_end() {
     driver.respond(GO_ON, &piece);
     assert_eq!(refusal(driver.step(GO_ON, "a")), 0x020b);
 
-    // Answers longer than a response.
+    // Answers longer than two responses.
     let mut driver = Driver::new(Answer::Allowed(grant()));
-    let many = std::format!("{NAMES}{}", "a=1 ".repeat(1000));
+    let many = std::format!("{NAMES}{}", "a=1 ".repeat(1500));
     assert_eq!(refusal(driver.step(OPERATIONAL << 2, &many)), 0x0200);
 }
 

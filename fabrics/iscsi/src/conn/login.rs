@@ -8,7 +8,8 @@ use crate::{
     auth::{self, Credentials},
     group::{Entered, Group},
     limits::Permit,
-    name::Name,
+    name::{Alias, Name},
+    redirect,
     session::{Origin, Shared, Stop},
     stats::LoginFailure,
     target::Target,
@@ -17,7 +18,7 @@ use crate::{
 use iscsi_proto::{
     login::{
         chap::{Auth, Verdict},
-        Answer, Grant, Login, Outcome, SessionType, Status, Step,
+        Answer, Grant, Login, Outcome, SessionType, Status, Step, REPLY_MAX,
     },
     negotiate::Config,
     pdu::{Head, LoginResponse},
@@ -54,6 +55,13 @@ struct Place {
     group: Arc<Group>,
     acl: Option<Arc<Acl>>,
     depth: u32,
+}
+
+/// What came of looking for it.
+enum Found {
+    Here(Place),
+    /// The initiator is to go there.
+    Moved(redirect::Place),
 }
 
 /// A login in progress.
@@ -136,6 +144,7 @@ fn kind_of(status: u16) -> LoginFailure {
     match status {
         0x0201 => LoginFailure::Authenticate,
         0x0202 => LoginFailure::Authorize,
+        0x0101 | 0x0102 => LoginFailure::Redirect,
         0x0200 | 0x0205 | 0x0207 | 0x020b => LoginFailure::Negotiate,
         _ => LoginFailure::Other,
     }
@@ -146,7 +155,7 @@ impl Progress {
         Ok(Progress {
             login: KBox::new(Login::new(StatSn(0)), GFP_KERNEL)?,
             input: KVec::from_elem(0, TEXT_MAX, GFP_KERNEL)?,
-            output: KVec::from_elem(0, TEXT_MAX, GFP_KERNEL)?,
+            output: KVec::from_elem(0, REPLY_MAX, GFP_KERNEL)?,
             deadline: started.wrapping_add(TIMEOUT_MS),
             started,
             target: None,
@@ -235,7 +244,9 @@ impl Progress {
 
     fn look_up(&mut self, link: &Link, held: usize) -> Result<Step> {
         let mut alias = KVec::new();
-        let answer = match self.find(link) {
+        let moved;
+        let found = self.find(link);
+        let answer = match found {
             Err(status) => Answer::Refused(status),
             Ok(None) => Answer::Allowed(Grant {
                 config: Config::default(),
@@ -249,15 +260,23 @@ impl Progress {
                 alias: b"",
                 depth: DISCOVERY_DEPTH,
             }),
-            Ok(Some(place)) => {
+            Ok(Some(Found::Moved(place))) => {
+                moved = place;
+                Answer::Moved {
+                    address: &moved.address,
+                    permanent: moved.permanent,
+                }
+            }
+            Ok(Some(Found::Here(place))) => {
                 let group = &place.group;
                 let timeout = u64::from(group.attrib.login_timeout.get()).wrapping_mul(1000);
                 self.deadline = self.started.wrapping_add(timeout);
-                let config = {
+                let mut config = {
                     let params = group.params.lock();
                     alias.extend_from_slice(params.alias.to_bytes(), GFP_KERNEL)?;
                     params.config
                 };
+                config.keys_workaround = group.attrib.login_keys_workaround.is_on();
                 let answer = Answer::Allowed(Grant {
                     config,
                     auth: match &place.acl {
@@ -303,7 +322,7 @@ impl Progress {
     }
 
     // Finds the portal group and decides whether the initiator may log in there; `None`: discovery.
-    fn find(&mut self, link: &Link) -> Result<Option<Place>, Status> {
+    fn find(&mut self, link: &Link) -> Result<Option<Found>, Status> {
         let query = self.login.query();
         if query.session_type == SessionType::Discovery {
             return Ok(None);
@@ -327,12 +346,23 @@ impl Progress {
                 .map_err(|_| Status::OutOfResources)?
                 .ok_or(Status::AuthorizationFailure)?,
         };
-        Ok(Some(Place {
+        let own = match &acl {
+            Some(acl) => acl.redirect.get(),
+            None => Ok(None),
+        };
+        let moved = own.and_then(|own| match own {
+            Some(place) => Ok(Some(place)),
+            None => group.redirect.get(),
+        });
+        if let Some(place) = moved.map_err(|_| Status::OutOfResources)? {
+            return Ok(Some(Found::Moved(place)));
+        }
+        Ok(Some(Found::Here(Place {
             target,
             group,
             acl,
             depth: depth.max(1),
-        }))
+        })))
     }
 
     // The negotiation is over: makes the session.
@@ -381,6 +411,16 @@ impl Progress {
         if let Some(place) = &self.place {
             place.target.stats.accepts.inc();
         }
+        // RFC 7143, 13.26.2: it is for the log, and for nothing else.
+        let architecture = self.login.query().node_architecture;
+        if !architecture.is_empty() && link.portal.throttle.allow() {
+            pr_info!(
+                "iscsi: {} at {} is made of {}\n",
+                initiator,
+                link.peer,
+                core::str::from_utf8(architecture).unwrap_or("?")
+            );
+        }
         Ok(LoggedIn {
             outcome,
             initiator,
@@ -410,7 +450,7 @@ impl Progress {
             group: place.group.clone(),
             acl: place.acl.clone(),
             initiator,
-            alias: Name::new(query.initiator_alias).unwrap_or(Name::EMPTY),
+            alias: Alias::new(query.initiator_alias).unwrap_or(Alias::EMPTY),
             isid: query.isid.0,
             cid: query.cid.0,
             number,

@@ -6,17 +6,17 @@ use super::{
     ffp::Ffp,
     receive::{Data, To},
 };
-use crate::{group::Group, rx::Rx, target::Target};
+use crate::{name::Alias, portal::Portal, rx::Rx, target::Target};
 use iscsi_proto::{
-    ffp::text::{self, Asked, Exchange, SendTargets, Step},
+    ffp::text::{self, Declared, Exchange, SendTargets, Step},
     pdu::{Head, TextRequest, TextResponse},
     text::{Full, Writer, TEXT_MAX},
     wire::Bhs,
 };
-use kernel::{alloc::KVVec, prelude::*};
+use kernel::{alloc::KVVec, prelude::*, sync::Arc};
 use lio_glue::buffer::Buffer;
 
-/// The longest reply to SendTargets: some thousands of targets.
+/// The longest reply to SendTargets, in bytes: nine thousand targets of usual names with one portal each.
 const MAX_REPLY: usize = 1 << 20;
 
 /// The text of a connection. Its memory is there only while a sequence is.
@@ -127,6 +127,9 @@ impl Ffp {
         if pdu.flags.last() {
             self.texts.forget();
         }
+        if let Some(declared) = self.texts.exchange.agreed() {
+            self.renegotiated(&declared);
+        }
         Ok(())
     }
 
@@ -137,22 +140,15 @@ impl Ffp {
             let mut reply = KVVec::from_elem(0u8, size, GFP_KERNEL)?;
             let input = self.texts.input.get(..end).unwrap_or_default();
             let mut out = Writer::new(&mut reply);
-            let asked = match text::answer(self.kind, input, &mut out) {
-                Ok(asked) => asked,
+            let written = match self.texts.exchange.answer(self.kind, input, &mut out) {
+                Ok(Some(which)) => self.send_targets(&which, &mut out),
+                Ok(None) => Ok(()),
                 Err(wrong) => return self.reject_text(pdu, &wrong),
-            };
-            let Asked {
-                send_targets,
-                peer_recv,
-            } = asked;
-            let written = match send_targets {
-                Some(which) => self.send_targets(&which, &mut out),
-                None => Ok(()),
             };
             let total = out.len();
             match written {
                 Err(Full) if size < MAX_REPLY => {
-                    size = size.saturating_mul(4);
+                    size = size.saturating_mul(4).min(MAX_REPLY);
                     continue;
                 }
                 Err(Full) => {
@@ -163,9 +159,6 @@ impl Ffp {
                 }
                 Ok(()) => {}
             }
-            if let Some(max) = peer_recv {
-                self.parameters.max_xmit = max.min(self.own_max_xmit());
-            }
             self.texts.reply = reply;
             break total;
         };
@@ -175,6 +168,16 @@ impl Ffp {
             Step::Send { pdu, offset } => self.send_text(&pdu, offset),
             Step::More(pdu) => self.send_text(&pdu, 0),
             Step::Complete => Ok(()),
+        }
+    }
+
+    // A text sequence has ended: what the initiator has declared in it holds from now on.
+    fn renegotiated(&mut self, declared: &Declared) {
+        if let Some(max) = declared.peer_recv {
+            self.parameters.max_xmit = max.min(self.own_max_xmit());
+        }
+        if let (Some(alias), Some(session)) = (declared.initiator_alias(), &self.session) {
+            *session.private().alias.lock() = Alias::new(alias).unwrap_or(Alias::EMPTY);
         }
     }
 
@@ -209,8 +212,10 @@ impl Ffp {
         }
     }
 
-    // Writes a target's name and the addresses of its groups, if the initiator may see one of them.
+    // Writes a target's name and the addresses of its groups, if the initiator may see one of them and has a way there.
     fn describe(&self, target: &Target, out: &mut Writer<'_>) -> Result<(), Full> {
+        let local = self.link.local.to_socket_addr();
+        let way_to = |p: &Arc<Portal>| text::seen_from(p.address.to_socket_addr(), local);
         let mut named = false;
         let mut i = 0;
         while let Some(group) = target.group_at(i) {
@@ -218,23 +223,13 @@ impl Ffp {
             if !group.is_shown_to(&self.initiator) {
                 continue;
             }
-            if !named {
-                text::target_name(out, target.name.bytes())?;
-                named = true;
+            for address in group.portals.lock().iter().filter_map(way_to) {
+                if !named {
+                    text::target_name(out, target.name.bytes())?;
+                    named = true;
+                }
+                text::target_address(out, address, group.tag)?;
             }
-            self.describe_portals(&group, out)?;
-        }
-        Ok(())
-    }
-
-    fn describe_portals(&self, group: &Group, out: &mut Writer<'_>) -> Result<(), Full> {
-        for p in group.portals.lock().iter() {
-            let mut address = p.address.to_socket_addr();
-            // A portal on all addresses is reached at the one that the initiator has found.
-            if p.address.is_any() {
-                address.set_ip(self.link.local.to_socket_addr().ip());
-            }
-            text::target_address(out, address, group.tag)?;
         }
         Ok(())
     }

@@ -34,7 +34,7 @@ fn session_info(s: &Shared, page: &mut Page<'_>) -> Result {
         State::Ending => ("TARG_SESS_STATE_FAILED", "TARG_CONN_STATE_CLEANUP_WAIT"),
     };
     writeln!(page, "InitiatorName: {}", s.initiator.str())?;
-    writeln!(page, "InitiatorAlias: {}", s.alias.str())?;
+    writeln!(page, "InitiatorAlias: {}", s.alias.lock().str())?;
     write!(page, "LIO Session ID: {}   ISID: 0x", s.number)?;
     for (i, byte) in s.isid.iter().enumerate() {
         let space = if i == 0 { "" } else { " " };

@@ -2,7 +2,7 @@
 
 //! `attrib/` of portal groups and of ACLs.
 
-use crate::{acl::Acl, group::Group, params::Methods};
+use crate::{acl::Acl, group::Group, params::Methods, redirect::Redirect};
 use kernel::prelude::*;
 use lio_configfs::{attributes, Page, Value};
 
@@ -16,7 +16,6 @@ fn fixed(value: &Value<'_>, is: u32, allowed: core::ops::RangeInclusive<u32>, wh
 
 const ERL: &str = "error recovery above level 0 is not implemented yet";
 const PI: &str = "protection information is the logical unit's, and not made by the fabric";
-const KEYS: &str = "keys are answered as RFC 7143 says, which old initiators are known to stand";
 const ORDER: &str = "data is always transferred in order";
 
 macro_rules! show {
@@ -58,7 +57,8 @@ attributes! {
         rw "t10_pi" => show!(t10_pi), store_t10_pi;
         rw "fabric_prot_type" => |_, page| writeln!(page, "0"), |_, value| fixed(value, 0, 0..=3, PI);
         rw "tpg_enabled_sendtargets" => show!(tpg_enabled_sendtargets), flag!(tpg_enabled_sendtargets);
-        rw "login_keys_workaround" => |_, page| writeln!(page, "1"), |_, value| fixed(value, 1, 0..=1, KEYS);
+        rw "login_keys_workaround" => show!(login_keys_workaround), flag!(login_keys_workaround);
+        rw "login_redirect" => |g, page| show_redirect(&g.redirect, page), |g, value| store_redirect(&g.redirect, value);
     }
 
     /// Files of an ACL's `attrib/`.
@@ -72,6 +72,7 @@ attributes! {
         rw "random_datain_seq_offsets" => |_, page| writeln!(page, "0"), |_, value| fixed(value, 0, 0..=1, ORDER);
         rw "random_r2t_offsets" => |_, page| writeln!(page, "0"), |_, value| fixed(value, 0, 0..=1, ORDER);
         rw "authentication" => show_authentication, store_authentication;
+        rw "login_redirect" => |a, page| show_redirect(&a.redirect, page), |a, value| store_redirect(&a.redirect, value);
     }
 }
 
@@ -146,4 +147,24 @@ fn store_authentication(acl: &Acl, value: &Value<'_>) -> Result {
     }
     acl.attrib.set_authentication(n);
     Ok(())
+}
+
+fn show_redirect(redirect: &Redirect, page: &mut Page<'_>) -> Result {
+    redirect.show(|address, how| {
+        page.put(address);
+        page.put(how.as_bytes());
+        page.put(b"\n");
+    });
+    Ok(())
+}
+
+fn store_redirect(redirect: &Redirect, value: &Value<'_>) -> Result {
+    let text = value.str()?;
+    let text = if text == "NULL" { "" } else { text };
+    redirect.set(text).map_err(|e| {
+        value.reject(
+            e,
+            fmt!("HOST[:PORT] or HOST[:PORT],permanent is wanted, or NULL"),
+        )
+    })
 }

@@ -8,7 +8,7 @@
 
 use iscsi_proto::{
     error::Error,
-    ffp::text::{answer, target_address, target_name, Asked, Exchange, SendTargets, Step},
+    ffp::text::{target_address, target_name, Exchange, SendTargets, Step},
     login::SessionType,
     pdu::{Numbers, TextFlags, TextRequest, TextResponse},
     sn::{CmdSn, StatSn},
@@ -16,7 +16,10 @@ use iscsi_proto::{
     wire::{DataLen, Itt, Lun, Ttt},
 };
 use libfuzzer_sys::fuzz_target;
-use lio_fuzz::{model::pairs, Input};
+use lio_fuzz::{
+    model::{negotiation, number, pairs},
+    Input,
+};
 use std::net::{IpAddr, SocketAddr};
 
 /// The initiator's side: what it knows of the sequence.
@@ -117,8 +120,9 @@ impl Initiator {
         });
         let Ok(held) = held else {
             assert!(result.is_err() && len > 0);
-            // The connection is closed.
-            *self = Self::new(input);
+            // It is rejected, and forgotten.
+            self.exchange.reset();
+            (self.ttt, self.reply, self.sent) = (None, None, 0);
             return;
         };
         assert!(held + len <= TEXT_MAX);
@@ -183,11 +187,8 @@ fn answers(input: &mut Input<'_>) {
     let text = input.rest();
     let mut out = vec![0xa5; room + 4];
     let mut writer = Writer::new(&mut out[..room]);
-    if let Ok(Asked {
-        send_targets,
-        peer_recv,
-    }) = answer(kind, text, &mut writer)
-    {
+    let mut exchange = Exchange::default();
+    if let Ok(send_targets) = exchange.answer(kind, text, &mut writer) {
         // Only what is not understood is answered, so that the reply to a text of 8 KiB fits.
         for (key, value) in pairs(writer.text()) {
             assert_eq!(value, b"NotUnderstood");
@@ -207,15 +208,100 @@ fn answers(input: &mut Input<'_>) {
             Some(SendTargets::Own) => assert_eq!(kind, SessionType::Normal),
             Some(SendTargets::Named(name)) => assert_eq!(wanted, Some(name)),
         }
-        assert_eq!(
-            peer_recv.is_some(),
-            find(b"MaxRecvDataSegmentLength").is_some()
-        );
-        assert!(peer_recv.is_none_or(|max| (512..=0xff_ffff).contains(&max)));
+        // 13: what may be said in full feature phase, once each.
+        for name in [
+            &b"MaxRecvDataSegmentLength"[..],
+            b"InitiatorAlias",
+            b"SendTargets",
+        ] {
+            assert!(pairs(text).filter(|(key, _)| *key == name).count() <= 1);
+        }
+        assert!(pairs(text).all(|(key, _)| {
+            negotiation::row(key).is_none() || key == b"MaxRecvDataSegmentLength"
+        }));
     }
     let written = writer.len();
     assert!(written <= room);
     assert_eq!(out[room..], [0xa5; 4]);
+}
+
+/// What the initiator declares in a sequence holds at its end, and nothing of one that fails (6.4, 7.12).
+fn declarations(input: &mut Input<'_>) {
+    let mut exchange = Exchange::default();
+    let mut ttt = Ttt::NONE;
+    let mut said: Vec<(&[u8], Vec<u8>)> = vec![];
+    while !input.is_empty() {
+        let kind = input.u8();
+        if kind & 3 == 0 {
+            ttt = Ttt::NONE;
+        }
+        if ttt == Ttt::NONE {
+            said.clear();
+        }
+        let mut text = vec![];
+        let mut wrong = false;
+        for bit in [4, 8] {
+            if kind & bit == 0 {
+                continue;
+            }
+            let (key, value): (&[u8], _) = if bit == 4 {
+                let length = input.number() % 0x1ff_ffff;
+                (b"MaxRecvDataSegmentLength", length.to_string().into_bytes())
+            } else {
+                let byte = input.u8();
+                (b"InitiatorAlias", vec![byte.max(1); usize::from(byte & 3)])
+            };
+            wrong |= match bit {
+                4 => number(&value).is_none_or(|n| !(512..=0xff_ffff).contains(&n)),
+                _ => core::str::from_utf8(&value).map_or(true, |s| s.contains(char::is_control)),
+            };
+            wrong |= said.iter().any(|(known, _)| *known == key);
+            text.extend([key, b"=", &value, b"\0"].concat());
+            said.push((key, value));
+        }
+        let last = kind & 16 != 0;
+        let request = TextRequest {
+            flags: TextFlags(if last { 0x80 } else { 0 }),
+            data_len: DataLen::new(text.len() as u32).unwrap(),
+            lun: Lun::default(),
+            itt: Itt(1),
+            ttt,
+            cmd_sn: CmdSn(0),
+            exp_stat_sn: StatSn(0),
+        };
+        assert_eq!(
+            exchange.request(&request, 8192, Numbers::default),
+            Ok(Step::Complete)
+        );
+        let mut out = [0; 64];
+        let answered = exchange.answer(SessionType::Normal, &text, &mut Writer::new(&mut out));
+        assert_eq!(answered.is_err(), wrong);
+        if wrong {
+            exchange.reset();
+            assert!(exchange.agreed().is_none());
+            ttt = Ttt::NONE;
+            continue;
+        }
+        let Step::Send { pdu, .. } = exchange.reply(0, 8192, Numbers::default()) else {
+            panic!("no reply");
+        };
+        ttt = pdu.ttt;
+        assert_eq!(ttt == Ttt::NONE, last);
+        let agreed = exchange.agreed();
+        assert_eq!(agreed.is_some(), last);
+        if let Some(agreed) = agreed {
+            let find = |name: &[u8]| {
+                said.iter()
+                    .find(|(key, _)| *key == name)
+                    .map(|(_, v)| &v[..])
+            };
+            assert_eq!(
+                agreed.peer_recv.map(u64::from),
+                find(b"MaxRecvDataSegmentLength").and_then(number)
+            );
+            assert_eq!(agreed.initiator_alias(), find(b"InitiatorAlias"));
+        }
+    }
 }
 
 fn records(input: &mut Input<'_>) {
@@ -255,9 +341,10 @@ fn records(input: &mut Input<'_>) {
 
 fuzz_target!(|input: &[u8]| {
     let mut input = Input::new(input);
-    match input.below(4) {
+    match input.below(5) {
         0 => answers(&mut input),
         1 => records(&mut input),
+        2 => declarations(&mut input),
         _ => {
             let mut initiator = Initiator::new(&mut input);
             while !input.is_empty() {

@@ -111,7 +111,11 @@ fn honest(input: &mut Input<'_>) {
         text.extend(b"SessionType=Discovery\0");
     }
     if bits & 2 != 0 {
-        text.extend(b"X-com.example.key=what\0");
+        // So many that the answers may be longer than a response.
+        let many = 1 + input.below(2) * usize::from(input.u16() % 600);
+        for i in 0..many {
+            text.extend(format!("X-{i}=\0").bytes());
+        }
     }
     let demanded = matches!(target.answer, Answer::Allowed(grant) if grant.auth == Auth::Required);
     let mut stage = if demanded || bits & 4 != 0 {
@@ -141,11 +145,18 @@ fn honest(input: &mut Input<'_>) {
         }
         if first == Some("CHAP") {
             assert!(target.receive(&emit(&request(0x80 | to, text.len())), &text));
+            while target.has_more() {
+                assert!(target.receive(&emit(&request(to, 0)), &[]));
+            }
             if !chap(&mut target, input, &mut text) {
                 return;
             }
         }
-        if !target.receive(&emit(&request(0x80 | to, text.len())), &text) {
+        let mut goes_on = target.receive(&emit(&request(0x80 | to, text.len())), &text);
+        while goes_on && target.has_more() {
+            goes_on = target.receive(&emit(&request(0x80 | to, 0)), &[]);
+        }
+        if !goes_on {
             let none = target.takes("HeaderDigest", "None") && target.takes("DataDigest", "None");
             assert!(
                 skips && target.done == none,
@@ -177,7 +188,11 @@ fn honest(input: &mut Input<'_>) {
             assert!(target.receive(&emit(&request(0x40 | stage << 2, sent.len())), &sent));
         }
         let flags = 0x80 | stage << 2 | FULL;
-        if !target.receive(&emit(&request(flags, text.len())), &text) {
+        let mut goes_on = target.receive(&emit(&request(flags, text.len())), &text);
+        while goes_on && target.has_more() {
+            goes_on = target.receive(&emit(&request(flags, 0)), &[]);
+        }
+        if !goes_on {
             break;
         }
         text.clear();
@@ -213,7 +228,7 @@ const WORDS: [&[u8]; 18] = [
     b"0x00112233445566778899aabbccddeeff",
     b"CHAP,None",
 ];
-const OTHER_KEYS: [&[u8]; 18] = [
+const OTHER_KEYS: [&[u8]; 21] = [
     b"AuthMethod",
     b"SendTargets",
     b"TargetName",
@@ -232,6 +247,9 @@ const OTHER_KEYS: [&[u8]; 18] = [
     b"CHAP_N",
     b"CHAP_I",
     b"CHAP_C",
+    b"TargetRecvDataSegmentLength",
+    b"MaxAHSLength",
+    b"TaggedBufferForSolicitedDataOnly",
 ];
 
 /// Text that makes some sense.

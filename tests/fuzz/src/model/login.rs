@@ -9,7 +9,7 @@ use iscsi_proto::{
     digest::Digests,
     login::{
         chap::{Algorithm, Algorithms, Auth, Challenge, Verdict},
-        Answer, Grant, Login, Outcome, SessionType, Status, Step, REQUESTS_MAX,
+        Answer, Grant, Login, Outcome, SessionType, Status, Step, REPLY_MAX, REQUESTS_MAX,
     },
     name,
     negotiate::Config,
@@ -40,6 +40,7 @@ fn config(input: &mut Input<'_>) -> Config {
         recovery_level: bits >> 6 & 1,
         header_digest: Digests::ALL[usize::from(bits >> 2 & 3)],
         data_digest: Digests::ALL[usize::from(bits >> 4 & 3)],
+        keys_workaround: bits & 0x80 != 0,
     }
 }
 
@@ -57,6 +58,12 @@ pub struct Target<'a> {
     config: Config,
     buffer: Vec<u8>,
     out: Vec<u8>,
+    /// The text that is being answered.
+    asked: Vec<u8>,
+    /// That of the request before, in the operational stage.
+    last_asked: Option<Vec<u8>>,
+    /// Answers of which the rest is still to be asked for.
+    answers: Option<Vec<u8>>,
     /// What was said.
     pub transcript: Transcript,
     stat_sn: StatSn,
@@ -66,6 +73,8 @@ pub struct Target<'a> {
     pub requests: u32,
     looked_up: bool,
     first: Option<LoginRequest>,
+    /// Stages in which there was a request.
+    stages_seen: u8,
     /// Full feature phase has begun.
     pub done: bool,
     /// What is asked of an initiator that chooses CHAP.
@@ -127,13 +136,17 @@ impl<'a> Target<'a> {
             answer: Answer::Allowed(grant),
             config,
             buffer: Vec::with_capacity(TEXT_MAX),
-            out: vec![0; TEXT_MAX],
+            out: vec![0; REPLY_MAX],
+            asked: vec![],
+            last_asked: None,
+            answers: None,
             transcript: Transcript::default(),
             stat_sn: StatSn(FIRST_STAT_SN),
             stage: 0,
             requests: 0,
             looked_up: false,
             first: None,
+            stages_seen: 0,
             done: false,
             challenge,
             proven: false,
@@ -192,6 +205,11 @@ impl<'a> Target<'a> {
             assert!(pairs(&self.buffer).count() > 0);
         }
         step
+    }
+
+    /// Whether the initiator has to ask for the rest of the answers.
+    pub fn has_more(&self) -> bool {
+        self.answers.is_some()
     }
 
     /// The request with its text; whether the login goes on.
@@ -275,8 +293,15 @@ impl<'a> Target<'a> {
             request.flags.0 & 3,
         );
         assert_eq!(now, from);
+        self.stages_seen |= 1 << from;
         if self.requests > 1 {
             assert_eq!(from, self.stage, "a request of another stage was served");
+        }
+        if self.answers.is_some() {
+            assert!(
+                !request.flags.more() && self.buffer.is_empty(),
+                "6.2: text was taken while the answers go on"
+            );
         }
         if request.flags.more() {
             // 11.12.2: the text goes on, there is nothing to answer.
@@ -288,13 +313,34 @@ impl<'a> Target<'a> {
             self.looked_up,
             "an answer before it is known who asks for what"
         );
-        self.transcript.exchange(&self.buffer, &self.out[..len]);
+        // What the answers are to: the text of the request that they began with.
+        let asks = self.answers.is_none();
+        let mut answers = self.answers.take().unwrap_or_default();
+        if asks {
+            self.asked = self.buffer.clone();
+        }
+        answers.extend(&self.out[..len]);
+        assert!(answers.len() <= REPLY_MAX);
+        if pdu.flags.more() {
+            // 11.13.7
+            assert!(!asked && len == TEXT_MAX);
+            self.answers = Some(answers);
+            self.stage = now;
+            return;
+        }
+        // Boot firmware may say again what it said in the request before.
+        let again = self.config.keys_workaround && self.last_asked.as_ref() == Some(&self.asked);
+        let open: Vec<_> = self.transcript.unanswered().map(|(name, _)| name).collect();
+        self.transcript.exchange(&self.asked, &answers, again);
+        self.last_asked = (now == 1).then(|| self.asked.clone());
         if asked {
             assert!(wish && next == to && next > now);
-            assert_eq!(
-                self.transcript.unanswered().count(),
-                0,
-                "6.3.3: an offer was left unanswered"
+            // 6.3.3; and boot firmware must have had the time to answer.
+            assert!(
+                self.transcript
+                    .unanswered()
+                    .all(|(name, _)| self.config.keys_workaround && open.contains(&name)),
+                "an offer was left unanswered"
             );
         }
         self.stage = if asked { next } else { now };
@@ -364,6 +410,18 @@ impl<'a> Target<'a> {
         // What this target does not have it must not have agreed to.
         assert_eq!(said.number("MaxConnections"), 1);
         assert!(said.yes("DataPDUInOrder") && said.yes("DataSequenceInOrder"));
+        assert!(!said.yes("RDMAExtensions"));
+        // 7.12: a default that holds because a value was rejected is one that the target wants, as far as it has a say.
+        let wants = &self.config;
+        if outcome.session_type == SessionType::Normal
+            && self.stages_seen & 2 != 0
+            && !wants.keys_workaround
+        {
+            assert!(wants.immediate_data || !is.immediate_data);
+            assert!(is.max_burst <= wants.max_burst.clamp(512, 0xff_ffff));
+            assert!(is.time2wait >= wants.time2wait.min(3_600));
+            assert!(is.time2retain <= wants.time2retain);
+        }
         self.done = true;
     }
 }

@@ -24,7 +24,7 @@ pub enum Rule {
 use Rule::*;
 
 /// The operational keys of clause 13, with what holds when nobody says anything.
-pub const KEYS: [(&str, Rule, &str); 16] = [
+pub const KEYS: [(&str, Rule, &str); 17] = [
     ("HeaderDigest", List, "None"),
     ("DataDigest", List, "None"),
     ("MaxConnections", Min(1, 65_535), "1"),
@@ -41,6 +41,7 @@ pub const KEYS: [(&str, Rule, &str); 16] = [
     ("ErrorRecoveryLevel", Min(0, 2), "0"),
     ("TaskReporting", List, "RFC3720"),
     ("iSCSIProtocolLevel", Min(0, 31), "1"),
+    ("RDMAExtensions", And, "No"),
 ];
 
 /// What was said about a key.
@@ -80,6 +81,20 @@ fn yes(value: &[u8]) -> bool {
     }
 }
 
+/// Whether a value is one that the key may have.
+fn admissible(rule: Rule, default: &str, value: &[u8]) -> bool {
+    match rule {
+        Min(min, max) | Max(min, max) | Declared(min, max) => {
+            number(value).is_some_and(|n| (min..=max).contains(&n))
+        }
+        Or | And => value == b"Yes" || value == b"No",
+        // Of each list this target has the default, and knows no more.
+        List => value
+            .split(|byte| *byte == b',')
+            .any(|one| one == default.as_bytes()),
+    }
+}
+
 /// Whether `answer` is a right one to `offer` (6.2.1, 6.2.2).
 fn check(rule: Rule, offer: &[u8], answer: &[u8]) {
     let both = || (number(offer).unwrap(), number(answer).unwrap());
@@ -115,14 +130,22 @@ fn values(text: &[u8]) -> [Option<&[u8]>; KEYS.len()] {
 }
 
 impl Transcript {
-    /// The initiator has said `request`, and the target, satisfied, `response`.
-    pub fn exchange(&mut self, request: &[u8], response: &[u8]) {
+    /// The initiator has said `request`, and the target, satisfied, `response`. `again`: the initiator may have said the same
+    /// before.
+    pub fn exchange(&mut self, request: &[u8], response: &[u8], again: bool) {
         let (said, answers) = (values(request), values(response));
-        for (i, (name, rule, _)) in KEYS.iter().enumerate() {
+        for (i, (name, rule, default)) in KEYS.iter().enumerate() {
             let key = &mut self.keys[i];
             let mut asked = false;
+            let same = again && said[i].is_some() && said[i] == key.offered.as_deref();
             match (said[i], &key.proposed, rule) {
                 (None, ..) => {}
+                (Some(_), _, Declared(..)) if same => {}
+                (Some(_), None, _) if same => {
+                    let answer = answers[i].expect("an offer without an answer");
+                    asked = true;
+                    assert!(key.agreed.as_deref().is_none_or(|agreed| agreed == answer));
+                }
                 (Some(value), _, Declared(min, max)) => {
                     assert!((*min..=*max).contains(&number(value).unwrap()), "{name}");
                     assert!(key.offered.replace(value.into()).is_none(), "{name} twice");
@@ -135,8 +158,18 @@ impl Transcript {
                     assert!(key.offered.replace(value.into()).is_none(), "{name} twice");
                     let answer = answers[i].expect("an offer without an answer");
                     asked = true;
-                    // Not in a discovery session.
-                    if answer != b"Irrelevant" {
+                    let reserved: [&[u8]; 3] = [b"Irrelevant", b"Reject", b"NotUnderstood"];
+                    assert!(
+                        !reserved.contains(&value),
+                        "6.2: {name}: a reserved value was taken"
+                    );
+                    if answer == b"Reject" {
+                        assert!(
+                            !admissible(*rule, default, value),
+                            "{name}: what may be is rejected"
+                        );
+                    } else if answer != b"Irrelevant" {
+                        // Else in a discovery session.
                         check(*rule, value, answer);
                         key.agreed = Some(answer.into());
                     }
