@@ -189,6 +189,55 @@ case("login: one that never ends", "login",
      lambda c: b"".join(c.login_pdu(b"X-%d=1\0" % i, transit=False) for i in range(1000)),
      ("login 0000 then closed", "login 0000 then login 02*", "login 0000 then login 03*", "login 02*", "closed"), "6.3")
 
+
+def in_turn(*steps):
+    """The second login request and those after it, of each of which but the last the answer is waited for."""
+    def send(c):
+        for step in steps[:-1]:
+            c.send(step(c))
+            assert c.receive().login_status == 0
+        return steps[-1](c)
+    return send
+
+
+OPERATIONAL_KEYS = {
+    "HeaderDigest": "None", "DataDigest": "None", "MaxConnections": 1, "InitialR2T": "Yes", "ImmediateData": "Yes",
+    "MaxBurstLength": 65536, "FirstBurstLength": 65536, "DefaultTime2Wait": 2, "DefaultTime2Retain": 0, "MaxOutstandingR2T": 1,
+    "DataPDUInOrder": "Yes", "DataSequenceInOrder": "Yes", "ErrorRecoveryLevel": 0, "TaskReporting": "RFC3720",
+    "iSCSIProtocolLevel": 1, "MaxRecvDataSegmentLength": 8192}
+for k, v in OPERATIONAL_KEYS.items():
+    case(f"login: {k} twice", "login", lambda c, k=k, v=v: c.login_pdu(text({k: v}) * 2), INITIATOR_ERROR, "6.3")
+    for r in ("Reject", "Irrelevant", "NotUnderstood"):
+        case(f"login: {k}={r}", "login", lambda c, k=k, r=r: c.login_pdu(text({k: r})), INITIATOR_ERROR, "6.2")
+    case(f"login: {k}=", "login", lambda c, k=k: c.login_pdu(text({k: ""})), ("login 0000 Reject", *INITIATOR_ERROR), "6.2.2")
+    if k != "MaxRecvDataSegmentLength":
+        case(f"full: {k}", "full", lambda c, k=k, v=v: good(c, TEXT, data=text({k: v})), PROTOCOL, "13")
+for k in ("SendTargets=All", "TargetAlias=x", "TargetAddress=127.0.0.1", "TargetPortalGroupTag=1", "AuthMethod=None"):
+    case(f"login: {k} in the operational stage", "login", lambda c, k=k: c.login_pdu(k.encode() + b"\0"), INITIATOR_ERROR, "13")
+for k in ("TargetName=iqn.x", "TargetAlias=x", "TargetAddress=127.0.0.1", "TargetPortalGroupTag=1", "AuthMethod=None",
+          "InitiatorName=iqn.x", "SessionType=Normal", "IFMarker=No", "RDMAExtensions=No", "X#NodeArchitecture=x"):
+    case(f"full: {k}", "full", lambda c, k=k: good(c, TEXT, data=k.encode() + b"\0"), PROTOCOL, "13")
+for k in ("RDMAExtensions=Yes", "TargetRecvDataSegmentLength=8192", "iSERHelloRequired=Yes", "MaxAHSLength=0",
+          "IFMarkInt=1~100", "OFMarkInt=512"):
+    case(f"login: {k}", "login", lambda c, k=k: c.login_pdu(k.encode() + b"\0"), ("login 0000", "login 0000 Reject"), "13.25, RFC 7145")
+for what, value in {"of 256 bytes": "x" * 256, "with a semicolon": "a;b", "that is no ASCII": "é"}.items():
+    case(f"login: X#NodeArchitecture {what}", "login", lambda c, v=value: c.login_pdu(text({"X#NodeArchitecture": v})),
+         INITIATOR_ERROR, "13.26")
+case("login: InitiatorAlias with a newline", "login", lambda c: c.login_pdu(b"InitiatorAlias=a\nb\0"), INITIATOR_ERROR, "13.7")
+case("login: 8 KiB in eight pieces", "login",
+     in_turn(*(lambda c, i=i: c.login_pdu((b"X-%d=" % i + b"v" * 200 + b"\0") * 4, transit=False, more=True) for i in range(7)),
+             lambda c: c.login_pdu(b"X-8=1\0")), "login 0000", "6.2")
+case("login: more than 8 KiB in pieces", "login",
+     in_turn(*(lambda c: c.login_pdu((b"X-k=" + b"v" * 250 + b"\0") * 4, transit=False, more=True) for _ in range(8)),
+             lambda c: c.login_pdu(b"X-k=" + b"v" * 250 + b"\0")), ("login 02*", "closed"), "6.1")
+MANY = b"".join(b"X-%03d=\0" % i for i in range(600))
+case("login: answers longer than a response, which the initiator lets be", "login",
+     in_turn(lambda c: c.login_pdu(MANY), lambda c: c.login_pdu(b"X-more=1\0")), INITIATOR_ERROR, "11.13.7")
+case("login: answers longer than a response, of which the initiator asks for the rest", "login",
+     in_turn(lambda c: c.login_pdu(MANY), lambda c: c.login_pdu(b"")), "login 0000", "11.13.7")
+case("login: answers longer than the target keeps", "login",
+     lambda c: c.login_pdu(b"".join(b"X-%03d=\0" % i for i in range(999))), INITIATOR_ERROR, "6.1")
+
 # --- full feature phase: headers ------------------------------------------------------------------------------------
 for op in (0x07, 0x08, 0x0F, 0x11, 0x1B, 0x1F):
     case(f"full: unknown opcode {op:#04x}", "full", lambda c, o=op: pdu(o, itt=5, immediate=True, w=(0, *c.numbers(True))),
@@ -366,6 +415,34 @@ case("full: 8 KiB of NUL as text", "full", ask(bytes(8192)), ("text", *PROTOCOL)
 case("full: a text that never ends", "full",
      lambda c: b"".join(good(c, TEXT, data=b"X-%d=" % i + b"x" * 500, flags=0x40, itt=5, immediate=True) for i in range(100)),
      ("text then text", "text then closed", "text then reject *", "text", *PROTOCOL), "6.1")
+
+
+def sequence(*texts):
+    """Texts of one sequence, of each of which but the last the answer is waited for."""
+    def send(c):
+        ttt = NONE
+        for i, (raw, flags) in enumerate(texts):
+            request = good(c, TEXT, data=raw, flags=flags, w=(ttt, *c.numbers()), immediate=True)
+            if i == len(texts) - 1:
+                return request
+            c.send(request)
+            a = c.receive()
+            assert a.opcode == 0x24, a
+            ttt = a.ttt
+    return send
+
+
+LENGTH = b"MaxRecvDataSegmentLength=4096\0"
+case("full: a declaration twice in a text", "full", ask(LENGTH * 2), PROTOCOL, "6.4")
+case("full: a declaration twice in a sequence", "full", sequence((LENGTH, 0), (LENGTH, FINAL)), PROTOCOL, "6.4")
+for v in ("511", "16777216", "banana", "", "Reject", "NotUnderstood", "Irrelevant"):
+    case(f"full: MaxRecvDataSegmentLength={v}", "full", ask(text({"MaxRecvDataSegmentLength": v})), PROTOCOL, "7.12")
+case("full: InitiatorAlias with a control character", "full", ask(b"InitiatorAlias=a\x1bb\0"), PROTOCOL, "13.7")
+case("full: more than 8 KiB in one sequence", "full",
+     sequence(*((b"X-k=" + b"v" * 250 + b"\0", 0x40) for _ in range(32)), (b"X-k=" + b"v" * 250 + b"\0", FINAL)), PROTOCOL, "6.1")
+case("full: text while the reply goes out", "full",
+     sequence((b"".join(b"X-%03d=\0" % i for i in range(400)), FINAL), (b"X-more=1\0", FINAL)), PROTOCOL, "6.2",
+     keys={"MaxRecvDataSegmentLength": 512})
 case("full: logout for another connection", "full", lambda c: good(c, LOGOUT, flags=FINAL | 1, w=(77 << 16, *c.numbers())),
      ("logout 01", *PROTOCOL), "11.15.1")
 case("full: logout for recovery", "full", lambda c: good(c, LOGOUT, flags=FINAL | 2), ("logout 02", *PROTOCOL), "11.15.1")

@@ -22,7 +22,7 @@ VARIES = re.compile(
 
 
 # What the stock modules do not have.
-NEW = re.compile(r"/lun_\d+/(limits|statistics/latency)(/|$)|/attrib/(emulate_sanitize|emulate_write_long|removable)$")
+NEW = re.compile(r"/lun_\d+/(limits|statistics/latency)(/|$)|/attrib/(emulate_sanitize|emulate_write_long|removable|login_redirect)$")
 
 
 def populate():
