@@ -1,4 +1,5 @@
 """CHAP (RFC 7143, 12.1.3): who gets in, who does not, by open-iscsi, libiscsi, targetcli, and step by step."""
+import base64
 import hashlib
 import os
 
@@ -183,6 +184,53 @@ def test_a_challenge_is_not_answered_by_itself(target, acl):
     with Login(target) as login:
         login.challenge()
         assert login.prove(CHAP_I="1", CHAP_C="0x00112233445566778899aabbccddeeff") == BAD
+
+
+@pytest.mark.skipif(lio.STOCK, reason="proves itself by the same secret")
+def test_one_secret_for_both(target, acl):
+    """9.2.1: a response that the target would have given itself is a failure, as soon as both are to prove themselves."""
+    set_auth(acl / "auth", own_name=TARGET, own_secret=SECRET)
+    assert one_way(target) == 0
+    with Login(target) as login:
+        login.challenge()
+        assert login.prove(CHAP_I="17", CHAP_C="0x" + "5a" * 24) == BAD
+    set_auth(acl / "auth", own_name=TARGET, own_secret=OWN)
+    with Login(target) as login:
+        login.challenge()
+        assert login.prove(CHAP_I="17", CHAP_C="0x" + "5a" * 24)["CHAP_N"] == TARGET
+
+
+@pytest.mark.skipif(lio.STOCK, reason="takes some of them for others")
+def test_malformed_values(target, acl):
+    """6.1, 12.1.3: binary values in hexadecimal and base64, right, wrong, and of up to 1024 bytes and more."""
+    set_auth(acl / "auth", own_name=TARGET, own_secret=OWN)
+
+    def prove(response=lambda right: "0x" + right.hex(), **more):
+        with Login(target) as login:
+            login.challenge()
+            right = bytes.fromhex(login.digest(SECRET)[2:])
+            got = login.step({"CHAP_N": JOE, "CHAP_R": response(right)} | more, transit=True)
+            if isinstance(got, dict) and more:
+                bits = base64.b64decode(more["CHAP_C"][2:]) if more["CHAP_C"][1] in "bB" else bytes.fromhex(more["CHAP_C"][2:])
+                assert got["CHAP_R"] == login.digest(OWN, int(more["CHAP_I"], 0), bits)
+            return got if isinstance(got, int) else 0
+
+    def b64(right):
+        return base64.b64encode(right).decode()
+
+    for response in (lambda r: "0x" + r.hex(), lambda r: "0X" + r.hex().upper(), lambda r: "0b" + b64(r), lambda r: "0B" + b64(r)):
+        assert prove(response) == 0
+    for response in (lambda r: r.hex(), lambda r: b64(r), lambda r: "0x" + r.hex() + "00", lambda r: "0x00" + r.hex(), lambda r: "0x" + r.hex()[:-1],
+                     lambda r: "0x" + r.hex()[:-1] + "g", lambda r: "0x", lambda r: "0b", lambda r: "", lambda r: "0b" + b64(r)[:-1],
+                     lambda r: "0b" + b64(r)[:-2] + "*=", lambda r: "0b=" + b64(r)[1:], lambda r: "0b" + b64(r) + "AAAA", lambda r: "0x " + r.hex(),
+                     lambda r: "0b" + "A" * 4096, lambda r: "0x" + "f" * 4096, lambda r: "0x" + r.hex() + "," + r.hex()):
+        assert prove(response) in (BAD, 0x0200), response(b"r" * 32)
+    for identifier, challenge, ok in (("1", "0x" + "5a" * 16, True), ("0x11", "0x" + "5a" * 16, True), ("255", "0b" + b64(b"c" * 40), True),
+                                      ("1", "0x" + "5a" * 1024, True), ("1", "0x" + "5a" * 1025, False), ("256", "0x" + "5a" * 16, False),
+                                      ("-1", "0x" + "5a" * 16, False), ("", "0x" + "5a" * 16, False), ("1", "0x", False), ("1", "", False),
+                                      ("1", "5a" * 16, False), ("1", "0b" + "A" * 1500, False), ("1", "0bA=BC", False), ("1", "0x" + "zz" * 16, False)):
+        got = prove(CHAP_I=identifier, CHAP_C=challenge)
+        assert got == 0 if ok else got in (BAD, 0x0200), (identifier, challenge)
 
 
 def test_who_has_to(target, acl):

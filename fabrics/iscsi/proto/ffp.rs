@@ -97,6 +97,46 @@ pub fn missing_task(request: &TmfRequest, window: &crate::seq::CmdWindow) -> Tmf
     }
 }
 
+/// Task management functions that a connection has at work at once.
+pub const MAX_MANAGED: usize = 16;
+
+/// The tags of the functions at work.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Managing {
+    tags: [Option<Itt>; MAX_MANAGED],
+}
+
+impl Managing {
+    /// One begins; false if there are too many.
+    #[must_use]
+    pub fn begin(&mut self, itt: Itt) -> bool {
+        let free = self.tags.iter_mut().find(|tag| tag.is_none());
+        free.is_some_and(|tag| {
+            *tag = Some(itt);
+            true
+        })
+    }
+
+    /// One has ended.
+    pub fn end(&mut self, itt: Itt) {
+        if let Some(tag) = self.tags.iter_mut().find(|tag| **tag == Some(itt)) {
+            *tag = None;
+        }
+    }
+
+    /// Whether the one with this tag is at work.
+    #[must_use]
+    pub fn has(&self, itt: Itt) -> bool {
+        self.tags.contains(&Some(itt))
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tags.iter().all(Option::is_none)
+    }
+}
+
 /// What a NOP-Out wants: 11.18.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Nop {

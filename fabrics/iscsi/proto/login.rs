@@ -111,7 +111,7 @@ pub struct Grant<'a> {
     pub algorithms: Algorithms,
     /// What CHAP asks; never the same twice.
     pub challenge: Challenge,
-    /// TargetPortalGroupTag; for normal sessions.
+    /// TargetPortalGroupTag; in a discovery session, that of a group on the portal.
     pub portal_group_tag: u16,
     /// TargetAlias; not sent if it is empty.
     pub alias: &'a [u8],
@@ -521,16 +521,15 @@ impl Login {
         let discovery = self.session_type == SessionType::Discovery;
         self.depth = grant.depth.clamp(1, 0x7fff_ffff);
         self.negotiation = Some(Negotiation::new(grant.config, discovery));
-        if !discovery {
-            out.number(
-                Id::TargetPortalGroupTag.name(),
-                grant.portal_group_tag.into(),
-            )
-            .map_err(Failure::from)?;
-            if !grant.alias.is_empty() {
-                out.pair(Id::TargetAlias.name(), grant.alias)
-                    .map_err(Failure::from)?;
-            }
+        // 6.3.1: in the first response, for all types of session.
+        out.number(
+            Id::TargetPortalGroupTag.name(),
+            grant.portal_group_tag.into(),
+        )
+        .map_err(Failure::from)?;
+        if !discovery && !grant.alias.is_empty() {
+            out.pair(Id::TargetAlias.name(), grant.alias)
+                .map_err(Failure::from)?;
         }
         Ok(())
     }

@@ -72,6 +72,14 @@ impl CmdWindow {
         }
     }
 
+    /// The command with this number, which is missing, counts as received and answered (7.11), if it is the next one.
+    pub fn plug(&mut self, cmd_sn: CmdSn) {
+        if cmd_sn == self.expected && self.open() > 0 {
+            self.expected = self.expected.next();
+            self.release();
+        }
+    }
+
     /// The next command number that is expected.
     #[must_use]
     pub const fn expected(&self) -> CmdSn {
@@ -181,6 +189,19 @@ mod tests {
         assert_eq!(window.admit(CmdSn(9), false), Ok(Admission::Ignore));
         assert_eq!(window.admit(CmdSn(0), false), Ok(Admission::Ignore));
         assert_eq!(window.expected(), CmdSn(1));
+    }
+
+    #[test]
+    fn a_gap_is_plugged() {
+        let mut window = CmdWindow::new(CmdSn(u32::MAX), 2);
+        window.plug(CmdSn(0));
+        assert_eq!(window.expected(), CmdSn(u32::MAX));
+        window.plug(CmdSn(u32::MAX));
+        assert_eq!(
+            (window.expected(), window.max(), window.open()),
+            (CmdSn(0), CmdSn(1), 2)
+        );
+        assert_eq!(window.admit(CmdSn(0), false), Ok(Admission::Execute));
     }
 
     #[test]

@@ -146,7 +146,8 @@ impl Credentials {
         texts.target.is_set() && equal(texts.initiator.secret.get(), texts.target.secret.get())
     }
 
-    /// Whether the proof is right; `Some(None)`: it is, and the target has none to give.
+    /// Whether the proof is right; `Some(None)`: it is, and the target has none to give. It is wrong where both sides
+    /// are to prove themselves by the same secret.
     ///
     /// # Errors
     /// `ENOMEM`, `ENOENT`.
@@ -169,6 +170,10 @@ impl Credentials {
         let Some((identifier, challenge)) = proof.theirs.filter(|_| texts.target.is_set()) else {
             return Ok(Some(None));
         };
+        // 9.2.1: what it has shown is what this target would have said itself.
+        if equal(secret.get(), texts.target.secret.get()) {
+            return Ok(None);
+        }
         let mut own = Own {
             name: Secret::copy(texts.target.name.get())?,
             response: [0; RESPONSE_MAX],

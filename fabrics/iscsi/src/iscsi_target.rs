@@ -61,8 +61,6 @@ pub(crate) struct Request {
     lun: [u8; 8],
     /// The command took a number of the window.
     numbered: bool,
-    /// R2Ts that were sent for it.
-    r2ts: u32,
     /// Unsolicited data is still to come, and to be thrown away: the reply waits for that.
     drains: bool,
     /// What it counts for in the session's [`Load`](conn::Load).

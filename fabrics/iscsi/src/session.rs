@@ -69,7 +69,7 @@ pub(crate) enum State {
 }
 
 /// Task management functions of one session that may be at work at the same time.
-pub(crate) const MAX_MANAGED: usize = 16;
+pub(crate) const MAX_MANAGED: usize = iscsi_proto::ffp::MAX_MANAGED;
 
 /// The end of a task management function.
 pub(crate) struct Managed {

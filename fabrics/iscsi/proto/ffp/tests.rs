@@ -31,6 +31,23 @@ fn functions() {
 }
 
 #[test]
+fn functions_at_work() {
+    let mut at_work = Managing::default();
+    assert!(at_work.is_empty() && !at_work.has(Itt(1)));
+    for tag in 0..16 {
+        assert!(at_work.begin(Itt(tag)));
+    }
+    assert!(!at_work.begin(Itt(16)) && at_work.has(Itt(15)));
+    at_work.end(Itt(7));
+    at_work.end(Itt(7));
+    assert!(!at_work.has(Itt(7)) && at_work.begin(Itt(16)));
+    for tag in 0..17 {
+        at_work.end(Itt(tag));
+    }
+    assert!(at_work.is_empty());
+}
+
+#[test]
 fn a_task_that_is_not_there() {
     let window = CmdWindow::new(CmdSn(10), 8);
     for (reference, number, want) in [

@@ -206,7 +206,7 @@ fn open_iscsi_discovers() {
     let first =
         "InitiatorName=iqn.1993-08.org.debian:01:abc SessionType=Discovery AuthMethod=None ";
     let (_, text) = driver.respond(leave(SECURITY, OPERATIONAL), first);
-    assert_eq!(text, "AuthMethod=None ");
+    assert_eq!(text, "TargetPortalGroupTag=1 AuthMethod=None ");
     assert_eq!(driver.login.query().target_name, None);
     let (outcome, text) = driver.done(
         leave(OPERATIONAL, FULL),
@@ -224,7 +224,7 @@ fn open_iscsi_discovers() {
     // Straight from security to full feature phase: the defaults hold, in both directions.
     let mut driver = Driver::new(Answer::Allowed(grant()));
     let (outcome, text) = driver.done(leave(SECURITY, FULL), first);
-    assert_eq!(text, "AuthMethod=None ");
+    assert_eq!(text, "TargetPortalGroupTag=1 AuthMethod=None ");
     assert_eq!(outcome.parameters, Parameters::default());
 }
 

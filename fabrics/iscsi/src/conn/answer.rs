@@ -13,11 +13,11 @@ use crate::{
     Reply,
 };
 use iscsi_proto::{
-    pdu::{sense_len, ScsiResponse, TmfResponse},
+    pdu::{sense_len, NopIn, ScsiResponse, TmfResponse},
     recovery::acknowledgement,
     sn::{DataSn, StatSn},
     transfer::{Read, Residual},
-    wire::{Bhs, DataLen, Itt, Lun},
+    wire::{Bhs, DataLen, Itt, Lun, Ttt},
 };
 use kernel::prelude::*;
 use lio_scsi::{
@@ -37,14 +37,15 @@ fn residual(r: command::Residual) -> Residual {
 impl Ffp {
     /// Sends what the engine has finished.
     pub(super) fn answer_all(&mut self, shared: &Shared) -> Result<(), End> {
+        let before = self.link.tx.pdus_made;
         for reply in shared.replies.drain() {
             self.answer(reply)?;
         }
-        while self.managing > 0 {
+        while !self.managing.is_empty() {
             let Some(done) = shared.take_managed() else {
                 break;
             };
-            self.managing = self.managing.saturating_sub(1);
+            self.managing.end(Itt(done.itt));
             // The commands that the function ended may have come back since.
             for reply in shared.replies.drain() {
                 self.answer(reply)?;
@@ -61,7 +62,26 @@ impl Ffp {
                 self.closing = true;
             }
         }
+        // 11.4.11: the window has opened, and nothing that is on its way tells the initiator, which may wait for just that.
+        if core::mem::take(&mut self.opened) && self.managing.is_empty() && !self.closing {
+            if self.link.tx.pdus_made == before {
+                self.tell_window()?;
+            }
+        }
         Ok(())
+    }
+
+    fn tell_window(&mut self) -> Result {
+        let mut bhs = [0; 48];
+        NopIn {
+            data_len: DataLen::at_most(0),
+            lun: Lun::default(),
+            itt: Itt::NONE,
+            ttt: Ttt::NONE,
+            sn: self.window.with_stat_sn(self.stat.next()),
+        }
+        .emit(&mut bhs);
+        self.link.send(&bhs, &[])
     }
 
     fn answer(&mut self, reply: Reply) -> Result {
@@ -70,6 +90,7 @@ impl Ffp {
         }
         self.writes.settle(&reply.request().load);
         if reply.is_aborted() {
+            self.opened |= reply.request().numbered;
             self.sent(reply);
             return Ok(());
         }
@@ -128,9 +149,8 @@ impl Ffp {
         let residual = residual(reply.residual());
         let sense = reply.sense();
         let request = reply.request();
-        let (itt, r2ts) = (Itt(request.itt), DataSn(request.r2ts));
         let sense = sense.as_ref().map_or(&[][..], |s| s.as_slice());
-        self.send_response(itt, reply.status(), residual, r2ts, sense)?;
+        self.send_response(Itt(request.itt), reply.status(), residual, sense)?;
         // Nothing of it is sent from its own memory.
         self.sent(reply);
         Ok(())
@@ -148,13 +168,13 @@ impl Ffp {
         itt: Itt,
         status: Status,
         residual: Residual,
-        exp_data_sn: DataSn,
         sense: &[u8],
     ) -> Result {
         let len = sense_len(u16::try_from(sense.len()).unwrap_or(0));
         let prefix = if sense.is_empty() { &[][..] } else { &len[..] };
         let n = prefix.len().saturating_add(sense.len());
-        let bhs = self.response(itt, status, residual, exp_data_sn, n);
+        // 11.4.8: how many Data-In PDUs there were.
+        let bhs = self.response(itt, status, residual, DataSn(0), n);
         if self.retained.is_none() {
             return self.link.tx.push(&bhs, &[prefix, sense]);
         }
@@ -204,7 +224,7 @@ impl Ffp {
         }
         let sense = sense.map(|s| s.encode(Format::Fixed));
         let sense = sense.as_ref().map_or(&[][..], |s| s.as_slice());
-        self.send_response(itt, status, Residual::None, DataSn(0), sense)
+        self.send_response(itt, status, Residual::None, sense)
     }
 
     pub(super) fn answer_management(&mut self, itt: Itt, answer: u8) -> Result {

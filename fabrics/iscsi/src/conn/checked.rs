@@ -124,7 +124,7 @@ impl Ffp {
             To::Ping(_, _, buffer) => {
                 buffer.copy_from(data.off, &whole.buffer, 0, keep);
             }
-            To::Text(_) => self.texts.put(&whole.buffer, data.off, keep),
+            To::Text(..) => self.texts.put(&whole.buffer, data.off, keep),
             To::Nothing | To::Whole(_) => {}
         }
         Ok(data.to)

@@ -22,6 +22,7 @@ use crate::{
 };
 use iscsi_proto::{
     error::{Error as Wrong, RejectReason},
+    ffp::Managing,
     login::SessionType,
     negotiate::Parameters,
     pdu,
@@ -88,7 +89,9 @@ pub(super) struct Ffp {
     pub(super) texts: Texts,
     pub(super) timers: Timers,
     /// Task management functions at work.
-    pub(super) managing: usize,
+    pub(super) managing: Managing,
+    /// The window of commands has opened, and no response has told of it yet.
+    pub(super) opened: bool,
     /// The last PDU had data.
     pub(super) streaming: bool,
     /// What is queued is sent, then the connection is closed.
@@ -147,7 +150,8 @@ pub(super) fn run(link: KBox<Link>, logged_in: LoggedIn) {
         writes,
         texts: Texts::new(),
         timers: Timers::new(now_ms()),
-        managing: 0,
+        managing: Managing::default(),
+        opened: false,
         streaming: false,
         closing: false,
     };

@@ -121,6 +121,19 @@ struct Failed {
     failure: Option<LoginFailure>,
 }
 
+// The tag of a portal group that is reached here.
+fn tag_at(link: &Link) -> u16 {
+    let mut i = 0;
+    while let Some(target) = link.global.target_at(i) {
+        let here = |g: &Group| g.has_portal(&link.portal) && g.is_enabled();
+        if let Some(group) = target.find_group(here) {
+            return group.tag;
+        }
+        i = i.saturating_add(1);
+    }
+    1
+}
+
 impl From<Error> for Failed {
     fn from(e: Error) -> Self {
         Failed {
@@ -256,7 +269,7 @@ impl Progress {
                 },
                 algorithms: auth::algorithms(),
                 challenge: auth::challenge(),
-                portal_group_tag: 0,
+                portal_group_tag: tag_at(link),
                 alias: b"",
                 depth: DISCOVERY_DEPTH,
             }),

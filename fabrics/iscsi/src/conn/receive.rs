@@ -44,7 +44,7 @@ pub(super) enum To {
     /// Into a buffer that is sent back, with the request's tag and whether it took a number.
     Ping(Itt, bool, Buffer),
     /// Into the text of the connection.
-    Text(TextRequest),
+    Text(TextRequest, Bhs),
     /// Into memory of its own, until its digest has been checked.
     Whole(KBox<Whole>),
 }
@@ -192,12 +192,12 @@ impl Ffp {
                 To::Write(i) => self.writes.buffer(*i),
                 To::Ping(_, _, buffer) => Some(buffer),
                 To::Whole(whole) => Some(&whole.buffer),
-                To::Text(_) | To::Nothing => None,
+                To::Text(..) | To::Nothing => None,
             };
             let staged;
             if data.keep > 0 {
                 staged = match (&data.to, buffer) {
-                    (To::Text(_), _) => self.texts.take(&mut self.link.rx, data.off, data.keep),
+                    (To::Text(..), _) => self.texts.take(&mut self.link.rx, data.off, data.keep),
                     (_, Some(buffer)) => self.link.rx.copy(buffer, data.off, data.keep),
                     // The command has gone: its data goes nowhere.
                     (_, None) => {
@@ -267,7 +267,7 @@ impl Ffp {
             To::Nothing | To::Whole(_) => Ok(()),
             To::Write(index) => self.go_on(index),
             To::Ping(itt, numbered, buffer) => self.answer_ping(itt, numbered, buffer),
-            To::Text(pdu) => self.text_complete(&pdu),
+            To::Text(pdu, bhs) => self.text_complete(&bhs, &pdu),
         }
     }
 }

@@ -6,7 +6,7 @@ use super::{
     ffp::Ffp,
     receive::{Data, To},
 };
-use crate::session::{Managed, MAX_MANAGED};
+use crate::session::Managed;
 use iscsi_proto::{
     ffp::{self, missing_task, Function, TmfAnswer},
     pdu::{Head, LogoutRequest, LogoutResponse, NopIn, NopOut, TmfRequest},
@@ -84,7 +84,7 @@ impl Ffp {
             self.plug(f, pdu)?;
         }
         match self.begin_managing(pdu, numbered) {
-            Ok(()) => self.managing = self.managing.saturating_add(1),
+            Ok(()) => {}
             Err(answer) => {
                 if numbered {
                     self.window.release();
@@ -109,10 +109,21 @@ impl Ffp {
         let Some(session) = &self.session else {
             return Err(TmfAnswer::Rejected);
         };
-        if self.managing >= MAX_MANAGED {
+        // 11.5.1: functions are not aborted.
+        if f == Function::AbortTask
+            && (pdu.referenced_itt == pdu.itt || self.managing.has(pdu.referenced_itt))
+        {
             return Err(TmfAnswer::Rejected);
         }
         let missing = missing_task(pdu, &self.window);
+        if f == Function::AbortTask && missing == TmfAnswer::Complete {
+            // 7.11: the command never came, and counts as received.
+            self.window.plug(pdu.ref_cmd_sn);
+            return Err(missing);
+        }
+        if !self.managing.begin(pdu.itt) {
+            return Err(TmfAnswer::Rejected);
+        }
         let shared = session.private().clone();
         let Itt(itt) = pdu.itt;
         session
@@ -131,7 +142,10 @@ impl Ffp {
                     ends_sessions: f == Function::TargetColdReset && answer == TmfAnswer::Complete,
                 });
             })
-            .map_err(|_| TmfAnswer::Rejected)
+            .map_err(|_| {
+                self.managing.end(pdu.itt);
+                TmfAnswer::Rejected
+            })
     }
 
     pub(super) fn logout(&mut self, bhs: &Bhs, head: &Head, pdu: &LogoutRequest) -> Result<Data> {

@@ -85,11 +85,11 @@ impl Ffp {
             self.texts.input = KVec::from_elem(0, TEXT_MAX, GFP_KERNEL)?;
         }
         let keep = pdu.data_len.bytes() as usize;
-        Ok(Data::new(To::Text(*pdu), head, held, keep))
+        Ok(Data::new(To::Text(*pdu, *bhs), head, held, keep))
     }
 
     /// The text of a request is there.
-    pub(super) fn text_complete(&mut self, pdu: &TextRequest) -> Result {
+    pub(super) fn text_complete(&mut self, bhs: &Bhs, pdu: &TextRequest) -> Result {
         let end = match self.texts.exchange.held(pdu) {
             Ok(held) => held.saturating_add(pdu.data_len.bytes() as usize),
             Err(_) => 0,
@@ -101,19 +101,17 @@ impl Ffp {
             .exchange
             .request(pdu, max, || window.numbers(stat));
         match step {
-            Ok(Step::Complete) => self.answer_text(pdu, end),
+            Ok(Step::Complete) => self.answer_text(bhs, end),
             Ok(Step::More(response)) => self.send_text(&response, 0),
             Ok(Step::Send { pdu, offset }) => self.send_text(&pdu, offset),
-            Err(wrong) => self.reject_text(pdu, &wrong),
+            Err(wrong) => self.reject_text(bhs, &wrong),
         }
     }
 
-    fn reject_text(&mut self, pdu: &TextRequest, wrong: &iscsi_proto::error::Error) -> Result {
+    fn reject_text(&mut self, bhs: &Bhs, wrong: &iscsi_proto::error::Error) -> Result {
         self.texts.exchange.reset();
         self.texts.forget();
-        let mut bhs = [0; 48];
-        pdu.emit(&mut bhs);
-        self.reject(&bhs, wrong)
+        self.reject(bhs, wrong)
     }
 
     fn send_text(&mut self, pdu: &TextResponse, offset: usize) -> Result {
@@ -133,7 +131,7 @@ impl Ffp {
         Ok(())
     }
 
-    fn answer_text(&mut self, pdu: &TextRequest, end: usize) -> Result {
+    fn answer_text(&mut self, bhs: &Bhs, end: usize) -> Result {
         let mut size = TEXT_MAX;
         // The reply's length is known when it is written: a list that finds no room is begun again with more.
         let total = loop {
@@ -143,7 +141,7 @@ impl Ffp {
             let written = match self.texts.exchange.answer(self.kind, input, &mut out) {
                 Ok(Some(which)) => self.send_targets(&which, &mut out),
                 Ok(None) => Ok(()),
-                Err(wrong) => return self.reject_text(pdu, &wrong),
+                Err(wrong) => return self.reject_text(bhs, &wrong),
             };
             let total = out.len();
             match written {

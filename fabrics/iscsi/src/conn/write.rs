@@ -404,7 +404,6 @@ impl Ffp {
             request.itt = pdu.itt.0;
             request.lun = pdu.lun.0;
             request.numbered = numbered;
-            request.r2ts = 0;
             request.drains = unsolicited;
             request.load = Load::default();
             request.memory = 0;
@@ -528,7 +527,6 @@ impl Ffp {
         w.write.give_up();
         if let Some(mut cmd) = w.cmd.take() {
             if let Some(request) = cmd.request_mut() {
-                request.r2ts = w.write.r2ts().0;
                 request.drains = true;
             }
             if self.link.portal.throttle.allow() {
@@ -588,10 +586,7 @@ impl Ffp {
         let Some(w) = self.writes.remove(index) else {
             return Ok(());
         };
-        if let Some(mut cmd) = w.cmd {
-            if let Some(request) = cmd.request_mut() {
-                request.r2ts = w.write.r2ts().0;
-            }
+        if let Some(cmd) = w.cmd {
             match w.write.fault() {
                 None => self.execute(cmd.data_arrived()),
                 Some(fault) => {
