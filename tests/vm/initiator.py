@@ -121,6 +121,8 @@ class Answer:
 class Connection:
     """A TCP connection; the numbers are those that the next request of an honest initiator would carry."""
 
+    watch = None  # a function that hears of each send and PDU received: watch(connection, bytes or Answer)
+
     def __init__(self, portal="127.0.0.1:3260", timeout=10, sock=None):
         host, port = portal.rsplit(":", 1)
         self.sock = sock or socket.create_connection((host.strip("[]"), int(port)), timeout * lio.SLOW)
@@ -163,6 +165,8 @@ class Connection:
     def send(self, data, spoil=""):
         """Sends bytes; a connection that the target has closed is no error here: receive() tells. With digests, `data` is a PDU,
         and `spoil` says which of its digests is wrong: header, data, or both."""
+        if self.watch:
+            self.watch(bytes(data))
         if self.header_digest or self.data_digest:
             data = self.digested(data, spoil)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -215,8 +219,12 @@ class Connection:
         except (ConnectionResetError, BrokenPipeError):
             return None
         answer = Answer(bhs, ahs, data)
-        if answer.opcode not in (R2T,) and not (answer.opcode == DATA_IN and not answer.flags & 1):
+        uses_none = answer.opcode == R2T or (answer.opcode == DATA_IN and not answer.flags & 1) or (
+            answer.opcode == NOP_IN and answer.itt == NONE)
+        if not uses_none:
             self.exp_stat_sn = (answer.stat_sn + 1) & NONE
+        if self.watch:
+            self.watch(answer)
         return answer
 
     def itt(self):
@@ -343,16 +351,18 @@ class Connection:
                 self.seen.append(a)
 
     def pong(self, a):
-        """Answers a ping; whether it was one."""
-        ping = a.opcode == NOP_IN and a.ttt != NONE
-        if ping:
+        """Whether this is a NOP-In of the target's own, which tells of the window or asks for an answer: it gets that."""
+        own = a.opcode == NOP_IN and a.itt == NONE
+        if own and a.ttt != NONE:
             self.send(pdu(NOP_OUT, immediate=True, w=(a.ttt, self.cmd_sn, self.exp_stat_sn)))
-        return ping
+        return own
 
     def ping(self, data=b"ping", timeout=None):
         itt = self.itt()
         self.send(pdu(NOP_OUT, FINAL, data, immediate=True, itt=itt, w=(NONE, self.cmd_sn, self.exp_stat_sn)))
         a = self.receive(timeout)
+        while a is not None and self.pong(a):
+            a = self.receive(timeout)
         return a is not None and a.opcode == NOP_IN and a.itt == itt and a.data == data
 
     def text_request(self, pairs, ttt=NONE):
