@@ -1,6 +1,5 @@
 """Reservations: PERSISTENT RESERVE IN and OUT (SPC-4, 5.12), RESERVE and RELEASE (SPC-2, 5.5), by several initiators over
 iSCSI; what they do to other commands; and what outlives sessions, modules, and the change between the stock modules and ours."""
-import glob
 import os
 import shutil
 import struct
@@ -390,10 +389,9 @@ def load(stock):
         return lio.modprobe("target_core_mod", "target_core_file", "iscsi_target_mod")
     where = f"/lib/modules/{os.uname().release}/kernel/drivers/target"
     for m in ("target_core_mod", "target_core_file", "iscsi/iscsi_target_mod"):
-        file, = glob.glob(f"{where}/{m}.ko*")  # .ko.xz; the debug kernel's .ko
-        depends = lio.run("modinfo", "-F", "depends", file).stdout.strip().split(",")
+        depends = lio.run("modinfo", "-F", "depends", f"{where}/{m}.ko.xz").stdout.strip().split(",")
         lio.modprobe(*[d for d in depends if d and d != "target_core_mod"])
-        lio.run("insmod", file)
+        lio.run("insmod", f"{where}/{m}.ko.xz")
 
 
 @ours
