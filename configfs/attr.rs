@@ -2,7 +2,7 @@
 
 //! Attributes: the files of a directory.
 
-use crate::Value;
+use crate::{Lines, Value};
 use core::any::Any;
 use core::fmt;
 use kernel::{prelude::*, sync::Arc};
@@ -14,6 +14,7 @@ pub struct Attr<T: ?Sized> {
     mode: u16,
     show: Option<fn(&T, &mut Page<'_>) -> Result>,
     store: Option<fn(&T, &Value<'_>) -> Result>,
+    list: Option<fn(&T, &mut Lines<'_>) -> Result>,
 }
 
 impl<T: ?Sized> Attr<T> {
@@ -24,6 +25,7 @@ impl<T: ?Sized> Attr<T> {
             mode: 0o444,
             show: Some(show),
             store: None,
+            list: None,
         }
     }
 
@@ -38,6 +40,7 @@ impl<T: ?Sized> Attr<T> {
             mode: 0o644,
             show: Some(show),
             store: Some(store),
+            list: None,
         }
     }
 
@@ -48,6 +51,18 @@ impl<T: ?Sized> Attr<T> {
             mode: 0o200,
             show: None,
             store: Some(store),
+            list: None,
+        }
+    }
+
+    /// A file of any number of lines that can be read: 0444. See [`Lines`].
+    pub const fn list(name: &'static CStr, list: fn(&T, &mut Lines<'_>) -> Result) -> Self {
+        Self {
+            name,
+            mode: 0o444,
+            show: None,
+            store: None,
+            list: Some(list),
         }
     }
 
@@ -61,7 +76,8 @@ impl<T: ?Sized> Attr<T> {
 ///
 /// Each line is a kind, `ro` (0444), `rw` (0644), `wo` (0200) or the permission bits, the file's name, and the
 /// functions: `fn(&T, &mut Page<'_>) -> Result` to show it, `fn(&T, &Value<'_>) -> Result` to store it; closures that
-/// capture nothing will do. With permission bits the second function may be left out.
+/// capture nothing will do. With permission bits the second function may be left out. `list` (0444) has one function
+/// `fn(&T, &mut Lines<'_>) -> Result`.
 #[macro_export]
 macro_rules! attributes {
     ($($(#[$meta:meta])* $vis:vis static $table:ident: $t:ty = { $($body:tt)* })*) => {
@@ -76,6 +92,9 @@ macro_rules! attributes {
     };
     (@table [$($done:tt)*] wo $name:literal => $store:expr; $($rest:tt)*) => {
         $crate::attributes!(@table [$($done)* $crate::Attr::wo(::kernel::c_str!($name), $store),] $($rest)*)
+    };
+    (@table [$($done:tt)*] list $name:literal => $list:expr; $($rest:tt)*) => {
+        $crate::attributes!(@table [$($done)* $crate::Attr::list(::kernel::c_str!($name), $list),] $($rest)*)
     };
     (@table [$($done:tt)*] $mode:literal $name:literal => $show:expr; $($rest:tt)*) => {
         $crate::attributes!(@table [$($done)* $crate::Attr::ro(::kernel::c_str!($name), $show).mode($mode),] $($rest)*)
@@ -167,6 +186,8 @@ pub(crate) trait Section: Send + Sync {
     fn desc(&self, i: usize) -> Option<AttrDesc>;
     /// Shows the one with index `i`.
     fn show(&self, i: usize, page: &mut [u8]) -> Result<usize>;
+    /// Writes the lines of the one with index `i`.
+    fn list(&self, i: usize, lines: &mut Lines<'_>) -> Result;
     /// Stores the one with index `i`.
     fn store(&self, node: &Node, i: usize, value: &[u8]) -> Result;
     /// The `Arc` of the data.
@@ -190,6 +211,7 @@ impl<T: ?Sized + Send + Sync + 'static> Section for Of<T> {
             mode: a.mode,
             show: a.show.is_some(),
             store: a.store.is_some(),
+            stream: a.list.is_some(),
         })
     }
 
@@ -198,6 +220,11 @@ impl<T: ?Sized + Send + Sync + 'static> Section for Of<T> {
         let mut page = Page::new(page);
         show(&self.data, &mut page)?;
         Ok(page.len)
+    }
+
+    fn list(&self, i: usize, lines: &mut Lines<'_>) -> Result {
+        let list = self.table.get(i).and_then(|a| a.list).ok_or(EACCES)?;
+        list(&self.data, lines)
     }
 
     fn store(&self, node: &Node, i: usize, value: &[u8]) -> Result {

@@ -2,7 +2,10 @@
 
 //! Directories: what they do, and how they are put together.
 
-use crate::attr::{Attr, Of, Section};
+use crate::{
+    attr::{Attr, Of, Section},
+    Lines,
+};
 use core::any::{Any, TypeId};
 use kernel::{prelude::*, sync::Arc};
 use lio_glue::configfs::{AttrDesc, Directory, Node, Subsystem, Tree};
@@ -103,6 +106,13 @@ impl Directory for Content {
     fn show(&self, _node: &Node, i: usize, page: &mut [u8]) -> Result<usize> {
         let (section, i) = self.find(i).ok_or(EIO)?;
         section.show(i, page)
+    }
+
+    fn stream(&self, _node: &Node, i: usize, out: Option<&mut [u8]>) -> Result<usize> {
+        let (section, i) = self.find(i).ok_or(EIO)?;
+        let mut lines = Lines::new(out);
+        section.list(i, &mut lines)?;
+        Ok(lines.len())
     }
 
     fn store(&self, node: &Node, i: usize, value: &[u8]) -> Result {

@@ -41,10 +41,12 @@
 
 mod attr;
 mod dir;
+mod lines;
 mod value;
 
 pub use attr::{Attr, Page};
 pub use dir::{Builder, Dir};
+pub use lines::Lines;
 pub use lio_glue::configfs::{live_nodes, Dependency, Node, Path, Subsystem, Tree, MAX_ATTRS};
 pub use value::Value;
 

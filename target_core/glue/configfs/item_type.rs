@@ -50,6 +50,38 @@ unsafe extern "C" fn store<const I: usize>(
     }
 }
 
+/// The longest text of a binary attribute, in bytes.
+const STREAM_MAX: usize = 16 << 20;
+
+/// # Safety
+/// configfs calls it with an item of a node, in the tree for the duration of the call; with a null pointer for the length, and
+/// then with memory for what was returned.
+unsafe extern "C" fn stream<const I: usize>(
+    item: *mut bindings::config_item,
+    to: *mut c_void,
+    len: usize,
+) -> isize {
+    // SAFETY: as in `show`.
+    let node = unsafe { Node::borrow_item(item) };
+    let out = if to.is_null() {
+        None
+    } else {
+        // What there is between the end of the text and the end of the memory is shown, too: the text may be shorter than it was
+        // when its length was asked for.
+        // SAFETY: configfs gives `len` bytes that nobody else uses during the call; they are initialised first.
+        Some(unsafe {
+            core::ptr::write_bytes(to.cast::<u8>(), b'\n', len);
+            core::slice::from_raw_parts_mut(to.cast::<u8>(), len)
+        })
+    };
+    match node.directory().stream(&node, I, out) {
+        Ok(len) => len.min(STREAM_MAX) as isize,
+        Err(e) => e.to_errno() as isize,
+    }
+}
+
+type Stream = unsafe extern "C" fn(*mut bindings::config_item, *mut c_void, usize) -> isize;
+
 macro_rules! table {
     ($f:ident: $($i:literal)*) => { [$($f::<$i>),*] };
 }
@@ -57,6 +89,7 @@ macro_rules! tables {
     ($($i:tt)*) => {
         static SHOW: [Show; MAX_ATTRS] = table!(show: $($i)*);
         static STORE: [Store; MAX_ATTRS] = table!(store: $($i)*);
+        static STREAM: [Stream; MAX_ATTRS] = table!(stream: $($i)*);
     };
 }
 #[rustfmt::skip]
@@ -67,12 +100,36 @@ tables!(
 );
 
 struct ItemType {
-    // What configfs sees; it points into the two vectors, which are never changed once built.
+    // What configfs sees; it points into the vectors, which are never changed once built.
     item_type: bindings::config_item_type,
-    attrs: KVec<bindings::configfs_attribute>,
+    descs: KVec<AttrDesc>,
+    _attrs: KVec<bindings::configfs_attribute>,
     _pointers: KVec<*mut bindings::configfs_attribute>,
+    _streams: KVec<bindings::configfs_bin_attribute>,
+    _stream_pointers: KVec<*mut bindings::configfs_bin_attribute>,
     // Nodes of this type; changed under the registry's lock only.
     users: usize,
+}
+
+// The pointers that configfs wants: one to each element, and a null pointer; none at all if there are no elements.
+fn pointers<T>(of: &mut KVec<T>) -> Result<KVec<*mut T>> {
+    let mut all = KVec::new();
+    if !of.is_empty() {
+        all.reserve(of.len() + 1, GFP_KERNEL)?;
+        for x in of.iter_mut() {
+            all.push(core::ptr::from_mut(x), GFP_KERNEL)?;
+        }
+        all.push(core::ptr::null_mut(), GFP_KERNEL)?;
+    }
+    Ok(all)
+}
+
+fn start<T>(of: &mut KVec<*mut T>) -> *mut *mut T {
+    if of.is_empty() {
+        core::ptr::null_mut()
+    } else {
+        of.as_mut_ptr()
+    }
 }
 
 impl ItemType {
@@ -80,65 +137,73 @@ impl ItemType {
     /// not live as long.
     fn is_of(&self, owner: *mut bindings::module, directory: &dyn Directory) -> bool {
         self.item_type.ct_owner == owner
-            && self.attrs.iter().enumerate().all(|(i, a)| {
+            && self.descs.iter().enumerate().all(|(i, a)| {
                 directory.attr(i).is_some_and(|d| {
-                    core::ptr::eq(a.ca_name, d.name.as_char_ptr())
-                        && a.ca_mode == d.mode
-                        && a.show.is_some() == d.show
-                        && a.store.is_some() == d.store
+                    core::ptr::eq(a.name, d.name)
+                        && a.mode == d.mode
+                        && a.show == d.show
+                        && a.store == d.store
+                        && a.stream == d.stream
                 })
             })
-            && directory.attr(self.attrs.len()).is_none()
+            && directory.attr(self.descs.len()).is_none()
     }
 
     fn build(owner: *mut bindings::module, directory: &dyn Directory) -> Result<KBox<Self>> {
-        let mut attrs = KVec::new();
-        let mut names: KVec<&CStr> = KVec::new();
+        let mut descs: KVec<AttrDesc> = KVec::new();
+        let (mut attrs, mut streams) = (KVec::new(), KVec::new());
         for i in 0.. {
-            let Some(AttrDesc {
-                name,
-                mode,
-                show,
-                store,
-            }) = directory.attr(i)
-            else {
+            let Some(desc) = directory.attr(i) else {
                 break;
             };
-            let (Some(show_fn), Some(store_fn)) = (SHOW.get(i), STORE.get(i)) else {
+            let (Some(show_fn), Some(store_fn), Some(stream_fn)) =
+                (SHOW.get(i), STORE.get(i), STREAM.get(i))
+            else {
                 return Err(E2BIG);
             };
-            if names.contains(&name) {
+            if descs.iter().any(|d| d.name == desc.name) {
                 return Err(EEXIST);
             }
-            names.push(name, GFP_KERNEL)?;
-            attrs.push(
-                bindings::configfs_attribute {
-                    ca_name: name.as_char_ptr(),
-                    ca_owner: owner,
-                    ca_mode: mode & 0o777,
-                    show: show.then_some(*show_fn),
-                    store: store.then_some(*store_fn),
-                },
-                GFP_KERNEL,
-            )?;
+            let attr = bindings::configfs_attribute {
+                ca_name: desc.name.as_char_ptr(),
+                ca_owner: owner,
+                ca_mode: desc.mode & 0o777,
+                show: desc.show.then_some(*show_fn),
+                store: desc.store.then_some(*store_fn),
+            };
+            if desc.stream {
+                streams.push(
+                    bindings::configfs_bin_attribute {
+                        cb_attr: attr,
+                        cb_private: core::ptr::null_mut(),
+                        cb_max_size: STREAM_MAX,
+                        read: Some(*stream_fn),
+                        write: None,
+                    },
+                    GFP_KERNEL,
+                )?;
+            } else {
+                attrs.push(attr, GFP_KERNEL)?;
+            }
+            descs.push(desc, GFP_KERNEL)?;
         }
-        let mut pointers = KVec::with_capacity(attrs.len() + 1, GFP_KERNEL)?;
-        for attr in attrs.iter_mut() {
-            pointers.push(core::ptr::from_mut(attr), GFP_KERNEL)?;
-        }
-        pointers.push(core::ptr::null_mut(), GFP_KERNEL)?;
+        let mut attr_pointers = pointers(&mut attrs)?;
+        let mut stream_pointers = pointers(&mut streams)?;
         let item_type = bindings::config_item_type {
             ct_owner: owner,
             ct_item_ops: callbacks::item_ops(),
             ct_group_ops: callbacks::group_ops(),
-            ct_attrs: pointers.as_mut_ptr(),
-            ct_bin_attrs: core::ptr::null_mut(),
+            ct_attrs: start(&mut attr_pointers),
+            ct_bin_attrs: start(&mut stream_pointers),
         };
         Ok(KBox::new(
             ItemType {
                 item_type,
-                attrs,
-                _pointers: pointers,
+                descs,
+                _attrs: attrs,
+                _pointers: attr_pointers,
+                _streams: streams,
+                _stream_pointers: stream_pointers,
                 users: 1,
             },
             GFP_KERNEL,

@@ -65,6 +65,8 @@ pub struct AttrDesc {
     pub show: bool,
     /// Whether it can be written.
     pub store: bool,
+    /// Whether it is read by [`Directory::stream`], and may be longer than a page: a binary attribute of configfs.
+    pub stream: bool,
 }
 
 /// What a directory does. See the [module](self) for the locks held around each call.
@@ -77,6 +79,13 @@ pub trait Directory: Send + Sync + 'static {
     /// # Errors
     /// What the reader gets.
     fn show(&self, node: &Node, i: usize, page: &mut [u8]) -> Result<usize>;
+
+    /// Writes the text of attribute `i` to `out`, as far as there is room, and returns its length; without `out` that is the
+    /// room that it would need now.
+    ///
+    /// # Errors
+    /// What the reader gets.
+    fn stream(&self, node: &Node, i: usize, out: Option<&mut [u8]>) -> Result<usize>;
 
     /// Takes `value`, the exact bytes that were written, for attribute `i`.
     ///
