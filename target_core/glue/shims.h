@@ -141,9 +141,10 @@ struct lio_waker {
 void lio_waker_init(struct lio_waker *w);
 void lio_waker_wake(struct lio_waker *w, unsigned int events);
 unsigned int lio_waker_wait(struct lio_waker *w, unsigned int ms);
-int lio_thread_spawn(struct module *owner, const struct cpumask *cpus, const char *name,
-		     void (*run)(void *arg), void *arg);
+int lio_thread_spawn(struct module *owner, const char *name, void (*run)(void *arg), void *arg);
 __u64 lio_now_ms(void);
+int lio_cpus_run_on(const struct cpumask *m);
+bool lio_cpus_any_online(const struct cpumask *m);
 struct cpumask *lio_cpus_alloc(void);
 void lio_cpus_free(struct cpumask *m);
 int lio_cpus_parse(struct cpumask *m, const char *list);
@@ -157,6 +158,16 @@ int lio_addr_parse(const char *ip, const char *port, __u8 *addr);
 int lio_addr_print(const __u8 *addr, bool port, char *out, size_t len);
 bool lio_addr_is_v6(const __u8 *addr);
 __u16 lio_addr_port(const __u8 *addr);
+/* What the TCP of a connection is told; 0 leaves what the system has. */
+struct lio_sock_options {
+	__u32 dscp;
+	__u32 keepalive_time;		/* seconds */
+	__u32 keepalive_intvl;		/* seconds */
+	__u32 keepalive_probes;
+	__u32 user_timeout;		/* milliseconds */
+};
+int lio_sock_set_options(struct lio_sock *s, const struct lio_sock_options *o);
+__u64 lio_net_cookie(void);
 int lio_sock_listen(const __u8 *addr, int backlog, struct lio_sock **out);
 int lio_sock_accept(struct lio_sock *listener, struct lio_sock **out);
 void lio_sock_attach(struct lio_sock *s, struct lio_waker *waker);

@@ -73,7 +73,8 @@ impl Address {
         self.0[..2] == other.0[..2] && self.0[4..] == other.0[4..]
     }
 
-    /// Writes the address as text, with brackets for IPv6 and, if `port`, the port after a colon; returns the length.
+    /// Writes the address as text, with brackets for IPv6 and, if `port`, the port after a colon; returns the length. The scope
+    /// of a link-local address is left out: its number means nothing to others.
     pub fn print(&self, port: bool, out: &mut [u8; 64]) -> usize {
         // SAFETY: Two arrays of the sizes that are given.
         let n = unsafe {
@@ -98,6 +99,33 @@ struct Raw(NonNull<sys::lio_sock>);
 unsafe impl Send for Raw {}
 // SAFETY: As above.
 unsafe impl Sync for Raw {}
+
+/// A network namespace, as a number. As long as a socket is in it, no other one has the same number.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct NetId(u64);
+
+impl NetId {
+    /// That of the process which is calling: its sockets are made there.
+    pub fn current() -> Self {
+        // SAFETY: The current task has namespaces until it is dead.
+        Self(unsafe { sys::lio_net_cookie() })
+    }
+}
+
+/// What TCP is told about a connection; 0 leaves what the system has.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Options {
+    /// The six bits of RFC 2474.
+    pub dscp: u32,
+    /// After how many seconds without a segment the other side is asked whether it is there.
+    pub keepalive_time: u32,
+    /// Seconds between two such questions.
+    pub keepalive_intvl: u32,
+    /// How many of them stay without an answer.
+    pub keepalive_probes: u32,
+    /// How long what was sent may not be acknowledged, in milliseconds (RFC 5482).
+    pub user_timeout: u32,
+}
 
 /// A listening socket.
 pub struct Listener(Raw);
@@ -239,6 +267,22 @@ impl Socket {
         // SAFETY: The socket is alive.
         let n = unsafe { sys::lio_sock_acked(self.raw.0.as_ptr(), &mut all) };
         (n, all)
+    }
+
+    /// Tells TCP about the connection.
+    ///
+    /// # Errors
+    /// `EINVAL` for what TCP does not allow.
+    pub fn set_options(&self, options: &Options) -> Result {
+        let o = sys::lio_sock_options {
+            dscp: options.dscp,
+            keepalive_time: options.keepalive_time,
+            keepalive_intvl: options.keepalive_intvl,
+            keepalive_probes: options.keepalive_probes,
+            user_timeout: options.user_timeout,
+        };
+        // SAFETY: The socket is alive, and `o` is read during the call.
+        to_result(unsafe { sys::lio_sock_set_options(self.raw.0.as_ptr(), &o) })
     }
 
     /// Nothing more is sent; the other side reads the end of the stream after what TCP has taken.

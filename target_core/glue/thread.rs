@@ -18,7 +18,7 @@ pub fn now_ms() -> u64 {
     unsafe { sys::lio_now_ms() }
 }
 
-/// Runs `f` on a new kernel thread named `name` (cut to 15 bytes), on `cpus` where given.
+/// Runs `f` on a new kernel thread named `name` (cut to 15 bytes).
 ///
 /// `module` is pinned until the thread has ended: the module whose code `f` is.
 ///
@@ -26,7 +26,6 @@ pub fn now_ms() -> u64 {
 /// `ENOMEM`; `ENODEV` when `module` is being unloaded; `EINTR` when the caller has been killed. `f` is dropped.
 pub fn spawn<F: FnOnce() + Send + 'static>(
     module: &'static ThisModule,
-    cpus: Option<&CpuList>,
     name: &CStr,
     f: F,
 ) -> Result {
@@ -39,13 +38,11 @@ pub fn spawn<F: FnOnce() + Send + 'static>(
     }
 
     let arg = KBox::into_raw(KBox::new(f, GFP_KERNEL)?);
-    let cpus = cpus.map_or(core::ptr::null(), |c| c.0.as_ptr().cast_const());
     // SAFETY: `run` gets `arg` exactly once, on the thread, if and only if this succeeds; `module` holds its code
-    // for so long. `name` and `cpus` are valid for the call.
+    // for so long. `name` is valid for the call.
     let r = to_result(unsafe {
         sys::lio_thread_spawn(
             module.as_ptr(),
-            cpus,
             name.as_char_ptr(),
             Some(run::<F>),
             arg.cast(),
@@ -138,6 +135,21 @@ impl CpuList {
         // SAFETY: The mask is ours, and the string valid for the call.
         to_result(unsafe { sys::lio_cpus_parse(c.0.as_ptr(), list.as_char_ptr()) })?;
         Ok(c)
+    }
+
+    /// Whether one of them runs.
+    pub fn any_online(&self) -> bool {
+        // SAFETY: The mask is valid.
+        unsafe { sys::lio_cpus_any_online(self.0.as_ptr()) }
+    }
+
+    /// The calling kernel thread runs on these CPUs only, from here on.
+    ///
+    /// # Errors
+    /// `EINVAL`: none of them is online.
+    pub fn run_on(&self) -> Result {
+        // SAFETY: The mask is valid, and a thread may change where it runs itself.
+        to_result(unsafe { sys::lio_cpus_run_on(self.0.as_ptr()) })
     }
 
     /// Writes the list into `out`, cut where it does not fit; returns its length.

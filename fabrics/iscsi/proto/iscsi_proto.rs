@@ -20,6 +20,7 @@
 //! | [`transfer`] | 4.2.5, 11.7, 11.8 | write data, R2T, Data-In, residuals |
 //! | [`ffp`] | 11.5, 11.10, 11.14, 11.18 | text, logout, NOP and task management in full feature phase |
 //! | [`name`] | 4.2.7 | iSCSI names |
+//! | [`networks`], [`json`] | | which addresses initiators may have; their texts in the list of sessions |
 
 #![cfg_attr(not(any(MODULE, test)), no_std)]
 #![forbid(unsafe_code)]
@@ -49,10 +50,12 @@ pub mod ahs;
 pub mod digest;
 pub mod error;
 pub mod ffp;
+pub mod json;
 pub mod keys;
 pub mod login;
 pub mod name;
 pub mod negotiate;
+pub mod networks;
 pub mod pdu;
 #[cfg(test)]
 mod properties;

@@ -9,12 +9,12 @@ use crate::{
     redirect::Redirect,
     session::Shared,
 };
-use iscsi_proto::login::chap::Auth;
+use iscsi_proto::{login::chap::Auth, networks::Networks};
 use kernel::{
     prelude::*,
     sync::{
         atomic::{Atomic, Relaxed},
-        Arc,
+        new_mutex, Arc, Mutex,
     },
 };
 use target_core::tpg::NodeAcl;
@@ -66,6 +66,9 @@ pub(crate) struct Acl {
     pub(crate) group: Arc<Group>,
     pub(crate) core: Arc<NodeAcl>,
     pub(crate) attrib: Attrib,
+    /// Where the initiator may come from.
+    #[pin]
+    pub(crate) networks: Mutex<Networks>,
     #[pin]
     pub(crate) credentials: Credentials,
     /// Before the group's.
@@ -81,6 +84,7 @@ impl Acl {
                 group: group.clone(),
                 core: core.clone(),
                 attrib: Attrib::new(),
+                networks <- new_mutex!(Networks::ANY, "iscsi::Acl::networks"),
                 credentials <- Credentials::new(),
                 redirect <- Redirect::new(),
             }),

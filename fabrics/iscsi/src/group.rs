@@ -12,7 +12,7 @@ use crate::{
     session::{Shared, Stop},
     target::Target,
 };
-use iscsi_proto::login::chap::Auth;
+use iscsi_proto::{login::chap::Auth, networks::Networks};
 use kernel::{
     prelude::*,
     str::CString,
@@ -21,14 +21,18 @@ use kernel::{
         new_mutex, Arc, Mutex,
     },
 };
-use lio_glue::{thread::now_ms, wait::WaitQueue};
+use lio_glue::{
+    socket::{Address, Options},
+    thread::now_ms,
+    wait::WaitQueue,
+};
 use target_core::tpg::Tpg;
 
 /// How long is waited for sessions to end, in milliseconds: configfs holds locks meanwhile.
 const PATIENCE_MS: u32 = 10_000;
 
-/// Sessions that one initiator name may have with one portal group.
-pub(crate) const PER_INITIATOR: usize = 64;
+/// Sessions that one initiator name may have with one portal group, if nobody says otherwise.
+const PER_INITIATOR: u32 = 64;
 
 /// A number that is read without a lock.
 pub(crate) struct Setting(Atomic<u32>);
@@ -66,6 +70,15 @@ pub(crate) struct Attrib {
     pub(crate) t10_pi: Setting,
     pub(crate) tpg_enabled_sendtargets: Setting,
     pub(crate) login_keys_workaround: Setting,
+    /// What the TCP of sessions is told; 0: nothing.
+    pub(crate) dscp: Setting,
+    pub(crate) tcp_keepalive_time: Setting,
+    pub(crate) tcp_keepalive_intvl: Setting,
+    pub(crate) tcp_keepalive_probes: Setting,
+    pub(crate) tcp_user_timeout: Setting,
+    /// Sessions of all initiators; 0: as many as there is memory for.
+    pub(crate) max_sessions: Setting,
+    pub(crate) max_sessions_per_initiator: Setting,
 }
 
 impl Attrib {
@@ -82,6 +95,23 @@ impl Attrib {
             t10_pi: Setting::new(0),
             tpg_enabled_sendtargets: Setting::new(1),
             login_keys_workaround: Setting::new(1),
+            dscp: Setting::new(0),
+            tcp_keepalive_time: Setting::new(0),
+            tcp_keepalive_intvl: Setting::new(0),
+            tcp_keepalive_probes: Setting::new(0),
+            tcp_user_timeout: Setting::new(0),
+            max_sessions: Setting::new(0),
+            max_sessions_per_initiator: Setting::new(PER_INITIATOR),
+        }
+    }
+
+    pub(crate) fn tcp_options(&self) -> Options {
+        Options {
+            dscp: self.dscp.get(),
+            keepalive_time: self.tcp_keepalive_time.get(),
+            keepalive_intvl: self.tcp_keepalive_intvl.get(),
+            keepalive_probes: self.tcp_keepalive_probes.get(),
+            user_timeout: self.tcp_user_timeout.get(),
         }
     }
 }
@@ -101,6 +131,9 @@ pub(crate) struct Group {
     pub(crate) params: Mutex<Params>,
     #[pin]
     pub(crate) redirect: Redirect,
+    /// Where initiators may come from.
+    #[pin]
+    pub(crate) networks: Mutex<Networks>,
     /// For initiators without an ACL.
     #[pin]
     pub(crate) credentials: Credentials,
@@ -122,11 +155,13 @@ pub(crate) enum Entered {
     Yes,
     /// The group is disabled.
     Disabled,
+    /// The group is not reached through the portal any more.
+    NoPortal,
     /// The initiator's ACL is not the one any more with which the session was made.
     AclChanged,
     /// A session of the same initiator port is there, and has to end first (RFC 7143, 6.3.5).
     Replaces(Arc<Shared>),
-    /// The initiator has [`PER_INITIATOR`] sessions.
+    /// The initiator, or all initiators, have as many sessions as they may.
     TooMany,
 }
 
@@ -155,6 +190,7 @@ impl Group {
                 attrib: Attrib::new(),
                 params <- new_mutex!(params, "iscsi::Group::params"),
                 redirect <- Redirect::new(),
+                networks <- new_mutex!(Networks::ANY, "iscsi::Group::networks"),
                 credentials <- Credentials::new(),
                 portals <- new_mutex!(KVec::new(), "iscsi::Group::portals"),
                 acls <- new_mutex!(KVec::new(), "iscsi::Group::acls"),
@@ -252,10 +288,13 @@ impl Group {
     ///
     /// # Errors
     /// `ENOMEM`.
-    pub(crate) fn enter(&self, session: &Arc<Shared>) -> Result<Entered> {
+    pub(crate) fn enter(&self, session: &Arc<Shared>, portal: &Arc<Portal>) -> Result<Entered> {
         let mut sessions = self.sessions.lock();
         if !self.is_enabled() {
             return Ok(Entered::Disabled);
+        }
+        if !self.has_portal(portal) {
+            return Ok(Entered::NoPortal);
         }
         let same = match (self.acl(&session.initiator), session.acl()) {
             (None, None) => true,
@@ -265,14 +304,16 @@ impl Group {
         if !same {
             return Ok(Entered::AclChanged);
         }
-        let mut others: usize = 0;
+        let mut others: u32 = 0;
         for s in sessions.iter().filter(|s| s.initiator == session.initiator) {
             if s.isid == session.isid {
                 return Ok(Entered::Replaces(s.clone()));
             }
             others = others.saturating_add(1);
         }
-        if others >= PER_INITIATOR {
+        let all = self.attrib.max_sessions.get();
+        let full = all != 0 && sessions.len() >= all as usize;
+        if full || others >= self.attrib.max_sessions_per_initiator.get() {
             return Ok(Entered::TooMany);
         }
         sessions.push(session.clone(), GFP_KERNEL)?;
@@ -341,16 +382,26 @@ impl Group {
         })
     }
 
-    /// Whether an initiator may learn of the group by SendTargets (RFC 7143, Appendix C), as far as names go.
-    pub(crate) fn is_shown_to(&self, initiator: &Name) -> bool {
+    /// Whether an initiator may come from `host`.
+    pub(crate) fn is_open_to(&self, host: &Address, acl: Option<&Acl>) -> bool {
+        let host = host.to_socket_addr().ip();
+        self.networks.lock().contain(host) && acl.is_none_or(|a| a.networks.lock().contain(host))
+    }
+
+    /// Whether an initiator at `host` may learn of the group by SendTargets (RFC 7143, Appendix C).
+    pub(crate) fn is_shown_to(&self, initiator: &Name, host: &Address) -> bool {
         if self.attrib.tpg_enabled_sendtargets.is_on() && !self.is_enabled() {
+            return false;
+        }
+        let acl = self.acl(initiator);
+        if !self.is_open_to(host, acl.as_deref()) {
             return false;
         }
         if self.attrib.generate_node_acls.is_on() || self.attrib.demo_mode_discovery.is_on() {
             return true;
         }
         // Whoever may log in may know.
-        self.acl(initiator).is_some() || matches!(self.demo_depth(initiator), Ok(Some(_)))
+        acl.is_some() || matches!(self.demo_depth(initiator), Ok(Some(_)))
     }
 
     /// The directory is being removed.

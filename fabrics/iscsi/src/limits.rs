@@ -18,7 +18,7 @@
 //! Who has many addresses can take all places. So an eighth of those for logins is kept free: while it is not, the oldest login
 //! gives its place up for each that comes in, if it has lasted a second, which is long for an honest one.
 
-use crate::session::event;
+use crate::{portal::Portal, session::event};
 use core::net::IpAddr;
 use kernel::{
     prelude::*,
@@ -36,6 +36,7 @@ const PATIENCE_MS: u64 = 1_000;
 struct Guest {
     id: u64,
     host: Address,
+    portal: Arc<Portal>,
     since: u64,
     // How it is asked to go; `None` if it may stay, or has been asked.
     waker: Option<Arc<Waker>>,
@@ -115,7 +116,12 @@ impl Limits {
     ///
     /// # Errors
     /// `EBUSY` if the host or its network has too many, `EAGAIN` if all together have.
-    pub(crate) fn admit(self: &Arc<Self>, host: &Address, waker: &Arc<Waker>) -> Result<Permit> {
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        host: &Address,
+        portal: &Arc<Portal>,
+        waker: &Arc<Waker>,
+    ) -> Result<Permit> {
         let mut g = self.guests.lock();
         if g.list.len() >= self.in_all {
             return Err(EAGAIN);
@@ -142,6 +148,7 @@ impl Limits {
         let guest = Guest {
             id,
             host: *host,
+            portal: portal.clone(),
             since: now,
             waker: Some(waker.clone()),
         };
@@ -150,6 +157,16 @@ impl Limits {
             limits: self.clone(),
             id,
         })
+    }
+
+    /// Has the connections end that came in by `portal`, and are no sessions yet.
+    pub(crate) fn end_those_of(&self, portal: &Arc<Portal>) {
+        let mut g = self.guests.lock();
+        for guest in g.list.iter_mut().filter(|x| Arc::ptr_eq(&x.portal, portal)) {
+            if let Some(waker) = guest.waker.take() {
+                waker.wake(event::NO_PORTAL);
+            }
+        }
     }
 }
 

@@ -6,14 +6,14 @@
 //!
 //! | what | bound |
 //! | --- | --- |
-//! | sessions, with all that each has whatever it does: [`SEAT`] and [`SLOT`] for each command of its depth, twice [`FLOOR`] for data | an eighth of the machine's memory; the login that would exceed it is refused with status 0302 |
+//! | sessions, with all that each has whatever it does: [`SEAT`] and [`SLOT`] for each command of its depth, twice its [`Floor`] for data | an eighth of the machine's memory; the login that would exceed it is refused with status 0302 |
 //! | write data of all sessions, beyond what their seats hold | another eighth of the machine's memory |
 //! | what is read for all sessions and not taken by TCP, beyond what their seats hold | another eighth of the machine's memory |
 //! | write data that one session is asked for by R2T and has not been answered for | [`ASKED`]: further commands wait for their R2Ts, in order |
 //! | write data that one session has sent and has not been answered for, asked for or not | [`SESSION`] |
 //! | what is read for one session and not taken by TCP | [`SESSION`]: further commands wait, in order |
 //! | what an initiator at error recovery level 1 has not acknowledged | of each connection 1,024 responses and 4 MiB of their data and of reads, in what is read for all; the oldest response is forgotten for a new one, data that finds no room is not kept |
-//! | sessions of one initiator name with one portal group | [`crate::group::PER_INITIATOR`], status 0302 |
+//! | sessions of one initiator name with one portal group | its `max_sessions_per_initiator`, status 0302 |
 //!
 //! Where data has come for which there is no room, its command is answered with BUSY (SAM-5 5.3.1) and the data thrown
 //! away. While more than half of what all sessions may have is in use, each of them is asked for the data of one command
@@ -21,7 +21,7 @@
 //!
 //! What is read counts from when the command goes to the back end until TCP has the last byte of it: an initiator that asks and
 //! does not take is not asked whether it might. With it counts what VERIFY, WRITE SAME and the like work on. While memory is
-//! short, a session has one such command at a time, or as many as [`FLOOR`] holds; one that has none and finds no room is
+//! short, a session has one such command at a time, or as many as its [`Floor`] holds; one that has none and finds no room is
 //! answered with BUSY. TCP itself holds no more for a socket than `net.ipv4.tcp_wmem` says.
 
 use kernel::{
@@ -33,12 +33,24 @@ use kernel::{
 };
 use lio_glue::system::memory_bytes;
 
-/// Bytes of a session without its commands: its thread, its socket's structures, what it receives into.
-pub(crate) const SEAT: u64 = 128 << 10;
+/// Bytes of an idle session without its commands: its thread, its socket's structures, what it receives into.
+pub(crate) const SEAT: u64 = 64 << 10;
 /// Bytes of each command that a session may have.
 pub(crate) const SLOT: u64 = 1 << 10;
-/// Bytes of write data, and of data that is read, for which a session asks nobody.
-pub(crate) const FLOOR: u64 = 256 << 10;
+/// Bytes of write data, and as many of data that is read, for which a session asks nobody. It is told when it logs in: the
+/// more sessions there are, the less each that comes has.
+#[derive(Clone, Copy)]
+pub(crate) struct Floor(u64);
+
+impl Floor {
+    /// Of a session while the seats of all take less than half of what they may.
+    const MOST: Floor = Floor(256 << 10);
+    /// While they take less than three quarters.
+    const LESS: Floor = Floor(64 << 10);
+    /// The blocks of a file system, and of a session that has no commands.
+    pub(crate) const LEAST: Floor = Floor(16 << 10);
+}
+
 /// Bytes of write data that a session is asked for at the same time. Its oldest command goes on in any case, so that
 /// this is no bound on the length of a command.
 pub(crate) const ASKED: u64 = 32 << 20;
@@ -110,14 +122,22 @@ impl Budget {
 
     /// Takes the memory of a session with `depth` commands, if there is so much.
     pub(crate) fn seat(self: &Arc<Self>, depth: u32) -> Option<Seat> {
+        let (used, limit) = (self.seats.used.load(Relaxed), self.seats.limit);
+        let floor = if used < limit / 2 {
+            Floor::MOST
+        } else if used < limit / 4 * 3 {
+            Floor::LESS
+        } else {
+            Floor::LEAST
+        };
         let bytes = SLOT
             .saturating_mul(depth.into())
             .saturating_add(SEAT)
-            .saturating_add(FLOOR)
-            .saturating_add(FLOOR);
+            .saturating_add(floor.0.saturating_mul(2));
         self.seats.take(bytes).then(|| Seat {
             budget: self.clone(),
             bytes,
+            floor,
         })
     }
 }
@@ -126,6 +146,7 @@ impl Budget {
 pub(crate) struct Seat {
     budget: Arc<Budget>,
     bytes: u64,
+    pub(crate) floor: Floor,
 }
 
 impl Drop for Seat {
@@ -146,11 +167,11 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    pub(crate) fn new(budget: &Arc<Budget>, kind: Kind) -> Self {
+    pub(crate) fn new(budget: &Arc<Budget>, kind: Kind, floor: Floor) -> Self {
         Account {
             budget: budget.clone(),
             kind,
-            floor: FLOOR,
+            floor: floor.0,
             used: 0,
             taken: 0,
         }
@@ -158,9 +179,7 @@ impl Account {
 
     /// One for which no seat has anything.
     pub(crate) fn without_floor(budget: &Arc<Budget>, kind: Kind) -> Self {
-        let mut account = Self::new(budget, kind);
-        account.floor = 0;
-        account
+        Self::new(budget, kind, Floor(0))
     }
 
     fn pool(&self) -> &Pool {

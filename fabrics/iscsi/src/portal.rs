@@ -15,7 +15,7 @@ use kernel::{
     time::{delay::fsleep, Delta},
 };
 use lio_glue::{
-    socket::{Address, Listener},
+    socket::{Address, Listener, NetId},
     thread,
     wait::WaitQueue,
 };
@@ -36,6 +36,8 @@ pub(crate) struct Portals {
 #[pin_data]
 pub(crate) struct Portal {
     pub(crate) address: Address,
+    /// Where the address is one.
+    pub(crate) net: NetId,
     // The thread has another reference. The port is free when both are gone.
     #[pin]
     listener: Mutex<Option<Arc<Listener>>>,
@@ -51,13 +53,15 @@ impl Portals {
     }
 }
 
-/// Opens the portal at `address` for one more group.
+/// Opens the portal at `address` in the network namespace of who asks for it, for one more group.
 ///
 /// # Errors
 /// Those of bind(2) and listen(2); `ENOMEM`.
 pub(crate) fn open(global: &Arc<Global>, address: &Address) -> Result<Arc<Portal>> {
     let mut list = global.portals.list.lock();
-    if let Some((portal, users)) = list.iter_mut().find(|(p, _)| p.address == *address) {
+    let net = NetId::current();
+    let mut same = list.iter_mut().filter(|(p, _)| p.net == net);
+    if let Some((portal, users)) = same.find(|(p, _)| p.address == *address) {
         *users = users.saturating_add(1);
         return Ok(portal.clone());
     }
@@ -67,6 +71,7 @@ pub(crate) fn open(global: &Arc<Global>, address: &Address) -> Result<Arc<Portal
     let portal = Arc::pin_init(
         pin_init!(Portal {
             address: *address,
+            net,
             listener <- new_mutex!(kept, "iscsi::Portal::listener"),
             ended: Atomic::new(0),
             wait <- WaitQueue::new(),
@@ -75,7 +80,7 @@ pub(crate) fn open(global: &Arc<Global>, address: &Address) -> Result<Arc<Portal
         GFP_KERNEL,
     )?;
     let (p, g) = (portal.clone(), global.clone());
-    thread::spawn(global.module, None, c_str!("iscsi_np"), move || {
+    thread::spawn(global.module, c_str!("iscsi_np"), move || {
         accept(&p, &g, &listener);
         drop(listener);
         p.ended.store(1, Release);
@@ -86,7 +91,8 @@ pub(crate) fn open(global: &Arc<Global>, address: &Address) -> Result<Arc<Portal
     Ok(portal)
 }
 
-/// A group does not use the portal any more; the last one closes it, and the port is free when this returns.
+/// A group does not use the portal any more; the last one closes it. The port is free when this returns, and the logins that
+/// came by it have been told to end.
 pub(crate) fn close(global: &Arc<Global>, portal: &Arc<Portal>) {
     let mut list = global.portals.list.lock();
     let Some(i) = list.iter().position(|(p, _)| Arc::ptr_eq(p, portal)) else {
@@ -111,6 +117,8 @@ pub(crate) fn close(global: &Arc<Global>, portal: &Arc<Portal>) {
             portal.address
         );
     }
+    // No more come in.
+    global.logins.end_those_of(portal);
 }
 
 fn accept(portal: &Arc<Portal>, global: &Arc<Global>, listener: &Listener) {

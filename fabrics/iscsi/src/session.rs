@@ -5,7 +5,7 @@
 use crate::{
     acl::{Acl, Attrib},
     group::Group,
-    memory::Seat,
+    memory::{Floor, Seat},
     name::{Alias, Name},
     stats::Count,
     Iscsi,
@@ -18,7 +18,10 @@ use kernel::{
         new_mutex, Arc, Mutex, SetOnce,
     },
 };
-use lio_glue::{socket::Address, thread::Waker};
+use lio_glue::{
+    socket::Address,
+    thread::{now_ms, Waker},
+};
 use target_core::command::ReplyQueue;
 
 /// What wakes a connection's thread, beside its socket.
@@ -35,6 +38,8 @@ pub(crate) mod event {
     pub(crate) const STOP: u32 = Waker::FIRST_FREE << 3;
     /// A login is to end: others need its place.
     pub(crate) const GIVE_WAY: u32 = Waker::FIRST_FREE << 4;
+    /// A login is to end: its portal is removed.
+    pub(crate) const NO_PORTAL: u32 = Waker::FIRST_FREE << 5;
 }
 
 /// Why a session is to end.
@@ -99,6 +104,10 @@ pub(crate) struct Shared {
     pub(crate) number: u32,
     /// The other side.
     pub(crate) peer: Address,
+    /// Ours.
+    pub(crate) local: Address,
+    /// When it began, in milliseconds since boot.
+    pub(crate) since: u64,
     pub(crate) parameters: Parameters,
     /// Commands that may be in flight.
     pub(crate) depth: u32,
@@ -121,7 +130,7 @@ pub(crate) struct Shared {
     pub(crate) rx_octets: Count,
     pub(crate) timeouts: Count,
     pub(crate) digest_errors: Count,
-    _seat: Seat,
+    seat: Seat,
 }
 
 /// What a [`Shared`] is made of.
@@ -134,6 +143,7 @@ pub(crate) struct Origin {
     pub(crate) cid: u16,
     pub(crate) number: u32,
     pub(crate) peer: Address,
+    pub(crate) local: Address,
     pub(crate) parameters: Parameters,
     pub(crate) depth: u32,
     pub(crate) waker: Arc<Waker>,
@@ -158,6 +168,8 @@ impl Shared {
                 cid: o.cid,
                 number: o.number,
                 peer: o.peer,
+                local: o.local,
+                since: now_ms(),
                 parameters: o.parameters,
                 depth: o.depth,
                 waker: o.waker,
@@ -174,10 +186,15 @@ impl Shared {
                 rx_octets: Count::new(),
                 timeouts: Count::new(),
                 digest_errors: Count::new(),
-                _seat: o.seat,
+                seat: o.seat,
             }),
             GFP_KERNEL,
         )
+    }
+
+    /// What it may hold whatever others do.
+    pub(crate) fn floor(&self) -> Floor {
+        self.seat.floor
     }
 
     /// The initiator's ACL; `None` in demo mode.

@@ -35,9 +35,11 @@ pub(crate) struct Global {
     #[pin]
     pub(crate) discovery: Credentials,
     pub(crate) enforce_discovery_auth: Setting,
-    /// On which CPUs the connections' threads run.
+    /// On which CPUs the connections' threads run, once somebody has said so; see [`Self::cpus_said`].
     #[pin]
     pub(crate) cpus: Mutex<CpuList>,
+    /// How often that was said.
+    pub(crate) cpus_said: Setting,
     next_target: Atomic<u32>,
     next_session: Atomic<u32>,
 }
@@ -58,6 +60,7 @@ impl Global {
                 discovery <- Credentials::new(),
                 enforce_discovery_auth: Setting::new(0),
                 cpus <- new_mutex!(cpus, "iscsi::cpus"),
+                cpus_said: Setting::new(0),
                 next_target: Atomic::new(1),
                 next_session: Atomic::new(1),
             }),

@@ -6,6 +6,7 @@
 #include <linux/ipv6.h>
 #include <linux/net.h>
 #include <linux/nsproxy.h>
+#include <net/net_namespace.h>
 #include <linux/slab.h>
 #include <linux/tcp.h>
 #include <linux/uio.h>
@@ -142,6 +143,41 @@ int lio_sock_accept(struct lio_sock *listener, struct lio_sock **out)
 	return 0;
 }
 EXPORT_SYMBOL_GPL(lio_sock_accept);
+
+/* The network namespace of the caller. Where a socket is in it, no other one gets the same number. */
+__u64 lio_net_cookie(void)
+{
+	return current->nsproxy->net_ns->net_cookie;
+}
+EXPORT_SYMBOL_GPL(lio_net_cookie);
+
+static int lio_sock_set_int(struct socket *sock, int level, int name, int value)
+{
+	return sock->ops->setsockopt(sock, level, name, KERNEL_SOCKPTR(&value), sizeof(value));
+}
+
+int lio_sock_set_options(struct lio_sock *s, const struct lio_sock_options *o)
+{
+	struct sock *sk = s->sock->sk;
+	int ret = 0;
+
+	if (o->dscp) {
+		/* An IPv6 socket may have an IPv4 host at its other end. */
+		ret = lio_sock_set_int(s->sock, SOL_IP, IP_TOS, o->dscp << 2);
+		if (!ret && sk->sk_family == AF_INET6)
+			ret = lio_sock_set_int(s->sock, SOL_IPV6, IPV6_TCLASS, o->dscp << 2);
+	}
+	if (!ret && o->keepalive_time)
+		ret = tcp_sock_set_keepidle(sk, o->keepalive_time);
+	if (!ret && o->keepalive_intvl)
+		ret = tcp_sock_set_keepintvl(sk, o->keepalive_intvl);
+	if (!ret && o->keepalive_probes)
+		ret = tcp_sock_set_keepcnt(sk, o->keepalive_probes);
+	if (!ret && o->user_timeout)
+		ret = tcp_sock_set_user_timeout(sk, o->user_timeout);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(lio_sock_set_options);
 
 static void lio_data_ready(struct sock *sk)
 {

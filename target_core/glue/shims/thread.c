@@ -27,8 +27,7 @@ static int lio_thread_main(void *data)
 	return 0;
 }
 
-int lio_thread_spawn(struct module *owner, const struct cpumask *cpus, const char *name,
-		     void (*run)(void *arg), void *arg)
+int lio_thread_spawn(struct module *owner, const char *name, void (*run)(void *arg), void *arg)
 {
 	struct lio_thread *t = kmalloc(sizeof(*t), GFP_KERNEL);
 	struct task_struct *task;
@@ -46,9 +45,6 @@ int lio_thread_spawn(struct module *owner, const struct cpumask *cpus, const cha
 		kfree(t);
 		return PTR_ERR(task);
 	}
-	/* Best effort: where the CPUs of the list have all gone offline, the kernel picks others. */
-	if (cpus)
-		kthread_affine_preferred(task, cpus);
 	wake_up_process(task);
 	return 0;
 }
@@ -88,6 +84,19 @@ __u64 lio_now_ms(void)
 	return jiffies64_to_msecs(get_jiffies_64());
 }
 EXPORT_SYMBOL_GPL(lio_now_ms);
+
+/* The calling kernel thread runs on these CPUs from here on. -EINVAL where none of them is online. */
+int lio_cpus_run_on(const struct cpumask *m)
+{
+	return set_cpus_allowed_ptr(current, m);
+}
+EXPORT_SYMBOL_GPL(lio_cpus_run_on);
+
+bool lio_cpus_any_online(const struct cpumask *m)
+{
+	return cpumask_intersects(m, cpu_online_mask);
+}
+EXPORT_SYMBOL_GPL(lio_cpus_any_online);
 
 struct cpumask *lio_cpus_alloc(void)
 {

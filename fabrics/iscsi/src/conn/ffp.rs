@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     digest::Digests,
+    memory::Floor,
     name::Name,
     session::{event, Shared},
     stats::SessionFailure,
@@ -111,6 +112,7 @@ pub(super) fn run(link: KBox<Link>, logged_in: LoggedIn) {
         Some(_) => outcome.depth.saturating_add(IMMEDIATE),
         None => 0,
     };
+    let floor = shared.as_ref().map_or(Floor::LEAST, |s| s.floor());
     let retain = || match outcome.parameters.recovery_level {
         0 => Ok(None),
         _ => KBox::new(
@@ -119,7 +121,7 @@ pub(super) fn run(link: KBox<Link>, logged_in: LoggedIn) {
         )
         .map(Some),
     };
-    let made = Writes::new(slots, &link.global.memory).and_then(|w| Ok((w, retain()?)));
+    let made = Writes::new(slots, &link.global.memory, floor).and_then(|w| Ok((w, retain()?)));
     let (writes, retained) = match made {
         Ok(made) => made,
         Err(e) => {
@@ -132,7 +134,7 @@ pub(super) fn run(link: KBox<Link>, logged_in: LoggedIn) {
         }
     };
     let mut ffp = Ffp {
-        works: Works::new(&link.global.memory),
+        works: Works::new(&link.global.memory, floor),
         link,
         kind: outcome.session_type,
         initiator,
@@ -157,6 +159,9 @@ pub(super) fn run(link: KBox<Link>, logged_in: LoggedIn) {
     };
     ffp.link.tx.set_digests(ffp.digests);
     let shared = shared.as_deref();
+    if let Some(shared) = shared {
+        ffp.publish(shared);
+    }
     let end = loop {
         match ffp.turn(shared) {
             Ok(true) => {}

@@ -2,7 +2,7 @@
 
 //! How much write data a session is asked for at the same time: see [`crate::memory`].
 
-use crate::memory::{Account, Budget, Kind, ASKED};
+use crate::memory::{Account, Budget, Floor, Kind, ASKED};
 use kernel::sync::Arc;
 
 /// What one command counts for, from when its data may come until it is answered.
@@ -24,9 +24,9 @@ pub(super) struct Flow {
 }
 
 impl Flow {
-    pub(super) fn new(budget: &Arc<Budget>) -> Self {
+    pub(super) fn new(budget: &Arc<Budget>, floor: Floor) -> Self {
         Flow {
-            account: Account::new(budget, Kind::Written),
+            account: Account::new(budget, Kind::Written, floor),
             bytes: 0,
             asked: 0,
         }

@@ -34,15 +34,28 @@ pub(crate) struct Link {
     pub(crate) readable: bool,
     /// TCP may have room.
     pub(crate) writable: bool,
+    /// The state of [`Global::cpus_said`] when the thread chose where it runs.
+    pub(crate) cpus_heard: u32,
 }
 
 impl Link {
     /// Takes the events in that are there within `ms` milliseconds (`None`: for ever), and returns them.
     pub(crate) fn wait(&mut self, ms: Option<u32>) -> u32 {
         let events = self.waker.wait(ms);
+        if self.cpus_heard != self.global.cpus_said.get() {
+            self.change_cpus();
+        }
         self.readable |= events & Waker::RX != 0;
         self.writable |= events & Waker::TX != 0;
         events
+    }
+
+    // Where the CPUs of the list have all gone offline meanwhile, the thread stays where the kernel has put it.
+    #[cold]
+    fn change_cpus(&mut self) {
+        let cpus = self.global.cpus.lock();
+        self.cpus_heard = self.global.cpus_said.get();
+        let _ = cpus.run_on();
     }
 
     /// Receives into the stage, up to `limit` bytes there, and, first, into `data`. `Filled::Nothing` without a call
@@ -99,7 +112,7 @@ impl Link {
     /// Receives exactly `out.len()` bytes; until `deadline` (in the milliseconds of [`now_ms`]).
     ///
     /// # Errors
-    /// `ETIMEDOUT`; `EBUSY` if the place is needed; `ECONNRESET` if the other side has closed; the socket's.
+    /// `ETIMEDOUT`; `EBUSY` if the place is needed; `ESHUTDOWN` if the portal has gone; `ECONNRESET` if the other side has closed; the socket's.
     pub(crate) fn receive(&mut self, mut out: &mut [u8], deadline: u64) -> Result {
         loop {
             let n = self.rx.available().min(out.len());
@@ -160,6 +173,9 @@ impl Link {
             return Err(ETIMEDOUT);
         }
         let events = self.wait(Some(u32::try_from(left).unwrap_or(u32::MAX)));
+        if events & event::NO_PORTAL != 0 {
+            return Err(ESHUTDOWN);
+        }
         match events & event::GIVE_WAY {
             0 => Ok(()),
             _ => Err(EBUSY),

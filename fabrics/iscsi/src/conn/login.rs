@@ -143,6 +143,8 @@ impl From<Error> for Failed {
                 Some("it took too long")
             } else if e == EBUSY {
                 Some("it took long, and there are too many")
+            } else if e == ESHUTDOWN {
+                Some("its portal was removed meanwhile")
             } else if e == ENOMEM {
                 Some("no memory")
             } else {
@@ -282,6 +284,7 @@ impl Progress {
             }
             Ok(Some(Found::Here(place))) => {
                 let group = &place.group;
+                link.sock.set_options(&group.attrib.tcp_options())?;
                 let timeout = u64::from(group.attrib.login_timeout.get()).wrapping_mul(1000);
                 self.deadline = self.started.wrapping_add(timeout);
                 let mut config = {
@@ -352,6 +355,9 @@ impl Progress {
                 None => Status::NotFound,
             })?;
         let acl = group.acl(&initiator);
+        if !group.is_open_to(&link.peer, acl.as_deref()) {
+            return Err(Status::AuthorizationFailure);
+        }
         let depth = match &acl {
             Some(acl) => acl.core.depth(),
             None => group
@@ -391,7 +397,11 @@ impl Progress {
         let mut discovery = None;
         let session = match self.place.take() {
             None => {
-                match link.global.discoveries.admit(&link.peer, &link.waker) {
+                match link
+                    .global
+                    .discoveries
+                    .admit(&link.peer, &link.portal, &link.waker)
+                {
                     Ok(permit) => discovery = Some(permit),
                     Err(_) => {
                         return Err(self.refuse_with(
@@ -468,6 +478,7 @@ impl Progress {
             cid: query.cid.0,
             number,
             peer: link.peer,
+            local: link.local,
             parameters: outcome.parameters,
             depth: outcome.depth,
             waker: link.waker.clone(),
@@ -475,12 +486,18 @@ impl Progress {
         })
         .map_err(|_| MEMORY)?;
         loop {
-            match place.group.enter(&shared).map_err(|_| MEMORY)? {
+            match place.group.enter(&shared, &link.portal).map_err(|_| MEMORY)? {
                 Entered::Yes => break,
                 Entered::Disabled => {
                     return Err((
                         Status::ServiceUnavailable,
                         "the portal group was disabled meanwhile",
+                    ))
+                }
+                Entered::NoPortal => {
+                    return Err((
+                        Status::NotFound,
+                        "the portal was taken from the portal group meanwhile",
                     ))
                 }
                 Entered::AclChanged => {
@@ -492,7 +509,7 @@ impl Progress {
                 Entered::TooMany => {
                     return Err((
                         Status::OutOfResources,
-                        "the initiator has as many sessions with the portal group as it may have",
+                        "the initiator has as many sessions with the portal group as it may have, or all have",
                     ))
                 }
                 Entered::Replaces(old) => {

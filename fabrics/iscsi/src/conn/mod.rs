@@ -46,7 +46,7 @@ pub(crate) fn start(global: &Arc<Global>, portal: &Arc<Portal>, incoming: Incomi
 fn try_start(global: &Arc<Global>, portal: &Arc<Portal>, incoming: Incoming) -> Result {
     let (peer, local) = (incoming.peer()?, incoming.local()?);
     let waker = Arc::pin_init(Waker::new(), GFP_KERNEL)?;
-    let permit = global.logins.admit(&peer, &waker)?;
+    let permit = global.logins.admit(&peer, portal, &waker)?;
     let (rx, tx) = (Rx::new()?, Tx::new()?);
     let link = Link {
         global: global.clone(),
@@ -59,18 +59,13 @@ fn try_start(global: &Arc<Global>, portal: &Arc<Portal>, incoming: Incoming) -> 
         tx,
         readable: true,
         writable: true,
+        cpus_heard: 0,
     };
     let link = KBox::new(link, GFP_KERNEL)?;
-    let cpus = global.cpus.lock();
-    thread::spawn(
-        global.module,
-        Some(&cpus),
-        c_str!("iscsi_conn"),
-        move || {
-            // The initiator may be this machine, and its writes what memory waits for.
-            noio::scope(|| run(link, permit));
-        },
-    )
+    thread::spawn(global.module, c_str!("iscsi_conn"), move || {
+        // The initiator may be this machine, and its writes what memory waits for.
+        noio::scope(|| run(link, permit));
+    })
 }
 
 fn run(mut link: KBox<Link>, permit: Permit) {

@@ -7,6 +7,7 @@ use super::{
     receive::{Data, To},
 };
 use crate::{name::Alias, portal::Portal, rx::Rx, target::Target};
+use core::net::SocketAddr;
 use iscsi_proto::{
     ffp::text::{self, Declared, Exchange, SendTargets, Step},
     pdu::{Head, TextRequest, TextResponse},
@@ -212,16 +213,19 @@ impl Ffp {
 
     // Writes a target's name and the addresses of its groups, if the initiator may see one of them and has a way there.
     fn describe(&self, target: &Target, out: &mut Writer<'_>) -> Result<(), Full> {
-        let local = self.link.local.to_socket_addr();
-        let way_to = |p: &Arc<Portal>| text::seen_from(p.address.to_socket_addr(), local);
         let mut named = false;
         let mut i = 0;
         while let Some(group) = target.group_at(i) {
             i = i.saturating_add(1);
-            if !group.is_shown_to(&self.initiator) {
+            if !group.is_shown_to(&self.initiator, &self.link.peer) {
                 continue;
             }
-            for address in group.portals.lock().iter().filter_map(way_to) {
+            for address in group
+                .portals
+                .lock()
+                .iter()
+                .filter_map(|p| self.way_to(p))
+            {
                 if !named {
                     text::target_name(out, target.name.bytes())?;
                     named = true;
@@ -230,5 +234,14 @@ impl Ffp {
             }
         }
         Ok(())
+    }
+
+    // How the initiator gets to a portal. An address of another namespace means nothing to it, or another machine.
+    fn way_to(&self, portal: &Portal) -> Option<SocketAddr> {
+        if portal.net != self.link.portal.net {
+            return None;
+        }
+        let local = self.link.local.to_socket_addr();
+        text::seen_from(portal.address.to_socket_addr(), local)
     }
 }

@@ -4,7 +4,7 @@
 
 use super::ffp::Ffp;
 use crate::{
-    memory::{Account, Budget, Kind},
+    memory::{Account, Budget, Floor, Kind},
     ring::Ring,
     Iscsi,
 };
@@ -29,9 +29,9 @@ pub(super) struct Works {
 }
 
 impl Works {
-    pub(super) fn new(budget: &Arc<Budget>) -> Self {
+    pub(super) fn new(budget: &Arc<Budget>, floor: Floor) -> Self {
         Works {
-            account: Account::new(budget, Kind::Read),
+            account: Account::new(budget, Kind::Read, floor),
             active: 0,
             waiting: Ring::new(),
         }

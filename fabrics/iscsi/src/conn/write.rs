@@ -8,7 +8,10 @@ use super::{
     incoming::Incoming,
     receive::{Data, To},
 };
-use crate::{memory::Budget, Iscsi, Reply};
+use crate::{
+    memory::{Budget, Floor},
+    Iscsi, Reply,
+};
 use iscsi_proto::{
     ahs,
     error::{Error as Wrong, RejectReason},
@@ -68,13 +71,13 @@ pub(super) struct Writes {
 }
 
 impl Writes {
-    pub(super) fn new(slots: u32, budget: &Arc<Budget>) -> Result<Self> {
+    pub(super) fn new(slots: u32, budget: &Arc<Budget>, floor: Floor) -> Result<Self> {
         let n = usize::try_from(slots.min(0xfff0)).unwrap_or(0);
         let mut w = Writes {
             slots: KVec::with_capacity(n, GFP_KERNEL)?,
             free: KVec::with_capacity(n, GFP_KERNEL)?,
             active: 0,
-            flow: Flow::new(budget),
+            flow: Flow::new(budget, floor),
             turns: 0,
             next_turn: 0,
             heard: 0,

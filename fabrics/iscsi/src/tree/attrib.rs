@@ -3,7 +3,8 @@
 //! `attrib/` of portal groups and of ACLs.
 
 use crate::{acl::Acl, group::Group, params::Methods, redirect::Redirect};
-use kernel::prelude::*;
+use iscsi_proto::networks::Networks;
+use kernel::{prelude::*, sync::Mutex};
 use lio_configfs::{attributes, Page, Value};
 
 // A file that has one value until what it chooses is implemented; that value can be written.
@@ -61,6 +62,23 @@ attributes! {
         rw "login_redirect" => |g, page| show_redirect(&g.redirect, page), |g, value| store_redirect(&g.redirect, value);
     }
 
+    /// Files that only ours have: how TCP treats sessions that begin from now on, how many there may be, and from where.
+    pub(super) static GROUP_OWN: Group = {
+        rw "dscp" => show!(dscp), number!(dscp, 0..=63);
+        rw "tcp_keepalive_time" => show!(tcp_keepalive_time), number!(tcp_keepalive_time, 0..=32767);
+        rw "tcp_keepalive_intvl" => show!(tcp_keepalive_intvl), number!(tcp_keepalive_intvl, 0..=32767);
+        rw "tcp_keepalive_probes" => show!(tcp_keepalive_probes), number!(tcp_keepalive_probes, 0..=127);
+        rw "tcp_user_timeout" => show!(tcp_user_timeout), number!(tcp_user_timeout, 0..=86_400_000);
+        rw "max_sessions" => show!(max_sessions), number!(max_sessions, 0..=1_000_000);
+        rw "max_sessions_per_initiator" => show!(max_sessions_per_initiator), number!(max_sessions_per_initiator, 1..=4096);
+        rw "allowed_addresses" => |g, page| show_networks(&g.networks, page), |g, value| store_networks(&g.networks, value);
+    }
+
+    /// A file of an ACL's `attrib/` that only ours have.
+    pub(super) static ACL_OWN: Acl = {
+        rw "allowed_addresses" => |a, page| show_networks(&a.networks, page), |a, value| store_networks(&a.networks, value);
+    }
+
     /// Files of an ACL's `attrib/`.
     pub(super) static ACL: Acl = {
         rw "dataout_timeout" => show!(dataout_timeout), number!(dataout_timeout, 2..=60);
@@ -74,6 +92,18 @@ attributes! {
         rw "authentication" => show_authentication, store_authentication;
         rw "login_redirect" => |a, page| show_redirect(&a.redirect, page), |a, value| store_redirect(&a.redirect, value);
     }
+}
+
+fn show_networks(networks: &Mutex<Networks>, page: &mut Page<'_>) -> Result {
+    writeln!(page, "{}", *networks.lock())
+}
+
+// For logins from now on: sessions that are there stay.
+fn store_networks(networks: &Mutex<Networks>, value: &Value<'_>) -> Result {
+    let new = Networks::parse(value.str()?)
+        .map_err(|wrong| value.reject(EINVAL, fmt!("{}", wrong.why())))?;
+    *networks.lock() = new;
+    Ok(())
 }
 
 // AuthMethod follows, as with the stock module.

@@ -9,6 +9,7 @@ mod base;
 mod param;
 mod portal;
 mod root;
+mod sessions;
 mod statistics;
 
 use crate::{acl::Acl, group::Group, name::Name, target::Target, GLOBAL};
@@ -121,7 +122,12 @@ impl FabricTpg for TpgNode {
             TpgDir::Auth => auth::GROUP,
             TpgDir::Param => param::GROUP,
         };
-        dir.attrs(table, self.0.clone())
+        let dir = dir.attrs(table, self.0.clone());
+        match which {
+            TpgDir::Base => dir.attrs(sessions::GROUP, self.0.clone()),
+            TpgDir::Attrib => dir.attrs(attrib::GROUP_OWN, self.0.clone()),
+            TpgDir::Auth | TpgDir::Param => dir,
+        }
     }
 
     fn make_portal<'a>(&self, name: &str, dir: Builder<'a>) -> Result<Builder<'a>> {
@@ -157,7 +163,11 @@ impl FabricAcl for AclNode {
         let acl = self.0.clone();
         let table = match which {
             AclDir::Base => acl::BASE,
-            AclDir::Attrib => attrib::ACL,
+            AclDir::Attrib => {
+                return dir
+                    .attrs(attrib::ACL, acl.clone())
+                    .attrs(attrib::ACL_OWN, acl)
+            }
             AclDir::Auth => auth::ACL,
             AclDir::Param => param::ACL,
             AclDir::Statistics => {

@@ -8,7 +8,7 @@ use crate::{
 };
 use kernel::{prelude::*, str::CString, sync::Arc};
 use lio_configfs::{attributes, Builder, Dir, Node, Value};
-use lio_glue::socket::Address;
+use lio_glue::socket::{Address, NetId};
 
 /// The directory of a portal, in one group.
 pub(super) struct Np {
@@ -57,7 +57,9 @@ pub(super) fn make<'a>(group: &Arc<Group>, name: &str, dir: Builder<'a>) -> Resu
         return Err(complain(EINVAL, "port 0 is no port"));
     }
     let global = &group.target.global;
-    if group.portals.lock().iter().any(|p| p.address == address) {
+    let here = NetId::current();
+    let same = |p: &Arc<Portal>| p.address == address && p.net == here;
+    if group.portals.lock().iter().any(same) {
         return Err(complain(
             EEXIST,
             "the group has this portal already, by another name",

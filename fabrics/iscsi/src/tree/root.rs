@@ -26,11 +26,18 @@ fn show_cpus(global: &Global, page: &mut Page<'_>) -> Result {
     Ok(())
 }
 
-// For the connections that come from now on.
+// For all connections: the threads of those that are there move when they have something to do.
 fn store_cpus(global: &Global, value: &Value<'_>) -> Result {
     let text = CString::try_from_fmt(fmt!("{}", value.str()?))?;
     let cpus = CpuList::parse(&text)
         .map_err(|e| value.reject(e, fmt!("a list of CPUs such as 0-3,7 is wanted")))?;
-    *global.cpus.lock() = cpus;
+    if !cpus.any_online() {
+        return Err(value.reject(EINVAL, fmt!("none of these CPUs is online")));
+    }
+    let mut now = global.cpus.lock();
+    *now = cpus;
+    global
+        .cpus_said
+        .set(global.cpus_said.get().wrapping_add(1).max(1));
     Ok(())
 }
