@@ -198,6 +198,7 @@ bool lio_configfs_dead(struct config_item *item);
 
 /* replace.c */
 int lio_file_replace(const char *path, const char *temp, const char *name, const void *data, size_t len);
+ssize_t lio_file_read_whole(const char *path, void *data, size_t len);
 
 /* file.c */
 struct file;

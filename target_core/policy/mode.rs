@@ -29,12 +29,12 @@ impl Change {
     }
 }
 
-/// The values after a reset (SPC-4, 5.10): the defaults. Nothing is flushed then, so a write cache that an initiator switched on
+/// The values after a reset (SPC-4, 5.10): the saved ones, or else the defaults. Nothing is flushed then, so a write cache that an initiator switched on
 /// stays on: if it read as off, nobody would know that acknowledged data is still in it.
-pub fn reset(current: &Values, default: &Values) -> Values {
+pub fn reset(current: &Values, kept: &Values) -> Values {
     Values {
-        write_cache: current.write_cache || default.write_cache,
-        ..*default
+        write_cache: current.write_cache || kept.write_cache,
+        ..*kept
     }
 }
 
@@ -54,7 +54,7 @@ pub fn exception(errors: u64, values: &Values) -> Option<Asc> {
 mod tests {
     use super::{exception, reset, Change};
     use lio_scsi::{
-        mode::{ErrorPolicy, Interlock, Values},
+        mode::{ErrorPolicy, Extension, Interlock, Values},
         provisioning::Thresholds,
         sense::Asc,
     };
@@ -70,6 +70,7 @@ mod tests {
         exception_test: false,
         unchecked_if_zero: false,
         thresholds: Thresholds::OFF,
+        extension: Extension::DEFAULT,
     };
 
     #[test]

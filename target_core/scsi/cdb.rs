@@ -59,6 +59,8 @@ pub struct Features {
     pub protectable: bool,
     /// EXTENDED COPY and its like (emulate_3pc).
     pub third_party_copy: bool,
+    /// Mode parameters can be saved.
+    pub saves_mode: bool,
 }
 
 /// A read or write of blocks.

@@ -3,6 +3,7 @@
 //! Mode parameters (SPC-4, 7.5; SBC-3, 6.5).
 
 mod pages;
+pub mod saved;
 mod select;
 
 use crate::{
@@ -24,7 +25,7 @@ pub enum PageControl {
     Changeable,
     /// The defaults.
     Default,
-    /// Those that were saved. Nothing can be.
+    /// Those that were saved; until then, the defaults.
     Saved,
 }
 
@@ -81,6 +82,37 @@ pub enum ErrorPolicy {
     AbortOwn,
 }
 
+/// What the control extension page (SPC-4, 7.5.9) can be changed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extension {
+    /// The target's clock initializes the timestamp (TCMOS).
+    pub clock: bool,
+    /// What SET TIMESTAMP set goes before the clock (SCSIP).
+    pub set_first: bool,
+    /// MAXIMUM SENSE DATA LENGTH; 0 is no limit.
+    pub max_sense: u8,
+}
+
+impl Extension {
+    /// As it is by default.
+    pub const DEFAULT: Self = Self {
+        clock: true,
+        set_first: true,
+        max_sense: 0,
+    };
+
+    /// The timestamp is the clock's whatever SET TIMESTAMP may want: it is refused (SPC-4, 6.46).
+    pub const fn refuses_timestamps(&self) -> bool {
+        self.clock && !self.set_first
+    }
+}
+
+impl Default for Extension {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
 /// The values that MODE SELECT can change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Values {
@@ -104,6 +136,8 @@ pub struct Values {
     pub unchecked_if_zero: bool,
     /// What is told of logical block provisioning.
     pub thresholds: Thresholds,
+    /// The control extension page.
+    pub extension: Extension,
 }
 
 /// The state of a logical unit that mode parameters show.
@@ -131,8 +165,10 @@ pub struct Unit {
     pub knows_resources: bool,
     /// The values in force.
     pub current: Values,
-    /// The values that a reset brings back.
+    /// The default values.
     pub default: Values,
+    /// The saved values, or the default ones where none are; `None` where nothing can be saved.
+    pub saved: Option<Values>,
 }
 
 const ALL_PAGES: u8 = 0x3f;
@@ -141,11 +177,12 @@ const ALL_SUBPAGES: u8 = 0xff;
 /// Writes the answer of `unit` to a MODE SENSE.
 ///
 /// # Errors
-/// SAVING PARAMETERS NOT SUPPORTED; INVALID FIELD IN CDB for a page or subpage that there is not.
+/// SAVING PARAMETERS NOT SUPPORTED where nothing can be saved; INVALID FIELD IN CDB for a page or subpage that there is not.
 pub fn write(unit: &Unit, request: &Request, out: &mut Writer<'_>) -> Result<(), Sense> {
-    if request.control == PageControl::Saved {
-        return Err(Sense::SAVING_NOT_SUPPORTED);
-    }
+    let saved = match (request.control, &unit.saved) {
+        (PageControl::Saved, None) => return Err(Sense::SAVING_NOT_SUPPORTED),
+        (_, saved) => saved.as_ref().unwrap_or(&unit.default),
+    };
     let of_code = |page: &&Page| request.page == ALL_PAGES || page.code == request.page;
     let of_subpage =
         |page: &&Page| request.subpage == ALL_SUBPAGES || page.subpage == request.subpage;
@@ -160,11 +197,12 @@ pub fn write(unit: &Unit, request: &Request, out: &mut Writer<'_>) -> Result<(),
     }
     header(unit, request, out);
     for page in pages().filter(of_code).filter(of_subpage) {
-        page.header(out);
+        page.header(unit.saved.is_some(), out);
         match request.control {
             PageControl::Changeable => page.mask(unit, out),
             PageControl::Default => (page.values)(unit, &unit.default, out),
-            _ => (page.values)(unit, &unit.current, out),
+            PageControl::Saved => (page.values)(unit, saved, out),
+            PageControl::Current => (page.values)(unit, &unit.current, out),
         }
     }
     // MODE DATA LENGTH does not count itself.

@@ -85,6 +85,8 @@ pub enum Feature {
     Unprotected,
     /// [`Features::protectable`]
     Protectable,
+    /// [`Features::saves_mode`]
+    SavesMode,
 }
 
 impl Features {
@@ -116,6 +118,7 @@ impl Features {
             Feature::LongForm => matches!(self.protection, None | Some(pi::Type::Two)),
             Feature::Unprotected => self.protection.is_none(),
             Feature::Protectable => self.protectable,
+            Feature::SavesMode => self.saves_mode,
         }
     }
 }
@@ -127,8 +130,6 @@ pub struct Optional {
     mask: u8,
     /// Its feature.
     feature: Feature,
-    /// Without the feature it is ignored, not refused.
-    tolerated: bool,
 }
 
 /// A row of the table: one command, or one service action of it.
@@ -247,16 +248,12 @@ impl Descriptor {
     pub(crate) fn check_bits(&self, raw: &Raw, features: &Features) -> Result<(), Sense> {
         let at = self.flags_at();
         let flags = raw.get(at).copied().unwrap_or(0);
-        let mut tolerated = self.ignored;
         for field in self.optional {
             if flags & field.mask == 0 || features.has(field.feature) {
                 continue;
             }
-            if !field.tolerated {
-                let at = u16::try_from(at).unwrap_or(0);
-                return Err(Sense::invalid_cdb_bit(at, leading_bit(field.mask)));
-            }
-            tolerated |= field.mask;
+            let at = u16::try_from(at).unwrap_or(0);
+            return Err(Sense::invalid_cdb_bit(at, leading_bit(field.mask)));
         }
         let mut allowed = self.map();
         let [allowed0, allowed1, _, _, _, _, _, _, action0, action1, ..] = &mut allowed;
@@ -268,7 +265,7 @@ impl Descriptor {
             *allowed1 |= 0x1f;
         }
         if let Some(flags) = allowed.get_mut(at) {
-            *flags |= tolerated;
+            *flags |= self.ignored;
         }
         // Of the control byte, the vendor specific bits are nobody's business.
         let control = if self.is_variable() {

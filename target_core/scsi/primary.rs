@@ -91,13 +91,15 @@ pub enum Primary {
     },
 }
 
-/// MODE SELECT (SPC-5, 6.15). Nothing can be saved (SP).
+/// MODE SELECT (SPC-5, 6.15).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ModeSelect {
     /// The ten-byte CDB, and with it the longer header.
     pub ten: bool,
     /// All values become the defaults (RTD); there is no list.
     pub revert: bool,
+    /// The values are saved then, those of all pages (SP).
+    pub save: bool,
     /// PARAMETER LIST LENGTH; zero is no error.
     pub list_length: u16,
 }
@@ -107,7 +109,7 @@ impl Primary {
     /// changes anything.
     pub fn changes(&self) -> bool {
         match self {
-            Self::ModeSelect(select) => select.revert,
+            Self::ModeSelect(select) => select.revert || select.save,
             Self::LogSelect { reset } => *reset != log::Reset::Nothing,
             Self::WriteBuffer { .. }
             | Self::LogSelectList { .. }

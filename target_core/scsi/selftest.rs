@@ -16,6 +16,7 @@ mod pr;
 mod primary;
 mod properties;
 mod provisioning;
+mod saved;
 mod sense;
 mod token;
 mod writes;
@@ -68,6 +69,7 @@ const ALL: Features = Features {
     protection: None,
     protectable: false,
     third_party_copy: true,
+    saves_mode: true,
 };
 
 /// INVALID FIELD IN CDB at a bit.

@@ -344,6 +344,23 @@ pub enum Format {
     Descriptor,
 }
 
+/// How sense data that goes with a status looks: what the mode pages say of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Style {
+    /// D_SENSE of the control page.
+    pub format: Format,
+    /// MAXIMUM SENSE DATA LENGTH of the control extension page; 0 is no limit.
+    pub most: u8,
+}
+
+impl Style {
+    /// As it is by default.
+    pub const DEFAULT: Self = Self {
+        format: Format::Fixed,
+        most: 0,
+    };
+}
+
 /// Sense data, ready to be sent. At most [`SenseData::MAX`] bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SenseData {
@@ -452,6 +469,23 @@ impl Sense {
         }
         let len = u8::try_from(out.written()).unwrap_or(0);
         SenseData { bytes, len }
+    }
+
+    /// The bytes that go with a status. Those that are left out are told of by SDAT_OVFL (SPC-5, 4.4.2.1 and 4.4.3).
+    pub fn encode_with_status(&self, style: Style) -> SenseData {
+        let mut data = self.encode(style.format);
+        if style.most == 0 || style.most >= data.len {
+            return data;
+        }
+        let (at, overflow) = match style.format {
+            Format::Fixed => (2, 0x10),
+            Format::Descriptor => (4, 0x80),
+        };
+        if let Some(byte) = data.bytes.get_mut(at) {
+            *byte |= overflow;
+        }
+        data.len = style.most;
+        data
     }
 
     /// SKSV and the three bytes of the SENSE KEY SPECIFIC field.

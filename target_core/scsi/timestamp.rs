@@ -15,6 +15,8 @@ pub struct Timestamp(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Origin {
+    /// Zero, when the unit was powered on.
+    Zero = 0b000,
     /// SET TIMESTAMP.
     Set = 0b010,
     /// The target's own clock.

@@ -40,7 +40,7 @@ use lio_glue::{buffer::Buffer, gate::Ticket, noio, slot::Token, trace};
 use lio_policy::order::Place;
 use lio_scsi::{
     cdb::Decoded,
-    sense::{Format, Sense, SenseData},
+    sense::{Sense, SenseData, Style},
     status::Status,
     task::Attribute,
 };
@@ -111,7 +111,7 @@ impl Default for Command {
             step: Step::None,
             status: Status::TaskAborted,
             sense: None,
-            format: Format::Fixed,
+            style: Style::DEFAULT,
             residual: Residual::None,
             aborted: false,
             turn: Turn::No,
@@ -166,8 +166,8 @@ pub struct Command {
     pub(crate) step: Step,
     pub(crate) status: Status,
     pub(crate) sense: Option<Sense>,
-    /// The format of the sense data (D_SENSE), once the command is answered.
-    pub(crate) format: Format,
+    /// How the sense data looks, once the command is answered.
+    pub(crate) style: Style,
     pub(crate) residual: Residual,
     pub(crate) aborted: bool,
     pub(crate) turn: Turn,
@@ -642,7 +642,7 @@ fn answer<F: Fabric>(mut token: Token<Session<F>>) {
     if let Some(nexus) = &token.nexus {
         nexus.count_reply(&token);
         if token.sense.is_some() {
-            token.format = nexus.lun().device().mode().sense_format();
+            token.style = nexus.lun().device().mode().sense_style();
         }
     }
     trace::answered::<Command>(&*token, || {
@@ -675,11 +675,11 @@ impl<F: Fabric> Reply<F> {
         self.token.status
     }
 
-    /// The sense data, with CHECK CONDITION: in the format that the logical unit's control mode page says.
+    /// The sense data, with CHECK CONDITION: as the logical unit's mode pages say.
     pub fn sense(&self) -> Option<SenseData> {
         self.token
             .sense
-            .map(|sense| sense.encode(self.token.format))
+            .map(|sense| sense.encode_with_status(self.token.style))
     }
 
     /// The data to send to the initiator: empty unless the command reads and has not failed.
@@ -776,7 +776,7 @@ pub(crate) fn begin<F: Fabric>(token: &mut Token<Session<F>>, start: &Start<'_>)
     cmd.place = Place::Free;
     cmd.clears_flaws = false;
     cmd.io_result = Err(IoError::Aborted);
-    cmd.format = Format::Fixed;
+    cmd.style = Style::DEFAULT;
     cmd.set_status(Status::TaskAborted);
     cmd.set_residual(0);
 }

@@ -425,6 +425,9 @@ impl Device {
             pr_err!("{}: not enabled yet\n", self.path());
             return Err(ENODEV);
         }
+        if self.exports() == 0 {
+            self.restore_mode();
+        }
         self.with_users(|users| {
             if users.deleted {
                 return Err(ENOENT);
@@ -587,6 +590,7 @@ impl Device {
             protection: self.protection(),
             protectable: a.emulate_sanitize() && self.backend().can_protect(),
             third_party_copy: a.emulate_3pc(),
+            saves_mode: self.saves_mode(),
         }
     }
 

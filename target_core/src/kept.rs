@@ -15,6 +15,7 @@ use lio_glue::clock;
 use lio_scsi::{
     buffer,
     log::{Base, Counters, Reset},
+    mode::Extension,
     sense::Sense,
     timestamp::{Origin, Timestamp},
 };
@@ -47,6 +48,8 @@ pub(crate) struct Kept {
     others_read: Atomic<u64>,
     others_written: Atomic<u64>,
     verified: Atomic<u64>,
+    // Milliseconds since boot.
+    made: u64,
     // Commands take it; nothing under it allocates.
     #[pin]
     state: Mutex<State>,
@@ -65,19 +68,21 @@ impl Kept {
             others_read: Atomic::new(0),
             others_written: Atomic::new(0),
             verified: Atomic::new(0),
+            made: boot_ms(),
             state <- new_mutex!(State::default(), "Kept::state"),
         })
     }
 
-    /// The timestamp now: what SET TIMESTAMP set goes before the system's clock.
-    pub(crate) fn timestamp(&self) -> (Timestamp, Origin) {
+    /// The timestamp now, as the control extension mode page has it.
+    pub(crate) fn timestamp(&self, extension: &Extension) -> (Timestamp, Origin) {
         let set = self.state.lock().timestamp;
-        match set {
+        let since = |then| boot_ms().saturating_sub(then);
+        match set.filter(|_| !extension.refuses_timestamps()) {
             Some((Timestamp(at), then)) => {
-                let since = boot_ms().saturating_sub(then);
-                (Timestamp(at.saturating_add(since)), Origin::Set)
+                (Timestamp(at.saturating_add(since(then))), Origin::Set)
             }
-            None => (Timestamp(clock::wall_ms()), Origin::Clock),
+            None if extension.clock => (Timestamp(clock::wall_ms()), Origin::Clock),
+            None => (Timestamp(since(self.made)), Origin::Zero),
         }
     }
 

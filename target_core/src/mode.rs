@@ -2,11 +2,18 @@
 
 //! A device's mode parameters, and how they change (SPC-5 5.11): by MODE SELECT, by an administrator, by a reset.
 //!
-//! TAS and UA_INTLCK_CTRL are kept as the attributes that show them, WCE by the back end. What an administrator sets is the default,
-//! which a reset brings back.
+//! TAS and UA_INTLCK_CTRL are kept as the attributes that show them, WCE by the back end. What an administrator sets is the default.
+//! What an initiator has saved is in the file `mode_SERIAL` below `dbroot`, and goes before the default when the first LUN is linked,
+//! as after power on, and after a reset.
 
-use crate::{device::Device, lun::Nexus, thresholds::Watch};
+use crate::{
+    dbroot::{self, Dir},
+    device::Device,
+    lun::Nexus,
+    thresholds::Watch,
+};
 use kernel::{
+    error::code::*,
     new_mutex,
     prelude::*,
     sync::{
@@ -14,12 +21,38 @@ use kernel::{
         Arc, Mutex,
     },
 };
+use lio_glue::noio;
 use lio_policy::mode::{self as policy, Change};
 use lio_scsi::{
-    mode::{ErrorPolicy, Interlock, Values},
+    bytes::Writer,
+    mode::{saved, ErrorPolicy, Extension, Interlock, Unit, Values},
     provisioning::Thresholds,
-    sense::{Asc, Format, Sense},
+    sense::{Asc, Format, Sense, Style},
 };
+
+/// The kind of file that values are saved in.
+const FILE: &str = "mode";
+
+/// Values that are not in force.
+#[derive(Clone, Copy)]
+struct Others {
+    default: Values,
+    saved: Option<Values>,
+}
+
+/// All values of a device.
+pub(crate) struct All {
+    pub(crate) current: Values,
+    pub(crate) default: Values,
+    saved: Option<Values>,
+}
+
+impl All {
+    /// Those that a reset brings back: the saved ones, or else the default ones.
+    pub(crate) fn kept(&self) -> Values {
+        self.saved.unwrap_or(self.default)
+    }
+}
 
 /// What a device has of it.
 #[pin_data]
@@ -30,10 +63,19 @@ pub(crate) struct Mode {
     report_exceptions: Atomic<bool>,
     exception_test: Atomic<bool>,
     unchecked_if_zero: Atomic<bool>,
+    // TCMOS, SCSIP, MAXIMUM SENSE DATA LENGTH.
+    clock: Atomic<bool>,
+    set_first: Atomic<bool>,
+    max_sense: Atomic<u32>,
+    // Values can be saved: there is a name for their file.
+    saves: Atomic<bool>,
+    // Before `others`: one at a time selects, and saves.
+    #[pin]
+    selecting: Mutex<()>,
     // Held while values change. Commands take it.
     #[pin]
-    defaults: Mutex<Values>,
-    // After `defaults`.
+    others: Mutex<Others>,
+    // After `others`.
     #[pin]
     thresholds: Mutex<Thresholds>,
     #[pin]
@@ -42,7 +84,7 @@ pub(crate) struct Mode {
 
 impl Mode {
     pub(crate) fn new() -> impl PinInit<Self> {
-        let defaults = Values {
+        let default = Values {
             task_aborted_status: true,
             ..Values::default()
         };
@@ -53,7 +95,12 @@ impl Mode {
             report_exceptions: Atomic::new(false),
             exception_test: Atomic::new(false),
             unchecked_if_zero: Atomic::new(false),
-            defaults <- new_mutex!(defaults, "Mode::defaults"),
+            clock: Atomic::new(true),
+            set_first: Atomic::new(true),
+            max_sense: Atomic::new(0),
+            saves: Atomic::new(false),
+            selecting <- new_mutex!((), "Mode::selecting"),
+            others <- new_mutex!(Others { default, saved: None }, "Mode::others"),
             thresholds <- new_mutex!(Thresholds::OFF, "Mode::thresholds"),
             watch <- Watch::new(),
         })
@@ -90,12 +137,28 @@ impl Mode {
         }
     }
 
-    /// The format of sense data that goes with a status.
+    /// How sense data that goes with a status looks.
+    pub(crate) fn sense_style(&self) -> Style {
+        Style {
+            format: self.sense_format(),
+            most: self.extension().max_sense,
+        }
+    }
+
     pub(crate) fn sense_format(&self) -> Format {
         if self.descriptor_sense.load(Relaxed) {
             Format::Descriptor
         } else {
             Format::Fixed
+        }
+    }
+
+    /// The control extension page.
+    pub(crate) fn extension(&self) -> Extension {
+        Extension {
+            clock: self.clock.load(Relaxed),
+            set_first: self.set_first.load(Relaxed),
+            max_sense: u8::try_from(self.max_sense.load(Relaxed)).unwrap_or(0),
         }
     }
 }
@@ -106,13 +169,18 @@ impl Device {
         self.backend().emulates_write_cache() && self.backend().switches_write_cache()
     }
 
-    /// The mode parameters in force, and the defaults.
-    pub(crate) fn mode_values(&self) -> (Values, Values) {
-        let default = self.mode().defaults.lock();
-        self.values(&default)
+    /// Whether MODE SELECT can save values.
+    pub(crate) fn saves_mode(&self) -> bool {
+        self.mode().saves.load(Relaxed)
     }
 
-    fn values(&self, default: &Values) -> (Values, Values) {
+    /// The mode parameters.
+    pub(crate) fn mode_values(&self) -> All {
+        self.values(&self.mode().others.lock())
+    }
+
+    // `Mode::others` is held.
+    fn values(&self, others: &Others) -> All {
         let current = Values {
             write_cache: self.backend().write_cache(),
             descriptor_sense: self.mode().descriptor_sense.load(Relaxed),
@@ -124,22 +192,26 @@ impl Device {
             exception_test: self.mode().exception_test.load(Relaxed),
             unchecked_if_zero: self.mode().unchecked_if_zero(),
             thresholds: *self.mode().thresholds.lock(),
+            extension: self.mode().extension(),
         };
         // The storage's own cache is as it is.
-        let write_cache = match self.switches_write_cache() {
-            true => default.write_cache,
-            false => current.write_cache,
+        let with_cache = |of: &Values| Values {
+            write_cache: match self.switches_write_cache() {
+                true => of.write_cache,
+                false => current.write_cache,
+            },
+            ..*of
         };
-        let default = Values {
-            write_cache,
-            ..*default
-        };
-        (current, default)
+        All {
+            current,
+            default: with_cache(&others.default),
+            saved: others.saved.as_ref().map(with_cache),
+        }
     }
 
     /// The informational exception that there is, and whether REQUEST SENSE tells of it.
     pub(crate) fn exception(&self) -> Option<(Asc, bool)> {
-        let (current, _) = self.mode_values();
+        let current = self.mode_values().current;
         let counters = self.log_counters();
         let errors = [
             counters.read_errors,
@@ -150,27 +222,106 @@ impl Device {
         policy::exception(errors, &current).map(|asc| (asc, current.report_exceptions))
     }
 
-    /// MODE SELECT: has `f` make the new values of those in force and the defaults, and tells the other nexuses than `by`. Returns
-    /// whether the write cache is to be flushed then.
+    /// MODE SELECT: has `f` make the new values of `unit`'s, which are those in force and the defaults then, saves them if it is to
+    /// (`save`), and tells the other nexuses than `by`. Returns whether the write cache is to be flushed then.
     ///
     /// # Errors
-    /// Those of `f`; INTERNAL TARGET FAILURE if the back end does not switch its cache.
+    /// Those of `f`; INTERNAL TARGET FAILURE if the values cannot be saved, or the back end does not switch its cache.
     pub(crate) fn select_mode(
         &self,
         by: &Arc<Nexus>,
-        f: impl FnOnce(&Values, &Values) -> Result<Values, Sense>,
+        unit: &Unit,
+        save: bool,
+        f: impl FnOnce(&Unit) -> Result<Values, Sense>,
     ) -> Result<bool, Sense> {
+        let _selecting = self.mode().selecting.lock();
+        let all = self.mode_values();
+        let unit = Unit {
+            current: all.current,
+            default: all.default,
+            ..*unit
+        };
+        let new = f(&unit)?;
+        if save && all.saved != Some(new) {
+            self.save_mode(&unit, &new).map_err(|e| {
+                pr_err!(
+                    "{}: mode parameters cannot be saved in {}_SERIAL below dbroot: {:?}\n",
+                    self.path(),
+                    FILE,
+                    e
+                );
+                Sense::INTERNAL_TARGET_FAILURE
+            })?;
+        }
         let change = {
-            let default = self.mode().defaults.lock();
-            let (current, default) = self.values(&default);
-            let new = f(&current, &default)?;
+            let mut others = self.mode().others.lock();
+            if save {
+                others.saved = Some(new);
+            }
+            let current = self.values(&others).current;
             self.apply(&current, &new)
                 .map_err(|_| Sense::INTERNAL_TARGET_FAILURE)?
         };
+        // Saved values are parameters that changed, too (SPC-4, 6.11).
         if change.tell {
             self.attend_but(Asc::MODE_PARAMETERS_CHANGED, Some(by.serial()));
         }
         Ok(change.flush)
+    }
+
+    fn save_mode(&self, unit: &Unit, values: &Values) -> Result {
+        let mut text = KVec::from_elem(0u8, saved::MAX, GFP_KERNEL)?;
+        let mut out = Writer::new(&mut text);
+        saved::write(unit, values, &mut out);
+        // What is written may be for a disk of ours.
+        noio::scope(|| dbroot::store(self, &Dir::Root, FILE, out.as_slice()))
+    }
+
+    /// The first LUN is about to be linked: what was saved is in force.
+    pub(crate) fn restore_mode(self: &Arc<Self>) {
+        let saves = dbroot::has_files(self);
+        self.mode().saves.store(saves, Relaxed);
+        if !saves {
+            self.mode().others.lock().saved = None;
+            return;
+        }
+        let saved = self.read_mode().unwrap_or_else(|e| {
+            pr_err!(
+                "{}: saved mode parameters are left out: {}_SERIAL below dbroot: {:?}\n",
+                self.path(),
+                FILE,
+                e
+            );
+            None
+        });
+        {
+            let mut others = self.mode().others.lock();
+            others.saved = saved;
+            if saved.is_some() {
+                let all = self.values(&others);
+                // A write cache that does not follow stays as it is.
+                let _ = self.apply(&all.current, &policy::reset(&all.current, &all.kept()));
+            }
+        }
+        self.watch_thresholds();
+    }
+
+    fn read_mode(&self) -> Result<Option<Values>> {
+        let mut text = KVec::from_elem(0u8, saved::MAX, GFP_KERNEL)?;
+        let read = dbroot::read(self, &Dir::Root, FILE, &mut text);
+        let length = match read {
+            Err(e) if e == ENOENT => return Ok(None),
+            other => other?,
+        };
+        let default = self.mode().others.lock().default;
+        let text = text.get(..length).unwrap_or(&[]);
+        match saved::read(text, &default) {
+            Ok(values) => Ok(Some(values)),
+            Err(saved::Malformed(line)) => {
+                pr_err!("{}: {}_SERIAL: line {} is wrong\n", self.path(), FILE, line);
+                Err(EINVAL)
+            }
+        }
     }
 
     /// An administrator's change, which is of the default too. Initiators hear of it.
@@ -179,12 +330,12 @@ impl Device {
     /// What the back end says to its cache being switched.
     pub(crate) fn set_mode(&self, f: impl Fn(&mut Values)) -> Result {
         let change = {
-            let mut default = self.mode().defaults.lock();
-            let (current, _) = self.values(&default);
+            let mut others = self.mode().others.lock();
+            let current = self.values(&others).current;
             let mut new = current;
             f(&mut new);
             let change = self.apply(&current, &new)?;
-            f(&mut default);
+            f(&mut others.default);
             change
         };
         if change.tell {
@@ -195,18 +346,18 @@ impl Device {
 
     /// The back end is open: its write cache is as it is by default.
     pub(crate) fn adopt_mode(&self) {
-        self.mode().defaults.lock().write_cache = self.backend().write_cache();
+        self.mode().others.lock().default.write_cache = self.backend().write_cache();
     }
 
-    /// A reset: the defaults are in force.
+    /// A reset: the saved values are in force, or the defaults.
     pub(crate) fn reset_mode(&self) {
-        let default = self.mode().defaults.lock();
-        let (current, default) = self.values(&default);
+        let others = self.mode().others.lock();
+        let all = self.values(&others);
         // A write cache that does not follow stays as it is.
-        let _ = self.apply(&current, &policy::reset(&current, &default));
+        let _ = self.apply(&all.current, &policy::reset(&all.current, &all.kept()));
     }
 
-    // `Mode::defaults` is held.
+    // `Mode::others` is held.
     fn apply(&self, current: &Values, new: &Values) -> Result<Change> {
         let change = Change::new(current, new);
         if let Some(on) = change.write_cache {
@@ -221,6 +372,9 @@ impl Device {
         mode.exception_test.store(new.exception_test, Relaxed);
         mode.unchecked_if_zero.store(new.unchecked_if_zero, Relaxed);
         *mode.thresholds.lock() = new.thresholds;
+        mode.clock.store(new.extension.clock, Relaxed);
+        mode.set_first.store(new.extension.set_first, Relaxed);
+        mode.max_sense.store(new.extension.max_sense.into(), Relaxed);
         self.attrib()
             .set_emulate_ua_intlck_ctrl(match new.interlock {
                 Interlock::Clear => 0,

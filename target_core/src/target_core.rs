@@ -24,6 +24,7 @@ pub mod backend;
 pub mod background;
 pub mod command;
 mod copy;
+mod dbroot;
 mod delay;
 pub mod device;
 mod emulate;

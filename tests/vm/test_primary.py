@@ -308,6 +308,119 @@ def test_who_may_only_read_changes_nothing():
         ok(b, "a40f000000000000000c0000", write=bytes(12))
 
 
+SERIAL = "5aved0123456789a"
+
+
+def saved_file():
+    return Path(lio.read(lio.CFS / "dbroot")) / f"mode_{SERIAL}"
+
+
+def set_up(**kw):
+    return Two(lambda size: lio.fileio("f0", size=size, file="/tmp/saved.disk", serial=SERIAL, **kw))
+
+
+def select_and_save(c, page):
+    return ok(c, bytes([0x15, 0x11, 0, 0, 4 + len(page), 0]), write=bytes(4) + page)
+
+
+def test_saved_values():
+    """SP: what is saved is in force after a reset and after the modules were gone; all pages are saved, and nothing else is."""
+    saved_file().parent.mkdir(parents=True, exist_ok=True)
+    saved_file().unlink(missing_ok=True)
+    two = set_up()
+    assert sense6(two.a, CONTROL, SAVED)[2:] == sense6(two.a, CONTROL, DEFAULT)[2:] and sense6(two.a, CONTROL)[0] == 0x8A
+    change(two.a, CACHING, 2, 4, 4)
+    two.attention(two.b, "2a01")
+    page = bytearray(sense6(two.a, CONTROL))
+    page[2] |= 4
+    page[5] &= ~0x40
+    select_and_save(two.a, bytes(page))
+    assert two.b.scsi(bytes(6))[0] == 2
+    assert saved_file().stat().st_mode & 0o777 == 0o600 and not list(saved_file().parent.glob("*.new"))
+    # What is not saved is gone with a reset.
+    change(two.a, CONTROL, 4, 8, 8)
+    assert sense6(two.a, CONTROL)[4] == 8 and sense6(two.a, CONTROL, SAVED)[4] == 0
+    assert two.a.tmf(initiator.LUN_RESET) == 0
+    assert sense6_after_reset(two.a)[2:6].hex() == "06100000"
+    two.a.close()
+    two.b.close()
+    text = saved_file().read_text()
+    lio.clear(unload=True)
+    assert saved_file().read_text() == text
+    two = set_up()
+    assert sense6(two.a, CONTROL)[2:6].hex() == "06100000" and sense6(two.a, CACHING)[2] & 4
+    assert sense6(two.a, CONTROL, DEFAULT)[2:6].hex() == "02100040" and not sense6(two.a, CACHING, DEFAULT)[2] & 4
+    assert (two.store.attrib("emulate_tas"), two.store.attrib("emulate_write_cache")) == ("0", "1")
+    # RTD with SP: the defaults again, and for good.
+    ok(two.a, "150300000000")
+    assert sense6(two.a, CONTROL, SAVED) == sense6(two.a, CONTROL, DEFAULT) == sense6(two.a, CONTROL)
+    # What cannot be saved is not done.
+    root = saved_file().parent
+    saved_file().unlink()
+    saved_file().mkdir()
+    page = bytearray(sense6(two.a, CONTROL))
+    page[2] |= 4
+    refused(two.a, bytes([0x15, 0x11, 0, 0, 4 + len(page), 0]), "4/4400", write=bytes(4) + bytes(page))
+    assert sense6(two.a, CONTROL)[2] & 4 == 0
+    two.a.close()
+    two.b.close()
+    saved_file().rmdir()
+    for leftover in root.glob("mode_*.new"):
+        leftover.unlink()
+
+
+@pytest.mark.parametrize("bad", ["cut off", "longer", "unknown", "binary", "directory", "empty"])
+def test_saved_values_that_are_not(bad):
+    """A file that says nothing sensible is left out, and left there; the disk works."""
+    good = "page_0a_00=04100000000000000000\n"
+    file = saved_file()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if bad == "directory":
+        file.mkdir()
+    else:
+        file.write_bytes({"cut off": good[:-3].encode(), "longer": good.encode() * 100, "unknown": b"page_02_00=00\n",
+                          "binary": bytes(range(256)), "empty": b""}[bad])
+    before = lio.run("dmesg").stdout.count("left out: mode_SERIAL")
+    try:
+        two = set_up()
+        assert sense6(two.a, CONTROL) == sense6(two.a, CONTROL, DEFAULT) == sense6(two.a, CONTROL, SAVED)
+        said = [line for line in lio.run("dmesg").stdout.splitlines() if "left out: mode_SERIAL" in line]
+        assert (len(said) > before) == (bad != "empty"), said
+        two.a.close()
+        two.b.close()
+        assert file.exists()
+    finally:
+        file.rmdir() if bad == "directory" else file.unlink()
+
+
+def test_control_extension(two):
+    """TCMOS and SCSIP: whose clock it is. MAXIMUM SENSE DATA LENGTH: sense data is cut off, and says so."""
+    assert sense6(two.a, CONTROL, CHANGEABLE, 1)[4:7].hex() == "0600ff" and sense6(two.a, CONTROL, CURRENT, 1)[4:7].hex() == "060000"
+    ok(two.a, "a40f000000000000000c0000", write=bytes(4) + be(1_000_000, 6) + bytes(2))
+    two.attention(two.b, "2a10")
+    extension = sense6(two.a, CONTROL, CURRENT, 1)
+
+    def to(flags, most=0):
+        select6(two.a, extension[:4] + bytes([flags, 0, most]) + extension[7:])
+        two.attention(two.b, "2a01")
+    to(4)
+    origin, now = timestamp(two.a)
+    assert origin == 3 and abs(now / 1000 - time.time()) < 5 * lio.SLOW
+    refused(two.a, "a40f000000000000000c0000", "5/2400", write=bytes(12))
+    to(0)
+    assert timestamp(two.a)[0] == 2
+    for most, length in ((8, 8), (18, 18), (17, 17), (52, 18)):
+        to(6, most)
+        status, _, answer = two.b.scsi(b"\xc0" + bytes(9))
+        assert (status, len(answer.sense)) == (2, length), most
+        assert answer.sense[2] == 0x05 | (0x10 if length < 18 else 0)
+    # REQUEST SENSE has its own allocation length.
+    to(6, 8)
+    assert len(ok(two.b, "03000000ff00", read=255)) == 18
+    page = extension[:4] + bytes([6, 0, 53]) + extension[7:]
+    refused(two.a, bytes([0x15, 0x10, 0, 0, 4 + len(page), 0]), "5/2600", (False, 10, 7), write=bytes(4) + page)
+
+
 # --- log pages -------------------------------------------------------------------------------------------------
 
 

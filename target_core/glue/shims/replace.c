@@ -61,3 +61,24 @@ int lio_file_replace(const char *path, const char *temp, const char *name, const
 	return ret;
 }
 EXPORT_SYMBOL_GPL(lio_file_replace);
+
+ssize_t lio_file_read_whole(const char *path, void *data, size_t len)
+{
+	struct file *file;
+	loff_t pos = 0;
+	ssize_t n;
+
+	scoped_with_init_fs()
+		file = filp_open(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_LARGEFILE, 0);
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	if (!S_ISREG(file_inode(file)->i_mode))
+		n = -EINVAL;
+	else if (i_size_read(file_inode(file)) > len)
+		n = -EFBIG;
+	else
+		n = kernel_read(file, data, len, &pos);
+	filp_close(file, NULL);
+	return n;
+}
+EXPORT_SYMBOL_GPL(lio_file_read_whole);

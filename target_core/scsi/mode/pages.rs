@@ -2,8 +2,8 @@
 
 //! The mode pages (SPC-4, 7.5.7 and on; SBC-3, 6.5): what is in them, and what MODE SELECT can change of it.
 
-use super::{ErrorPolicy, Interlock, Unit, Values};
-use crate::{bytes::Writer, pi, provisioning};
+use super::{ErrorPolicy, Extension, Interlock, Unit, Values};
+use crate::{bytes::Writer, pi, provisioning, sense::SenseData};
 
 /// A mode page, or a subpage of one.
 pub(super) struct Page {
@@ -55,13 +55,14 @@ impl Page {
         }
     }
 
-    /// Writes the header. PS is zero: nothing can be saved.
-    pub(super) fn header(&self, out: &mut Writer<'_>) {
+    /// Writes the header, with PS where the page can be saved.
+    pub(super) fn header(&self, saveable: bool, out: &mut Writer<'_>) {
+        let code = self.code | if saveable { 0x80 } else { 0 };
         if self.subpage == 0 {
-            out.put(&[self.code, self.length]);
+            out.put(&[code, self.length]);
         } else {
             // SPF
-            out.put(&[0x40 | self.code, self.subpage, 0, self.length]);
+            out.put(&[0x40 | code, self.subpage, 0, self.length]);
         }
     }
 }
@@ -112,8 +113,11 @@ pub(super) static PAGES: [Page; 6] = [
         subpage: 0x01,
         length: 28,
         values: control_extension,
-        changeable: |_, out| out.fill(0, 28),
-        take: nothing,
+        changeable: |_, out| {
+            out.put(&[TCMOS | SCSIP, 0, 0xff]);
+            out.fill(0, 25);
+        },
+        take: take_control_extension,
     },
     Page {
         code: 0x1c,
@@ -138,10 +142,6 @@ pub(super) static PAGES: [Page; 6] = [
         },
     },
 ];
-
-fn nothing(_: &[u8], _: &mut Values) -> Result<(), Reserved> {
-    Ok(())
-}
 
 /// In byte 7 of the read-write error recovery page: thresholds of logical block provisioning are reported.
 const LBPERE: u8 = 0x80;
@@ -236,12 +236,36 @@ fn take_control(page: &[u8], values: &mut Values) -> Result<(), Reserved> {
     Ok(())
 }
 
+/// In byte 4 of the control extension page.
+const TCMOS: u8 = 0x04;
+const SCSIP: u8 = 0x02;
+const IALUAE: u8 = 0x01;
+
 /// Control extension (SPC-4, 7.5.9).
-fn control_extension(unit: &Unit, _: &Values, out: &mut Writer<'_>) {
-    // SCSIP: the timestamp that SET TIMESTAMP sets goes before any other; IALUAE
-    out.u8(0x02 | if unit.implicit_alua { 0x01 } else { 0 });
+fn control_extension(unit: &Unit, values: &Values, out: &mut Writer<'_>) {
+    let extension = &values.extension;
+    out.u8(if extension.clock { TCMOS } else { 0 }
+        | if extension.set_first { SCSIP } else { 0 }
+        | if unit.implicit_alua { IALUAE } else { 0 });
     // INITIAL COMMAND PRIORITY: none
-    out.fill(0, 27);
+    out.put(&[0, extension.max_sense]);
+    out.fill(0, 25);
+}
+
+fn take_control_extension(page: &[u8], values: &mut Values) -> Result<(), Reserved> {
+    let [flags, _, max_sense, ..] = *page else {
+        return Ok(());
+    };
+    // More than page 86h of VPD has as the most.
+    if usize::from(max_sense) > SenseData::MAX {
+        return Err(Reserved { byte: 2, bit: 7 });
+    }
+    values.extension = Extension {
+        clock: flags & TCMOS != 0,
+        set_first: flags & SCSIP != 0,
+        max_sense,
+    };
+    Ok(())
 }
 
 /// In bytes 2 and 3 of the informational exceptions control page.

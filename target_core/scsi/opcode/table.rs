@@ -15,39 +15,32 @@ use crate::{alua::Access, pr::Reserved};
 const PROTECT: Optional = Optional {
     mask: super::PROTECT,
     feature: Feature::Protection,
-    tolerated: false,
 };
 /// The same in a CDB with expected tags.
 const PROTECT_TAGS: Optional = Optional {
     mask: super::PROTECT,
     feature: Feature::ExpectedTags,
-    tolerated: false,
 };
 const DPO: Optional = Optional {
     mask: 0x10,
     feature: Feature::DpoFua,
-    tolerated: false,
 };
 const FUA: Optional = Optional {
     mask: 0x08,
     feature: Feature::DpoFua,
-    tolerated: false,
 };
 /// No block can be anchored (ANC_SUP is zero).
 const ANCHOR: Optional = Optional {
     mask: 0x10,
     feature: Feature::Never,
-    tolerated: false,
 };
 const UNMAP_ANCHOR: Optional = Optional {
     mask: 0x01,
     feature: Feature::Never,
-    tolerated: false,
 };
 const UNMAP: Optional = Optional {
     mask: 0x08,
     feature: Feature::WriteSameUnmap,
-    tolerated: false,
 };
 
 /// All commands, ordered by operation code; those of one operation code by service action.

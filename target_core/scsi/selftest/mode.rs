@@ -5,7 +5,7 @@
 use super::hex;
 use crate::{
     lba::{BlockSize, Blocks},
-    mode::{select, ErrorPolicy, Interlock, Unit, Values},
+    mode::{select, ErrorPolicy, Extension, Interlock, Unit, Values},
     provisioning::{Threshold, Thresholds},
     sense::Sense,
 };
@@ -22,9 +22,10 @@ const VALUES: Values = Values {
     exception_test: false,
     unchecked_if_zero: false,
     thresholds: Thresholds::OFF,
+    extension: Extension::DEFAULT,
 };
 
-const DISK: Unit = Unit {
+pub(super) const DISK: Unit = Unit {
     blocks: Blocks(65536),
     block_size: BlockSize::B512,
     write_protected: false,
@@ -37,6 +38,7 @@ const DISK: Unit = Unit {
     knows_resources: false,
     current: VALUES,
     default: VALUES,
+    saved: None,
 };
 
 const CACHING: &str = "08 12 00 00 00 00 00 00 00 00 00 00 20 00 00 00 00 00 00 00";
@@ -109,9 +111,34 @@ fn values() {
     // Those of which nothing can be changed.
     for page in [
         "01 0a 00 00 00 00 00 00 00 00 00 00",
-        "4a 01 00 1c 02 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00",
+        "4a 01 00 1c 06 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00",
     ] {
         assert_eq!(six(&format!("00 00 00 00 {page}")), Ok(VALUES), "{page}");
+    }
+}
+
+fn extension(first: &str) -> std::string::String {
+    format!("00 00 00 00 4a 01 00 1c {first}{}", " 00".repeat(25))
+}
+
+#[test]
+fn control_extension() {
+    for (first, clock, set_first, max_sense) in [
+        ("00 00 00", false, false, 0),
+        ("04 00 12", true, false, 0x12),
+        ("02 00 34", false, true, 52),
+    ] {
+        let extension_is = Extension {
+            clock,
+            set_first,
+            max_sense,
+        };
+        let expected = Values {
+            extension: extension_is,
+            ..VALUES
+        };
+        assert_eq!(six(&extension(first)), Ok(expected));
+        assert_eq!(extension_is.refuses_timestamps(), clock && !set_first);
     }
 }
 
@@ -240,8 +267,11 @@ fn refusals() {
         ),
         // A reserved value of QERR.
         ("00 00 00 00 0a 0a 02 14 00 40 00 00 ff ff 00 1e".into(), bit(7, 2)),
-        ("00 00 00 00 4a 01 00 1c 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00".into(), bit(8, 1)),
-    ] as [(std::string::String, Sense); 15] {
+        // IALUAE; INITIAL COMMAND PRIORITY; more sense data than there is.
+        (extension("07 00 00"), bit(8, 0)),
+        (extension("06 01 00"), bit(9, 0)),
+        (extension("06 00 35"), bit(10, 7)),
+    ] as [(std::string::String, Sense); 17] {
         assert_eq!(six(&list), Err(sense), "{list}");
     }
     assert_eq!(ten("00 00 00 00 02 00 00 00"), Err(bit(4, 1)));

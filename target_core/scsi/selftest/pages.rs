@@ -8,7 +8,7 @@ use crate::{
     bytes::Writer,
     inquiry::{self, Alua, Identity, Page, Port, Protocol, Unit},
     lba::{BlockSize, Blocks},
-    mode::{self, ErrorPolicy, Interlock, PageControl, Request, Values},
+    mode::{self, ErrorPolicy, Extension, Interlock, PageControl, Request, Values},
     provisioning::Thresholds,
     sense::Sense,
     vpd::{BlockLimits, Provisioning},
@@ -464,6 +464,7 @@ const MODE: mode::Unit = mode::Unit {
     knows_resources: false,
     current: DEFAULTS,
     default: DEFAULTS,
+    saved: None,
 };
 
 const DEFAULTS: Values = Values {
@@ -477,6 +478,7 @@ const DEFAULTS: Values = Values {
     exception_test: false,
     unchecked_if_zero: false,
     thresholds: Thresholds::OFF,
+    extension: Extension::DEFAULT,
 };
 
 const ALL_PAGES: Request = Request {
@@ -504,7 +506,7 @@ fn stock_mode_pages() {
     let mut expected = header;
     expected.extend(hex(STOCK_PAGES));
     assert_eq!(mode_data(&MODE, &ALL_PAGES), expected);
-    // With all subpages there is the control extension, too.
+    // With all subpages there is the control extension, too. The stock modules' has no TCMOS.
     let subpages = mode_data(
         &MODE,
         &Request {
@@ -515,7 +517,7 @@ fn stock_mode_pages() {
     let control = 16 + 12 + 20 + 12;
     assert_eq!(subpages[1], 0x46 + 32);
     assert_eq!(subpages[2..control], expected[2..control]);
-    assert_eq!(subpages[control..][..6], hex("4a 01 00 1c 03 00"));
+    assert_eq!(subpages[control..][..6], hex("4a 01 00 1c 07 00"));
     assert_eq!(subpages[control + 32..], expected[control..]);
     assert_eq!(
         mode_data(
@@ -595,7 +597,7 @@ fn changeable_mode_values() {
         .iter()
         .map(|b| b.count_ones())
         .sum();
-    assert_eq!(bits - headers, 1 + (1 + 2 + 2 + 1 + 1) + (1 + 4));
+    assert_eq!(bits - headers, 1 + (1 + 2 + 2 + 1 + 1) + (2 + 8) + (1 + 4));
 }
 
 #[test]
@@ -698,6 +700,30 @@ fn mode_refusals() {
         ..ALL_PAGES
     };
     assert_eq!(refused(saved), Sense::SAVING_NOT_SUPPORTED);
+    // Where they can be saved, PS says so in each page.
+    let saves = mode::Unit {
+        saved: Some(Values {
+            software_write_protect: true,
+            ..DEFAULTS
+        }),
+        ..MODE
+    };
+    let page = |control| {
+        let data = mode_data(
+            &saves,
+            &Request {
+                control,
+                page: 0x0a,
+                subpage: 0xff,
+                ..ALL_PAGES
+            },
+        );
+        assert_eq!((data[16], data[16 + 12]), (0x8a, 0xca));
+        data[16 + 4]
+    };
+    assert_eq!(page(PageControl::Saved), 0x08);
+    assert_eq!(page(PageControl::Default), 0);
+    assert_eq!(page(PageControl::Current), 0);
     assert_eq!(
         refused(Request {
             subpage: 1,

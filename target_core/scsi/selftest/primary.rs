@@ -28,10 +28,11 @@ fn command(cdb: &str) -> Result<Primary, Sense> {
 
 #[test]
 fn cdbs() {
-    let select = |ten, revert, list_length| {
+    let select = |ten, revert, save, list_length| {
         Primary::ModeSelect(ModeSelect {
             ten,
             revert,
+            save,
             list_length,
         })
     };
@@ -51,11 +52,13 @@ fn cdbs() {
     };
     let (to, from, none) = (Direction::Out, Direction::In, Direction::None);
     for (cdb, expected, direction, length) in [
-        ("15 10 00 00 18 00", select(false, false, 24), to, 24),
-        ("15 02 00 00 00 00", select(false, true, 0), none, 0),
+        ("15 10 00 00 18 00", select(false, false, false, 24), to, 24),
+        ("15 02 00 00 00 00", select(false, true, false, 0), none, 0),
+        ("15 03 00 00 00 00", select(false, true, true, 0), none, 0),
+        ("15 11 00 00 18 00", select(false, false, true, 24), to, 24),
         (
             "55 10 00 00 00 00 00 01 02 00",
-            select(true, false, 0x102),
+            select(true, false, false, 0x102),
             to,
             0x102,
         ),
@@ -237,9 +240,16 @@ fn cdbs() {
 
 #[test]
 fn cdb_refusals() {
+    // SP where nothing can be saved.
+    let saves_nothing = crate::cdb::Features {
+        saves_mode: false,
+        ..ALL
+    };
+    for cdb in ["15 11 00 00 18 00", "55 11 00 00 00 00 00 00 18 00"] {
+        assert_eq!(decode(&hex(cdb), &saves_nothing).unwrap_err(), bit(1, 0));
+    }
     for (cdb, sense) in [
-        // SP; no PF; RTD with a list; a list that is too long.
-        ("15 11 00 00 18 00", bit(1, 0)),
+        // No PF; RTD with a list; a list that is too long.
         ("15 00 00 00 18 00", bit(1, 4)),
         ("15 12 00 00 18 00", byte(4)),
         ("55 10 00 00 00 00 00 10 01 00", byte(7)),

@@ -14,7 +14,7 @@ use crate::{
     lba::{BlockSize, Blocks, Extent},
     lun::Lun,
     luns::{self, Select},
-    mode::{self, ErrorPolicy, Interlock, PageControl},
+    mode::{self, ErrorPolicy, Extension, Interlock, PageControl},
     opcode::{self, Reporting},
     pi,
     provisioning::{Threshold, Thresholds},
@@ -77,6 +77,11 @@ fn mode_values(random: &mut Random) -> mode::Values {
         exception_test: random.bool(),
         unchecked_if_zero: random.bool(),
         thresholds: thresholds(random),
+        extension: Extension {
+            clock: random.bool(),
+            set_first: random.bool(),
+            max_sense: random.below(53) as u8,
+        },
     }
 }
 
@@ -303,6 +308,7 @@ fn answers_are_bounded() {
             knows_resources: random.bool(),
             current: mode_values(&mut random),
             default: mode_values(&mut random),
+            saved: random.bool().then(|| mode_values(&mut random)),
         };
         let ten = random.bool();
         let request = mode::Request {

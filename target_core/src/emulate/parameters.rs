@@ -227,7 +227,7 @@ fn capacity(dev: &Device) -> Capacity {
 
 pub(super) fn mode_unit(nexus: &Nexus) -> mode::Unit {
     let dev = nexus.lun().device();
-    let (current, default) = dev.mode_values();
+    let values = dev.mode_values();
     mode::Unit {
         blocks: dev.capacity(),
         block_size: dev.block_size(),
@@ -239,8 +239,9 @@ pub(super) fn mode_unit(nexus: &Nexus) -> mode::Unit {
         may_change: !nexus.mapped().write_protect(),
         switches_write_cache: dev.switches_write_cache(),
         knows_resources: dev.resources().is_some(),
-        current,
-        default,
+        current: values.current,
+        default: values.default,
+        saved: dev.saves_mode().then_some(values.kept()),
     }
 }
 

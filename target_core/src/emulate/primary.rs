@@ -120,11 +120,15 @@ pub(super) fn execute(cmd: &mut Command, command: &Primary) -> Result<(), Sense>
             Ok(())
         }),
         Primary::ReportTimestamp { allocation } => {
-            let (now, origin) = device.kept().timestamp();
+            let (now, origin) = device.kept().timestamp(&device.mode().extension());
             respond(cmd, allocation, |out| {
                 timestamp::write(now, origin, out);
                 Ok(())
             })
+        }
+        // SPC-4, 6.46
+        Primary::SetTimestamp { .. } if device.mode().extension().refuses_timestamps() => {
+            Err(Sense::new(Key::IllegalRequest, Asc::INVALID_FIELD_IN_CDB))
         }
         Primary::SetTimestamp { list_length } => {
             if let Some(timestamp) = timestamp::parse(&list(cmd, list_length.into())?)? {
@@ -191,16 +195,11 @@ fn mode_select(cmd: &mut Command, nexus: &Arc<Nexus>, select: &ModeSelect) -> Re
     let list = list(cmd, select.list_length.into())?;
     let unit = mode_unit(nexus);
     let device = nexus.lun().device();
-    let flush = device.select_mode(nexus, |current, default| {
+    let flush = device.select_mode(nexus, &unit, select.save, |unit| {
         if select.revert {
-            return Ok(*default);
+            return Ok(unit.default);
         }
-        let unit = mode::Unit {
-            current: *current,
-            default: *default,
-            ..unit
-        };
-        mode::select(&unit, select.ten, &list)
+        mode::select(unit, select.ten, &list)
     })?;
     device.watch_thresholds();
     if flush {

@@ -4,10 +4,13 @@
 //! device up again, registration by registration, before anything is linked to it.
 
 use super::{identity::Identities, scope, Identity, Reservations};
-use crate::{device::Device, tpg::Tpg};
+use crate::{
+    dbroot::{self, Dir},
+    device::Device,
+    tpg::Tpg,
+};
 use core::fmt::Write;
-use kernel::{prelude::*, str::CString, sync::Arc};
-use lio_glue::replace::replace;
+use kernel::{prelude::*, sync::Arc};
 use lio_policy::pr::{Kept, Registration, Reservation, State, MAX_REGISTRATIONS, NONE};
 
 /// Where the file is, for messages.
@@ -74,23 +77,7 @@ pub(super) fn text(
 
 /// Has the file say `text`, durably.
 pub(super) fn store(device: &Device, text: &Text) -> Result {
-    let serial = {
-        let names = device.names().lock();
-        let serial = core::str::from_utf8(&names.serial).map_err(|_| EINVAL)?;
-        // A file of its own, in that directory.
-        if serial.is_empty() || serial.contains('/') {
-            return Err(EINVAL);
-        }
-        CString::try_from_fmt(fmt!("aptpl_{serial}"))?
-    };
-    let temp = CString::try_from_fmt(fmt!("{}.new", &*serial))?;
-    let dir = {
-        let engine = crate::engine()?;
-        let root = engine.dbroot().lock();
-        let root = core::str::from_utf8(&root).map_err(|_| EINVAL)?;
-        CString::try_from_fmt(fmt!("{root}/pr"))?
-    };
-    replace(&dir, &temp, &serial, &text.0)
+    dbroot::store(device, &Dir::Below("pr"), "aptpl", &text.0)
 }
 
 impl Reservations {

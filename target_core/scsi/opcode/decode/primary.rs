@@ -14,7 +14,7 @@ use crate::{
     timestamp,
 };
 
-/// PF and RTD (SPC-5, 6.15). `length_at` is the byte of the PARAMETER LIST LENGTH.
+/// PF, RTD and SP (SPC-5, 6.15). `length_at` is the byte of the PARAMETER LIST LENGTH.
 fn mode_select(flags: u8, ten: bool, list_length: u16, length_at: u16) -> Decoded {
     let (pages, revert) = (flags & 0x10 != 0, flags & 0x02 != 0);
     // Without PF the pages would be vendor specific.
@@ -28,6 +28,7 @@ fn mode_select(flags: u8, ten: bool, list_length: u16, length_at: u16) -> Decode
     Ok(Command::Primary(Primary::ModeSelect(ModeSelect {
         ten,
         revert,
+        save: flags & 0x01 != 0,
         list_length,
     })))
 }

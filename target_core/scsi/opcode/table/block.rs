@@ -14,7 +14,6 @@ use super::{
 const FORMAT_PROTECTION: Optional = Optional {
     mask: 0xc0,
     feature: Feature::Protectable,
-    tolerated: false,
 };
 
 /// START STOP UNIT

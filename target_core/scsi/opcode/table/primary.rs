@@ -10,11 +10,15 @@ use crate::{
     sense::Sense,
 };
 
-/// SP: nothing can be saved.
+/// SP of MODE SELECT.
+const SAVE_MODE: Optional = Optional {
+    mask: 0x01,
+    feature: Feature::SavesMode,
+};
+/// SP of the log pages: nothing of them can be saved.
 const SAVE: Optional = Optional {
     mask: 0x01,
     feature: Feature::Never,
-    tolerated: false,
 };
 
 const fn row(
@@ -44,7 +48,7 @@ const fn row(
 }
 
 pub(super) const MODE_SELECT_6: Descriptor = Descriptor {
-    optional: &[SAVE],
+    optional: &[SAVE_MODE],
     ignored: 0xe0,
     ..row(
         0x15,
@@ -57,7 +61,7 @@ pub(super) const MODE_SELECT_6: Descriptor = Descriptor {
     )
 };
 pub(super) const MODE_SELECT_10: Descriptor = Descriptor {
-    optional: &[SAVE],
+    optional: &[SAVE_MODE],
     ignored: 0xe0,
     ..row(
         0x55,

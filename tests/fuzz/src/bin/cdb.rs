@@ -287,6 +287,7 @@ fuzz_target!(|input: &[u8]| {
         protection: pi::Type::new(u32::from(input.u8()) & 3),
         protectable: bits & 2 != 0,
         third_party_copy: bits & 2 != 0,
+        saves_mode: bits & 4 != 0,
     };
     let size = [512, 1024, 2048, 4096][input.below(4)];
     let size = BlockSize::new(size).unwrap();

@@ -16,7 +16,7 @@ use lio_scsi::{
     capacity::Capacity,
     inquiry::{self, Alua, Identity, Page, Port, Protocol, Unit},
     lba::{BlockSize, Blocks},
-    mode::{self, ErrorPolicy, Interlock, PageControl},
+    mode::{self, ErrorPolicy, Extension, Interlock, PageControl},
     pi,
     provisioning::{Threshold, Thresholds},
     sense::Sense,
@@ -237,6 +237,11 @@ fn mode_values(input: &mut Input<'_>) -> mode::Values {
                 count: input.u32(),
             },
         },
+        extension: Extension {
+            clock: bits & 1 != 0,
+            set_first: bits & 2 != 0,
+            max_sense: input.below(53) as u8,
+        },
     }
 }
 
@@ -255,6 +260,7 @@ fn mode_data(input: &mut Input<'_>, short: usize) {
         may_change: bits & 32 != 0,
         current: mode_values(input),
         default: mode_values(input),
+        saved: input.bool().then(|| mode_values(input)),
     };
     let request = mode::Request {
         ten: bits & 64 != 0,
@@ -312,6 +318,9 @@ fn mode_data(input: &mut Input<'_>, short: usize) {
         (0x0a, 0, 3) => 0x06,
         (0x0a, 0, 4) => 0x38,
         (0x0a, 0, 5) => 0x40,
+        // TCMOS, SCSIP; MAXIMUM SENSE DATA LENGTH (SPC-4, 7.5.9).
+        (0x0a, 1, 4) => 0x06,
+        (0x0a, 1, 6) => 0xff,
         (0x1c, 0, 2) => 0x04,
         (0x1c, 0, 3) => 0x0f,
         // LBPERE; ENABLED and THRESHOLD COUNT.
@@ -321,8 +330,8 @@ fn mode_data(input: &mut Input<'_>, short: usize) {
         _ => 0,
     };
     while at < bytes.len() {
-        // PS is zero; SPF tells a subpage.
-        assert_eq!(bytes[at] & 0x80, 0);
+        // PS tells that the page can be saved; SPF tells a subpage.
+        assert_eq!(bytes[at] & 0x80 != 0, unit.saved.is_some());
         let code = bytes[at] & 0x3f;
         let (sub, start, length) = if bytes[at] & 0x40 != 0 {
             (usize::from(bytes[at + 1]), 4, be16(&bytes, at + 2))

@@ -16,7 +16,7 @@ use lio_scsi::{
     identifying::{self, Kind},
     lba::{BlockSize, Blocks},
     log::{self, Counters},
-    mode::{self, ErrorPolicy, Interlock, PageControl, Unit, Values},
+    mode::{self, saved, ErrorPolicy, Extension, Interlock, PageControl, Unit, Values},
     pi,
     provisioning::{Threshold, Thresholds},
     sense::{Asc, FieldPointer, Key, Sense, Specific},
@@ -96,7 +96,11 @@ fn pages(unit: &Unit) -> Vec<Page> {
     }
     let mut extension = plain(0x0a, 28);
     extension.sub = 1;
-    extension.now[0] = 2 | u8::from(unit.implicit_alua);
+    let e = &v.extension;
+    extension.now[0] = u8::from(e.clock) << 2 | u8::from(e.set_first) << 1;
+    extension.now[0] |= u8::from(unit.implicit_alua);
+    extension.now[2] = e.max_sense;
+    extension.mask[..3].copy_from_slice(&[6, 0, 0xff]);
     let mut exceptions = plain(0x1c, 10);
     exceptions.now[0] = u8::from(v.exception_test) << 2;
     exceptions.now[1] = if v.report_exceptions { 6 } else { 0 };
@@ -122,6 +126,59 @@ fn pages(unit: &Unit) -> Vec<Page> {
         all.iter_mut().for_each(|page| page.mask.fill(0));
     }
     all
+}
+
+/// Takes a page's values; or the byte that is wrong.
+fn take(page: (u8, u8), body: &[u8], values: &mut Values) -> Result<(), usize> {
+    match page {
+        (0x01, 0) => values.thresholds.report = body[5] & 0x80 != 0,
+        (0x1c, 2) => {
+            let threshold = |at: usize| Threshold {
+                enabled: body[at] & 0x80 != 0,
+                count: be32(body, at + 4),
+            };
+            values.thresholds.available = threshold(12);
+            values.thresholds.used = threshold(20);
+        }
+        (0x08, 0) => values.write_cache = body[0] & 4 != 0,
+        (0x0a, 0) => {
+            values.errors = match body[1] >> 1 & 3 {
+                0 => ErrorPolicy::Continue,
+                1 => ErrorPolicy::AbortAll,
+                2 => return Err(1),
+                _ => ErrorPolicy::AbortOwn,
+            };
+            values.interlock = match body[2] >> 4 & 3 {
+                0 => Interlock::Clear,
+                1 => return Err(2),
+                2 => Interlock::Keep,
+                _ => Interlock::Establish,
+            };
+            values.descriptor_sense = body[0] & 4 != 0;
+            values.unchecked_if_zero = body[0] & 8 != 0;
+            values.software_write_protect = body[2] & 8 != 0;
+            values.task_aborted_status = body[3] & 0x40 != 0;
+        }
+        (0x1c, 0) => {
+            if body[1] != 0 && body[1] != 6 {
+                return Err(1);
+            }
+            values.exception_test = body[0] & 4 != 0;
+            values.report_exceptions = body[1] == 6;
+        }
+        (0x0a, 1) => {
+            if body[2] > 52 {
+                return Err(2);
+            }
+            values.extension = Extension {
+                clock: body[0] & 4 != 0,
+                set_first: body[0] & 2 != 0,
+                max_sense: body[2],
+            };
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 fn model(unit: &Unit, ten: bool, list: &[u8]) -> Verdict<Values> {
@@ -219,47 +276,21 @@ fn model(unit: &Unit, ten: bool, list: &[u8]) -> Verdict<Values> {
                 return Verdict::Field(at + start + i);
             }
         }
-        match (code, sub) {
-            (0x01, 0) => values.thresholds.report = body[5] & 0x80 != 0,
-            (0x1c, 2) => {
-                let threshold = |at: usize| Threshold {
-                    enabled: body[at] & 0x80 != 0,
-                    count: be32(body, at + 4),
-                };
-                values.thresholds.available = threshold(12);
-                values.thresholds.used = threshold(20);
-            }
-            (0x08, 0) => values.write_cache = body[0] & 4 != 0,
-            (0x0a, 0) => {
-                values.errors = match body[1] >> 1 & 3 {
-                    0 => ErrorPolicy::Continue,
-                    1 => ErrorPolicy::AbortAll,
-                    2 => return Verdict::Field(at + start + 1),
-                    _ => ErrorPolicy::AbortOwn,
-                };
-                values.interlock = match body[2] >> 4 & 3 {
-                    0 => Interlock::Clear,
-                    1 => return Verdict::Field(at + start + 2),
-                    2 => Interlock::Keep,
-                    _ => Interlock::Establish,
-                };
-                values.descriptor_sense = body[0] & 4 != 0;
-                values.unchecked_if_zero = body[0] & 8 != 0;
-                values.software_write_protect = body[2] & 8 != 0;
-                values.task_aborted_status = body[3] & 0x40 != 0;
-            }
-            (0x1c, 0) => {
-                if body[1] != 0 && body[1] != 6 {
-                    return Verdict::Field(at + start + 1);
-                }
-                values.exception_test = body[0] & 4 != 0;
-                values.report_exceptions = body[1] == 6;
-            }
-            _ => {}
+        if let Err(wrong) = take((code, sub), body, &mut values) {
+            return Verdict::Field(at + start + wrong);
         }
         at += start + page.now.len();
     }
     Verdict::Take(values)
+}
+
+fn extension(input: &mut Input<'_>) -> Extension {
+    let bits = input.u8();
+    Extension {
+        clock: bits & 1 != 0,
+        set_first: bits & 2 != 0,
+        max_sense: (bits >> 2).min(52),
+    }
 }
 
 fn unit(input: &mut Input<'_>) -> Unit {
@@ -291,6 +322,7 @@ fn unit(input: &mut Input<'_>) -> Unit {
                 count: input.u32(),
             },
         },
+        extension: extension(input),
     };
     Unit {
         blocks: Blocks(input.number()),
@@ -305,6 +337,7 @@ fn unit(input: &mut Input<'_>) -> Unit {
         may_change: !bit(11),
         current,
         default: Values::default(),
+        saved: bit(11).then_some(current),
     }
 }
 
@@ -462,6 +495,71 @@ fn diagnostics(list: &[u8]) {
     assert_eq!(verdict(diagnostic::check(list)), expected);
 }
 
+/// The bytes that lower-case digits are.
+fn unhex(digits: &str) -> Option<Vec<u8>> {
+    let fine = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+    if digits.len() % 2 != 0 || !digits.chars().all(fine) {
+        return None;
+    }
+    let pairs = (0..digits.len()).step_by(2);
+    Some(pairs.map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect())
+}
+
+/// What a text of saved values says, if it says anything.
+fn saved_model(unit: &Unit, text: &[u8]) -> Option<Values> {
+    let mut known = pages(unit);
+    let mut values = unit.default;
+    if text.len() > saved::MAX {
+        return None;
+    }
+    let mut lines = std::str::from_utf8(text).ok()?.split('\n').collect::<Vec<_>>();
+    // Each line is ended.
+    if lines.pop() != Some("") {
+        return None;
+    }
+    for line in lines {
+        // As text has lines, they may end in CR LF.
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        let (name, digits) = line.split_once('=')?;
+        let name = name.strip_prefix("page_")?;
+        if name.len() != 5 || name.as_bytes()[2] != b'_' {
+            return None;
+        }
+        let (code, sub) = (unhex(&name[..2])?[0], unhex(&name[3..])?[0]);
+        let at = known.iter().position(|page| (page.code, page.sub) == (code, sub))?;
+        let page = known.remove(at);
+        let body = unhex(digits).filter(|body| body.len() == page.now.len())?;
+        take((code, sub), &body, &mut values).ok()?;
+    }
+    Some(values)
+}
+
+fn saved_values(input: &mut Input<'_>) {
+    let unit = Unit {
+        knows_resources: true,
+        ..unit(input)
+    };
+    let mut text = written(saved::MAX, 7, |out| saved::write(&unit, &unit.current, out));
+    assert_eq!(saved::read(&text, &unit.default), Ok(unit.current));
+    if input.bool() {
+        text = input.rest().to_vec();
+    } else {
+        while !input.is_empty() {
+            let at = input.below(text.len());
+            match input.below(3) {
+                0 => text[at] = input.u8(),
+                1 => text.truncate(at),
+                _ => text.extend_from_within(at..),
+            }
+            if text.is_empty() {
+                break;
+            }
+        }
+    }
+    let read = saved::read(&text, &unit.default);
+    assert_eq!(read.ok(), saved_model(&unit, &text));
+}
+
 fuzz_target!(|input: &[u8]| {
     let mut input = Input::new(input);
     match input.u8() {
@@ -469,6 +567,7 @@ fuzz_target!(|input: &[u8]| {
         1 => texts(input.rest()),
         2 => diagnostics(input.rest()),
         3 => log_select(input.rest()),
+        4 => saved_values(&mut input),
         _ => mode_select(&mut input),
     }
 });
