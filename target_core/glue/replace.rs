@@ -29,8 +29,7 @@ pub fn replace(dir: &CStr, temp: &CStr, name: &CStr, bytes: &[u8]) -> Result {
 /// `EFBIG` if there is not room for all of it, `EINVAL` if it is no regular file; the file system's.
 pub fn read(path: &CStr, to: &mut [u8]) -> Result<usize> {
     // SAFETY: `path` is a C string, and `to` as long as is said.
-    let n = unsafe {
-        sys::lio_file_read_whole(path.as_char_ptr(), to.as_mut_ptr().cast(), to.len())
-    };
+    let n =
+        unsafe { sys::lio_file_read_whole(path.as_char_ptr(), to.as_mut_ptr().cast(), to.len()) };
     usize::try_from(n).map_err(|_| Error::from_errno(i32::try_from(n).unwrap_or(-5)))
 }

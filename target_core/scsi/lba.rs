@@ -110,7 +110,9 @@ impl Extent {
     pub const fn check(self, capacity: Blocks) -> Result<(), Sense> {
         match self.end() {
             Some(end) if end.0 <= capacity.0 => Ok(()),
-            _ => Err(Sense::LBA_OUT_OF_RANGE),
+            // The first that is.
+            _ if self.lba.0 > capacity.0 => Err(Sense::lba_out_of_range(self.lba.0)),
+            _ => Err(Sense::lba_out_of_range(capacity.0)),
         }
     }
 

@@ -451,6 +451,11 @@ impl Sense {
         }
     }
 
+    /// LOGICAL BLOCK ADDRESS OUT OF RANGE, with the first address that is, in the INFORMATION field (SPC-5, 4.4.4).
+    pub const fn lba_out_of_range(lba: u64) -> Self {
+        Self::LBA_OUT_OF_RANGE.with_information(lba)
+    }
+
     /// The same with `information` in the INFORMATION field.
     pub const fn with_information(self, information: u64) -> Self {
         Self {

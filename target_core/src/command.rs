@@ -16,10 +16,12 @@
 //! An abort never takes a command from its owner: it marks the shared part, and the owner finds the mark.
 
 mod condition;
+mod handing;
 mod queue;
 mod shared;
 mod traced;
 
+use handing::Handing;
 pub use queue::ReplyQueue;
 use shared::Decided;
 pub use shared::Shared;
@@ -613,11 +615,13 @@ fn reply<F: Fabric>(token: Token<Session<F>>) {
 }
 
 fn answer<F: Fabric>(mut token: Token<Session<F>>) {
+    let handing = Handing::begin(&token);
     let Decided {
+        generation,
         aborted,
         tell,
         watched,
-    } = token.shared().decide();
+    } = token.shared().decide(handing.is_some());
     token.op = Op::None;
     token.step = Step::None;
     token.scratch = None;
@@ -628,12 +632,7 @@ fn answer<F: Fabric>(mut token: Token<Session<F>>) {
             nexus.lun().device().turns().next();
         }
     }
-    if let Place::Ordered(number) = core::mem::take(&mut token.place) {
-        if let Some(nexus) = &token.nexus {
-            let device = nexus.lun().device();
-            device.order().end(number, device);
-        }
-    }
+    let ordered = handing::ordered(&mut token);
     if aborted {
         // Without `tell` the initiator asked for it, and hears nothing of the command any more (SAM-5 5.6).
         token.aborted = !tell;
@@ -657,11 +656,15 @@ fn answer<F: Fabric>(mut token: Token<Session<F>>) {
     // keeps its own pages. In this order: when a LUN's gate is closed and empty, no command holds its nexus any more.
     token.nexus = None;
     token.ticket = None;
+    F::reply(Reply { token });
+    // Whoever waited for it is answered behind it. Nothing here may sleep: the fabric's code may be waiting to go.
+    let watched = handing.is_some_and(|h| h.end(generation)) || watched;
+    if let Some((number, device)) = ordered {
+        device.order().end(number, &device);
+    }
     if aborted || watched {
-        // It is among those that another session's task management, or an ORDERED command, waits for no longer.
         crate::tmf::wake();
     }
-    F::reply(Reply { token });
 }
 
 /// A finished command, which the fabric owns until it has sent the answer.

@@ -419,7 +419,7 @@ impl Device {
     }
 
     /// Links a LUN to the device.
-    pub(crate) fn add_lun(&self, lun: &Arc<Lun>) -> Result {
+    pub(crate) fn add_lun(self: &Arc<Self>, lun: &Arc<Lun>) -> Result {
         let _setup = self.setup.lock();
         if self.geometry.as_ref().is_none() {
             pr_err!("{}: not enabled yet\n", self.path());

@@ -78,9 +78,7 @@ impl Kept {
         let set = self.state.lock().timestamp;
         let since = |then| boot_ms().saturating_sub(then);
         match set.filter(|_| !extension.refuses_timestamps()) {
-            Some((Timestamp(at), then)) => {
-                (Timestamp(at.saturating_add(since(then))), Origin::Set)
-            }
+            Some((Timestamp(at), then)) => (Timestamp(at.saturating_add(since(then))), Origin::Set),
             None if extension.clock => (Timestamp(clock::wall_ms()), Origin::Clock),
             None => (Timestamp(since(self.made)), Origin::Zero),
         }

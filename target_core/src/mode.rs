@@ -374,7 +374,8 @@ impl Device {
         *mode.thresholds.lock() = new.thresholds;
         mode.clock.store(new.extension.clock, Relaxed);
         mode.set_first.store(new.extension.set_first, Relaxed);
-        mode.max_sense.store(new.extension.max_sense.into(), Relaxed);
+        mode.max_sense
+            .store(new.extension.max_sense.into(), Relaxed);
         self.attrib()
             .set_emulate_ua_intlck_ctrl(match new.interlock {
                 Interlock::Clear => 0,

@@ -238,7 +238,7 @@ fn data_and_limits() {
     );
     assert_eq!(
         fits("2e 00 00 00 00 0f 00 00 02 00"),
-        Err(Sense::LBA_OUT_OF_RANGE)
+        Err(Sense::lba_out_of_range(16))
     );
     assert_eq!(fits("34 00 00 00 00 00 00 00 10 00"), Ok(()));
     let status = |lba: u8| {
@@ -247,7 +247,7 @@ fn data_and_limits() {
         ))
     };
     assert_eq!(status(15), Ok(()));
-    assert_eq!(status(16), Err(Sense::LBA_OUT_OF_RANGE));
+    assert_eq!(status(16), Err(Sense::lba_out_of_range(16)));
 }
 
 #[test]

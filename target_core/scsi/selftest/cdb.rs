@@ -512,7 +512,7 @@ fn capacity_and_limits() {
         ..BlockLimits::default()
     };
     let check = |cdb: &str| decode(&hex(cdb), &ALL).unwrap().check(Blocks(100), &limits);
-    let out_of_range = Err(Sense::LBA_OUT_OF_RANGE);
+    let beyond = |lba| Err(Sense::lba_out_of_range(lba));
     let table = [
         ("28 00 00 00 00 00 00 00 10 00", Ok(())),
         ("28 00 00 00 00 00 00 00 11 00", Err(byte(7))),
@@ -523,23 +523,23 @@ fn capacity_and_limits() {
             Err(byte(10)),
         ),
         ("2a 00 00 00 00 63 00 00 01 00", Ok(())),
-        ("2a 00 00 00 00 63 00 00 02 00", out_of_range),
+        ("2a 00 00 00 00 63 00 00 02 00", beyond(100)),
         ("2a 00 00 00 00 64 00 00 00 00", Ok(())),
-        ("2a 00 00 00 00 65 00 00 00 00", out_of_range),
+        ("2a 00 00 00 00 65 00 00 00 00", beyond(101)),
         (
             "8a 00 ff ff ff ff ff ff ff ff 00 00 00 02 00 00",
-            out_of_range,
+            beyond(u64::MAX),
         ),
         (
             "8a 00 ff ff ff ff ff ff ff ff 00 00 00 00 00 00",
-            out_of_range,
+            beyond(u64::MAX),
         ),
         // A range goes before a limit.
-        ("28 00 00 00 00 00 00 ff ff 00", out_of_range),
+        ("28 00 00 00 00 00 00 ff ff 00", beyond(100)),
         ("2f 00 00 00 00 00 00 00 64 00", Ok(())),
         ("2f 02 00 00 00 00 00 00 11 00", Err(byte(7))),
         ("2f 06 00 00 00 00 00 00 64 00", Ok(())),
-        ("35 00 00 00 00 00 00 00 65 00", out_of_range),
+        ("35 00 00 00 00 00 00 00 65 00", beyond(100)),
         ("35 00 00 00 00 00 00 00 00 00", Ok(())),
         ("41 00 00 00 00 00 00 00 20 00", Ok(())),
         ("41 00 00 00 00 00 00 00 21 00", Err(byte(7))),

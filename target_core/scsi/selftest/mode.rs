@@ -249,29 +249,51 @@ fn refusals() {
         ("00 00 60 00".into(), bit(2, 6)),
         // An unknown page, and an unknown subpage.
         ("00 00 00 00 3f 00".into(), bit(4, 5)),
-        ("00 00 00 00 02 0a 00 00 00 00 00 00 00 00 00 00".into(), bit(4, 5)),
+        (
+            "00 00 00 00 02 0a 00 00 00 00 00 00 00 00 00 00".into(),
+            bit(4, 5),
+        ),
         ("00 00 00 00 4a 02 00 1c".into(), byte(5)),
         ("00 00 00 00 48 00 00 12".into(), byte(5)),
         // A wrong length.
-        ("00 00 00 00 08 0a 00 00 00 00 00 00 00 00 00 00".into(), byte(5)),
+        (
+            "00 00 00 00 08 0a 00 00 00 00 00 00 00 00 00 00".into(),
+            byte(5),
+        ),
         ("00 00 00 00 4a 01 00 1b".into(), byte(6)),
         // IC, and a retention priority; TST; a reserved value of UA_INTLCK_CTRL.
-        (format!("00 00 00 00 {}", CACHING.replacen("00", "84", 1)), bit(6, 7)),
-        (format!("00 00 00 00 {}", CACHING.replacen("00 00", "04 10", 1)), bit(7, 4)),
-        ("00 00 00 00 0a 0a 22 10 00 40 00 00 ff ff 00 1e".into(), bit(6, 5)),
-        ("00 00 00 00 0a 0a 02 10 10 40 00 00 ff ff 00 1e".into(), bit(8, 5)),
+        (
+            format!("00 00 00 00 {}", CACHING.replacen("00", "84", 1)),
+            bit(6, 7),
+        ),
+        (
+            format!("00 00 00 00 {}", CACHING.replacen("00 00", "04 10", 1)),
+            bit(7, 4),
+        ),
+        (
+            "00 00 00 00 0a 0a 22 10 00 40 00 00 ff ff 00 1e".into(),
+            bit(6, 5),
+        ),
+        (
+            "00 00 00 00 0a 0a 02 10 10 40 00 00 ff ff 00 1e".into(),
+            bit(8, 5),
+        ),
         // MRIE: there is no other method.
         (
             "00 00 00 00 1c 0a 00 04 00 00 00 00 00 00 00 00".into(),
             bit(7, 3),
         ),
         // A reserved value of QERR.
-        ("00 00 00 00 0a 0a 02 14 00 40 00 00 ff ff 00 1e".into(), bit(7, 2)),
+        (
+            "00 00 00 00 0a 0a 02 14 00 40 00 00 ff ff 00 1e".into(),
+            bit(7, 2),
+        ),
         // IALUAE; INITIAL COMMAND PRIORITY; more sense data than there is.
         (extension("07 00 00"), bit(8, 0)),
         (extension("06 01 00"), bit(9, 0)),
         (extension("06 00 35"), bit(10, 7)),
-    ] as [(std::string::String, Sense); 17] {
+    ] as [(std::string::String, Sense); 17]
+    {
         assert_eq!(six(&list), Err(sense), "{list}");
     }
     assert_eq!(ten("00 00 00 00 02 00 00 00"), Err(bit(4, 1)));

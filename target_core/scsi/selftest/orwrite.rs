@@ -143,7 +143,10 @@ fn write_long() {
     let limits = BlockLimits::default();
     let fits = |capacity| decoded.check(Blocks(capacity), &limits);
     assert_eq!(fits(0x0102_0304_0506_0709), Ok(()));
-    assert_eq!(fits(0x0102_0304_0506_0708), Err(Sense::LBA_OUT_OF_RANGE));
+    assert_eq!(
+        fits(0x0102_0304_0506_0708),
+        Err(Sense::lba_out_of_range(0x0102_0304_0506_0708))
+    );
     let without = Features {
         write_long: false,
         ..ALL

@@ -254,9 +254,12 @@ fn unmap_refusals() {
         refused(&[(0, 30), (30, 20), (50, 1)]),
         Sense::invalid_parameter_byte(48)
     );
-    assert_eq!(refused(&[(0, 1), (99, 2)]), Sense::LBA_OUT_OF_RANGE);
-    assert_eq!(refused(&[(101, 0)]), Sense::LBA_OUT_OF_RANGE);
-    assert_eq!(refused(&[(u64::MAX, 50)]), Sense::LBA_OUT_OF_RANGE);
+    assert_eq!(refused(&[(0, 1), (99, 2)]), Sense::lba_out_of_range(100));
+    assert_eq!(refused(&[(101, 0)]), Sense::lba_out_of_range(101));
+    assert_eq!(
+        refused(&[(u64::MAX, 50)]),
+        Sense::lba_out_of_range(u64::MAX)
+    );
 }
 
 #[test]

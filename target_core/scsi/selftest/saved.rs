@@ -84,9 +84,5 @@ fn nothing_else_is_taken() {
         let taken = read(text.as_bytes(), &Values::default());
         assert_eq!(taken, Err(Malformed(line)), "{text}");
     }
-    assert_eq!(
-        read(b"\xff\n", &Values::default()),
-        Err(Malformed(0))
-    );
+    assert_eq!(read(b"\xff\n", &Values::default()), Err(Malformed(0)));
 }
-

@@ -121,7 +121,10 @@ fn populate_lists() {
         "more than there is"
     );
     let ranges = |ranges: &[(u64, u32)]| populate(&list(&[0; 14], ranges));
-    assert_eq!(ranges(&[(CAPACITY.0, 1)]), Err(Sense::LBA_OUT_OF_RANGE));
+    assert_eq!(
+        ranges(&[(CAPACITY.0, 1)]),
+        Err(Sense::lba_out_of_range(CAPACITY.0))
+    );
     assert_eq!(ranges(&[(7, 8), (30, 1), (14, 2)]), Err(at(16 + 32)));
     let most = (token::MAX_BYTES / 512) as u32;
     assert!(ranges(&[(0, most)]).is_ok());

@@ -71,9 +71,9 @@ fn atomic_writes() {
     assert_eq!(check(16, 18), Err(byte(12)));
     assert_eq!(check(16, 3), Err(byte(12)));
     assert_eq!(check(18, 2), Err(byte(2)));
-    assert_eq!(check(96, 16), Err(Sense::LBA_OUT_OF_RANGE));
+    assert_eq!(check(96, 16), Err(Sense::lba_out_of_range(100)));
     // What is not there need not be aligned.
-    assert_eq!(check(101, 0), Err(Sense::LBA_OUT_OF_RANGE));
+    assert_eq!(check(101, 0), Err(Sense::lba_out_of_range(101)));
 }
 
 #[test]
@@ -183,11 +183,11 @@ fn scattered_lists() {
     assert_eq!(check(&[(0, 4), (96, 2), (0, 0)]), Err(length));
     assert_eq!(
         check(&[(0, 1), (98, 3), (0, 0)]),
-        Err(Sense::LBA_OUT_OF_RANGE)
+        Err(Sense::lba_out_of_range(100))
     );
     assert_eq!(
         check(&[(u64::MAX, 1), (0, 1), (0, 0)]),
-        Err(Sense::LBA_OUT_OF_RANGE)
+        Err(Sense::lba_out_of_range(u64::MAX))
     );
     // Cut off.
     let whole = list(&[(0, 1), (1, 1), (2, 1)]);

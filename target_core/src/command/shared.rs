@@ -15,7 +15,9 @@ const REPLIED: u32 = 8;
 const WATCHED: u32 = 16;
 // It is ready, and may not begin yet.
 const WAITS: u32 = 32;
-const GENERATION: u32 = 64;
+// The reply is decided, and the fabric does not have it yet.
+const HANDING: u32 = 64;
+const GENERATION: u32 = 128;
 
 /// The part of a command that others than its owner may look at.
 pub struct Shared {
@@ -125,7 +127,8 @@ impl Shared {
     pub(crate) fn is_before(&self, number: u64, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool {
         let mut state = self.state.load(Acquire);
         loop {
-            if state & LIVE == 0 || state & REPLIED != 0 || !self.selected(select) {
+            let answered = state & (REPLIED | HANDING) == REPLIED;
+            if state & LIVE == 0 || answered || !self.selected(select) {
                 return false;
             }
             match self.state.cmpxchg(state, state | WATCHED, Full) {
@@ -143,14 +146,28 @@ impl Shared {
         }
     }
 
-    // The reply is decided now.
-    pub(super) fn decide(&self) -> Decided {
-        let state = self.flag(REPLIED, true);
+    // The reply is decided now. `handing`: there will be a `handed`, for which ORDERED commands wait.
+    pub(super) fn decide(&self, handing: bool) -> Decided {
+        let state = self.flag(if handing { REPLIED | HANDING } else { REPLIED }, true);
         Decided {
+            generation: state & !(GENERATION - 1),
             aborted: state & ABORTED != 0,
             tell: state & TELL != 0,
             watched: state & WATCHED != 0,
         }
+    }
+
+    // The fabric has the reply, and may be done with it; returns whether somebody may be waiting for this.
+    pub(super) fn handed(&self, generation: u32) -> bool {
+        let mut state = self.state.load(Acquire);
+        while state & !(GENERATION - 1) == generation {
+            match self.state.cmpxchg(state, state & !HANDING, Full) {
+                Ok(_) => return state & WATCHED != 0,
+                Err(now) => state = now,
+            }
+        }
+        // The slot was given back, and whoever waited was woken.
+        false
     }
 
     // Ends this use of the slot; returns whether somebody may be waiting for that.
@@ -163,6 +180,8 @@ impl Shared {
 
 // What there is to know of a command when its reply is decided.
 pub(super) struct Decided {
+    // The use of the slot.
+    pub(super) generation: u32,
     // It was aborted before.
     pub(super) aborted: bool,
     // And shall be told so.

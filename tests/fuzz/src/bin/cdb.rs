@@ -405,7 +405,11 @@ fuzz_target!(|input: &[u8]| {
                     .unwrap();
             }
         }
-        Err(Sense::LBA_OUT_OF_RANGE) => assert!(!inside),
+        Err(sense) if sense.asc == Asc::LBA_OUT_OF_RANGE => {
+            assert!(!inside);
+            let first = expected.lba.max(capacity);
+            assert_eq!(sense, Sense::lba_out_of_range(first));
+        }
         Err(sense) => {
             assert!(inside && (odd || expected.blocks > most));
             refused(cdb, &sense);

@@ -65,7 +65,7 @@ fuzz_target!(|input: &[u8]| {
         let got = extent(&list[at..at + one]).unwrap();
         assert_eq!((got.lba.0, got.blocks.0), (lba, u64::from(blocks)));
         if u128::from(lba) + u128::from(blocks) > u128::from(capacity) {
-            assert_eq!(result, Err(Sense::LBA_OUT_OF_RANGE));
+            assert_eq!(result, Err(Sense::lba_out_of_range(lba.max(capacity))));
             return;
         }
         left -= i128::from(blocks);

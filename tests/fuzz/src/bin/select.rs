@@ -502,7 +502,11 @@ fn unhex(digits: &str) -> Option<Vec<u8>> {
         return None;
     }
     let pairs = (0..digits.len()).step_by(2);
-    Some(pairs.map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect())
+    Some(
+        pairs
+            .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap())
+            .collect(),
+    )
 }
 
 /// What a text of saved values says, if it says anything.
@@ -512,7 +516,10 @@ fn saved_model(unit: &Unit, text: &[u8]) -> Option<Values> {
     if text.len() > saved::MAX {
         return None;
     }
-    let mut lines = std::str::from_utf8(text).ok()?.split('\n').collect::<Vec<_>>();
+    let mut lines = std::str::from_utf8(text)
+        .ok()?
+        .split('\n')
+        .collect::<Vec<_>>();
     // Each line is ended.
     if lines.pop() != Some("") {
         return None;
@@ -526,7 +533,9 @@ fn saved_model(unit: &Unit, text: &[u8]) -> Option<Values> {
             return None;
         }
         let (code, sub) = (unhex(&name[..2])?[0], unhex(&name[3..])?[0]);
-        let at = known.iter().position(|page| (page.code, page.sub) == (code, sub))?;
+        let at = known
+            .iter()
+            .position(|page| (page.code, page.sub) == (code, sub))?;
         let page = known.remove(at);
         let body = unhex(digits).filter(|body| body.len() == page.now.len())?;
         take((code, sub), &body, &mut values).ok()?;

@@ -12,7 +12,7 @@ use lio_fuzz::{
 };
 use lio_scsi::{
     lba::Blocks,
-    sense::{FieldPointer, Sense, Specific},
+    sense::{Asc, FieldPointer, Sense, Specific},
     unmap::List,
     vpd::BlockLimits,
 };
@@ -76,7 +76,7 @@ fuzz_target!(|input: &[u8]| {
                 .collect(),
         ),
         Err(Sense::PARAMETER_LIST_LENGTH) => Verdict::ListLength,
-        Err(Sense::LBA_OUT_OF_RANGE) => Verdict::Lba,
+        Err(sense) if sense.asc == Asc::LBA_OUT_OF_RANGE => Verdict::Lba,
         Err(Sense {
             specific:
                 Specific::Field(FieldPointer {

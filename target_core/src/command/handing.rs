@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Replies that ORDERED commands wait for until the fabric has them: what is let go by one is answered behind it.
+
+use super::Command;
+use crate::{device::Device, fabric::Fabric, session::Session};
+use kernel::sync::{rcu, Arc};
+use lio_glue::slot::{Host, Token};
+use lio_policy::order::Place;
+
+/// A reply that is being handed to its fabric. The command is not ours any more then, and may be another's in the same slot.
+pub(super) struct Handing<F: Fabric> {
+    // Before the guard: the end of a session waits for it, so this is not the last reference.
+    session: Arc<Session<F>>,
+    index: u32,
+    _guard: rcu::Guard,
+}
+
+impl<F: Fabric> Handing<F> {
+    /// The command is about to be answered. `None` where there never was an ORDERED one.
+    pub(super) fn begin(token: &Token<Session<F>>) -> Option<Self> {
+        let nexus = token.nexus.as_ref()?;
+        nexus.lun().device().order().is_used().then(|| Handing {
+            session: token.host().clone(),
+            index: token.index(),
+            _guard: rcu::read_lock(),
+        })
+    }
+
+    /// The fabric has the reply of this use of the slot; whether somebody may be waiting for that.
+    pub(super) fn end(self, generation: u32) -> bool {
+        let shared = self.session.slots().shared_of(self.index);
+        shared.is_some_and(|shared| shared.handed(generation))
+    }
+}
+
+/// The number of an ORDERED command, and its device: its place is given up when the fabric has the reply.
+pub(super) fn ordered(cmd: &mut Command) -> Option<(u64, Arc<Device>)> {
+    let Place::Ordered(number) = core::mem::take(&mut cmd.place) else {
+        return None;
+    };
+    Some((number, cmd.nexus.as_ref()?.lun().device().clone()))
+}
