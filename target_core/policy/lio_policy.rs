@@ -11,6 +11,7 @@
 //! | [`latency`] | histograms of how long commands take |
 //! | [`pr`] | persistent reservations, and what they leave of access |
 //! | [`rate`] | rates that commands are held to |
+//! | [`shares`] | whose command is next where a device has more to do than it does at once |
 //! | [`mode`] | changes of mode parameters |
 
 #![cfg_attr(not(MODULE), no_std)]
@@ -48,3 +49,4 @@ pub mod mode;
 pub mod order;
 pub mod pr;
 pub mod rate;
+pub mod shares;

@@ -7,6 +7,7 @@ use crate::{
     command::{Command, Direction, MAX_CDB},
     emulate, mode,
     session::Core,
+    shares::Share,
 };
 use kernel::prelude::*;
 use lio_glue::clock;
@@ -124,6 +125,9 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Refused> 
         let start = start.max(mapped.limits().take(now, data.length));
         if start > now {
             cmd.due = cmd.due.max(start);
+        }
+        if device.shares().is_on() && cmd.attribute != Attribute::HeadOfQueue {
+            cmd.share = Share::Wanted(data.length);
         }
     }
     Ok(transfer(cmd, data)?)

@@ -15,12 +15,14 @@
 //!
 //! An abort never takes a command from its owner: it marks the shared part, and the owner finds the mark.
 
+mod begin;
 mod condition;
 mod handing;
 mod queue;
 mod shared;
 mod traced;
 
+use begin::{put_off, resume_one, run};
 use handing::Handing;
 pub use queue::ReplyQueue;
 use shared::Decided;
@@ -28,12 +30,12 @@ pub use shared::Shared;
 
 use crate::{
     backend::{IoError, Op},
-    delay::{self, Late},
     emulate::{Protected, Step},
     fabric::Fabric,
     flaws,
     lun::{Export, Nexus},
     session::Session,
+    shares::Share,
     tmf::Preempted,
 };
 use core::marker::PhantomData;
@@ -118,6 +120,7 @@ impl Default for Command {
             aborted: false,
             turn: Turn::No,
             due: 0,
+            share: Share::None,
             started: 0,
             place: Place::Free,
             preempted: None,
@@ -175,6 +178,8 @@ pub struct Command {
     pub(crate) turn: Turn,
     /// When it may be executed, if not at once; nanoseconds.
     pub(crate) due: u64,
+    /// What it has of the device where LUNs have shares.
+    pub(crate) share: Share,
     /// When it came, if somebody wants to know how long it takes.
     pub(crate) started: u64,
     /// What it has to wait for.
@@ -445,57 +450,6 @@ fn arrive<F: Fabric>(token: &mut Token<Session<F>>) -> bool {
     }
 }
 
-// Executes the command, which may.
-fn run<F: Fabric>(token: Token<Session<F>>) {
-    if token.due != 0 {
-        delayed(token)
-    } else {
-        begin_execution(token)
-    }
-}
-
-// The command is executed when it comes back.
-fn put_off<F: Fabric>(token: &mut Token<Session<F>>) {
-    token.step = Step::Begin;
-    token.io_result = Ok(());
-    token.shared().wait();
-}
-
-// Executes a command that was put off: whether the device's condition lets it pass was asked long ago.
-fn resume_one<F: Fabric>(mut token: Token<Session<F>>) {
-    token.shared().go_on();
-    let condition = token
-        .nexus
-        .as_ref()
-        .and_then(|n| n.lun().device().condition());
-    let refused = condition
-        .zip(token.decoded)
-        .and_then(|(condition, decoded)| condition.admit(&decoded.command).err());
-    match refused {
-        Some(sense) => {
-            token.set_sense(sense);
-            reply(token)
-        }
-        None => run(token),
-    }
-}
-
-fn begin_execution<F: Fabric>(mut token: Token<Session<F>>) {
-    let host = token.host().clone();
-    crate::emulate::execute(host.core(), &mut token);
-    go_on(token);
-}
-
-// Executes the command after a while.
-fn delayed<F: Fabric>(mut token: Token<Session<F>>) {
-    let due = core::mem::replace(&mut token.due, 0);
-    put_off(&mut token);
-    if let Err(late) = delay::at(due, Late::Command(token.erase())) {
-        // Without memory for it there is no delay.
-        late.run();
-    }
-}
-
 // Hands the command to the back end, or to the fabric if nothing is left to do.
 fn go_on<F: Fabric>(mut token: Token<Session<F>>) {
     if let Some(preempted) = token.preempted.take() {
@@ -633,6 +587,7 @@ fn answer<F: Fabric>(mut token: Token<Session<F>>) {
         }
     }
     let ordered = handing::ordered(&mut token);
+    begin::leave(&mut token);
     if aborted {
         // Without `tell` the initiator asked for it, and hears nothing of the command any more (SAM-5 5.6).
         token.aborted = !tell;
@@ -775,6 +730,7 @@ pub(crate) fn begin<F: Fabric>(token: &mut Token<Session<F>>, start: &Start<'_>)
     cmd.aborted = false;
     cmd.turn = Turn::No;
     cmd.due = 0;
+    cmd.share = Share::None;
     cmd.started = 0;
     cmd.place = Place::Free;
     cmd.clears_flaws = false;

@@ -13,6 +13,7 @@ use crate::{
     mode::Mode,
     order::Order,
     pr::Reservations,
+    shares::Shares,
     stats::LunStats,
     turns::Turns,
 };
@@ -171,6 +172,7 @@ pub struct Device {
     aborts: Atomic<u32>,
     aborts_missed: Atomic<u32>,
     created: usize,
+    shares: Arc<Shares>,
     #[pin]
     turns: Turns,
     #[pin]
@@ -231,6 +233,7 @@ impl Device {
                 aborts: Atomic::new(0),
                 aborts_missed: Atomic::new(0),
                 created: clock::jiffies(),
+                shares: Shares::new()?,
                 turns <- Turns::new(),
                 order <- Order::new(),
                 order_work <- Work::new(work_name, work_class),
@@ -317,6 +320,10 @@ impl Device {
 
     pub(crate) fn pieces(&self) -> &Atomic<u32> {
         &self.pieces
+    }
+
+    pub(crate) fn shares(&self) -> &Arc<Shares> {
+        &self.shares
     }
 
     pub(crate) fn turns(&self) -> &Turns {
@@ -443,6 +450,9 @@ impl Device {
     pub(crate) fn remove_lun(&self, lun: &Arc<Lun>) {
         if let Ok(engine) = crate::engine() {
             engine.tokens().revoke(lun);
+        }
+        if lun.limits().weight().set(0) != 0 {
+            self.shares.count(true, false);
         }
         self.with_users(|users| {
             users.luns.retain(|l| !Arc::ptr_eq(l, lun));

@@ -3,6 +3,7 @@
 //! Limits that an administrator sets to a LUN, or to one initiator's commands to it: `limits/`. Commands that touch the medium wait
 //! for their turn; none is refused.
 
+use crate::shares::Weight;
 use kernel::sync::atomic::{Atomic, Full, Relaxed};
 use lio_policy::rate::Rate;
 
@@ -68,6 +69,7 @@ pub(crate) enum Which {
 pub(crate) struct Limits {
     commands: Limit,
     bytes: Limit,
+    weight: Weight,
 }
 
 impl Limits {
@@ -75,6 +77,7 @@ impl Limits {
         Limits {
             commands: Limit::new(),
             bytes: Limit::new(),
+            weight: Weight::new(),
         }
     }
 
@@ -83,6 +86,11 @@ impl Limits {
             Which::Commands => &self.commands,
             Which::Bytes => &self.bytes,
         }
+    }
+
+    /// Its share of the device.
+    pub(crate) fn weight(&self) -> &Weight {
+        &self.weight
     }
 
     /// Whether there is any.

@@ -112,7 +112,7 @@ impl Lun {
     /// The group is as `settings` say. With the device's groups locked, as what follows.
     pub(crate) fn set_port(&self, settings: &Settings) {
         let mut port = Port::new(settings, self.secondary.get().offline);
-        if self.limited.load(Relaxed) != 0 {
+        if self.limited.load(Relaxed) != 0 || self.device.shares().is_on() {
             port.0 |= LIMITED;
         }
         if self.measured.load(Relaxed) != 0 {
@@ -144,6 +144,25 @@ impl Lun {
             self.group().with(|s| self.set_port(s));
         });
         crate::delay::release(self);
+    }
+
+    /// Sets the weight of this, or of an initiator's view of it; 0 is none.
+    ///
+    /// # Errors
+    /// `ENOMEM`
+    pub(crate) fn set_shares(&self, limits: &Limits, weight: u32) -> Result {
+        let mut luns = KVec::new();
+        self.device
+            .each_lun(|lun| Ok(luns.push(lun.clone(), GFP_KERNEL)?))?;
+        self.device.with_groups(|_| {
+            let before = limits.weight().set(weight);
+            self.device.shares().count(before != 0, weight != 0);
+        });
+        // Commands of all ports have to know.
+        for lun in &luns {
+            self.device.welcome(lun);
+        }
+        Ok(())
     }
 
     /// Sets whether a histogram of this, or of an initiator's view of it, is kept.
@@ -263,6 +282,8 @@ impl Drop for MappedLun {
     fn drop(&mut self) {
         // Commands find out when the LUN's word is next set.
         count(&self.lun.limited, self.limits.is_set(), false);
+        let shares = self.lun.device.shares();
+        shares.count(self.limits.weight().get() != 0, false);
         count(&self.lun.measured, self.latency.is_on(), false);
     }
 }

@@ -349,6 +349,7 @@ impl<F: Fabric> AnySession for Session<F> {
                 if device.order().is_active() {
                     order::kick(device);
                 }
+                device.shares().abort();
             }
         }
     }

@@ -2,11 +2,13 @@
 stock modules do not have."""
 # vm: --timeout 900
 import errno
+import threading
 import time
 
 import initiator
 import lio
 import pytest
+import storage
 from lio import read, refused, write
 
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C modules have no such files")
@@ -34,7 +36,7 @@ def took(c, n, cdb=READ, length=4096):
 
 def test_commands_per_second(target):
     lun = target.path / "lun/lun_0"
-    assert [read(lun / "limits" / f) for f in ("iops", "iops_burst", "bytes_per_second", "bytes_burst")] == ["0"] * 4
+    assert [read(lun / "limits" / f) for f in ("iops", "iops_burst", "bytes_per_second", "bytes_burst", "shares")] == ["0"] * 5
     with login(target) as c:
         write(lun / "limits/iops_burst", 5)
         write(lun / "limits/iops", 20)
@@ -90,6 +92,80 @@ def test_one_initiator(target):
     target.delete()
     assert time.monotonic() - start < 8 * lio.SLOW
     assert not mapped.exists()
+
+
+# --- shares --------------------------------------------------------------------------------------------------
+
+
+def served(connections, seconds, depth=40, cdb=READ, length=4096):
+    """Commands that each is answered while all keep so many going."""
+    counts = [0] * len(connections)
+
+    def go(n):
+        c = connections[n]
+        waiting = {c.start(cdb, length, initiator.READ) for _ in range(depth)}
+        while waiting:
+            a = c.receive(timeout=60)
+            if c.pong(a) or not a.flags & 1 and a.opcode != initiator.SCSI_RESPONSE:
+                continue
+            assert a.status == 0
+            waiting.remove(a.itt)
+            if time.monotonic() < end:
+                counts[n] += 1
+                waiting.add(c.start(cdb, length, initiator.READ))
+    end = time.monotonic() + seconds
+    threads = [threading.Thread(target=go, args=(n,)) for n in range(len(connections))]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    return counts
+
+
+@pytest.fixture
+def slow():
+    """A disk that takes 100 ms for each command."""
+    lio.modprobe("dm_mod", "dm_delay")
+    with storage.dm("shares", f"0 65536 delay {lio.loop_device(32 << 20)} 0 100") as dev:
+        yield lio.IscsiTarget(lio.iblock(dev=dev), acls=[ONE, OTHER])
+
+
+def test_shares(slow):
+    """What a busy disk does is shared as the weights say; one alone has all of it; what waits is aborted at once."""
+    one, other = (slow.path / "acls" / name / "lun_0/limits/shares" for name in (ONE, OTHER))
+    with login(slow) as c, login(slow, OTHER) as d:
+        write(one, 400)
+        a, b = served([c, d], 4 * lio.SLOW)
+        assert 3.0 < a / b < 5.2 and a + b > 200, (a, b)
+        write(other, 800)
+        a, b = served([c, d], 4 * lio.SLOW)
+        assert 1.6 < b / a < 2.5, (a, b)
+        # Who asks for less than is its own leaves the rest to others.
+        assert served([c], 1 * lio.SLOW)[0] > 80
+        start = time.monotonic()
+        victims = [c.start(READ, 4096, initiator.READ) for _ in range(60)]
+        assert c.tmf(initiator.ABORT_TASK, ref_itt=victims[-1], timeout=30) == 0
+        assert c.tmf(initiator.LUN_RESET, timeout=30) == 0
+        assert time.monotonic() - start < 2 * lio.SLOW
+        for of in (c, d):
+            while of.scsi(bytes(6))[0]:
+                pass
+        # Without weights nobody waits, those that do go on.
+        tags = [c.start(READ, 4096, initiator.READ) for _ in range(60)]
+        write(one, 0)
+        write(other, 0)
+        for t in tags:
+            assert c.finish(t, timeout=30)[0] == 0
+        for wrong in ("-1", "x", "1001"):
+            with refused(errno.EINVAL, errno.ERANGE):
+                write(one, wrong)
+        assert read(one) == read(other) == "0"
+        # Of the LUN goes with the LUN, while commands of it wait.
+        write(slow.path / "lun/lun_0/limits/shares", 7)
+        [c.start(READ, 4096, initiator.READ) for _ in range(60)]
+        start = time.monotonic()
+        slow.delete()
+        assert time.monotonic() - start < 8 * lio.SLOW
 
 
 def histogram(path):

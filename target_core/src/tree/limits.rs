@@ -10,7 +10,10 @@ use crate::{
 };
 use kernel::{prelude::*, sync::Arc, ThisModule};
 use lio_configfs::{attributes, Attr, Builder, Page, Value};
-use lio_policy::rate::{Rate, MAX_UNITS};
+use lio_policy::{
+    rate::{Rate, MAX_UNITS},
+    shares::MOST,
+};
 
 /// What has limits and a histogram.
 trait Measured: Send + Sync + 'static {
@@ -91,6 +94,15 @@ fn store<M: Measured>(
     Ok(())
 }
 
+fn store_shares<M: Measured>(dir: &M, value: &Value<'_>) -> Result {
+    let weight = value.u32_in(0..=MOST)?;
+    let object = object(dir, value)?;
+    object
+        .lun()
+        .set_shares(object.limits(), weight)
+        .map_err(|e| value.reject(e, fmt!("there is no memory for it")))
+}
+
 fn object<M: Measured>(dir: &M, value: &Value<'_>) -> Result<Arc<M::Object>> {
     dir.object()
         .map_err(|e| value.reject(e, fmt!("nothing is linked here")))
@@ -121,6 +133,7 @@ macro_rules! tables {
                     |dir, value| store(dir, value, Which::Commands, |r, n| r.per_second = n);
                 rw "iops_burst" => |dir, page| show(dir, page, Which::Commands, |r| r.burst),
                     |dir, value| store(dir, value, Which::Commands, |r, n| r.burst = n);
+                rw "shares" => |dir, page| writeln!(page, "{}", dir.object()?.limits().weight().get()), store_shares;
             }
 
             static $latency: $dir = {

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How a command's execution begins: at once, after a while, when it has its share of the device, or when it comes back from whoever
+//! held it.
+
+use super::{go_on, reply, reply_aborted, Command};
+use crate::{
+    delay::{self, Late},
+    emulate::Step,
+    fabric::Fabric,
+    session::Session,
+    shares::Share,
+};
+use lio_glue::slot::Token;
+
+/// Executes the command, which may.
+pub(super) fn run<F: Fabric>(token: Token<Session<F>>) {
+    if token.due != 0 {
+        delayed(token)
+    } else if let Share::Wanted(bytes) = token.share {
+        share(token, bytes)
+    } else {
+        begin_execution(token)
+    }
+}
+
+/// The command is executed when it comes back.
+pub(super) fn put_off<F: Fabric>(token: &mut Token<Session<F>>) {
+    token.step = Step::Begin;
+    token.io_result = Ok(());
+    token.shared().wait();
+}
+
+/// Executes a command that was put off: whether the device's condition lets it pass was asked long ago.
+pub(super) fn resume_one<F: Fabric>(mut token: Token<Session<F>>) {
+    token.shared().go_on();
+    let condition = token
+        .nexus
+        .as_ref()
+        .and_then(|n| n.lun().device().condition());
+    let refused = condition
+        .zip(token.decoded)
+        .and_then(|(condition, decoded)| condition.admit(&decoded.command).err());
+    match refused {
+        Some(sense) => {
+            token.set_sense(sense);
+            reply(token)
+        }
+        None => run(token),
+    }
+}
+
+fn begin_execution<F: Fabric>(mut token: Token<Session<F>>) {
+    let host = token.host().clone();
+    crate::emulate::execute(host.core(), &mut token);
+    go_on(token);
+}
+
+// Executes the command after a while.
+fn delayed<F: Fabric>(mut token: Token<Session<F>>) {
+    let due = core::mem::replace(&mut token.due, 0);
+    put_off(&mut token);
+    if let Err(late) = delay::at(due, Late::Command(token.erase())) {
+        // Without memory for it there is no delay.
+        late.run();
+    }
+}
+
+// Executes the command when it has its share.
+fn share<F: Fabric>(mut token: Token<Session<F>>, bytes: u64) {
+    let Some(nexus) = token.nexus.clone() else {
+        return reply_aborted(token);
+    };
+    put_off(&mut token);
+    let shares = nexus.lun().device().shares();
+    if let Some(cmd) = shares.enter(&nexus, token.erase(), bytes) {
+        cmd.finish();
+    }
+}
+
+/// The command is over: what it had of the device is another's.
+pub(super) fn leave(cmd: &mut Command) {
+    if core::mem::take(&mut cmd.share) != Share::Has {
+        return;
+    }
+    if let Some(nexus) = &cmd.nexus {
+        nexus.lun().device().shares().leave();
+    }
+}
