@@ -166,10 +166,10 @@ mod tests {
     #[test]
     fn nobody_starves_and_nobody_saves_up() {
         // The lowest weight against many of the highest.
-        let mut clients: Vec<_> = (0..20).map(|_| client(1_000_000, 4096, 32)).collect();
+        let mut clients: Vec<_> = (0..5).map(|_| client(1_000_000, 4096, 8)).collect();
         clients.push(client(weight(0, 0), 4096, 1));
-        let served = serve(&mut clients, 100_000);
-        assert!(served[20] > 0);
+        let served = serve(&mut clients, 20_000);
+        assert!(served[5] > 0);
         // One that comes late takes its share from then on, and no more.
         let mut late = client(1, 4096, 32);
         late.from = 10_000;

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Log pages (SPC-4, 6.6, 6.7 and 7.3; SBC-3, 6.4): error counters, logical block provisioning, informational exceptions.
+//! Log pages (SPC-4, 6.6, 6.7 and 7.3; SBC-3, 6.4): error counters, logical block provisioning, temperature, start-stop cycles,
+//! informational exceptions.
 //!
-//! A parameter is there only where somebody counts it. So there is no temperature page (0Dh), as no back end has a
-//! thermometer; no start-stop cycle counter (0Eh), which is to count over the life of a medium that outlives us; no general
-//! statistics (19h), since the time that commands take is measured only where an administrator has it measured.
+//! A parameter is there only where somebody counts it, or where it can say that nobody does. So there are no general statistics
+//! (19h), since the time that commands take is measured only where an administrator has it measured.
 
+mod lists;
 mod select;
 
 use crate::{
@@ -49,6 +50,8 @@ pub struct Known {
     pub exception: Option<Asc>,
     /// What blocks are mapped to; `None` where nobody knows.
     pub resources: Option<Resources>,
+    /// How often the unit was started after it had been stopped.
+    pub cycles: u32,
 }
 
 /// A page with counters.
@@ -70,6 +73,13 @@ pub enum Request {
         /// With subpages.
         subpages: bool,
     },
+    /// The supported subpages of a page (FFh).
+    Subpages {
+        /// The page.
+        code: u8,
+    },
+    /// A page with a list.
+    List(List),
     /// Logical block provisioning, 0Ch. Not every unit has it.
     Provisioning {
         /// PARAMETER POINTER: the first parameter.
@@ -109,6 +119,7 @@ const PROVISIONING: u8 = 0x0c;
 const BYTES: u16 = 0x0005;
 const UNCORRECTED: u16 = 0x0006;
 
+pub use lists::List;
 pub use select::{select, MAX_LIST};
 
 impl Page {
@@ -209,8 +220,19 @@ pub fn request(control: u8, code: u8, subpage: u8, from: u16) -> Result<Request,
         return Ok(Request::Supported { subpages });
     }
     let page = Page::new(code);
-    if page.is_none() && code != EXCEPTIONS && code != PROVISIONING {
+    let lists = List::new(code, 0).is_some();
+    if page.is_none() && !lists && code != EXCEPTIONS && code != PROVISIONING {
         return Err(Sense::invalid_cdb_bit(2, 5));
+    }
+    if subpage == 0xff {
+        if from != 0 {
+            return Err(Sense::invalid_cdb_byte(5));
+        }
+        return Ok(Request::Subpages { code });
+    }
+    if let Some(list) = List::new(code, subpage) {
+        list.check(from)?;
+        return Ok(Request::List(list));
     }
     if subpage != 0 {
         return Err(Sense::invalid_cdb_byte(3));
@@ -249,10 +271,13 @@ pub fn request(control: u8, code: u8, subpage: u8, from: u16) -> Result<Request,
 /// # Errors
 /// INVALID FIELD IN CDB, with a pointer.
 pub fn reset(all: bool, control: u8, code: u8, subpage: u8) -> Result<Reset, Sense> {
-    if subpage != 0 {
+    let listed = List::new(code, subpage).is_some();
+    if subpage != 0 && !listed {
         return Err(Sense::invalid_cdb_byte(3));
     }
     let which = match code {
+        // Lists are not reset.
+        _ if listed => Reset::Nothing,
         0 => Reset::All,
         // What they tell goes with the counters, and is as it is.
         EXCEPTIONS | PROVISIONING => Reset::Nothing,
@@ -273,15 +298,19 @@ pub fn reset(all: bool, control: u8, code: u8, subpage: u8) -> Result<Reset, Sen
 /// INVALID FIELD IN CDB for a page that the unit does not have.
 pub fn write(request: &Request, known: &Known, out: &mut Writer<'_>) -> Result<(), Sense> {
     let start = out.len();
-    let provisioning = known.resources.map(|_| PROVISIONING);
-    let codes = || {
-        let counters = Page::ALL.map(Page::code).into_iter();
-        counters.chain(provisioning).chain([EXCEPTIONS])
+    let provisioning = known.resources.map(|_| (PROVISIONING, 0));
+    let pages = || {
+        let counters = Page::ALL.map(|page| (page.code(), 0)).into_iter();
+        let lists = List::ALL.map(List::code);
+        counters
+            .chain(provisioning)
+            .chain(lists)
+            .chain([(EXCEPTIONS, 0)])
     };
     match *request {
         Request::Supported { subpages: false } => {
             out.put(&[0, 0, 0, 0, 0]);
-            for code in codes() {
+            for (code, _) in pages().filter(|(_, subpage)| *subpage == 0) {
                 out.u8(code);
             }
         }
@@ -289,9 +318,28 @@ pub fn write(request: &Request, known: &Known, out: &mut Writer<'_>) -> Result<(
             // SPF
             out.put(&[0x40, 0xff, 0, 0]);
             out.put(&[0, 0, 0, 0xff]);
-            for code in codes() {
-                out.put(&[code, 0]);
+            for (code, subpage) in pages() {
+                out.put(&[code, subpage]);
             }
+        }
+        Request::Subpages { code } => {
+            let mut of = pages().filter(|(page, _)| *page == code).peekable();
+            if of.peek().is_none() {
+                return Err(Sense::invalid_cdb_bit(2, 5));
+            }
+            // SPF
+            out.put(&[0x40 | code, 0xff, 0, 0]);
+            for (code, subpage) in of {
+                out.put(&[code, subpage]);
+            }
+            out.put(&[code, 0xff]);
+        }
+        Request::List(list) => {
+            let (code, subpage) = list.code();
+            // DS, SPF
+            let format = if subpage == 0 { 0x80 } else { 0xc0 };
+            out.put(&[format | code, subpage, 0, 0]);
+            list.write(known, out);
         }
         Request::Provisioning { from } => {
             let resources = known.resources.ok_or(Sense::invalid_cdb_bit(2, 5))?;

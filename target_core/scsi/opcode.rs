@@ -227,13 +227,13 @@ impl Descriptor {
         }
         let at = self.flags_at();
         let code = raw.get(at).map_or(0, |flags| flags >> 5);
-        if code != 0 && of == pi::Type::Two && !self.is_variable() {
+        if code != 0 && of == pi::Type::Two && !self.has_tags() {
             return Err(Sense::INVALID_OPERATION_CODE);
         }
         if code > 0b101 {
             return Err(Sense::invalid_cdb_bit(u16::try_from(at).unwrap_or(0), 7));
         }
-        let tags = self.is_variable().then(|| pi::Tags {
+        let tags = self.has_tags().then(|| pi::Tags {
             reference: be32(raw, 20).unwrap_or(0),
             application: be16(raw, 24).unwrap_or(0),
             mask: be16(raw, 26).unwrap_or(0),

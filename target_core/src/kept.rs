@@ -48,6 +48,8 @@ pub(crate) struct Kept {
     others_read: Atomic<u64>,
     others_written: Atomic<u64>,
     verified: Atomic<u64>,
+    // How often it was started after it had been stopped.
+    cycles: Atomic<u32>,
     // Milliseconds since boot.
     made: u64,
     // Commands take it; nothing under it allocates.
@@ -68,6 +70,7 @@ impl Kept {
             others_read: Atomic::new(0),
             others_written: Atomic::new(0),
             verified: Atomic::new(0),
+            cycles: Atomic::new(0),
             made: boot_ms(),
             state <- new_mutex!(State::default(), "Kept::state"),
         })
@@ -86,6 +89,16 @@ impl Kept {
 
     pub(crate) fn set_timestamp(&self, timestamp: Timestamp) {
         self.state.lock().timestamp = Some((timestamp, boot_ms()));
+    }
+
+    /// Start-stop cycles.
+    pub(crate) fn cycles(&self) -> u32 {
+        self.cycles.load(Relaxed)
+    }
+
+    /// The unit was stopped, and is started.
+    pub(crate) fn count_cycle(&self) {
+        self.cycles.fetch_add(1, Relaxed);
     }
 
     /// Counts an operation that failed at the medium.

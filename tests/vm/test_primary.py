@@ -442,8 +442,8 @@ def counters(c, page, **kw):
 
 
 def test_log_counters(two):
-    assert log_page(two.a, 0)[4:] == bytes([0, 2, 3, 5, 0x2F])
-    assert log_page(two.a, 0, subpage=0xFF)[4:].hex() == "000000ff0200030005002f00"
+    assert log_page(two.a, 0)[4:] == bytes([0, 2, 3, 5, 0x0D, 0x0E, 0x2F])
+    assert log_page(two.a, 0, subpage=0xFF)[4:].hex() == "000000ff0200030005000d000d010e002f00"
     before = counters(two.a, 2)[5]
     ok(two.a, write10(0, 8), write=bytes(4096))
     assert counters(two.b, 2) == {5: before + 4096, 6: 0}
@@ -468,6 +468,19 @@ def test_log_counters(two):
     assert int(lio.read(two.store.path / "statistics/scsi_lu/num_cmds")) > 10
     ok(two.a, "4c00420000000000" + "0000")
     two.quiet(two.b)
+
+
+def test_log_lists(two):
+    """Nobody knows a temperature. How often the unit was started after a stop is counted, and not reset."""
+    assert log_page(two.a, 0x0D)[4:].hex() == "0000030200ff" and log_page(two.a, 0x0D, subpage=1)[4:].hex() == "000003080080808080800000"
+    assert log_page(two.a, 0x0D, subpage=0xFF)[4:].hex() == "0d000d010dff"
+    assert counters(two.a, 0x0E) == {4: 0}
+    for _ in range(2):
+        ok(two.a, "1b0000000000")
+        for _ in range(2):
+            ok(two.a, "1b0000000100")
+    ok(two.a, "4c02400000000000" + "0000")
+    assert counters(two.a, 0x0E) == {4: 2}
 
 
 def test_informational_exceptions(two):

@@ -366,6 +366,16 @@ def orwrite(unit):
     unit(orwrite(1), write=mix(b, unit.pi(b, 95, application=3)))
     assert unit.read(95, 3) == (both, unit.pi(both, 95, application=3))
     unit.refused(orwrite(1), f"B/{GUARD}", write=mix(corrupted(b), unit.pi(b, 95)), info=95)
+    # ORWRITE (32) clears bits and begins another generation, which ORWRITE (16) stands for none of.
+    long = lambda protect, expected, new, n=3: (bytes([0x7F, 0, 1, 7, 0, 0, 0, 0x18, 0, 0x0E, protect << 5, 0]) + be(95, 8)
+                                                + be(expected, 4) + be(new, 4) + be(n, 4))
+    unit(long(1, 0, 4), write=mix(b, unit.pi(b, 95, application=5)))
+    assert unit.read(95, 3) == (b, unit.pi(b, 95, application=5))
+    unit.refused(orwrite(0), "5/2106", write=b"".join(a))
+    assert unit.read(95, 3)[0] == b
+    unit(long(0, 4, 0, 0))
+    unit(orwrite(0), write=b"".join(a))
+    assert unit.read(95, 3)[0] == both
 
 
 def large_and_partial(unit):

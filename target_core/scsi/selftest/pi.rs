@@ -12,7 +12,7 @@ use crate::{
     pi::{Checks, Failed, Fields, Protection, Tags, Tuple, Type},
     sense::{Asc, Key, Sense},
 };
-use std::vec::Vec;
+use std::{format, vec::Vec};
 
 const TYPES: [Type; 3] = [Type::One, Type::Two, Type::Three];
 const CODES: [u8; 6] = [0, 1, 2, 3, 4, 5];
@@ -350,6 +350,24 @@ fn usage_data() {
             None => assert_eq!(data[1] & 7, 1),
         }
     }
+}
+
+#[test]
+fn orwrite_32_has_no_tags() {
+    let cdb = |flags: &str| {
+        hex(&format!(
+            "7f 00 00 00 00 00 00 18 00 0e {flags} 00 00 00 00 00 00 00 00 05 00 00 00 07 00 00 00 00 00 00 00 02"
+        ))
+    };
+    for of in [Type::One, Type::Three] {
+        let got = decode(&cdb("20"), &on(Some(of))).unwrap();
+        assert_eq!((got.protect.code, got.protect.tags), (1, None));
+        assert_eq!(got.data(BlockSize::B512).length, 2 * 520);
+    }
+    assert!(decode(&cdb("00"), &on(Some(Type::Two))).is_ok());
+    let refused = |of| decode(&cdb("20"), &on(of)).unwrap_err();
+    assert_eq!(refused(Some(Type::Two)), Sense::INVALID_OPERATION_CODE);
+    assert_eq!(refused(None), Sense::invalid_cdb_bit(10, 7));
 }
 
 #[test]

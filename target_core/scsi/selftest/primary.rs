@@ -284,7 +284,6 @@ fn cdb_refusals() {
         ("4d 00 4c 01 00 00 00 00 ff 00", byte(3)),
         ("4c 00 82 00 00 00 00 00 00 00", bit(2, 7)),
         ("4d 01 42 00 00 00 00 00 ff 00", bit(1, 0)),
-        ("4d 00 4d 00 00 00 00 00 ff 00", bit(2, 5)),
         ("4d 00 00 01 00 00 00 00 ff 00", byte(3)),
         ("4d 00 42 ff 00 00 00 00 ff 00", byte(3)),
         ("4d 00 42 00 00 00 07 00 ff 00", byte(5)),
@@ -339,11 +338,60 @@ fn log_pages() {
         hex("85 00 00 18 00 05 00 08 00 00 00 00 00 00 00 00 00 06 00 08 00 00 00 00 00 00 00 00")
     );
     let list = |subpages| page_of(&Request::Supported { subpages }, &known);
-    assert_eq!(list(false), hex("00 00 00 05 00 02 03 05 2f"));
+    assert_eq!(list(false), hex("00 00 00 07 00 02 03 05 0d 0e 2f"));
     assert_eq!(
         list(true),
-        hex("40 ff 00 0c 00 00 00 ff 02 00 03 00 05 00 2f 00")
+        hex("40 ff 00 12 00 00 00 ff 02 00 03 00 05 00 0d 00 0d 01 0e 00 2f 00")
     );
+}
+
+#[test]
+fn log_lists() {
+    let known = Known {
+        cycles: 0x0102_0304,
+        ..Known::default()
+    };
+    for (cdb, page) in [
+        ("4d 00 4d 00 00 00 00 00 ff 00", "8d 00 00 06 00 00 03 02 00 ff"),
+        (
+            "4d 00 4d 01 00 00 00 00 ff 00",
+            "cd 01 00 0c 00 00 03 08 00 80 80 80 80 80 00 00",
+        ),
+        (
+            "4d 00 4e 00 00 00 04 00 ff 00",
+            "8e 00 00 08 00 04 03 04 01 02 03 04",
+        ),
+        ("4d 00 4d ff 00 00 00 00 ff 00", "4d ff 00 06 0d 00 0d 01 0d ff"),
+        ("4d 00 42 ff 00 00 00 00 ff 00", "42 ff 00 04 02 00 02 ff"),
+    ] {
+        let Ok(Primary::LogSense { request, .. }) = command(cdb) else {
+            panic!("{cdb}");
+        };
+        assert_eq!(page_of(&request, &known), hex(page), "{cdb}");
+    }
+    for (cdb, at) in [
+        ("4d 00 4d 02 00 00 00 00 ff 00", byte(3)),
+        ("4d 00 4e 01 00 00 00 00 ff 00", byte(3)),
+        ("4d 00 4d 00 00 00 01 00 ff 00", byte(5)),
+        ("4d 00 4e 00 00 00 05 00 ff 00", byte(5)),
+        ("4d 00 42 ff 00 00 01 00 ff 00", byte(5)),
+        ("4d 00 59 00 00 00 00 00 ff 00", bit(2, 5)),
+        ("4d 00 59 ff 00 00 00 00 ff 00", bit(2, 5)),
+    ] {
+        assert_eq!(command(cdb), Err(at), "{cdb}");
+    }
+    // Nothing of them is reset.
+    for cdb in ["4c 02 cd 00 00 00 00 00 00 00", "4c 02 cd 01 00 00 00 00 00 00"] {
+        let nothing = Primary::LogSelect {
+            reset: Reset::Nothing,
+        };
+        assert_eq!(command(cdb), Ok(nothing));
+    }
+    // The subpages of a page that the unit does not have.
+    let request = Request::Subpages { code: 0x0c };
+    let mut result = Ok(());
+    let bytes = written(|out| result = log::write(&request, &known, out));
+    assert_eq!((result, bytes.len()), (Err(bit(2, 5)), 0));
 }
 
 #[test]

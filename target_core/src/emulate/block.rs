@@ -387,7 +387,10 @@ fn start_stop(cmd: &mut Command, what: StartStop) -> Result<(), Sense> {
     match what {
         StartStop::PowerCondition => Ok(()),
         StartStop::Power { start: true, .. } => {
-            dev.set_condition(|condition| condition.stopped = false);
+            let before = dev.set_condition(|condition| condition.stopped = false);
+            if before.stopped {
+                dev.kept().count_cycle();
+            }
             Ok(())
         }
         StartStop::Power { no_flush, .. } => stop(cmd, false, no_flush),
@@ -400,6 +403,9 @@ fn start_stop(cmd: &mut Command, what: StartStop) -> Result<(), Sense> {
                 condition.ejected = false;
                 condition.stopped = false;
             });
+            if before.stopped {
+                dev.kept().count_cycle();
+            }
             if before.ejected {
                 dev.attend(Asc::MEDIUM_MAY_HAVE_CHANGED);
                 nexus.forget(Asc::MEDIUM_MAY_HAVE_CHANGED);

@@ -45,7 +45,7 @@ fn go_on(cmd: &mut Command, step: Step) {
     cmd.step = blocks::Step::Block(block::Step::OrWrite(step));
 }
 
-fn command(cmd: &Command) -> Result<OrWrite, Sense> {
+pub(super) fn command(cmd: &Command) -> Result<OrWrite, Sense> {
     match cmd.decoded.as_ref().map(|d| d.command) {
         Some(lio_scsi::cdb::Command::Block(Block::OrWrite(what))) => Ok(what),
         _ => Err(Sense::INTERNAL_TARGET_FAILURE),

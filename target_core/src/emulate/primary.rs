@@ -91,6 +91,7 @@ pub(super) fn execute(cmd: &mut Command, command: &Primary) -> Result<(), Sense>
                 counters: device.log_counters(),
                 exception: device.exception().map(|(exception, _)| exception),
                 resources: device.resources(),
+                cycles: device.kept().cycles(),
             };
             respond(cmd, allocation.into(), |out| {
                 log::write(&request, &known, out)

@@ -234,6 +234,9 @@ pub(super) fn step(cmd: &mut Command, step: Step) -> Result<(), Sense> {
         Step::ReadBack(verify) => read_to_verify(cmd, layout, verify),
         Step::Same(next) => same(cmd, layout, next),
         Step::Take(update) => {
+            if !update::take(cmd, &dev, update)? {
+                return Ok(());
+            }
             make_room(cmd, layout, update.blocks)?;
             go_on(cmd, Step::Change(update));
             cmd.op = Op::Read {
@@ -243,6 +246,6 @@ pub(super) fn step(cmd: &mut Command, step: Step) -> Result<(), Sense> {
             Ok(())
         }
         Step::Change(update) => change(cmd, layout, update),
-        Step::Written => Ok(()),
+        Step::Written => update::written(cmd, &dev),
     }
 }

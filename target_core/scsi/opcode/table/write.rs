@@ -37,7 +37,7 @@ pub(super) const ORWRITE_32: Descriptor = Descriptor {
     service_action: Some(0x000e),
     length: 32,
     name: "ORWRITE (32)",
-    requires: Feature::Unprotected,
+    requires: Feature::Always,
     access: Access::Active,
     usage: &[
         0x7f, 0, 0x07, 0x0f, 0, 0, 0x3f, 0xff, 0, 0x0e, 0xf8, 0, 0xff, 0xff, 0xff, 0xff, 0xff,

@@ -12,10 +12,10 @@ use crate::{
     backend::Op,
     command::{Command, Turn},
     device::Device,
-    emulate::blocks::bytes,
+    emulate::{blocks::bytes, orwrite},
 };
 use kernel::prelude::*;
-use lio_scsi::{lba::Extent, pi::Tuple, sense::Sense};
+use lio_scsi::{block::orwrite::Verdict, lba::Extent, pi::Tuple, sense::Sense};
 
 /// A command that reads, changes and writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,8 @@ pub(super) fn update(
     let layout = Layout::new(dev, &rules(cmd)?);
     let (pos, _) = bytes(dev, extent)?;
     let blocks = extent.blocks.0;
-    if blocks == 0 {
+    // ORWRITE without blocks may still begin a generation.
+    if blocks == 0 && !or {
         return Ok(());
     }
     let sent = if or { blocks } else { blocks.saturating_mul(2) };
@@ -60,6 +61,31 @@ pub(super) fn update(
             or,
         }),
     );
+    Ok(())
+}
+
+/// It is the command's turn; whether there is anything to read.
+pub(super) fn take(cmd: &Command, dev: &Device, update: Update) -> Result<bool, Sense> {
+    if !update.or {
+        return Ok(true);
+    }
+    let what = orwrite::command(cmd)?;
+    // The codes change in somebody's turn only.
+    let mut generations = dev.generations().lock();
+    if generations.decide(&what)? == Verdict::Discard {
+        return Ok(false);
+    }
+    if update.blocks == 0 {
+        generations.performed(&what);
+    }
+    Ok(update.blocks != 0)
+}
+
+/// It is written.
+pub(super) fn written(cmd: &Command, dev: &Device) -> Result<(), Sense> {
+    if let Ok(what) = orwrite::command(cmd) {
+        dev.generations().lock().performed(&what);
+    }
     Ok(())
 }
 
@@ -90,10 +116,11 @@ pub(super) fn change(cmd: &mut Command, layout: Layout, update: Update) -> Resul
     Ok(())
 }
 
-// Sets the bits of what was read that are set in the data. The guard is generated, the tags are those that were sent, if any
+// Changes the bits of what was read by those of the data. The guard is generated, the tags are those that were sent, if any
 // were (SBC-4 5.10).
 pub(super) fn or(cmd: &Command, layout: Layout, blocks: u64) -> Result<(), Sense> {
     let rules = rules(cmd)?;
+    let operation = orwrite::command(cmd)?.operation;
     let block =
         || KVec::from_elem(0u8, layout.size, GFP_KERNEL).map_err(|_| Sense::INSUFFICIENT_RESOURCES);
     let (mut old, mut new) = (block()?, block()?);
@@ -102,7 +129,7 @@ pub(super) fn or(cmd: &Command, layout: Layout, blocks: u64) -> Result<(), Sense
         scratch.read_at(layout.block(index), &mut old);
         cmd.data.read_at(layout.sent(index), &mut new);
         for (old, new) in old.iter_mut().zip(new.iter()) {
-            *old |= *new;
+            *old = operation.apply(*old, *new);
         }
         scratch.write_at(layout.block(index), &old);
         let guard = scratch.crc_t10dif(layout.block(index), layout.size);

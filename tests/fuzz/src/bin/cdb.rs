@@ -250,7 +250,8 @@ fn protection(cdb: &[u8], decoded: &Decoded, features: &Features) {
             ..=0x8b | 0x8e | 0x8f | 0x93 | 0xa8 | 0xaa | 0xae | 0xaf
     );
     let code = if transfers { flags >> 5 } else { 0 };
-    let long = transfers && cdb[0] == 0x7f;
+    // ORWRITE (32) has generations where others have tags.
+    let long = transfers && cdb[0] == 0x7f && be16(cdb, 8) != 0x0e;
     assert_eq!(decoded.protect.code, code);
     assert!(code < 6);
     match features.protection {
