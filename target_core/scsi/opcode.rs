@@ -106,7 +106,7 @@ impl Features {
             Feature::Referrals => self.referrals,
             Feature::Removable => self.removable,
             Feature::WriteAtomic => self.write_atomic && self.protection.is_none(),
-            Feature::WriteLong => self.write_long && self.protection.is_none(),
+            Feature::WriteLong => self.write_long,
             Feature::Sanitize => self.sanitize,
             Feature::ThirdPartyCopy => self.third_party_copy,
             Feature::SanitizeErase => self.sanitize && (self.unmap || self.write_same_unmap),

@@ -262,7 +262,6 @@ impl Device {
             self.apply(&current, &new)
                 .map_err(|_| Sense::INTERNAL_TARGET_FAILURE)?
         };
-        // Saved values are parameters that changed, too (SPC-4, 6.11).
         if change.tell {
             self.attend_but(Asc::MODE_PARAMETERS_CHANGED, Some(by.serial()));
         }

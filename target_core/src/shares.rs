@@ -68,6 +68,9 @@ impl Weight {
     }
 }
 
+/// The place of a command among those that wait.
+pub(crate) struct Start(u64);
+
 struct State {
     clock: Clock,
     // So that commands with the same tag go on in the order in which they came.
@@ -140,18 +143,12 @@ impl Shares {
         self.kick();
     }
 
-    /// Has `cmd`, which transfers `bytes`, go on with its step when its turn comes, which may be at once: then it comes back.
+    /// A command of `nexus` that transfers `bytes` has come. It has its share at once, or a place among those that [`wait`](Self::wait).
     /// Process context.
-    pub(crate) fn enter(
-        self: &Arc<Self>,
-        nexus: &Nexus,
-        mut cmd: Held,
-        bytes: u64,
-    ) -> Option<Held> {
+    pub(crate) fn enter(&self, nexus: &Nexus, bytes: u64) -> Option<Start> {
         let (lun, own) = (nexus.lun().limits(), nexus.mapped().limits());
         let weight = policy::weight(lun.weight().get(), own.weight().get());
         let flow = own.weight();
-        let node = RBTreeNodeReservation::new(GFP_KERNEL);
         let mut state = self.state.lock();
         let mut asked = Flow {
             tag: flow.tag.load(Relaxed),
@@ -160,29 +157,35 @@ impl Shares {
         let start = state.clock.arrive(&mut asked, bytes, weight);
         flow.tag.store(asked.tag, Relaxed);
         flow.round.store(asked.round, Relaxed);
-        let full = state.count != 0 || self.at_work.load(Relaxed) >= AT_ONCE;
-        match node {
-            Ok(node) if full => {
-                let key = (start, state.number);
-                state.number = state.number.wrapping_add(1);
-                state.waiting.insert(node.into_node(key, cmd));
-                state.count = state.count.saturating_add(1);
-                // A full barrier: whoever leaves and does not see this is seen below.
-                self.waiting.xchg(state.count, Full);
-                drop(state);
-                if self.at_work.load(Relaxed) < AT_ONCE {
-                    self.kick();
-                }
-                None
-            }
+        if state.count != 0 || self.at_work.load(Relaxed) >= AT_ONCE {
+            return Some(Start(start));
+        }
+        self.at_work.fetch_add(1, Full);
+        state.clock.begin(start);
+        None
+    }
+
+    /// Has `cmd` go on with its step when its turn comes. Process context.
+    pub(crate) fn wait(self: &Arc<Self>, Start(start): Start, mut cmd: Held) {
+        let Ok(node) = RBTreeNodeReservation::new(GFP_KERNEL) else {
             // Without memory for it there is no wait.
-            _ => {
-                self.at_work.fetch_add(1, Full);
-                state.clock.begin(start);
-                drop(state);
-                cmd.share = Share::Has;
-                Some(cmd)
-            }
+            self.at_work.fetch_add(1, Full);
+            cmd.share = Share::Has;
+            return cmd.finish();
+        };
+        let mut state = self.state.lock();
+        let key = (start, state.number);
+        state.number = state.number.wrapping_add(1);
+        state.waiting.insert(node.into_node(key, cmd));
+        state.count = state.count.saturating_add(1);
+        // A full barrier: whoever leaves, or aborts it, and does not see this is seen below, or has been seen.
+        self.waiting.xchg(state.count, Full);
+        let aborted = state.waiting.get(&key).is_some_and(|c| c.shared().is_aborted());
+        drop(state);
+        if aborted {
+            self.abort();
+        } else if self.at_work.load(Relaxed) < AT_ONCE || !self.is_on() {
+            self.kick();
         }
     }
 

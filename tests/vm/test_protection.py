@@ -432,6 +432,21 @@ def test_type_2(two):
     two(Cdb.long(VERIFY, 1, 40, 3, 6, reference=9), write=data[0] + pi(data[0], 9))
 
 
+def write_long(unit):
+    """A block that was marked reads as such, with and without protection information, until it is written."""
+    unit.store.attrib("emulate_write_long", 1)
+    data = unit.data(3)
+    expected = unit.pi(data, 70)
+    unit(Cdb.ten(WRITE, 0, 70, 3), write=b"".join(data))
+    unit(bytes([0x9F, 0x51]) + be(71, 8) + bytes(6))
+    for protect in (0, 1):
+        unit.refused(Cdb.ten(READ, protect, 70, 3), "3/1114", read=3 * (unit.block + 8), info=71)
+        unit.refused(Cdb.ten(VERIFY, protect, 70, 3), "3/1114", info=71)
+    assert unit.read(72, 1) == (data[2:], expected[2:])
+    unit(Cdb.ten(WRITE, 1, 71, 1), write=mix(data[1:2], expected[1:2]))
+    assert unit.read(70, 3) == (data, expected)
+
+
 def unmap(unit):
     for name in ("emulate_tpu", "emulate_tpws"):
         unit.store.attrib(name, 1)
@@ -450,7 +465,7 @@ def unmap(unit):
 
 CHECKS = (what_is_written_without_is_generated, what_is_written_with_it_is_kept, reserved_values, corrupted_on_its_way,
           corrupted_on_the_medium, what_is_not_checked, verify_compares, write_and_verify, write_same, compare_and_write, orwrite,
-          large_and_partial, unmap)
+          write_long, large_and_partial, unmap)
 
 
 @pytest.mark.parametrize("name,kind,block", [("ramdisk", 1, 512), ("ramdisk", 3, 512), ("fileio", 1, 4096)])

@@ -285,7 +285,6 @@ fn cdb_refusals() {
         ("4c 00 82 00 00 00 00 00 00 00", bit(2, 7)),
         ("4d 01 42 00 00 00 00 00 ff 00", bit(1, 0)),
         ("4d 00 00 01 00 00 00 00 ff 00", byte(3)),
-        ("4d 00 42 ff 00 00 00 00 ff 00", byte(3)),
         ("4d 00 42 00 00 00 07 00 ff 00", byte(5)),
         ("4d 00 00 00 00 00 01 00 ff 00", byte(5)),
         ("4d 00 02 00 00 00 00 00 ff 00", bit(2, 7)),
@@ -352,7 +351,10 @@ fn log_lists() {
         ..Known::default()
     };
     for (cdb, page) in [
-        ("4d 00 4d 00 00 00 00 00 ff 00", "8d 00 00 06 00 00 03 02 00 ff"),
+        (
+            "4d 00 4d 00 00 00 00 00 ff 00",
+            "8d 00 00 06 00 00 03 02 00 ff",
+        ),
         (
             "4d 00 4d 01 00 00 00 00 ff 00",
             "cd 01 00 0c 00 00 03 08 00 80 80 80 80 80 00 00",
@@ -361,7 +363,10 @@ fn log_lists() {
             "4d 00 4e 00 00 00 04 00 ff 00",
             "8e 00 00 08 00 04 03 04 01 02 03 04",
         ),
-        ("4d 00 4d ff 00 00 00 00 ff 00", "4d ff 00 06 0d 00 0d 01 0d ff"),
+        (
+            "4d 00 4d ff 00 00 00 00 ff 00",
+            "4d ff 00 06 0d 00 0d 01 0d ff",
+        ),
         ("4d 00 42 ff 00 00 00 00 ff 00", "42 ff 00 04 02 00 02 ff"),
     ] {
         let Ok(Primary::LogSense { request, .. }) = command(cdb) else {
@@ -381,7 +386,10 @@ fn log_lists() {
         assert_eq!(command(cdb), Err(at), "{cdb}");
     }
     // Nothing of them is reset.
-    for cdb in ["4c 02 cd 00 00 00 00 00 00 00", "4c 02 cd 01 00 00 00 00 00 00"] {
+    for cdb in [
+        "4c 02 cd 00 00 00 00 00 00 00",
+        "4c 02 cd 01 00 00 00 00 00 00",
+    ] {
         let nothing = Primary::LogSelect {
             reset: Reset::Nothing,
         };

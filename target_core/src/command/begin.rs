@@ -71,10 +71,16 @@ fn share<F: Fabric>(mut token: Token<Session<F>>, bytes: u64) {
     let Some(nexus) = token.nexus.clone() else {
         return reply_aborted(token);
     };
-    put_off(&mut token);
     let shares = nexus.lun().device().shares();
-    if let Some(cmd) = shares.enter(&nexus, token.erase(), bytes) {
-        cmd.finish();
+    match shares.enter(&nexus, bytes) {
+        None => {
+            token.share = Share::Has;
+            begin_execution(token)
+        }
+        Some(start) => {
+            put_off(&mut token);
+            shares.wait(start, token.erase())
+        }
     }
 }
 

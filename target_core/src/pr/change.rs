@@ -18,6 +18,9 @@ use lio_scsi::{
     sense::{Asc, Sense},
 };
 
+/// Initiator ports, each with each target port, that one command looks for.
+const MOST_TRIED: usize = 4 * MAX_REGISTRATIONS;
+
 /// A PERSISTENT RESERVE OUT command.
 pub(crate) struct Change<'a> {
     pub(crate) session: &'a Core,
@@ -127,10 +130,15 @@ impl Change<'_> {
                     .map_err(|e| no_memory(e.into()))?;
             }
         }
-        let mut asked = 0usize;
+        let (mut asked, mut tried) = (0usize, 0usize);
         for id in self.parameters.initiators() {
             let id = self.accept(id?, 28)?;
             for tpg in Iterator::chain(core::iter::once(self.tpg()), others()) {
+                // Of those without access as well: others wait meanwhile.
+                tried = tried.saturating_add(1);
+                if tried > MOST_TRIED {
+                    return Err(Sense::INSUFFICIENT_REGISTRATION_RESOURCES.into());
+                }
                 let Some(new) = self.identify(id, tpg).map_err(no_memory)? else {
                     continue;
                 };
