@@ -180,7 +180,10 @@ impl Shares {
         state.count = state.count.saturating_add(1);
         // A full barrier: whoever leaves, or aborts it, and does not see this is seen below, or has been seen.
         self.waiting.xchg(state.count, Full);
-        let aborted = state.waiting.get(&key).is_some_and(|c| c.shared().is_aborted());
+        let aborted = state
+            .waiting
+            .get(&key)
+            .is_some_and(|c| c.shared().is_aborted());
         drop(state);
         if aborted {
             self.abort();

@@ -130,6 +130,7 @@ class Connection:
         self.timeout = timeout
         self.cmd_sn, self.exp_stat_sn, self.next_itt = 1, 0, 1
         self.buffer = b""
+        self.given_back = []
         self.header_digest = self.data_digest = False
 
     @classmethod
@@ -202,6 +203,8 @@ class Connection:
 
     def receive(self, timeout=None):
         """The next PDU; None when the target has closed the connection. TimeoutError when nothing comes."""
+        if self.given_back:
+            return self.given_back.pop(0)
         end = time.monotonic() + (timeout or self.timeout) * lio.SLOW
         try:
             bhs = self._take(48, end)

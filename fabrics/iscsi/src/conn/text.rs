@@ -220,12 +220,7 @@ impl Ffp {
             if !group.is_shown_to(&self.initiator, &self.link.peer) {
                 continue;
             }
-            for address in group
-                .portals
-                .lock()
-                .iter()
-                .filter_map(|p| self.way_to(p))
-            {
+            for address in group.portals.lock().iter().filter_map(|p| self.way_to(p)) {
                 if !named {
                     text::target_name(out, target.name.bytes())?;
                     named = true;
