@@ -14,7 +14,7 @@ use iscsi_proto::{
     text::{Full, Writer, TEXT_MAX},
     wire::Bhs,
 };
-use kernel::{alloc::KVVec, prelude::*, sync::Arc};
+use kernel::{alloc::KVVec, prelude::*};
 use lio_glue::buffer::Buffer;
 
 /// The longest reply to SendTargets, in bytes: nine thousand targets of usual names with one portal each.

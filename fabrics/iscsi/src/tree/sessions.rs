@@ -56,7 +56,11 @@ fn session(group: &Group, s: &Shared, out: &mut dyn Write) -> fmt::Result {
         group.tag,
         Quoted(s.initiator.str())
     )?;
-    write!(out, ",\"alias\":{},\"isid\":\"", Quoted(s.alias.str()))?;
+    write!(
+        out,
+        ",\"alias\":{},\"isid\":\"",
+        Quoted(s.alias.lock().str())
+    )?;
     for byte in s.isid {
         write!(out, "{byte:02x}")?;
     }
