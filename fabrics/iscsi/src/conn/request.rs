@@ -116,8 +116,11 @@ impl Ffp {
             return Err(TmfAnswer::Rejected);
         }
         let missing = missing_task(pdu, &self.window);
-        if f == Function::AbortTask && missing == TmfAnswer::Complete {
-            // 7.11: the command never came, and counts as received.
+        if f == Function::AbortTask
+            && missing == TmfAnswer::Complete
+            && self.parameters.recovery_level == 0
+        {
+            // 7.11: the command never came, and counts as received. Above level 0, `Ffp::plug` has seen to that.
             self.window.plug(pdu.ref_cmd_sn);
             return Err(missing);
         }
