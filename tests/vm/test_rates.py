@@ -124,9 +124,9 @@ def served(connections, seconds, depth=40, cdb=READ, length=4096):
 
 @pytest.fixture
 def slow():
-    """A disk that takes 100 ms for each command."""
+    """A disk that takes 400 ms for each command: 40 a second, of 16 at a time."""
     lio.modprobe("dm_mod", "dm_delay")
-    with storage.dm("shares", f"0 65536 delay {lio.loop_device(32 << 20)} 0 100") as dev:
+    with storage.dm("shares", f"0 65536 delay {lio.loop_device(32 << 20)} 0 400") as dev:
         yield lio.IscsiTarget(lio.iblock(dev=dev), acls=[ONE, OTHER])
 
 
@@ -135,18 +135,18 @@ def test_shares(slow):
     one, other = (slow.path / "acls" / name / "lun_0/limits/shares" for name in (ONE, OTHER))
     with login(slow) as c, login(slow, OTHER) as d:
         write(one, 400)
-        a, b = served([c, d], 4 * lio.SLOW)
-        assert 3.0 < a / b < 5.2 and a + b > 200, (a, b)
+        a, b = served([c, d], 5 * lio.SLOW)
+        assert 2.9 < a / b < 6 and a + b > 120, (a, b)
         write(other, 800)
-        a, b = served([c, d], 4 * lio.SLOW)
-        assert 1.6 < b / a < 2.5, (a, b)
+        a, b = served([c, d], 5 * lio.SLOW)
+        assert 1.5 < b / a < 2.8, (a, b)
         # Who asks for less than is its own leaves the rest to others.
-        assert served([c], 1 * lio.SLOW)[0] > 80
+        assert served([c], 2 * lio.SLOW)[0] > 45
         start = time.monotonic()
         victims = [c.start(READ, 4096, initiator.READ) for _ in range(60)]
         assert c.tmf(initiator.ABORT_TASK, ref_itt=victims[-1], timeout=30) == 0
         assert c.tmf(initiator.LUN_RESET, timeout=30) == 0
-        assert time.monotonic() - start < 2 * lio.SLOW
+        assert time.monotonic() - start < 5 * lio.SLOW
         for of in (c, d):
             while of.scsi(bytes(6))[0]:
                 pass

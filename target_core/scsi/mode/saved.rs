@@ -90,7 +90,7 @@ fn unhex(digits: &str, to: &mut [u8]) -> Option<()> {
         let mut byte = 0;
         for digit in pair {
             let nibble = char::from(*digit).to_digit(16)?;
-            byte = byte << 4 | u8::try_from(nibble).ok()?;
+            byte = (byte << 4) | u8::try_from(nibble).ok()?;
         }
         *to = byte;
     }
