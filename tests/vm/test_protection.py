@@ -371,7 +371,7 @@ def orwrite(unit):
                                                 + be(expected, 4) + be(new, 4) + be(n, 4))
     unit(long(1, 0, 4), write=mix(b, unit.pi(b, 95, application=5)))
     assert unit.read(95, 3) == (b, unit.pi(b, 95, application=5))
-    unit.refused(orwrite(0), "5/2106", write=b"".join(a))
+    unit.refused(orwrite(0), "5/2c0c", write=b"".join(a))
     assert unit.read(95, 3)[0] == b
     unit(long(0, 4, 0, 0))
     unit(orwrite(0), write=b"".join(a))
