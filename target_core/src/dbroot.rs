@@ -52,7 +52,7 @@ fn path(dir: &Dir) -> Result<CString> {
 pub(crate) fn store(device: &Device, dir: &Dir, kind: &str, bytes: &[u8]) -> Result {
     let name = name(device, kind)?;
     let temp = CString::try_from_fmt(fmt!("{}.new", &*name))?;
-    replace::replace(&*path(dir)?, &temp, &name, bytes)
+    replace::replace(&path(dir)?, &temp, &name, bytes)
 }
 
 /// Reads the file `KIND_SERIAL` of `device`: how many bytes it has.

@@ -133,6 +133,12 @@ def dissect(file, port=3260):
     return [Frame(line, port) for line in p.stdout.splitlines()]
 
 
+def is_strange(bhs):
+    """What tshark takes for something else: text with neither F nor C, which 6.4 knows, and functions that 11.5.1 does not."""
+    opcode = bhs[0] & 0x3F
+    return opcode in (TEXT, TEXT_RESPONSE) and not bhs[1] & 0xC0 or opcode == TMF and bhs[1] & 0x7F > 8
+
+
 def compare(frames, connections):
     """Complaints: where tshark reads something else than initiator.py has, or finds an error in a frame. `connections` are the
     judge's streams, in their order; what a spoiled one sent is meant to be wrong: there only the target's side counts."""
@@ -147,8 +153,7 @@ def compare(frames, connections):
         if not of_port[c.port]:
             said.append(f"port {c.port}: tshark sees nothing of it")
             continue
-        # tshark takes text with neither F nor C, which 6.4 knows, for something else.
-        ways = [[h for h in of if h[0] & 0x3F not in (TEXT, TEXT_RESPONSE) or h[1] & 0xC0] for of in (c.sent, c.received)]
+        ways = [[h for h in of if not is_strange(h)] for of in (c.sent, c.received)]
         pieces = [False, False]
         for frame in of_port[c.port].pop(0):
             way = frame.way

@@ -393,7 +393,7 @@ for f in (0, 9, 13, 0x7F):
     case(f"full: task management function {f}", "full", lambda c, f=f: good(c, TMF, flags=FINAL | f), ("tmf 05", "tmf ff", *FORMAT),
          "11.5.1")
 case("full: ABORT TASK of a task that never was", "full", lambda c: good(c, TMF), ("tmf 01", "tmf 00"), "11.6.1")
-case("full: ABORT TASK of itself", "full", lambda c: good(c, TMF, itt=0x1234), ("tmf 01", "tmf 00"), "11.6.1")
+case("full: ABORT TASK of itself", "full", lambda c: good(c, TMF, itt=0x1234), "tmf ff", "11.5.1")
 case("full: LUN RESET of a unit that is not there", "full", lambda c: good(c, TMF, flags=FINAL | 5, lun=77), "tmf 02", "11.6.1")
 case("full: TASK REASSIGN", "full", lambda c: good(c, TMF, flags=FINAL | 8), ("tmf 04", "tmf 05", "tmf 01", "tmf ff"), "11.6.1")
 

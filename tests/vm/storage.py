@@ -214,4 +214,4 @@ def wce(dev):
     """The WCE bit of the caching mode page."""
     got, status, _ = scsi(dev, "1a 08 08 00 ff 00", 255)
     assert status == 0
-    return bool(re.search(rb"\x08\x12(.)", got[4:], re.S)[1][0] & 4)
+    return bool(re.search(rb"[\x08\x88]\x12(.)", got[4:], re.S)[1][0] & 4)

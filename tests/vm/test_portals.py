@@ -344,7 +344,7 @@ def test_statistics():
     assert stat("iscsi_tgt_attr/fail_intr_name") == NAME + "9" and int(stat("iscsi_tgt_attr/last_fail_time")) > 0
     assert (stat("iscsi_tgt_attr/fail_intr_addr_type"), stat("iscsi_tgt_attr/fail_intr_addr").strip("[]")) == ("ipv6", "::1")
     with initiator.Connection() as c:
-        assert c.login(t.iqn, name=NAME, keys={"MaxBurstLength": "1"}, check=False).login_status >> 8 == 2
+        assert c.login(t.iqn, name=NAME, keys={"HeaderDigest": "CRC64"}, check=False).login_status >> 8 == 2
     lio.wait_for(lambda: stat("iscsi_login_stats/negotiate_fails") == "1")
     assert (stat("iscsi_tgt_attr/last_fail_type"), stat("iscsi_tgt_attr/fail_intr_addr")) == ("6", "127.0.0.1")
     with initiator.session(t, name=NAME) as c:

@@ -421,6 +421,7 @@ def test_control_extension(two):
     # REQUEST SENSE has its own allocation length.
     to(6, 8)
     assert len(ok(two.b, "03000000ff00", read=255)) == 18
+    to(6)
     page = extension[:4] + bytes([7, 0, 53]) + extension[7:]
     refused(two.a, bytes([0x15, 0x10, 0, 0, 4 + len(page), 0]), "5/2600", (False, 10, 7), write=bytes(4) + page)
 

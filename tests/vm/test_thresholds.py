@@ -103,9 +103,10 @@ def test_thresholds_are_told_of(thin):
     attention(b, "2a01")
     put(a, 0, 3)
     quiet(a)
-    put(a, 3 * 2048, 2)
+    put(a, 3 * 2048, 1)
     attention(a, "3807")
     attention(b, "3807")
+    put(a, 4 * 2048, 1)
     # It is told once, until it is reached again.
     put(a, 5 * 2048, 1)
     quiet(a)

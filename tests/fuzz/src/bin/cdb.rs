@@ -114,6 +114,7 @@ fn data(cdb: &[u8], block: u64) -> (Direction, u64) {
         0x1d => (Direction::Out, be16(cdb, 3) as u64),
         0x3b => (Direction::Out, be24(cdb, 6).into()),
         0x3c => (Direction::In, be24(cdb, 6).into()),
+        0x4c => (Direction::Out, be16(cdb, 7) as u64),
         0x4d => (Direction::In, be16(cdb, 7) as u64),
         0x55 => (Direction::Out, be16(cdb, 7) as u64),
         0x5e => (Direction::In, be16(cdb, 7) as u64),

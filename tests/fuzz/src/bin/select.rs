@@ -558,6 +558,8 @@ fn saved_values(input: &mut Input<'_>) {
             match input.below(3) {
                 0 => text[at] = input.u8(),
                 1 => text.truncate(at),
+                // As long as a file that is too long need be.
+                _ if text.len() > saved::MAX => text.truncate(at),
                 _ => text.extend_from_within(at..),
             }
             if text.is_empty() {
