@@ -570,7 +570,12 @@ fn saved_values(input: &mut Input<'_>) {
         }
     }
     let read = saved::read(&text, &unit.default);
-    assert_eq!(read.ok(), saved_model(&unit, &text), "{}", text.escape_ascii());
+    assert_eq!(
+        read.ok(),
+        saved_model(&unit, &text),
+        "{}",
+        text.escape_ascii()
+    );
 }
 
 fuzz_target!(|input: &[u8]| {
