@@ -170,7 +170,7 @@ def test_many_sessions(target):
     left, kinds = less(before, settled(), SESSIONS)
     print(f"kept after them: {left} KiB each; {kinds}")
     if not lio.STOCK:
-        assert left < 8
+        assert left < 16  # a generated ACL that is kept, and what the slabs keep
 
 
 def test_logins_in_turn(target):
