@@ -7,7 +7,6 @@ import contextlib
 import os
 import re
 import subprocess
-import threading
 import time
 
 import initiator
@@ -15,6 +14,7 @@ import leaks
 import lio
 import pytest
 from initiator import READ, WRITE
+from netns import inside
 from storage import MIB, pattern, pread, pwrite
 
 NS = "lio-target"
@@ -26,24 +26,6 @@ SLACK = 4  # seconds more after which the target must have let go of who is sile
 WRITE_64K, READ_64K = bytes.fromhex("2a000000000000008000"), bytes.fromhex("28000000000000008000")
 FIO = {"rw": "randwrite", "bs": "64k", "iodepth": 16, "size": "4m", "runtime": None, "time_based": None, "verify": "crc32c",
        "verify_fatal": 1, "serialize_overlap": 1, "do_verify": 1, "verify_state_save": 0}
-
-
-def in_target_ns(what):
-    """Calls `what` in the target's namespace, in a thread of its own."""
-    result = []
-
-    def go():
-        fd = os.open(f"/run/netns/{NS}", os.O_RDONLY)
-        try:
-            os.setns(fd, os.CLONE_NEWNET)
-            result.append(what())
-        finally:
-            os.close(fd)
-
-    t = threading.Thread(target=go)
-    t.start()
-    t.join()
-    return result[0]
 
 
 def ip(*args, there=False):
@@ -96,7 +78,7 @@ def target():
         attrib = t.acl(who) / "attrib"
         lio.write(attrib / "nopin_timeout", (SILENCE if who == ME else 3 * SILENCE) * lio.SLOW)
         lio.write(attrib / "nopin_response_timeout", PATIENCE * lio.SLOW)
-    in_target_ns(lambda: (t.path / "np" / t.portals[0]).mkdir())
+    inside(NS, lambda: (t.path / "np" / t.portals[0]).mkdir())
     t.enable()
     yield t
 
@@ -123,7 +105,7 @@ def counters():
         head, values = [line.split() for line in lio.read("/proc/thread-self/net/snmp").splitlines() if line.startswith("Tcp:")]
         return dict(zip(head[1:], map(int, values[1:])))
 
-    a, b = look(), in_target_ns(look)
+    a, b = look(), inside(NS, look)
     return {k: a[k] + b[k] for k in ("RetransSegs", "InCsumErrors")}
 
 
@@ -133,7 +115,7 @@ def sessions(t):
 
 def sockets():
     """TCP sockets in the target's namespace, the listener among them, and those without an owner."""
-    text = in_target_ns(lambda: lio.read("/proc/thread-self/net/sockstat"))
+    text = inside(NS, lambda: lio.read("/proc/thread-self/net/sockstat"))
     return tuple(int(re.search(rf"TCP: .*\b{k} (\d+)", text)[1]) for k in ("inuse", "orphan"))
 
 

@@ -6,39 +6,19 @@ import json
 import os
 import re
 import socket
-import threading
 import time
 from pathlib import Path
 
 import initiator
 import lio
 import pytest
+from netns import inside
 
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C modules do this otherwise, or not")
 NS = "lio-portals"
 NAME = "iqn.2024-01.org.example:guest"
 ANY = "0.0.0.0:3260"
 READ_1M = bytes.fromhex("28000000000000080000")
-
-
-def inside(what, ns=NS):
-    """Calls `what` in another network namespace, in a thread of its own."""
-    result = []
-
-    def go():
-        fd = os.open(f"/run/netns/{ns}", os.O_RDONLY)
-        try:
-            os.setns(fd, os.CLONE_NEWNET)
-            result.append(what())
-        except OSError as e:
-            result.append(e)
-        finally:
-            os.close(fd)
-
-    t = threading.Thread(target=go)
-    t.start()
-    t.join()
-    return result[0]
 
 
 @pytest.fixture
@@ -90,11 +70,11 @@ def found(portal, source=None, name=NAME):
 def test_namespaces(namespace):
     """One address in two namespaces is two portals, each with its own targets; no one hears of what it cannot reach."""
     here, there = target(1, (ANY,)), target(2, ())
-    inside(lambda: (there.path / "np" / ANY).mkdir())
+    inside(NS, lambda: (there.path / "np" / ANY).mkdir())
     assert status(here, "10.88.0.1:3260") == 0 and status(there, "10.88.0.1:3260") == 0x0203
     assert status(there, "10.88.0.2:3260") == 0 and status(here, "10.88.0.2:3260") == 0x0203
     assert found("10.88.0.2:3260") == {there.iqn: ["10.88.0.2:3260,1"]}
-    assert inside(lambda: found("10.88.0.1:3260")) == {here.iqn: ["10.88.0.1:3260,1"]}
+    assert inside(NS, lambda: found("10.88.0.1:3260")) == {here.iqn: ["10.88.0.1:3260,1"]}
     # The one's end is not the other's.
     (here.path / "np" / ANY).rmdir()
     assert status(there, "10.88.0.2:3260") == 0

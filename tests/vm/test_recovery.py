@@ -78,6 +78,27 @@ def test_level(target):
             assert c.ping()
     with lio.refused():
         lio.write(param, 2)
+    # The ACL's own level, with which it began: the group's at that time.
+    lio.write(param, 0)
+    target.attrib("default_erl", 1)
+    own = target.path / "acls" / NAME / "attrib/default_erl"
+    assert lio.read(own) == "0"
+    try:
+        for level in (0, 1):
+            lio.write(own, level)
+            assert lio.read(own) == str(level)
+            with initiator.Connection(timeout=30) as c:
+                c.login(target.iqn, keys={"ErrorRecoveryLevel": 1})
+                assert c.keys["ErrorRecoveryLevel"] == str(level)
+        for file in (own, target.path / "attrib/default_erl"):
+            with lio.refused():
+                lio.write(file, 2)
+        later = NAME + "-later"
+        target.acl(later)
+        assert lio.read(target.path / "acls" / later / "attrib/default_erl") == "1"
+    finally:
+        lio.write(own, 0)
+        target.attrib("default_erl", 0)
     with initiator.Connection(timeout=30) as c:
         c.login(name=NAME, keys={"ErrorRecoveryLevel": 1})
         assert c.keys["ErrorRecoveryLevel"] == "0"

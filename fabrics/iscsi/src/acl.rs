@@ -28,10 +28,12 @@ pub(crate) fn optional(credentials: &Credentials) -> Auth {
     }
 }
 
-/// The timers of an initiator's sessions, in seconds: the files of an ACL's `attrib/`.
+/// The timers of an initiator's sessions, in seconds, and what they begin with: the files of an ACL's `attrib/`.
 pub(crate) struct Attrib {
     /// -1: as the group's.
     authentication: Atomic<i32>,
+    /// Offered as ErrorRecoveryLevel, if it is above the group's parameter.
+    pub(crate) default_erl: Setting,
     pub(crate) dataout_timeout: Setting,
     pub(crate) dataout_timeout_retries: Setting,
     /// 0: the target sends no pings of its own.
@@ -40,9 +42,10 @@ pub(crate) struct Attrib {
 }
 
 impl Attrib {
-    pub(crate) const fn new() -> Self {
+    pub(crate) const fn new(erl: u32) -> Self {
         Attrib {
             authentication: Atomic::new(-1),
+            default_erl: Setting::new(erl),
             dataout_timeout: Setting::new(3),
             dataout_timeout_retries: Setting::new(5),
             nopin_timeout: Setting::new(15),
@@ -83,7 +86,7 @@ impl Acl {
                 name,
                 group: group.clone(),
                 core: core.clone(),
-                attrib: Attrib::new(),
+                attrib: Attrib::new(group.attrib.default_erl.get()),
                 networks <- new_mutex!(Networks::ANY, "iscsi::Acl::networks"),
                 credentials <- Credentials::new(),
                 redirect <- Redirect::new(),

@@ -63,6 +63,8 @@ pub(crate) struct Attrib {
     pub(crate) login_timeout: Setting,
     pub(crate) generate_node_acls: Setting,
     pub(crate) default_cmdsn_depth: Setting,
+    /// What new ACLs begin with, and initiators without one have.
+    pub(crate) default_erl: Setting,
     pub(crate) cache_dynamic_acls: Setting,
     pub(crate) demo_mode_write_protect: Setting,
     pub(crate) prod_mode_write_protect: Setting,
@@ -88,6 +90,7 @@ impl Attrib {
             login_timeout: Setting::new(15),
             generate_node_acls: Setting::new(0),
             default_cmdsn_depth: Setting::new(64),
+            default_erl: Setting::new(0),
             cache_dynamic_acls: Setting::new(0),
             demo_mode_write_protect: Setting::new(1),
             prod_mode_write_protect: Setting::new(0),

@@ -238,7 +238,7 @@ impl Shared {
 
     // The timers of an initiator without an ACL.
     fn timers(&self) -> &Attrib {
-        static DEFAULT: Attrib = Attrib::new();
+        static DEFAULT: Attrib = Attrib::new(0);
         self.acl().map_or(&DEFAULT, |acl| &acl.attrib)
     }
 

@@ -292,6 +292,11 @@ impl Progress {
                     alias.extend_from_slice(params.alias.to_bytes(), GFP_KERNEL)?;
                     params.config
                 };
+                let erl = match &place.acl {
+                    Some(acl) => acl.attrib.default_erl.get(),
+                    None => group.attrib.default_erl.get(),
+                };
+                config.recovery_level = config.recovery_level.max(u8::from(erl > 0));
                 config.keys_workaround = group.attrib.login_keys_workaround.is_on();
                 let answer = Answer::Allowed(Grant {
                     config,

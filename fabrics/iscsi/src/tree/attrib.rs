@@ -15,7 +15,6 @@ fn fixed(value: &Value<'_>, is: u32, allowed: core::ops::RangeInclusive<u32>, wh
     Err(value.reject(EOPNOTSUPP, fmt!("{why}")))
 }
 
-const ERL: &str = "error recovery above level 0 is not implemented yet";
 const PI: &str = "protection information is the logical unit's, and not made by the fabric";
 const ORDER: &str = "data is always transferred in order";
 
@@ -43,6 +42,15 @@ macro_rules! number {
     };
 }
 
+macro_rules! level {
+    () => {
+        |x, value| {
+            x.attrib.default_erl.set(recovery_level(value)?.into());
+            Ok(())
+        }
+    };
+}
+
 attributes! {
     /// Files of a portal group's `attrib/`.
     pub(super) static GROUP: Group = {
@@ -54,7 +62,7 @@ attributes! {
         rw "demo_mode_write_protect" => show!(demo_mode_write_protect), flag!(demo_mode_write_protect);
         rw "prod_mode_write_protect" => show!(prod_mode_write_protect), flag!(prod_mode_write_protect);
         rw "demo_mode_discovery" => show!(demo_mode_discovery), flag!(demo_mode_discovery);
-        rw "default_erl" => |_, page| writeln!(page, "0"), |_, value| fixed(value, 0, 0..=2, ERL);
+        rw "default_erl" => show!(default_erl), level!();
         rw "t10_pi" => show!(t10_pi), store_t10_pi;
         rw "fabric_prot_type" => |_, page| writeln!(page, "0"), |_, value| fixed(value, 0, 0..=3, PI);
         rw "tpg_enabled_sendtargets" => show!(tpg_enabled_sendtargets), flag!(tpg_enabled_sendtargets);
@@ -83,7 +91,7 @@ attributes! {
     pub(super) static ACL: Acl = {
         rw "dataout_timeout" => show!(dataout_timeout), number!(dataout_timeout, 2..=60);
         rw "dataout_timeout_retries" => show!(dataout_timeout_retries), number!(dataout_timeout_retries, 1..=15);
-        rw "default_erl" => |_, page| writeln!(page, "0"), |_, value| fixed(value, 0, 0..=2, ERL);
+        rw "default_erl" => show!(default_erl), level!();
         rw "nopin_timeout" => show!(nopin_timeout), store_nopin_timeout;
         rw "nopin_response_timeout" => show!(nopin_response_timeout), number!(nopin_response_timeout, 3..=60);
         rw "random_datain_pdu_offsets" => |_, page| writeln!(page, "0"), |_, value| fixed(value, 0, 0..=1, ORDER);
@@ -91,6 +99,18 @@ attributes! {
         rw "random_r2t_offsets" => |_, page| writeln!(page, "0"), |_, value| fixed(value, 0, 0..=1, ORDER);
         rw "authentication" => show_authentication, store_authentication;
         rw "login_redirect" => |a, page| show_redirect(&a.redirect, page), |a, value| store_redirect(&a.redirect, value);
+    }
+}
+
+/// An ErrorRecoveryLevel that is written.
+pub(super) fn recovery_level(value: &Value<'_>) -> Result<u8> {
+    match value.u32_in(0..=2)? {
+        0 => Ok(0),
+        1 => Ok(1),
+        _ => {
+            let why = fmt!("error recovery above level 1 is not implemented yet");
+            Err(value.reject(EOPNOTSUPP, why))
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 //! `param/`: what a portal group offers (RFC 7143, 13), and what an ACL's session has agreed on.
 
+use super::attrib::recovery_level;
 use crate::{acl::Acl, group::Group, params::Methods};
 use iscsi_proto::{digest::Digests, negotiate::Parameters};
 use kernel::{prelude::*, str::CString};
@@ -140,14 +141,7 @@ fn agreed(acl: &Acl, page: &mut Page<'_>, value: fn(&Parameters) -> u32) -> Resu
 }
 
 fn store_level(group: &Group, value: &Value<'_>) -> Result {
-    let level = match value.u32_in(0..=2)? {
-        0 => 0,
-        1 => 1,
-        _ => {
-            let why = fmt!("error recovery above level 1 is not implemented yet");
-            return Err(value.reject(EOPNOTSUPP, why));
-        }
-    };
+    let level = recovery_level(value)?;
     group.params.lock().config.recovery_level = level;
     Ok(())
 }
