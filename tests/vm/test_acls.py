@@ -1,4 +1,5 @@
 """ACLs and demo mode: what initiators without `acls/NAME` see and may do, and how they get an ACL without being disturbed."""
+# group: logins
 import os
 
 import initiator

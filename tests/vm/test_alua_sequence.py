@@ -1,4 +1,5 @@
 """Asymmetric access over iSCSI as the model of tests/fuzz has it: tests/sequences/alua.txt, or a longer one."""
+# group: sequences
 import contextlib
 import os
 import re

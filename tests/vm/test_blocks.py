@@ -1,5 +1,6 @@
 """Commands about blocks beyond reading and writing, over iSCSI; what they did is looked at through another path."""
 # vm: --timeout 900
+# waits
 import ctypes
 import mmap
 import os

@@ -1,4 +1,5 @@
 """CHAP (RFC 7143, 12.1.3): who gets in, who does not, by open-iscsi, libiscsi, targetcli, and step by step."""
+# group: logins
 import base64
 import hashlib
 import os

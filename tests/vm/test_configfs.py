@@ -1,4 +1,5 @@
 """The configfs crate, by a module that does one of everything: tests/modules/lio_configfs_test.rs."""
+# group: trees
 import contextlib
 import functools
 import multiprocessing

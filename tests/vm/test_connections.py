@@ -1,6 +1,7 @@
 """Connections without a normal session are bounded in number and time, by address and by IPv6 network; whoever takes all that
 he can get keeps nobody else out."""
 # vm: --timeout 900
+# group: connections
 import contextlib
 import resource
 import socket

@@ -1,5 +1,6 @@
 """Header and data digests, CRC32C (RFC 7143, 7.8, 13.1): agreed on, computed, checked; what a wrong one ends."""
 # vm: --timeout 900
+# group: negotiation
 import itertools
 import threading
 from pathlib import Path

@@ -1,4 +1,5 @@
 """scripts/follow: each command's life, from tracepoints."""
+# group: connections
 import re
 import signal
 import subprocess

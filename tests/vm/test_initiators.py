@@ -2,6 +2,7 @@
 `make check`, the whole product in `make check-iscsi-matrix` (LIO_RS_ARGS="all=1"). And libiscsi, QEMU's driver and open-iscsi
 side by side on one disk."""
 # vm: --timeout 900
+# group: portals
 import ctypes
 import hashlib
 import itertools

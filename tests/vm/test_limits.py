@@ -1,6 +1,7 @@
 """What initiators can make the target hold or wait for is bounded, and honest ones go on: memory, sessions, connections,
 time."""
 # vm: --timeout 900
+# group: logins
 import contextlib
 import os
 import socket

@@ -1,5 +1,6 @@
 """What is agreed on in a login and afterwards (RFC 7143, 6 and 13), what SendTargets shows to whom and from where (appendix C),
 and where a login is sent instead (11.13.5)."""
+# group: negotiation
 import contextlib
 import errno
 import os

@@ -3,6 +3,7 @@ is intact, a session that was lost is there again, and a target whose initiator 
 
 open-iscsi talks to the kernel in the initial namespace alone: the target has the other one."""
 # vm: --timeout 900
+# waits
 import contextlib
 import os
 import re

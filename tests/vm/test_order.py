@@ -1,6 +1,7 @@
 """Task attributes (SAM-5 8.6): ORDERED, HEAD OF QUEUE and SIMPLE commands of several initiators. What is older is kept waiting by its data
 not being sent."""
 # vm: --timeout 900
+# group: tasks
 import contextlib
 import threading
 

@@ -1,6 +1,7 @@
 """Portals in namespaces, with scopes, before their addresses are there, removed under logins; what TCP is told; where the threads run; who
 may come from where, and how many; the list of sessions."""
 # vm: --timeout 600
+# group: portals
 import contextlib
 import json
 import os

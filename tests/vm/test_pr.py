@@ -1,5 +1,6 @@
 """Reservations: PERSISTENT RESERVE IN and OUT (SPC-4, 5.12), RESERVE and RELEASE (SPC-2, 5.5), by several initiators over
 iSCSI; what they do to other commands; and what outlives sessions, modules, and the change between the stock modules and ours."""
+# group: sequences
 import os
 import shutil
 import struct

@@ -1,5 +1,6 @@
 """Persistent reservations over iSCSI as the model of tests/fuzz has them: tests/sequences/pr.txt, or a longer
 one; and what hostile initiators send."""
+# group: sequences
 import contextlib
 import re
 import struct

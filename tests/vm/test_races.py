@@ -1,6 +1,7 @@
 """Races of the kinds that test_wounds.py knows from the C targets: logins, logouts, deleting and changing what they use, each
 beside the other, again and again. Nothing hangs, who comes afterwards is served, and nothing is left."""
 # vm: --timeout 900
+# group: sessions
 import contextlib
 import os
 import random

@@ -1,6 +1,7 @@
 """Limits that an administrator sets to a LUN or to an initiator's commands, and histograms of how long commands take: new files that the
 stock modules do not have."""
 # vm: --timeout 900
+# group: tasks
 import errno
 import threading
 import time

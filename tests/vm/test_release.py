@@ -1,4 +1,5 @@
 """What a deleted device stood on is free as soon as rmdir has returned."""
+# group: sessions
 import lio
 import initiator
 from initiator import READ

@@ -1,6 +1,7 @@
 """A back end that answers each command after a long time (dm-delay): whatever initiators and administrators do meanwhile ends in
 bounded time, and all is well when the back end is. 8 s in `make check`; `make check-slow` takes 60 (LIO_RS_ARGS="delay=N")."""
 # vm: --timeout 900
+# waits
 import os
 import re
 import threading

@@ -1,6 +1,7 @@
 """A back end that does not answer: task management ends in bounded time, so does whatever an administrator does meanwhile, and
 all of it is over when the back end answers again."""
 # vm: --timeout 1800
+# waits
 import contextlib
 import struct
 import threading

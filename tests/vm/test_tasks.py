@@ -1,5 +1,6 @@
 """Task management and unit attentions, by the Python initiator: commands waiting for data, at the back end, queued."""
 # vm: --timeout 1800
+# group: trees
 import contextlib
 import time
 

@@ -1,5 +1,6 @@
 """Thin provisioning: what page B2h, page B0h and READ CAPACITY (16) say of it is what happens (SBC-4, 4.7)."""
 # vm: --timeout 300
+# group: blocks
 import contextlib
 import os
 

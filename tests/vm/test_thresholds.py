@@ -1,4 +1,5 @@
 """Logical block provisioning: what is left and used, and thresholds that are told of (SBC-3, 4.7.3.7); LOG SELECT with a list."""
+# group: tasks
 import subprocess
 from pathlib import Path
 

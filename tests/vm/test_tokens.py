@@ -1,5 +1,6 @@
 """ROD tokens (SPC-4, 5.17.6), as Windows copies by them (ODX): POPULATE TOKEN, WRITE USING TOKEN, RECEIVE ROD TOKEN INFORMATION."""
 # vm: --timeout 600
+# group: blocks
 import time
 
 import copying

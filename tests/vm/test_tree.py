@@ -1,5 +1,6 @@
 """The tree's own rules: what can be made, written and removed, when, and with which errno. The stock modules keep most
 of them; what is marked OURS is ours alone."""
+# group: trees
 import errno
 import os
 import subprocess

@@ -1,4 +1,5 @@
 """Initiators that do not read what they asked for: they hold up nobody, and cost bounded memory."""
+# group: connections
 import contextlib
 import re
 import select

@@ -1,5 +1,6 @@
 """WRITE SCATTERED, WRITE ATOMIC, ORWRITE (32) and WRITE LONG over iSCSI; what they wrote is looked at through another path."""
 # vm: --timeout 300
+# group: blocks
 import errno
 from pathlib import Path
 
