@@ -126,13 +126,26 @@ impl<T: Send + Sync + 'static> Gated<T> {
         })
     }
 
+    /// Has each processor count for itself from now on. Before that, entering costs a shared counter, and closing hardly
+    /// anything. May sleep.
+    pub fn spread(&self) {
+        // SAFETY: The gate is live by the invariant.
+        unsafe { sys::lio_gate_spread(self.gate()) }
+    }
+
+    /// Whether [`spread`](Self::spread) was called in time.
+    pub fn is_spread(&self) -> bool {
+        // SAFETY: The gate is live by the invariant.
+        unsafe { sys::lio_gate_is_spread(self.gate()) }
+    }
+
     /// Lets nobody in any more; those inside may stay. May sleep. Closing twice is harmless.
     pub fn close(&self) {
         // SAFETY: The gate is live by the invariant.
         unsafe { sys::lio_gate_close(self.gate()) }
     }
 
-    /// Whether [`close`](Self::close) was called (and no [`reopen`](Self::reopen) since).
+    /// Whether [`close`](Self::close) was called.
     pub fn is_closing(&self) -> bool {
         // SAFETY: The gate is live by the invariant.
         unsafe { sys::lio_gate_is_closing(self.gate()) }
@@ -142,12 +155,6 @@ impl<T: Send + Sync + 'static> Gated<T> {
     pub fn wait_closed(&self, timeout_ms: u32) -> bool {
         // SAFETY: The gate is live by the invariant.
         unsafe { sys::lio_gate_wait(self.gate(), timeout_ms) }
-    }
-
-    /// Opens the gate again, if it is closed and empty; whether it is open now. May sleep.
-    pub fn reopen(&self) -> bool {
-        // SAFETY: The gate is live by the invariant.
-        unsafe { sys::lio_gate_reopen(self.gate()) }
     }
 }
 

@@ -54,16 +54,18 @@ struct lio_gate {
 	atomic_t parties;
 	bool closing;
 	bool closed;
+	bool spread;
 	void (*free)(struct lio_gate *gate);
 };
 int lio_gate_init(struct lio_gate *gate, void (*free)(struct lio_gate *gate));
 void lio_gate_exit(struct lio_gate *gate);
+void lio_gate_spread(struct lio_gate *gate);
+bool lio_gate_is_spread(struct lio_gate *gate);
 bool lio_gate_tryget(struct lio_gate *gate);
 void lio_gate_get(struct lio_gate *gate);
 void lio_gate_put(struct lio_gate *gate);
 bool lio_gate_is_closing(struct lio_gate *gate);
 void lio_gate_close(struct lio_gate *gate);
-bool lio_gate_reopen(struct lio_gate *gate);
 bool lio_gate_wait(struct lio_gate *gate, u32 timeout_ms);
 void lio_gate_release(struct lio_gate *gate);
 

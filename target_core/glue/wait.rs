@@ -102,3 +102,10 @@ impl WaitQueue {
         };
     }
 }
+
+/// Waits until whoever reads under RCU at this moment is done, and interrupts the processors for it: an administrator, or an
+/// initiator that logs out, waits. Sleeps.
+pub fn wait_for_readers() {
+    // SAFETY: It may be called from process context.
+    unsafe { bindings::synchronize_rcu_expedited() }
+}

@@ -242,6 +242,16 @@ impl Lun {
         self.gate.try_enter()
     }
 
+    /// Sessions have it from now on.
+    pub(crate) fn spread(&self) {
+        self.gate.spread();
+    }
+
+    /// Whether a session ever had it.
+    pub(crate) fn is_spread(&self) -> bool {
+        self.gate.is_spread()
+    }
+
     /// Lets no command in any more.
     pub(crate) fn close(&self) {
         self.gate.close();

@@ -15,7 +15,7 @@ use kernel::{
     str::CString,
     sync::{
         atomic::{Acquire, Atomic, Full, Relaxed},
-        rcu, Arc, SetOnce,
+        Arc, SetOnce,
     },
     workqueue::{Work, WorkItem},
 };
@@ -23,6 +23,7 @@ use lio_glue::{
     one_class,
     rcu_map::RcuMap,
     slot::{Host, Queue, Slots, Token},
+    wait::wait_for_readers,
 };
 use lio_scsi::{lun::Lun as LunNumber, sense::Asc};
 
@@ -100,6 +101,7 @@ impl Core {
 
     /// Lets the session see a logical unit.
     pub(crate) fn map(&self, mapped: &Arc<MappedLun>) -> Result {
+        mapped.lun().spread();
         self.luns
             .insert(usize::from(mapped.number().0), Nexus::new(mapped.clone())?)
     }
@@ -276,7 +278,7 @@ impl<F: Fabric> Session<F> {
         // A RESERVE that was at work.
         self.core.release();
         // The last owner of a command may still be about to drop its reference, in an interrupt.
-        rcu::synchronize_rcu();
+        wait_for_readers();
     }
 
     pub(crate) fn defer(self: &Arc<Self>) {

@@ -20,10 +20,10 @@ use kernel::{
     str::CString,
     sync::{
         atomic::{Atomic, Relaxed},
-        rcu, Arc, Mutex,
+        Arc, Mutex,
     },
 };
-use lio_glue::noio;
+use lio_glue::{noio, wait::wait_for_readers};
 use lio_scsi::{lun::Lun as LunNumber, sense::Asc};
 
 /// How long the removal of a LUN waits before the log tells of it.
@@ -359,7 +359,9 @@ impl Tpg {
         }
         device.reservations().unlinked(lun);
         // The last command may be about to drop what it held, in an interrupt.
-        rcu::synchronize_rcu();
+        if lun.is_spread() {
+            wait_for_readers();
+        }
         drop(seen);
         // A command that was at work may have made one more token of it.
         if let Ok(engine) = crate::engine() {

@@ -39,8 +39,9 @@ int lio_gate_init(struct lio_gate *gate, void (*free)(struct lio_gate *gate))
 	atomic_set(&gate->parties, 2);
 	gate->closing = false;
 	gate->closed = false;
+	gate->spread = false;
 	gate->free = free;
-	return percpu_ref_init(&gate->ref, lio_gate_emptied, PERCPU_REF_ALLOW_REINIT, GFP_KERNEL);
+	return percpu_ref_init(&gate->ref, lio_gate_emptied, PERCPU_REF_INIT_ATOMIC, GFP_KERNEL);
 }
 EXPORT_SYMBOL_GPL(lio_gate_init);
 
@@ -50,6 +51,29 @@ void lio_gate_exit(struct lio_gate *gate)
 	mutex_destroy(&gate->lock);
 }
 EXPORT_SYMBOL_GPL(lio_gate_exit);
+
+/*
+ * Until now one counter did for all processors: a gate that was never spread is closed without waiting for a grace period.
+ * Tickets may be out.
+ */
+void lio_gate_spread(struct lio_gate *gate)
+{
+	if (READ_ONCE(gate->spread))
+		return;
+	mutex_lock(&gate->lock);
+	if (!gate->closing && !gate->spread) {
+		percpu_ref_switch_to_percpu(&gate->ref);
+		WRITE_ONCE(gate->spread, true);
+	}
+	mutex_unlock(&gate->lock);
+}
+EXPORT_SYMBOL_GPL(lio_gate_spread);
+
+bool lio_gate_is_spread(struct lio_gate *gate)
+{
+	return READ_ONCE(gate->spread);
+}
+EXPORT_SYMBOL_GPL(lio_gate_is_spread);
 
 bool lio_gate_tryget(struct lio_gate *gate)
 {
@@ -86,23 +110,6 @@ void lio_gate_close(struct lio_gate *gate)
 }
 EXPORT_SYMBOL_GPL(lio_gate_close);
 
-bool lio_gate_reopen(struct lio_gate *gate)
-{
-	bool open;
-
-	mutex_lock(&gate->lock);
-	if (gate->closing && smp_load_acquire(&gate->closed)) {
-		atomic_inc(&gate->parties);
-		WRITE_ONCE(gate->closed, false);
-		percpu_ref_reinit(&gate->ref);
-		WRITE_ONCE(gate->closing, false);
-	}
-	open = !gate->closing;
-	mutex_unlock(&gate->lock);
-	return open;
-}
-EXPORT_SYMBOL_GPL(lio_gate_reopen);
-
 /* Idle, not uninterruptible: an administrator may well wait for a slow disk, which is no hung task. */
 bool lio_gate_wait(struct lio_gate *gate, u32 timeout_ms)
 {
@@ -110,7 +117,7 @@ bool lio_gate_wait(struct lio_gate *gate, u32 timeout_ms)
 }
 EXPORT_SYMBOL_GPL(lio_gate_wait);
 
-/* The owner's handle goes: nobody else can close or reopen now. */
+/* The owner's handle goes: nobody else can close it now. */
 void lio_gate_release(struct lio_gate *gate)
 {
 	if (!gate->closing) {
