@@ -253,6 +253,17 @@ impl<F: Fabric> Session<F> {
         F::kick(self);
     }
 
+    /// Aborts the commands whose tags `which` chooses, without an answer, as when a part of the fabric's session has gone. The
+    /// fabric gives up what it holds of them, and goes on taking replies. Process context.
+    pub fn abort_tags(self: &Arc<Self>, which: &dyn Fn(u64) -> bool) {
+        AnySession::abort(&**self, false, &|tag, _| which(tag));
+    }
+
+    /// Whether a command is in flight whose tag `which` chooses. Any context.
+    pub fn has_tag(&self, which: &dyn Fn(u64) -> bool) -> bool {
+        self.has(&|tag, _| which(tag))
+    }
+
     /// Whether no command and no task management function is at work any more.
     pub fn is_drained(&self) -> bool {
         // The number of slots may be too small while others are taken and given back; a command that is alive is not missed.

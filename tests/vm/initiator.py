@@ -241,21 +241,22 @@ class Connection:
                    bytes_8_15=isid + struct.pack(">H", tsih),
                    w=(cid << 16, self.cmd_sn, self.exp_stat_sn), **kw)
 
-    def login(self, target=None, name="iqn.2024-01.org.example:python", keys=None, isid=b"\x80\0\0\0\0\1", check=True):
-        """An honest login in one step. `target` None: discovery. Keeps the answered keys in self.keys."""
+    def login(self, target=None, name="iqn.2024-01.org.example:python", keys=None, isid=b"\x80\0\0\0\0\1", check=True,
+              **kw):
+        """An honest login in one step. `target` None: discovery. Keeps the answered keys in self.keys. `kw`: tsih, cid."""
         pairs = {"InitiatorName": name, "AuthMethod": "None"}
         pairs |= {"TargetName": target, "SessionType": "Normal"} if target else {"SessionType": "Discovery"}
-        self.send(self.login_pdu(text(pairs), SECURITY, OPERATIONAL, isid=isid))
+        self.send(self.login_pdu(text(pairs), SECURITY, OPERATIONAL, isid=isid, **kw))
         answer = self.receive()
         if answer and answer.login_status == 0:
             operational = {"HeaderDigest": "None", "DataDigest": "None", "MaxRecvDataSegmentLength": 65536,
                            "DefaultTime2Wait": 0, "DefaultTime2Retain": 0, "ErrorRecoveryLevel": 0}
-            if target:
+            if target and not kw.get("tsih"):
                 operational |= {"InitialR2T": "No", "ImmediateData": "Yes", "MaxBurstLength": 65536,
                                 "FirstBurstLength": 65536, "MaxOutstandingR2T": 1, "MaxConnections": 1,
                                 "DataPDUInOrder": "Yes", "DataSequenceInOrder": "Yes"}
             operational |= keys or {}
-            self.send(self.login_pdu(text(operational), isid=isid))
+            self.send(self.login_pdu(text(operational), isid=isid, **kw))
             answer = self.receive()
         if check:
             assert answer and answer.opcode == LOGIN_RESPONSE, answer

@@ -6,6 +6,7 @@
 use crate::error::{Error, RejectReason};
 use crate::login::SessionType;
 use crate::pdu::{LogoutRequest, NopOut, Request, TmfRequest};
+use crate::sn::CmdSn;
 use crate::wire::{Cid, Itt, Ttt};
 
 pub mod text;
@@ -52,6 +53,26 @@ impl Function {
         })
     }
 
+    /// Whether it ends several tasks, so that it and its response have an order with the commands and responses of all
+    /// connections: 4.2.3.3.
+    #[must_use]
+    pub const fn is_multi_task(self) -> bool {
+        matches!(
+            self,
+            Function::AbortTaskSet
+                | Function::ClearTaskSet
+                | Function::LogicalUnitReset
+                | Function::TargetWarmReset
+                | Function::TargetColdReset
+        )
+    }
+
+    /// Whether it is about all logical units, so that it does not wait for commands before it: 4.2.3.3.
+    #[must_use]
+    pub const fn is_of_target(self) -> bool {
+        matches!(self, Function::TargetWarmReset | Function::TargetColdReset)
+    }
+
     /// Whether it is about the logical unit that the request names.
     #[must_use]
     pub const fn has_lun(self) -> bool {
@@ -87,10 +108,10 @@ pub enum TmfAnswer {
 /// The answer to ABORT TASK when the task is not there: 11.6.1. A command whose number is in the window and before
 /// that of the request has been lost, and counts as received and done with.
 #[must_use]
-pub fn missing_task(request: &TmfRequest, window: &crate::seq::CmdWindow) -> TmfAnswer {
+pub fn missing_task(request: &TmfRequest, expected: CmdSn, max: CmdSn) -> TmfAnswer {
     let number = request.ref_cmd_sn;
-    let ahead = !number.before(window.expected());
-    if ahead && number.not_after(window.max()) && number.before(request.cmd_sn) {
+    let ahead = !number.before(expected);
+    if ahead && number.not_after(max) && number.before(request.cmd_sn) {
         TmfAnswer::Complete
     } else {
         TmfAnswer::NoTask
@@ -156,38 +177,30 @@ pub fn nop_out(pdu: &NopOut) -> Nop {
     }
 }
 
-/// The answer to a logout request.
+/// What a logout request is about: 11.14.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Logout {
-    /// The response code: 11.15.1.
-    pub response: u8,
-    /// The connection, and with it the session, is closed once the response is sent.
-    pub close: bool,
+pub enum Logout {
+    /// All connections are closed, and the session with them: this one when the response has been sent, the others before.
+    Session,
+    /// The connection that the request came on is closed when the response has been sent.
+    Own,
+    /// Another connection is closed; the response waits for that.
+    Other(Cid),
+    /// Nothing is done: this is answered (11.15.1).
+    Refused(u8),
 }
 
-/// Answers a logout request on connection `cid`, the only one of its session.
+/// Judges a logout request on connection `cid`; `is_there` says whether the session has another connection of a number.
 #[must_use]
-pub fn logout(request: &LogoutRequest, cid: Cid) -> Logout {
+pub fn logout(request: &LogoutRequest, cid: Cid, is_there: impl FnOnce(Cid) -> bool) -> Logout {
     match request.reason & 0x7f {
-        // The session, or this connection.
-        0 => Logout {
-            response: 0,
-            close: true,
-        },
-        1 if request.cid == cid => Logout {
-            response: 0,
-            close: true,
-        },
-        // Another connection: not found.
-        1 => Logout {
-            response: 1,
-            close: false,
-        },
-        // For recovery: not at error recovery level 0.
-        _ => Logout {
-            response: 2,
-            close: false,
-        },
+        0 => Logout::Session,
+        1 if request.cid == cid => Logout::Own,
+        1 if is_there(request.cid) => Logout::Other(request.cid),
+        // CID not found.
+        1 => Logout::Refused(1),
+        // For recovery: only at error recovery level 2.
+        _ => Logout::Refused(2),
     }
 }
 

@@ -12,6 +12,7 @@
 //! | [`digest`] | 7.8, 13.1 | which digests are agreed on, what a wrong one costs |
 //! | [`sn`] | 4.2.2 | sequence numbers with serial arithmetic |
 //! | [`seq`] | 4.2.2 | the command window and the status numbering of a connection |
+//! | [`order`] | 4.2.2.1 | the command window of a session that may have several connections |
 //! | [`text`], [`value`] | 6.1 | key=value text |
 //! | [`keys`] | 13 | the table of keys |
 //! | [`negotiate`] | 6.2 | what is agreed on |
@@ -56,6 +57,7 @@ pub mod login;
 pub mod name;
 pub mod negotiate;
 pub mod networks;
+pub mod order;
 pub mod pdu;
 #[cfg(test)]
 mod properties;

@@ -24,7 +24,7 @@
 //! }
 //! ```
 //!
-//! Not offered: methods of authentication but CHAP, more than one connection to a session, error recovery above level 1.
+//! Not offered: methods of authentication but CHAP, error recovery above level 1.
 
 use crate::error::Error;
 use crate::keys::{self, Id, In, Key, Kind, Often, Phase};
@@ -85,7 +85,7 @@ pub struct Query<'a> {
 /// The driver's answer to a [`Query`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer<'a> {
-    /// It may log in. With a TSIH that is not 0 it is refused all the same, as one connection too many.
+    /// It may log in; with a TSIH that is not 0, if the grant has the session.
     Allowed(Grant<'a>),
     /// The target has moved: the address as in TargetAddress (13.8), and whether it has moved for good.
     Moved {
@@ -117,6 +117,8 @@ pub struct Grant<'a> {
     pub alias: &'a [u8],
     /// How many commands the session may have in flight.
     pub depth: u32,
+    /// What holds in the session that the connection is added to, if [`Query::tsih`] names one.
+    pub joins: Option<Parameters>,
 }
 
 /// What full feature phase begins with.
@@ -507,10 +509,11 @@ impl Login {
     }
 
     fn grant(&mut self, grant: &Grant<'_>, out: &mut Writer<'_>) -> Result<(), Refusal> {
-        if self.first.is_some_and(|first| first.tsih != Tsih(0)) {
+        let new = self.first.is_none_or(|first| first.tsih == Tsih(0));
+        if !new && grant.joins.is_none() {
             return Err((
-                Status::TooManyConnections,
-                "13.2: a session has one connection",
+                Status::SessionDoesNotExist,
+                "11.13.5: no session of this handle",
             ));
         }
         self.chap
@@ -520,7 +523,10 @@ impl Login {
         }
         let discovery = self.session_type == SessionType::Discovery;
         self.depth = grant.depth.clamp(1, 0x7fff_ffff);
-        self.negotiation = Some(Negotiation::new(grant.config, discovery));
+        self.negotiation = Some(match grant.joins {
+            Some(session) if !new => Negotiation::joining(grant.config, session),
+            _ => Negotiation::new(grant.config, discovery),
+        });
         // 6.3.1: in the first response, for all types of session.
         out.number(
             Id::TargetPortalGroupTag.name(),

@@ -3,14 +3,14 @@
 //! Negotiation of operational parameters by the target: RFC 7143, 6.2 and 13.
 
 use crate::digest::{self, Digests};
-use crate::keys::{self, Id, Key, Kind, Range, Sender};
+use crate::keys::{self, Id, Key, Kind, Range, Scope, Sender};
 use crate::text::{Full, Pair, TextError, Writer};
 use crate::value;
 
 /// What the target wants: the values of a portal group's `param/`.
 ///
 /// There is no DataPDUInOrder and DataSequenceInOrder: this target always says Yes, which is a legal answer to
-/// either offer (13.18, 13.19), and data out of order is nowhere taken. So too is MaxConnections fixed at 1.
+/// either offer (13.18, 13.19), and data out of order is nowhere taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// InitialR2T
@@ -32,6 +32,8 @@ pub struct Config {
     pub time2retain: u16,
     /// MaxOutstandingR2T
     pub max_outstanding_r2t: u16,
+    /// MaxConnections
+    pub max_connections: u16,
     /// ErrorRecoveryLevel: 0 or 1.
     pub recovery_level: u8,
     /// HeaderDigest
@@ -74,6 +76,7 @@ impl Default for Config {
             time2wait: 2,
             time2retain: 20,
             max_outstanding_r2t: 1,
+            max_connections: 1,
             recovery_level: 0,
             header_digest: Digests::default(),
             data_digest: Digests::default(),
@@ -103,6 +106,8 @@ pub struct Parameters {
     pub time2retain: u16,
     /// MaxOutstandingR2T
     pub max_outstanding_r2t: u16,
+    /// MaxConnections: so many connections the session may have.
+    pub max_connections: u16,
     /// iSCSIProtocolLevel: 0 or 1.
     pub protocol_level: u8,
     /// ErrorRecoveryLevel
@@ -126,6 +131,7 @@ impl Default for Parameters {
             time2wait: 2,
             time2retain: 20,
             max_outstanding_r2t: 1,
+            max_connections: 1,
             protocol_level: 1,
             recovery_level: 0,
             header_digest: false,
@@ -189,6 +195,8 @@ impl From<TextError> for Failure {
 pub struct Negotiation {
     config: Config,
     discovery: bool,
+    /// The connection is added to a session, whose parameters are fixed.
+    joins: bool,
     result: Parameters,
     /// What the initiator takes in one PDU.
     peer_recv: u32,
@@ -212,6 +220,7 @@ impl Negotiation {
         Negotiation {
             config,
             discovery,
+            joins: false,
             result: Parameters::default(),
             peer_recv: DEFAULT_SEGMENT,
             seen: 0,
@@ -223,6 +232,26 @@ impl Negotiation {
         }
     }
 
+    /// For one more connection of a session in which these hold: only what is of the connection is agreed on.
+    #[must_use]
+    pub fn joining(config: Config, session: Parameters) -> Self {
+        let new = Parameters::default();
+        Negotiation {
+            joins: true,
+            result: Parameters {
+                max_recv: new.max_recv,
+                max_xmit: new.max_xmit,
+                ..session
+            },
+            ..Negotiation::new(config, false)
+        }
+    }
+
+    /// Whether a key has no meaning in this login.
+    fn is_irrelevant(&self, key: &Key) -> bool {
+        (self.discovery && !key.discovery) || (self.joins && key.scope == Scope::Session)
+    }
+
     /// What this target wants of a key that takes the smaller or the larger number.
     fn own_number(&self, id: Id, range: Range) -> u32 {
         let own = match id {
@@ -231,10 +260,11 @@ impl Negotiation {
             Id::DefaultTime2Wait => self.config.time2wait.into(),
             Id::DefaultTime2Retain => self.config.time2retain.into(),
             Id::MaxOutstandingR2T => self.config.max_outstanding_r2t.into(),
+            Id::MaxConnections => self.config.max_connections.into(),
             // 7.4.1: whatever the portal groups offer.
             Id::ErrorRecoveryLevel if self.discovery => 0,
             Id::ErrorRecoveryLevel => self.config.recovery_level.min(1).into(),
-            // MaxConnections, iSCSIProtocolLevel
+            // iSCSIProtocolLevel
             _ => range.default,
         };
         own.max(range.min).min(range.max)
@@ -274,6 +304,7 @@ impl Negotiation {
             Id::DefaultTime2Wait => self.result.time2wait = short,
             Id::DefaultTime2Retain => self.result.time2retain = short,
             Id::MaxOutstandingR2T => self.result.max_outstanding_r2t = short,
+            Id::MaxConnections => self.result.max_connections = short,
             Id::ErrorRecoveryLevel => self.result.recovery_level = u8::try_from(value).unwrap_or(0),
             Id::ISCSIProtocolLevel => {
                 self.result.protocol_level = u8::try_from(value).unwrap_or(1);
@@ -329,7 +360,7 @@ impl Negotiation {
         if keys::is_answer(value) {
             return Err(Failure::Value(id));
         }
-        if self.discovery && !key.discovery {
+        if self.is_irrelevant(key) {
             return Ok(out.pair(key.name, b"Irrelevant")?);
         }
         match self.respond(key, value, out) {
@@ -453,7 +484,7 @@ impl Negotiation {
         }
         for key in keys::KEYS {
             let id = key.id;
-            if (self.seen | self.offered) & id.bit() != 0 || (self.discovery && !key.discovery) {
+            if (self.seen | self.offered) & id.bit() != 0 || self.is_irrelevant(key) {
                 continue;
             }
             // 13.14: irrelevant.

@@ -290,6 +290,7 @@ fn login_responses_are_bounded() {
                 portal_group_tag: 1,
                 alias: b"",
                 depth: 1,
+                joins: None,
             };
             step = login.answer(Answer::Allowed(grant), &text, &mut out[..room]);
         }

@@ -134,6 +134,12 @@ impl StatSeq {
         true
     }
 
+    /// Whether the initiator has acknowledged all responses before this number.
+    #[must_use]
+    pub const fn has_acknowledged(&self, stat_sn: StatSn) -> bool {
+        stat_sn.not_after(self.acknowledged)
+    }
+
     /// The number of the first response that the initiator has not acknowledged.
     #[must_use]
     pub const fn acknowledged(&self) -> StatSn {
@@ -222,6 +228,7 @@ mod tests {
         assert!(!stat.acknowledge(StatSn(2)));
         assert!(stat.acknowledge(StatSn(0)));
         assert_eq!(stat.unacknowledged(), 1);
+        assert!(stat.has_acknowledged(StatSn(0)) && !stat.has_acknowledged(StatSn(1)));
         assert!(!stat.acknowledge(StatSn(u32::MAX)));
         assert!(stat.acknowledge(StatSn(1)));
         assert_eq!(stat.next(), StatSn(1));

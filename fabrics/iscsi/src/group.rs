@@ -5,6 +5,7 @@
 use crate::{
     acl::{self, Acl},
     auth::Credentials,
+    connection::Connection,
     name::Name,
     params::Params,
     portal::Portal,
@@ -244,20 +245,27 @@ impl Group {
         }
         for s in self.sessions.lock().iter().filter(|s| which(s)) {
             pr_warn!(
-                "{}: the session of {} at {} still has commands with the back end: it ends when they come back\n",
+                "{}: the session of {} still has commands with the back end: it ends when they come back\n",
                 self.core.path(),
-                s.initiator,
-                s.peer
+                s.initiator
             );
         }
     }
 
     // Waits until no session that `which` chooses is there, so many milliseconds at most; whether none is.
     fn wait_gone(&self, which: impl Fn(&Shared) -> bool, timeout_ms: u32) -> bool {
+        self.wait_until(
+            || !self.sessions.lock().iter().any(|s| which(s)),
+            timeout_ms,
+        )
+    }
+
+    // Waits for something that departures bring about.
+    fn wait_until(&self, done: impl Fn() -> bool, timeout_ms: u32) -> bool {
         let end = now_ms().saturating_add(timeout_ms.into());
         loop {
             let seen = self.departures.load(Acquire);
-            if !self.sessions.lock().iter().any(|s| which(s)) {
+            if done() {
                 return true;
             }
             let left = u32::try_from(end.saturating_sub(now_ms())).unwrap_or(0);
@@ -328,6 +336,29 @@ impl Group {
         self.sessions.lock().retain(|s| !Arc::ptr_eq(s, session));
         self.departures.fetch_add(1, Full);
         self.left.wake_all();
+    }
+
+    /// A connection of a session has left.
+    pub(crate) fn connection_left(&self) {
+        self.departures.fetch_add(1, Full);
+        self.left.wake_all();
+    }
+
+    /// Waits until a connection has left its session; whether it has in so many milliseconds.
+    pub(crate) fn wait_connection_left(&self, c: &Connection, timeout_ms: u32) -> bool {
+        let there = || c.session.has(|o| core::ptr::eq(o, c));
+        self.wait_until(|| !there(), timeout_ms)
+    }
+
+    /// The session that has this handle, of this initiator port.
+    pub(crate) fn session(
+        &self,
+        initiator: &Name,
+        isid: [u8; 6],
+        tsih: u16,
+    ) -> Option<Arc<Shared>> {
+        let same = |s: &Shared| s.tsih == tsih && s.isid == isid && s.initiator == *initiator;
+        self.sessions.lock().iter().find(|s| same(s)).cloned()
     }
 
     /// Waits until `session` has left; whether it has in so many milliseconds.

@@ -12,7 +12,8 @@
 //! | [`memory`] | how much memory initiators can make us hold |
 //! | [`conn`] | a connection: login, full feature phase, its end |
 //! | [`rx`], [`tx`] | bytes in and out, from and to the pages where data lies |
-//! | [`target`], [`group`], [`acl`], [`auth`], [`redirect`], [`session`] | what is configured, and who is logged in |
+//! | [`target`], [`group`], [`acl`], [`auth`], [`redirect`] | what is configured |
+//! | [`session`], [`connection`], [`order`] | who is logged in; what the connections of a session have in common |
 //! | [`tree`] | the directories below `target/iscsi` |
 
 #![deny(unsafe_code)]
@@ -20,6 +21,7 @@
 mod acl;
 mod auth;
 mod conn;
+mod connection;
 mod data_in;
 mod digest;
 mod group;
@@ -27,6 +29,7 @@ mod limits;
 mod log;
 mod memory;
 mod name;
+mod order;
 mod params;
 mod portal;
 mod redirect;
@@ -38,6 +41,7 @@ mod target;
 mod tree;
 mod tx;
 
+use connection::Connection;
 use kernel::{prelude::*, sync::Arc};
 use lio_glue::global::{Global, Holder};
 use session::{event, Shared};
@@ -55,6 +59,8 @@ pub(crate) struct Iscsi;
 /// The fabric's data of one command.
 #[derive(Default)]
 pub(crate) struct Request {
+    /// The command's connection, to which its answer goes (RFC 7143, 4.2.2.2).
+    connection: Option<Arc<Connection>>,
     /// Initiator task tag.
     itt: u32,
     /// The logical unit's number, as it came.
@@ -78,15 +84,18 @@ impl Fabric for Iscsi {
         Some(session.isid)
     }
 
-    fn reply(reply: Reply) {
-        let shared = reply.session().private().clone();
-        if shared.replies.push(reply) {
-            shared.waker.wake(event::REPLY);
+    fn reply(mut reply: Reply) {
+        // Each command gets its connection before it can be answered.
+        let Some(connection) = reply.request_mut().connection.take() else {
+            return reply.sent();
+        };
+        if connection.replies.push(reply) {
+            connection.waker.wake(event::REPLY);
         }
     }
 
     fn kick(session: &Session) {
-        session.private().waker.wake(event::KICK);
+        session.private().wake(event::KICK);
     }
 }
 

@@ -6,12 +6,13 @@
 //!
 //! | what | bound |
 //! | --- | --- |
-//! | sessions, with all that each has whatever it does: [`SEAT`] and [`SLOT`] for each command of its depth, twice its [`Floor`] for data | an eighth of the machine's memory; the login that would exceed it is refused with status 0302 |
+//! | connections of sessions, with all that each has whatever it does: [`SEAT`] and [`SLOT`] for each command of its depth, twice its [`Floor`] for data | an eighth of the machine's memory; the login that would exceed it is refused with status 0302 |
 //! | write data of all sessions, beyond what their seats hold | another eighth of the machine's memory |
 //! | what is read for all sessions and not taken by TCP, beyond what their seats hold | another eighth of the machine's memory |
 //! | write data that one session is asked for by R2T and has not been answered for | [`ASKED`]: further commands wait for their R2Ts, in order |
 //! | write data that one session has sent and has not been answered for, asked for or not | [`SESSION`] |
 //! | what is read for one session and not taken by TCP | [`SESSION`]: further commands wait, in order |
+//! | connections of a session | [`crate::params::MAX_CONNECTIONS`], and what was agreed on, status 0206 |
 //! | what an initiator at error recovery level 1 has not acknowledged | of each connection 1,024 responses and 4 MiB of their data and of reads, in what is read for all; the oldest response is forgotten for a new one, data that finds no room is not kept |
 //! | sessions of one initiator name with one portal group | its `max_sessions_per_initiator`, status 0302 |
 //!
@@ -61,12 +62,24 @@ pub(crate) const SESSION: u64 = 64 << 20;
 const STEP: u64 = 1 << 20;
 
 /// A number of bytes that may be in use.
-struct Pool {
+pub(crate) struct Pool {
     limit: u64,
     used: Atomic<u64>,
 }
 
 impl Pool {
+    /// What the connections of one session hold together.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub(crate) fn of_session() -> Result<Arc<Self>> {
+        let pool = Pool {
+            limit: SESSION,
+            used: Atomic::new(0),
+        };
+        Ok(Arc::new(pool, GFP_KERNEL)?)
+    }
+
     fn take(&self, bytes: u64) -> bool {
         let before = self.used.fetch_add(bytes, Relaxed);
         let fits = before
@@ -120,7 +133,7 @@ impl Budget {
         )?)
     }
 
-    /// Takes the memory of a session with `depth` commands, if there is so much.
+    /// Takes the memory of a connection whose session has `depth` commands, if there is so much.
     pub(crate) fn seat(self: &Arc<Self>, depth: u32) -> Option<Seat> {
         let (used, limit) = (self.seats.used.load(Relaxed), self.seats.limit);
         let floor = if used < limit / 2 {
@@ -142,7 +155,7 @@ impl Budget {
     }
 }
 
-/// The memory of a session; it goes back when this is dropped.
+/// The memory of a connection; it goes back when this is dropped.
 pub(crate) struct Seat {
     budget: Arc<Budget>,
     bytes: u64,
@@ -155,9 +168,11 @@ impl Drop for Seat {
     }
 }
 
-/// The data of one kind that a session holds. Its thread alone counts here; what is counted goes back when this is dropped.
+/// The data of one kind that a connection holds. Its thread alone counts here; what is counted goes back when this is dropped.
 pub(crate) struct Account {
     budget: Arc<Budget>,
+    // Where the session may have other connections: what all of them hold.
+    session: Option<Arc<Pool>>,
     kind: Kind,
     // What it has without taking it.
     floor: u64,
@@ -167,9 +182,15 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    pub(crate) fn new(budget: &Arc<Budget>, kind: Kind, floor: Floor) -> Self {
+    pub(crate) fn new(
+        budget: &Arc<Budget>,
+        kind: Kind,
+        floor: Floor,
+        session: Option<Arc<Pool>>,
+    ) -> Self {
         Account {
             budget: budget.clone(),
+            session,
             kind,
             floor: floor.0,
             used: 0,
@@ -179,7 +200,7 @@ impl Account {
 
     /// One for which no seat has anything.
     pub(crate) fn without_floor(budget: &Arc<Budget>, kind: Kind) -> Self {
-        Self::new(budget, kind, Floor(0))
+        Self::new(budget, kind, Floor(0), None)
     }
 
     fn pool(&self) -> &Pool {
@@ -204,7 +225,13 @@ impl Account {
     pub(crate) fn take(&mut self, bytes: u64) -> bool {
         let used = self.used.saturating_add(bytes);
         let lack = used.saturating_sub(self.taken.saturating_add(self.floor));
-        if used > SESSION || (lack > 0 && !self.take_more(lack)) {
+        if used > SESSION || self.session.as_ref().is_some_and(|s| !s.take(bytes)) {
+            return false;
+        }
+        if lack > 0 && !self.take_more(lack) {
+            if let Some(session) = &self.session {
+                session.give(bytes);
+            }
             return false;
         }
         self.used = used;
@@ -227,6 +254,9 @@ impl Account {
     /// Gives `bytes` back.
     pub(crate) fn give(&mut self, bytes: u64) {
         self.used = self.used.saturating_sub(bytes);
+        if let Some(session) = &self.session {
+            session.give(bytes);
+        }
         if self.taken == 0 {
             return;
         }
@@ -246,5 +276,8 @@ impl Account {
 impl Drop for Account {
     fn drop(&mut self) {
         self.pool().give(self.taken);
+        if let Some(session) = &self.session {
+            session.give(self.used);
+        }
     }
 }

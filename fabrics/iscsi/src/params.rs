@@ -29,6 +29,9 @@ impl Methods {
     }
 }
 
+/// Connections that a session may have, whatever is agreed on.
+pub(crate) const MAX_CONNECTIONS: u32 = 32;
+
 /// A portal group's parameters.
 pub(crate) struct Params {
     pub(crate) config: Config,

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What others than a session's own thread know of it.
+//! What others than the threads of its connections know of a session.
 
 use crate::{
     acl::{Acl, Attrib},
+    connection::{Connection, Totals},
     group::Group,
-    memory::{Floor, Seat},
+    memory::Pool,
     name::{Alias, Name},
+    order::Ordered,
     stats::Count,
-    Iscsi,
+    Session,
 };
-use iscsi_proto::negotiate::Parameters;
+use iscsi_proto::{negotiate::Parameters, sn::CmdSn};
 use kernel::{
     prelude::*,
     sync::{
@@ -18,11 +20,6 @@ use kernel::{
         new_mutex, Arc, Mutex, SetOnce,
     },
 };
-use lio_glue::{
-    socket::Address,
-    thread::{now_ms, Waker},
-};
-use target_core::command::ReplyQueue;
 
 /// What wakes a connection's thread, beside its socket.
 pub(crate) mod event {
@@ -40,6 +37,12 @@ pub(crate) mod event {
     pub(crate) const GIVE_WAY: u32 = Waker::FIRST_FREE << 4;
     /// A login is to end: its portal is removed.
     pub(crate) const NO_PORTAL: u32 = Waker::FIRST_FREE << 5;
+    /// The turn of a command has come that waited for those of other connections.
+    pub(crate) const TURN: u32 = Waker::FIRST_FREE << 6;
+    /// Another connection of the session has gone.
+    pub(crate) const LEFT: u32 = Waker::FIRST_FREE << 7;
+    /// Another connection waits until what was answered here is acknowledged.
+    pub(crate) const FENCE: u32 = Waker::FIRST_FREE << 8;
 }
 
 /// Why a session is to end.
@@ -53,6 +56,8 @@ pub(crate) enum Stop {
     AclChanged = 3,
     /// The target was reset (TARGET COLD RESET).
     Reset = 4,
+    /// The initiator has logged the session out.
+    LoggedOut = 5,
 }
 
 impl Stop {
@@ -62,7 +67,24 @@ impl Stop {
             Stop::Disabled => "its portal group was disabled",
             Stop::AclChanged => "its ACL was changed",
             Stop::Reset => "the target was reset",
+            Stop::LoggedOut => "it was logged out",
         }
+    }
+
+    /// The initiator does not know of it yet.
+    pub(crate) fn is_ours(self) -> bool {
+        matches!(self, Stop::Disabled | Stop::AclChanged | Stop::Reset)
+    }
+
+    pub(crate) fn of(code: u32) -> Option<Self> {
+        Some(match code {
+            1 => Stop::Reinstated,
+            2 => Stop::Disabled,
+            3 => Stop::AclChanged,
+            4 => Stop::Reset,
+            5 => Stop::LoggedOut,
+            _ => return None,
+        })
     }
 }
 
@@ -71,21 +93,6 @@ impl Stop {
 pub(crate) enum State {
     LoggedIn,
     Ending,
-}
-
-/// Task management functions of one session that may be at work at the same time.
-pub(crate) const MAX_MANAGED: usize = iscsi_proto::ffp::MAX_MANAGED;
-
-/// The end of a task management function.
-pub(crate) struct Managed {
-    /// The request's initiator task tag.
-    pub(crate) itt: u32,
-    /// What is answered: RFC 7143, 11.6.1.
-    pub(crate) answer: u8,
-    /// The request took a number of the window.
-    pub(crate) numbered: bool,
-    /// It was a cold reset: all sessions of the target end once it is answered.
-    pub(crate) ends_sessions: bool,
 }
 
 /// A session, as all may see it. The engine's session has one as its private part.
@@ -99,38 +106,48 @@ pub(crate) struct Shared {
     pub(crate) alias: Mutex<Alias>,
     pub(crate) isid: [u8; 6],
     pub(crate) tsih: u16,
-    pub(crate) cid: u16,
     /// The number by which `info` calls it.
     pub(crate) number: u32,
-    /// The other side.
-    pub(crate) peer: Address,
-    /// Ours.
-    pub(crate) local: Address,
-    /// When it began, in milliseconds since boot.
-    pub(crate) since: u64,
     pub(crate) parameters: Parameters,
     /// Commands that may be in flight.
     pub(crate) depth: u32,
-
-    pub(crate) waker: Arc<Waker>,
-    pub(crate) replies: ReplyQueue<Iscsi>,
-    // Has room for MAX_MANAGED.
+    /// The order of commands, where the session may have several connections.
+    pub(crate) order: Option<Arc<Ordered>>,
+    /// What all connections together may hold of write data, and of data that is read, where there may be several.
+    pub(crate) pools: Option<(Arc<Pool>, Arc<Pool>)>,
     #[pin]
-    managed: Mutex<KVec<Managed>>,
+    connections: Mutex<Connections>,
     stop: Atomic<u32>,
     ending: Atomic<u32>,
 
-    /// Copies of the thread's own numbers, for `info`.
+    /// Copies of the threads' own numbers, for `info`.
     pub(crate) exp_cmd_sn: Atomic<u32>,
     pub(crate) max_cmd_sn: Atomic<u32>,
-    pub(crate) stat_sn: Atomic<u32>,
     pub(crate) cmd_pdus: Count,
-    pub(crate) rsp_pdus: Count,
-    pub(crate) tx_octets: Count,
-    pub(crate) rx_octets: Count,
     pub(crate) timeouts: Count,
     pub(crate) digest_errors: Count,
-    seat: Seat,
+}
+
+/// The connections of a session.
+struct Connections {
+    // With those that are leaving, and have commands still.
+    list: KVec<Arc<Connection>>,
+    // What those counted that have left.
+    past: Totals,
+    // Until the last connection begins to leave.
+    nexus: Option<Arc<Session>>,
+}
+
+/// What came of [`Shared::join`].
+pub(crate) enum Joined {
+    /// It is in.
+    Yes,
+    /// It is in; another one of its number is there, and has to end (RFC 7143, 6.3.4).
+    Replaces(Arc<Connection>),
+    /// There are as many as were agreed on.
+    TooMany,
+    /// The session is ending.
+    Ending,
 }
 
 /// What a [`Shared`] is made of.
@@ -140,19 +157,24 @@ pub(crate) struct Origin {
     pub(crate) initiator: Name,
     pub(crate) alias: Alias,
     pub(crate) isid: [u8; 6],
-    pub(crate) cid: u16,
     pub(crate) number: u32,
-    pub(crate) peer: Address,
-    pub(crate) local: Address,
     pub(crate) parameters: Parameters,
     pub(crate) depth: u32,
-    pub(crate) waker: Arc<Waker>,
-    pub(crate) seat: Seat,
+    pub(crate) first_cmd_sn: CmdSn,
 }
 
 impl Shared {
     pub(crate) fn new(o: Origin) -> Result<Arc<Self>> {
-        let managed = KVec::with_capacity(MAX_MANAGED, GFP_KERNEL)?;
+        // One that may be reinstated has room for its successor.
+        let most = usize::from(o.parameters.max_connections).saturating_add(1);
+        let list = KVec::with_capacity(most, GFP_KERNEL)?;
+        let (order, pools) = match o.parameters.max_connections {
+            0 | 1 => (None, None),
+            _ => (
+                Some(Ordered::new(o.first_cmd_sn, o.depth)?),
+                Some((Pool::of_session()?, Pool::of_session()?)),
+            ),
+        };
         let acl = SetOnce::new();
         if let Some(own) = o.acl {
             acl.populate(own);
@@ -165,36 +187,29 @@ impl Shared {
                 alias <- new_mutex!(o.alias, "iscsi::Shared::alias"),
                 isid: o.isid,
                 tsih: o.number as u16,
-                cid: o.cid,
                 number: o.number,
-                peer: o.peer,
-                local: o.local,
-                since: now_ms(),
                 parameters: o.parameters,
                 depth: o.depth,
-                waker: o.waker,
-                replies: ReplyQueue::new(),
-                managed <- new_mutex!(managed, "iscsi::Shared::managed"),
+                order,
+                pools,
+                connections <- new_mutex!(
+                    Connections {
+                        list,
+                        past: Totals::default(),
+                        nexus: None,
+                    },
+                    "iscsi::Shared::connections"
+                ),
                 stop: Atomic::new(0),
                 ending: Atomic::new(0),
                 exp_cmd_sn: Atomic::new(0),
                 max_cmd_sn: Atomic::new(0),
-                stat_sn: Atomic::new(0),
                 cmd_pdus: Count::new(),
-                rsp_pdus: Count::new(),
-                tx_octets: Count::new(),
-                rx_octets: Count::new(),
                 timeouts: Count::new(),
                 digest_errors: Count::new(),
-                seat: o.seat,
             }),
             GFP_KERNEL,
         )
-    }
-
-    /// What it may hold whatever others do.
-    pub(crate) fn floor(&self) -> Floor {
-        self.seat.floor
     }
 
     /// The initiator's ACL; `None` in demo mode.
@@ -207,21 +222,148 @@ impl Shared {
         self.acl.populate(acl.clone());
     }
 
-    /// Has the session end. The first reason counts.
-    pub(crate) fn stop(&self, why: Stop) {
-        let _ = self.stop.cmpxchg(0, why as u32, Full);
-        self.waker.wake(event::STOP);
+    /// Has the session end. The first reason counts; whether it is this one.
+    pub(crate) fn stop(&self, why: Stop) -> bool {
+        let first = self.stop.cmpxchg(0, why as u32, Full).is_ok();
+        if !first {
+            // A logout takes its time; others have less of it.
+            let _ = self.stop.cmpxchg(Stop::LoggedOut as u32, why as u32, Full);
+        }
+        self.wake(event::STOP);
+        first
+    }
+
+    /// Wakes the threads of all connections.
+    pub(crate) fn wake(&self, events: u32) {
+        self.each(|c| c.waker.wake(events));
+    }
+
+    /// Calls `f` with each connection, under a lock.
+    pub(crate) fn each(&self, mut f: impl FnMut(&Arc<Connection>)) {
+        self.connections.lock().list.iter().for_each(|c| f(c));
+    }
+
+    /// Whether there is a connection that `which` chooses; those that are leaving among them.
+    pub(crate) fn has(&self, which: impl Fn(&Connection) -> bool) -> bool {
+        self.connections.lock().list.iter().any(|c| which(c))
+    }
+
+    /// Takes a connection in, which gets its place.
+    pub(crate) fn join(&self, connection: &Arc<Connection>) -> Joined {
+        let mut c = self.connections.lock();
+        if self.state() == State::Ending || self.stopped().is_some() {
+            return Joined::Ending;
+        }
+        let alive = || c.list.iter().filter(|o| !o.is_leaving());
+        let same = alive().find(|o| o.cid == connection.cid).cloned();
+        let others = alive().count().saturating_sub(usize::from(same.is_some()));
+        let most = usize::from(self.parameters.max_connections.max(1));
+        // Those that leave, and have commands still, keep their places.
+        let free = (0..=u16::try_from(most).unwrap_or(0))
+            .find(|i| !c.list.iter().any(|o| o.index() == *i));
+        let Some(index) = free.filter(|_| others < most) else {
+            return Joined::TooMany;
+        };
+        connection.set_index(index);
+        // There is room, since there is a place.
+        if c.list.push_within_capacity(connection.clone()).is_err() {
+            return Joined::TooMany;
+        }
+        match same {
+            Some(old) => Joined::Replaces(old),
+            None => Joined::Yes,
+        }
+    }
+
+    /// A connection begins to leave; whether it was the last one: then no other can come in any more.
+    pub(crate) fn begin_leave(&self, connection: &Connection) -> bool {
+        let mut c = self.connections.lock();
+        connection.set_leaving();
+        let last = c.list.iter().all(|o| o.is_leaving());
+        if last {
+            self.ending.store(1, Relaxed);
+            let nexus = c.nexus.take();
+            drop(c);
+            drop(nexus);
+        }
+        last
+    }
+
+    /// A connection has left.
+    pub(crate) fn leave(&self, connection: &Connection) {
+        {
+            let mut c = self.connections.lock();
+            c.past = c.past.plus(&connection.totals());
+            c.list.retain(|o| !core::ptr::eq(&**o, connection));
+        }
+        self.wake(event::LEFT);
+        self.group.connection_left();
+    }
+
+    /// What all connections have counted.
+    pub(crate) fn totals(&self) -> Totals {
+        let c = self.connections.lock();
+        c.list.iter().fold(c.past, |sum, o| sum.plus(&o.totals()))
+    }
+
+    /// The engine's tag of a command, which may be another connection's; without such a command, what no command has.
+    pub(crate) fn tag(&self, itt: u32, own: &Connection) -> u64 {
+        let c = self.connections.lock();
+        let session = c.nexus.as_ref().filter(|_| c.list.len() > 1);
+        let mut tags = c.list.iter().map(|o| o.tag(itt));
+        let found = session.and_then(|s| tags.find(|tag| s.has_tag(&|t| t == *tag)));
+        found.unwrap_or_else(|| own.tag(itt))
+    }
+
+    /// The engine's session.
+    pub(crate) fn nexus(&self) -> Option<Arc<Session>> {
+        self.connections.lock().nexus.clone()
+    }
+
+    /// Keeps the engine's session, for connections that are added.
+    pub(crate) fn set_nexus(&self, session: &Arc<Session>) {
+        self.connections.lock().nexus = Some(session.clone());
+    }
+
+    /// No connection came in.
+    pub(crate) fn forget_nexus(&self) {
+        let nexus = self.connections.lock().nexus.take();
+        drop(nexus);
+    }
+
+    /// Wakes those who wait until some commands were delivered.
+    pub(crate) fn tell_watchers(&self) {
+        if self.order.as_ref().is_some_and(|o| o.is_watched()) {
+            self.wake(event::TURN);
+        }
+    }
+
+    /// Has one of the other connections tell the initiator that this one was lost.
+    pub(crate) fn tell_lost(&self, connection: &Connection) {
+        let c = self.connections.lock();
+        if let Some(o) = c.list.iter().find(|o| !o.is_leaving()) {
+            o.lost(connection.cid);
+        }
+    }
+
+    /// Tells the connection whose command's turn it is.
+    pub(crate) fn wake_next(&self, next: Option<u16>) {
+        if let Some(index) = next {
+            let c = self.connections.lock();
+            if let Some(o) = c.list.iter().find(|o| o.index() == index) {
+                o.waker.wake(event::TURN);
+            }
+        }
+    }
+
+    /// Somebody waits for the session to end.
+    pub(crate) fn is_hurried(&self) -> bool {
+        self.stopped().is_some_and(|why| why != Stop::LoggedOut)
     }
 
     /// Why the session is to end, if it is.
     pub(crate) fn stopped(&self) -> Option<Stop> {
-        match self.stop.load(Acquire) {
-            1 => Some(Stop::Reinstated),
-            2 => Some(Stop::Disabled),
-            3 => Some(Stop::AclChanged),
-            4 => Some(Stop::Reset),
-            _ => None,
-        }
+        Stop::of(self.stop.load(Acquire))
     }
 
     pub(crate) fn state(&self) -> State {
@@ -230,10 +372,6 @@ impl Shared {
         } else {
             State::Ending
         }
-    }
-
-    pub(crate) fn set_ending(&self) {
-        self.ending.store(1, Relaxed);
     }
 
     // The timers of an initiator without an ACL.
@@ -263,17 +401,5 @@ impl Shared {
             u64::from(t.dataout_timeout.get()).saturating_mul(1000),
             t.dataout_timeout_retries.get(),
         )
-    }
-
-    /// A task management function is done. At most [`MAX_MANAGED`] are at work.
-    pub(crate) fn managed(&self, done: Managed) {
-        // There is room, see above; and were there none, the initiator would time out and log in again.
-        let _ = self.managed.lock().push_within_capacity(done);
-        self.waker.wake(event::MANAGED);
-    }
-
-    /// The oldest task management function that is done.
-    pub(crate) fn take_managed(&self) -> Option<Managed> {
-        self.managed.lock().remove(0).ok()
     }
 }

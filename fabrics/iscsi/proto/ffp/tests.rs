@@ -49,7 +49,6 @@ fn functions_at_work() {
 
 #[test]
 fn a_task_that_is_not_there() {
-    let window = CmdWindow::new(CmdSn(10), 8);
     for (reference, number, want) in [
         (9, 10, TmfAnswer::NoTask),
         (10, 10, TmfAnswer::NoTask),
@@ -58,7 +57,7 @@ fn a_task_that_is_not_there() {
         (18, 19, TmfAnswer::NoTask),
     ] {
         assert_eq!(
-            missing_task(&tmf(1, reference, number), &window),
+            missing_task(&tmf(1, reference, number), CmdSn(10), CmdSn(17)),
             want,
             "{reference}"
         );
@@ -97,14 +96,16 @@ fn nops() {
 #[test]
 fn logouts() {
     let mut request = LogoutRequest::read(&[0; 48]);
-    for (reason, cid, response, close) in [
-        (0x80, 7, 0, true),
-        (0x81, 1, 0, true),
-        (0x81, 2, 1, false),
-        (0x82, 1, 2, false),
+    for (reason, cid, want) in [
+        (0x80, 7, Logout::Session),
+        (0x81, 1, Logout::Own),
+        (0x81, 2, Logout::Other(Cid(2))),
+        (0x81, 3, Logout::Refused(1)),
+        (0x82, 1, Logout::Refused(2)),
+        (0x82, 2, Logout::Refused(2)),
     ] {
         (request.reason, request.cid) = (reason, Cid(cid));
-        assert_eq!(logout(&request, Cid(1)), Logout { response, close });
+        assert_eq!(logout(&request, Cid(1), |cid| cid == Cid(2)), want);
     }
 }
 

@@ -59,6 +59,7 @@ fn grant() -> Grant<'static> {
         portal_group_tag: 1,
         alias: b"",
         depth: 64,
+        joins: None,
     }
 }
 
@@ -70,6 +71,7 @@ struct Driver {
     out: Vec<u8>,
     /// What it makes of a proof.
     judge: fn(Proof<'_>) -> Verdict<'static>,
+    tsih: u8,
 }
 
 impl Driver {
@@ -80,6 +82,7 @@ impl Driver {
             buffer: Vec::new(),
             out: Vec::from([0; REPLY_MAX]),
             judge: |_| panic!("nothing was to be proven"),
+            tsih: 0,
         }
     }
 
@@ -99,7 +102,9 @@ impl Driver {
 
     fn step(&mut self, flags: u8, text: &str) -> Step {
         let text = text.replace(' ', "\0");
-        self.send(&request(flags, text.as_bytes()), text.as_bytes())
+        let mut bhs = request(flags, text.as_bytes());
+        bhs[15] = self.tsih;
+        self.send(&bhs, text.as_bytes())
     }
 
     fn text(&self, pdu: &LoginResponse) -> String {
@@ -188,6 +193,7 @@ fn open_iscsi_logs_in() {
                 time2wait: 2,
                 time2retain: 0,
                 max_outstanding_r2t: 1,
+                max_connections: 1,
                 protocol_level: 1,
                 recovery_level: 0,
                 header_digest: false,
@@ -276,6 +282,51 @@ fn libiscsi_offers_chap_and_gets_none() {
     assert!(text.ends_with("AuthMethod=None "), "{text}");
     let second = std::format!("{NAMES}SessionType=Normal {LIBISCSI}");
     driver.done(leave(OPERATIONAL, FULL), &second);
+}
+
+/// One more connection of a session (6.3.1): what is the session's is not negotiated again.
+#[test]
+fn a_connection_joins() {
+    let session = Parameters {
+        max_burst: 4_096,
+        first_burst: 512,
+        max_connections: 4,
+        initial_r2t: false,
+        ..Parameters::default()
+    };
+    let mut grant = grant();
+    grant.joins = Some(session);
+    let mut driver = Driver::new(Answer::Allowed(grant));
+    driver.tsih = 7;
+    let text = std::format!("{NAMES}{OPEN_ISCSI}");
+    let (outcome, text) = driver.done(leave(OPERATIONAL, FULL), &text);
+    for key in [
+        "InitialR2T",
+        "MaxBurstLength",
+        "MaxConnections",
+        "ErrorRecoveryLevel",
+    ] {
+        assert!(
+            text.contains(&std::format!("{key}=Irrelevant ")),
+            "{key}: {text}"
+        );
+    }
+    assert!(text.contains("HeaderDigest=None "), "{text}");
+    let want = Parameters {
+        max_recv: 65_536,
+        max_xmit: 262_144,
+        ..session
+    };
+    assert_eq!(outcome.parameters, want);
+
+    // A new session does not care about another one.
+    let mut driver = Driver::new(Answer::Allowed(grant));
+    let (outcome, _) = driver.done(
+        leave(OPERATIONAL, FULL),
+        &std::format!("{NAMES}{OPEN_ISCSI}"),
+    );
+    assert_eq!(outcome.parameters.max_burst, 262_144);
+    assert_eq!(outcome.parameters.max_connections, 1);
 }
 
 #[test]
@@ -488,7 +539,7 @@ fn headers_that_do_not_fit() {
     assert!(matches!(start(&|_| ()), Step::Done(..)));
     assert_eq!(refusal(start(&|bhs| bhs[3] = 1)), 0x0205, "version");
     assert_eq!(refusal(start(&|bhs| bhs[0] = 3)), 0x0200, "not immediate");
-    assert_eq!(refusal(start(&|bhs| bhs[15] = 7)), 0x0206, "a TSIH");
+    assert_eq!(refusal(start(&|bhs| bhs[15] = 7)), 0x020a, "a TSIH");
     assert!(
         matches!(start(&|bhs| bhs[0] = 0x41), Step::Close(_)),
         "not a login"

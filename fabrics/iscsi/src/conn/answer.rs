@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Answers to SCSI commands and task management (RFC 7143, 11.4, 11.6, 11.7).
+//! Answers to SCSI commands (RFC 7143, 11.4, 11.7).
 
 use super::{
     ffp::{End, Ffp},
@@ -8,12 +8,13 @@ use super::{
     snack::ACKNOWLEDGED,
 };
 use crate::{
+    connection::{Close, Connection},
     data_in::DataIns,
-    session::{Shared, Stop},
+    session::Stop,
     Reply,
 };
 use iscsi_proto::{
-    pdu::{sense_len, NopIn, ScsiResponse, TmfResponse},
+    pdu::{sense_len, NopIn, ScsiResponse},
     recovery::acknowledgement,
     sn::{DataSn, StatSn},
     transfer::{Read, Residual},
@@ -36,34 +37,26 @@ fn residual(r: command::Residual) -> Residual {
 
 impl Ffp {
     /// Sends what the engine has finished.
-    pub(super) fn answer_all(&mut self, shared: &Shared) -> Result<(), End> {
+    pub(super) fn answer_all(&mut self, own: &Connection) -> Result<(), End> {
+        if self.tasks.is_fenced() {
+            return Ok(());
+        }
         let before = self.link.tx.pdus_made;
-        for reply in shared.replies.drain() {
+        for reply in own.replies.drain() {
             self.answer(reply)?;
         }
-        while !self.managing.is_empty() {
-            let Some(done) = shared.take_managed() else {
+        while self.tasks.is_busy() {
+            let Some(done) = own.take_managed() else {
                 break;
             };
-            self.managing.end(Itt(done.itt));
             // The commands that the function ended may have come back since.
-            for reply in shared.replies.drain() {
+            for reply in own.replies.drain() {
                 self.answer(reply)?;
             }
-            if done.numbered {
-                self.window.release();
-            }
-            self.answer_management(Itt(done.itt), done.answer)?;
-            if done.ends_sessions {
-                shared
-                    .group
-                    .target
-                    .each_group(|g| g.tell_sessions(Stop::Reset, |s| !core::ptr::eq(s, shared)));
-                self.closing = true;
-            }
+            self.finish_managing(done, own)?;
         }
         // 11.4.11: the window has opened, and nothing that is on its way tells the initiator, which may wait for just that.
-        if core::mem::take(&mut self.opened) && self.managing.is_empty() && !self.closing {
+        if core::mem::take(&mut self.opened) && !self.tasks.is_busy() && !self.closing {
             if self.link.tx.pdus_made == before {
                 self.tell_window()?;
             }
@@ -82,6 +75,21 @@ impl Ffp {
         }
         .emit(&mut bhs);
         self.link.send(&bhs, &[])
+    }
+
+    /// The target was reset: all of its sessions end, this one in good order.
+    pub(super) fn end_sessions(&mut self, own: &Connection) {
+        let shared = &*own.session;
+        shared
+            .group
+            .target
+            .each_group(|g| g.tell_sessions(Stop::Reset, |s| !core::ptr::eq(s, shared)));
+        shared.each(|c| {
+            if !core::ptr::eq(&**c, own) {
+                c.close(Close::Reset);
+            }
+        });
+        self.closing = true;
     }
 
     fn answer(&mut self, reply: Reply) -> Result {
@@ -225,16 +233,5 @@ impl Ffp {
         let sense = sense.map(|s| s.encode(Format::Fixed));
         let sense = sense.as_ref().map_or(&[][..], |s| s.as_slice());
         self.send_response(itt, status, Residual::None, sense)
-    }
-
-    pub(super) fn answer_management(&mut self, itt: Itt, answer: u8) -> Result {
-        let mut bhs = [0; 48];
-        TmfResponse {
-            response: answer,
-            itt,
-            sn: self.window.numbers(&mut self.stat),
-        }
-        .emit(&mut bhs);
-        self.respond(&bhs, &[])
     }
 }

@@ -65,6 +65,10 @@ impl Ffp {
                 self.writes.spoil(index);
                 self.go_on(index)
             }
+            To::Park(parked) => {
+                self.discard(&parked);
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -111,7 +115,7 @@ impl Ffp {
         let Ok((head, request)) = pdu::parse(bhs) else {
             return Ok(To::Nothing);
         };
-        let data = self.request(bhs, &head, &whole.ahs, &request)?;
+        let data = self.arrange(bhs, &head, &whole.ahs, &request)?;
         let keep = data.keep;
         match &data.to {
             To::Write(index) if keep > whole.buffer.len() => self.refuse_write(*index),
@@ -124,7 +128,12 @@ impl Ffp {
             To::Ping(_, _, buffer) => {
                 buffer.copy_from(data.off, &whole.buffer, 0, keep);
             }
-            To::Text(..) => self.texts.put(&whole.buffer, data.off, keep),
+            To::Text(..) => self.texts.put_buffer(&whole.buffer, data.off, keep),
+            To::Park(parked) => {
+                if let Some(buffer) = parked.buffer() {
+                    buffer.copy_from(data.off, &whole.buffer, 0, keep);
+                }
+            }
             To::Nothing | To::Whole(_) => {}
         }
         Ok(data.to)

@@ -3,32 +3,37 @@
 //! Full feature phase (RFC 7143, 4.3): the loop of a connection's thread.
 
 use super::{
+    flow::Flow,
     gap::Gap,
     link::Link,
     login::{LoggedIn, IMMEDIATE},
+    park::Parking,
     receive::Input,
     retained::Retained,
+    task::Tasks,
     text::Texts,
     timers::Timers,
+    window::Window,
     work::Works,
     write::Writes,
 };
 use crate::{
+    connection::{Close, Connection},
     digest::Digests,
     memory::Floor,
     name::Name,
-    session::{event, Shared},
+    session::{event, Stop},
     stats::SessionFailure,
     Session,
 };
 use iscsi_proto::{
     error::{Error as Wrong, RejectReason},
-    ffp::Managing,
+    ffp::Logout,
     login::SessionType,
     negotiate::Parameters,
-    pdu,
-    seq::{CmdWindow, StatSeq},
-    wire::{Bhs, Cid, BHS_LEN},
+    pdu::{self, AsyncEvent},
+    seq::StatSeq,
+    wire::{Bhs, Cid, Itt, BHS_LEN},
 };
 use kernel::{
     prelude::*,
@@ -40,6 +45,8 @@ use lio_glue::thread::now_ms;
 const BATCH: usize = 64;
 /// How often a session that ends looks whether its commands are done, in milliseconds.
 const DRAIN_MS: u32 = 20;
+/// How long the initiator may take to hear that its session ends, in milliseconds.
+const FAREWELL_MS: u64 = 200;
 /// How long it does so before the log tells of it, in milliseconds.
 const PATIENCE_MS: u64 = 30_000;
 
@@ -73,7 +80,9 @@ pub(super) struct Ffp {
     pub(super) cid: Cid,
     /// `None` in a discovery session.
     pub(super) session: Option<Arc<Session>>,
-    pub(super) window: CmdWindow,
+    /// What others know of it; `None` in a discovery session.
+    pub(super) own: Option<Arc<Connection>>,
+    pub(super) window: Window,
     pub(super) stat: StatSeq,
     pub(super) parameters: Parameters,
     pub(super) digests: Digests,
@@ -89,10 +98,14 @@ pub(super) struct Ffp {
     pub(super) works: Works,
     pub(super) texts: Texts,
     pub(super) timers: Timers,
-    /// Task management functions at work.
-    pub(super) managing: Managing,
+    pub(super) tasks: Tasks,
     /// The window of commands has opened, and no response has told of it yet.
     pub(super) opened: bool,
+    /// What waits for commands of other connections; and that it may be the turn of the first.
+    pub(super) parking: Parking,
+    pub(super) turn_came: bool,
+    /// A logout request that is not answered yet, or by which the connection closes.
+    pub(super) leaving: Option<(Itt, Logout)>,
     /// The last PDU had data.
     pub(super) streaming: bool,
     /// What is queued is sent, then the connection is closed.
@@ -105,14 +118,18 @@ pub(super) fn run(link: KBox<Link>, logged_in: LoggedIn) {
         outcome,
         initiator,
         session,
+        own,
         ..
     } = logged_in;
-    let shared = session.as_ref().map(|s| s.private().clone());
+    let shared = own.as_ref().map(|own| &own.session);
+    let (written, read) = shared.and_then(|s| s.pools.clone()).unzip();
+    let budget = &link.global.memory;
+    let floor = own.as_ref().map_or(Floor::LEAST, |own| own.floor());
+    let flow = Flow::new(budget, floor, written, outcome.parameters.max_connections);
     let slots = match &session {
         Some(_) => outcome.depth.saturating_add(IMMEDIATE),
         None => 0,
     };
-    let floor = shared.as_ref().map_or(Floor::LEAST, |s| s.floor());
     let retain = || match outcome.parameters.recovery_level {
         0 => Ok(None),
         _ => KBox::new(
@@ -121,26 +138,26 @@ pub(super) fn run(link: KBox<Link>, logged_in: LoggedIn) {
         )
         .map(Some),
     };
-    let made = Writes::new(slots, &link.global.memory, floor).and_then(|w| Ok((w, retain()?)));
+    let made = Writes::new(slots, flow).and_then(|w| Ok((w, retain()?)));
     let (writes, retained) = match made {
         Ok(made) => made,
         Err(e) => {
             pr_err!("iscsi: a session of {}: {:?}\n", initiator, e);
-            if let (Some(session), Some(shared)) = (session, shared) {
-                session.close();
-                shared.group.leave(&shared);
+            if let (Some(session), Some(own)) = (session, own) {
+                give_up(&session, &own);
             }
             return;
         }
     };
     let mut ffp = Ffp {
-        works: Works::new(&link.global.memory, floor),
-        link,
+        works: Works::new(budget, floor, read),
         kind: outcome.session_type,
         initiator,
-        cid: Cid(shared.as_ref().map_or(0, |s| s.cid)),
+        cid: Cid(own.as_ref().map_or(0, |own| own.cid)),
+        window: Window::new(outcome.first_cmd_sn, outcome.depth, shared.map(|s| &**s)),
+        link,
         session,
-        window: CmdWindow::new(outcome.first_cmd_sn, outcome.depth),
+        own: own.clone(),
         stat: StatSeq::new(outcome.next_stat_sn),
         parameters: outcome.parameters,
         digests: Digests::of(&outcome.parameters),
@@ -152,29 +169,43 @@ pub(super) fn run(link: KBox<Link>, logged_in: LoggedIn) {
         writes,
         texts: Texts::new(),
         timers: Timers::new(now_ms()),
-        managing: Managing::default(),
+        tasks: Tasks::new(),
         opened: false,
+        parking: Parking::new(),
+        turn_came: false,
+        leaving: None,
         streaming: false,
         closing: false,
     };
     ffp.link.tx.set_digests(ffp.digests);
-    let shared = shared.as_deref();
-    if let Some(shared) = shared {
-        ffp.publish(shared);
+    if let Some(own) = &own {
+        ffp.publish(own);
     }
     let end = loop {
-        match ffp.turn(shared) {
+        match ffp.turn(own.as_deref()) {
             Ok(true) => {}
             Ok(false) => break None,
             Err(end) => break Some(end),
         }
     };
-    ffp.end(shared, end);
+    ffp.end(end);
+}
+
+/// A connection that was let in does not come to full feature phase after all.
+pub(super) fn give_up(session: &Arc<Session>, own: &Connection) {
+    let last = own.session.begin_leave(own);
+    if last {
+        session.close();
+    }
+    own.session.leave(own);
+    if last {
+        own.session.group.leave(&own.session);
+    }
 }
 
 impl Ffp {
     // One turn: what has happened, what has come, what is to go. False: the connection has ended in good order.
-    fn turn(&mut self, shared: Option<&Shared>) -> Result<bool, End> {
+    fn turn(&mut self, own: Option<&Connection>) -> Result<bool, End> {
         let events = self.link.wait(self.timers.sleep_ms());
         self.timers.tick();
         // A part of a PDU may have come, which is no event; but it shows that the initiator is there.
@@ -182,8 +213,8 @@ impl Ffp {
             self.link.readable = true;
         }
         // The event may have come, and gone, while the login's last response was sent.
-        if let Some(why) = shared.and_then(|s| s.stopped()) {
-            return Err(End::Stopped(why.reason()));
+        if let Some(own) = own {
+            self.look_for_end(own)?;
         }
         if events & event::KICK != 0 {
             self.give_up_aborted();
@@ -202,16 +233,19 @@ impl Ffp {
                 self.close_gap()?;
             }
         }
-        if let Some(shared) = shared {
-            self.answer_all(shared)?;
+        if let Some(own) = own {
+            if own.session.order.is_some() {
+                self.attend(own, events)?;
+            }
+            self.answer_all(own)?;
             self.ask_waiting()?;
         }
         self.link.flush()?;
         if self.retained.is_some() {
             self.take_kept()?;
         }
-        if let Some(shared) = shared {
-            self.publish(shared);
+        if let Some(own) = own {
+            self.publish(own);
             self.go_on_with_works();
         }
         if self.closing && self.link.tx.is_empty() {
@@ -223,20 +257,54 @@ impl Ffp {
             self.timers.close_soon();
         }
         if self.timers.is_due() {
-            self.check_timers(shared)?;
+            self.check_timers()?;
             self.link.flush()?;
             self.go_on_with_works();
         }
         Ok(true)
     }
 
-    fn publish(&self, shared: &Shared) {
-        shared.exp_cmd_sn.store(self.window.expected().0, Relaxed);
-        shared.max_cmd_sn.store(self.window.max().0, Relaxed);
-        shared.stat_sn.store(self.stat.next().0, Relaxed);
-        shared.tx_octets.set(self.link.tx.data_octets);
-        shared.rx_octets.set(self.writes.octets);
-        shared.rsp_pdus.set(self.link.tx.pdus_made);
+    // Whether somebody wants the connection, or its session, to end.
+    fn look_for_end(&self, own: &Connection) -> Result<(), End> {
+        match own.session.stopped() {
+            // This connection answers a logout, and goes then.
+            Some(Stop::LoggedOut)
+                if matches!(self.leaving, Some((_, Logout::Session | Logout::Own))) => {}
+            Some(why) => return Err(End::Stopped(why.reason())),
+            None => {}
+        }
+        match own.closed() {
+            Some(why) => Err(End::Stopped(why.reason())),
+            None => Ok(()),
+        }
+    }
+
+    // What goes on between the connections of a session.
+    fn attend(&mut self, own: &Connection, events: u32) -> Result<(), End> {
+        if events & event::TURN != 0 {
+            self.turn_came = true;
+            self.begin_waiting(own)?;
+        }
+        if self.turn_came {
+            self.unpark()?;
+        }
+        if events & event::LEFT != 0 {
+            self.heed_departures(own)?;
+        }
+        // Before they are noted, the answers that are there are sent.
+        self.answer_all(own)?;
+        self.pass_fences(own)?;
+        Ok(self.serve_fences(own, events)?)
+    }
+
+    fn publish(&self, own: &Connection) {
+        let (expected, max) = self.window.bounds();
+        own.session.exp_cmd_sn.store(expected.0, Relaxed);
+        own.session.max_cmd_sn.store(max.0, Relaxed);
+        own.stat_sn.store(self.stat.next().0, Relaxed);
+        own.tx_octets.set(self.link.tx.data_octets);
+        own.rx_octets.set(self.writes.octets);
+        own.rsp_pdus.set(self.link.tx.pdus_made);
     }
 
     /// Rejects a PDU (RFC 7143, 11.17), and closes the connection if the error is of that kind.
@@ -275,8 +343,9 @@ impl Ffp {
         }
     }
 
-    // The connection has ended, in good order if there is no reason: all commands come back before the thread goes.
-    fn end(self, shared: Option<&Shared>, why: Option<End>) {
+    // The connection has ended, in good order if there is no reason: all its commands come back before the thread goes, and
+    // with the last connection the session ends.
+    fn end(mut self, why: Option<End>) {
         match &why {
             None | Some(End::Lost) => {}
             Some(End::Timeout(what)) => self.complain(what),
@@ -291,66 +360,71 @@ impl Ffp {
                 }
             }
         }
-        if let Some(End::Timeout(_)) = &why {
-            self.count_failure(SessionFailure::Timeout);
-            if let Some(shared) = shared {
-                shared.timeouts.inc();
-            }
-        }
-        let Ffp {
-            mut link,
-            session,
-            mut writes,
-            mut works,
-            retained,
-            gap,
-            ..
-        } = self;
-        drop((retained, gap));
-        let Some(session) = session else {
-            link.linger(|| false);
+        self.retained = None;
+        self.gap = Gap::new();
+        let (Some(session), Some(own)) = (self.session.take(), self.own.take()) else {
+            self.link.linger(|| false);
             return;
         };
-        let shared = session.private().clone();
-        shared.set_ending();
-        session.begin_close();
-        writes.clear();
-        works.clear();
+        let shared = own.session.clone();
+        if let Some(End::Timeout(_)) = &why {
+            let stats = &shared.group.target.stats;
+            stats.session_failed(SessionFailure::Timeout, &self.initiator);
+            shared.timeouts.inc();
+        }
+        let reset = own.closed() == Some(Close::Reset);
+        if reset || shared.stopped().is_some_and(Stop::is_ours) {
+            self.say_farewell();
+        }
+        let last = shared.begin_leave(&own);
+        match last {
+            true => session.begin_close(),
+            false => session.abort_tags(&|tag| own.owns(tag)),
+        }
+        self.writes.clear();
+        self.works.clear();
+        self.tasks.clear(&own);
+        if let Some(order) = &shared.order {
+            order.with(|o| o.leave(own.index()));
+        }
+        let logged_out = self.leaving.is_some() || own.closed().is_some();
+        if !last && !logged_out && shared.stopped().is_none() {
+            shared.tell_lost(&own);
+        }
         if why.is_none() {
             // Somebody may wait for the session to go: its initiator port's next one does.
-            link.linger(|| shared.stopped().is_some());
-        } else {
+            let hurry = || shared.is_hurried() || own.closed().is_some();
+            self.link.linger(hurry);
+        } else if last {
             shared.group.target.stats.abnormal_logouts.inc();
         }
         // What was not sent is not sent any more: the replies go back. Pages that TCP has it drops with the reset.
-        let waker = link.waker.clone();
-        let link = KBox::into_inner(link);
+        let link = KBox::into_inner(self.link);
         if why.is_some() {
             link.abort();
         } else {
             drop(link);
         }
-        let mut told = now_ms();
-        loop {
-            shared.replies.drain().for_each(|reply| reply.sent());
-            if session.is_drained() {
-                break;
-            }
-            if now_ms().saturating_sub(told) > PATIENCE_MS {
-                told = now_ms();
-                pr_warn!(
-                    "{}: the session of {} at {} cannot end yet: {} commands are still with the back end\n",
-                    shared.group.core.path(),
-                    shared.initiator,
-                    shared.peer,
-                    session.in_flight()
-                );
-            }
-            waker.wait(Some(DRAIN_MS));
+        drain(&session, &own, last);
+        if last {
+            session.close();
         }
-        session.close();
         drop(session);
-        shared.group.leave(&shared);
+        shared.leave(&own);
+        if last {
+            shared.group.leave(&shared);
+        }
+    }
+
+    // Tells the initiator that the session ends (11.9), if it takes that soon.
+    fn say_farewell(&mut self) {
+        let (wait, retain) = (self.parameters.time2wait, 0);
+        if self
+            .tell(AsyncEvent::SessionDrop, (0, wait, retain))
+            .is_ok()
+        {
+            self.link.deliver(FAREWELL_MS);
+        }
     }
 
     fn complain(&self, what: &str) {
@@ -362,5 +436,37 @@ impl Ffp {
                 what
             );
         }
+    }
+}
+
+// Takes the connection's commands back; all of the session, with its last connection.
+fn drain(session: &Arc<Session>, own: &Connection, last: bool) {
+    let shared = &own.session;
+    let mut told = now_ms();
+    loop {
+        for reply in own.replies.drain() {
+            if let (true, Some(order)) = (reply.request().numbered, &shared.order) {
+                order.with(|o| o.release());
+            }
+            reply.sent();
+        }
+        let done = match last {
+            true => session.is_drained(),
+            false => !session.has_tag(&|tag| own.owns(tag)),
+        };
+        if done {
+            return;
+        }
+        if now_ms().saturating_sub(told) > PATIENCE_MS {
+            told = now_ms();
+            pr_warn!(
+                "{}: the session of {} at {} cannot end yet: {} commands are still with the back end\n",
+                shared.group.core.path(),
+                shared.initiator,
+                own.peer,
+                session.in_flight()
+            );
+        }
+        own.waker.wait(Some(DRAIN_MS));
     }
 }

@@ -2,7 +2,7 @@
 
 //! How much write data a session is asked for at the same time: see [`crate::memory`].
 
-use crate::memory::{Account, Budget, Floor, Kind, ASKED};
+use crate::memory::{Account, Budget, Floor, Kind, Pool, ASKED};
 use kernel::sync::Arc;
 
 /// What one command counts for, from when its data may come until it is answered.
@@ -19,14 +19,23 @@ pub(crate) struct Load {
 /// The write data of a session, asked for and held.
 pub(super) struct Flow {
     account: Account,
+    // Bytes that may be asked for at the same time.
+    limit: u64,
     bytes: u64,
     asked: usize,
 }
 
 impl Flow {
-    pub(super) fn new(budget: &Arc<Budget>, floor: Floor) -> Self {
+    /// For one of up to `connections` of a session, which hold `pool` together.
+    pub(super) fn new(
+        budget: &Arc<Budget>,
+        floor: Floor,
+        pool: Option<Arc<Pool>>,
+        connections: u16,
+    ) -> Self {
         Flow {
-            account: Account::new(budget, Kind::Written, floor),
+            account: Account::new(budget, Kind::Written, floor, pool),
+            limit: ASKED.checked_div(connections.into()).unwrap_or(ASKED),
             bytes: 0,
             asked: 0,
         }
@@ -44,7 +53,8 @@ impl Flow {
     /// Whether a command with `load`, which needs `wanted` bytes in all, may be asked for them now.
     pub(super) fn has_room(&self, load: &Load, wanted: u64) -> bool {
         let more = wanted.saturating_sub(load.bytes);
-        self.asked == 0 || (self.bytes.saturating_add(more) <= ASKED && !self.account.is_scarce())
+        self.asked == 0
+            || (self.bytes.saturating_add(more) <= self.limit && !self.account.is_scarce())
     }
 
     /// The command is asked for its data.

@@ -53,6 +53,7 @@ impl Ffp {
     pub(super) fn early(&self, head: &Head, request: &Request) -> Option<CmdSn> {
         let recovers = self.parameters.recovery_level > 0 && !head.immediate;
         let cmd_sn = request.cmd_sn().filter(|_| recovers)?;
+        // Where there may be several connections, what they have in common keeps the order.
         self.window.is_ahead(cmd_sn).then_some(cmd_sn)
     }
 
@@ -79,11 +80,12 @@ impl Ffp {
     /// A task management function ends what comes before it and was not delivered (4.2.2.1, 11.5.1): the task that it names, whether
     /// that is here or has been discarded; or all that wait here, of its logical unit or of all.
     pub(super) fn plug(&mut self, f: Function, pdu: &TmfRequest) -> Result {
+        let (expected, max) = self.window.bounds();
         let before = |sn: CmdSn| sn.before(pdu.cmd_sn);
         match f {
             Function::AbortTask => {
                 let sn = pdu.ref_cmd_sn;
-                if missing_task(pdu, &self.window) == TmfAnswer::Complete {
+                if missing_task(pdu, expected, max) == TmfAnswer::Complete {
                     self.plug_number(sn)?;
                 }
             }
@@ -118,7 +120,7 @@ impl Ffp {
     /// Goes on with the requests whose turn has come.
     pub(super) fn close_gap(&mut self) -> Result<(), End> {
         while !self.closing {
-            let (expected, max) = (self.window.expected(), self.window.max());
+            let (expected, max) = self.window.bounds();
             if let Some(i) = self.gap.plugged.iter().position(|sn| *sn == expected) {
                 let _ = self.gap.plugged.remove(i);
                 if let Ok(Admission::Execute) = self.window.admit(expected, false) {

@@ -19,6 +19,8 @@ use lio_glue::{
 
 /// How long a connection that we close waits for the other side, in milliseconds.
 const LINGER_MS: u64 = 2_000;
+/// How often it is looked whether the other side has what was sent, in milliseconds.
+const LOOK_MS: u32 = 10;
 
 /// A connection.
 pub(crate) struct Link {
@@ -158,6 +160,17 @@ impl Link {
                 Ok(Filled::Got(..)) if now_ms() < deadline => {}
                 Ok(Filled::Nothing) if self.wait_until(deadline).is_ok() => {}
                 _ => return,
+            }
+        }
+    }
+
+    /// Sends what is queued, and waits until the other side has it; no longer than so many milliseconds.
+    pub(crate) fn deliver(&mut self, ms: u64) {
+        let deadline = now_ms().wrapping_add(ms);
+        if self.flush_all(deadline).is_ok() {
+            // There is no event for that.
+            while !self.sock.acked().1 && now_ms() < deadline {
+                self.waker.wait(Some(LOOK_MS));
             }
         }
     }

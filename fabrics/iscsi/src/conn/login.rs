@@ -2,15 +2,16 @@
 
 //! The login phase (RFC 7143, 6.3): the driver of [`iscsi_proto::login`].
 
-use super::link::Link;
+use super::{ffp::give_up, link::Link};
 use crate::{
     acl::{self, Acl},
     auth::{self, Credentials},
+    connection::{Close, Connection},
     group::{Entered, Group},
     limits::Permit,
     name::{Alias, Name},
     redirect,
-    session::{Origin, Shared, Stop},
+    session::{Joined, Origin, Shared, Stop},
     stats::LoginFailure,
     target::Target,
     Iscsi,
@@ -45,6 +46,8 @@ pub(crate) struct LoggedIn {
     pub(crate) initiator: Name,
     /// `None` for discovery.
     pub(crate) session: Option<Arc<Session<Iscsi>>>,
+    /// The connection, of such a session.
+    pub(crate) own: Option<Arc<Connection>>,
     /// The place of a discovery session.
     pub(crate) discovery: Option<Permit>,
 }
@@ -55,6 +58,8 @@ struct Place {
     group: Arc<Group>,
     acl: Option<Arc<Acl>>,
     depth: u32,
+    // The session that the connection is to be added to.
+    joins: Option<Arc<Shared>>,
 }
 
 /// What came of looking for it.
@@ -111,6 +116,37 @@ fn complain(link: &Link, initiator: &Name, why: fmt::Arguments<'_>) {
             link.local,
             why
         );
+    }
+}
+
+/// What the initiator gets to hear, and the log.
+type Refused = (Status, &'static str);
+
+const MEMORY: Refused = (Status::OutOfResources, "no memory for the session");
+
+// Adds a connection to its session (RFC 7143, 6.3.1); one of its number that is there ends first (6.3.4).
+fn join(own: &Arc<Connection>) -> Result<Arc<Session<Iscsi>>, Refused> {
+    const GONE: Refused = (Status::SessionDoesNotExist, "the session has ended");
+    let shared = &own.session;
+    let joined = shared.join(own);
+    match (joined, shared.nexus()) {
+        (Joined::Yes, Some(session)) => Ok(session),
+        (Joined::Replaces(old), Some(session)) => {
+            old.close(Close::Reinstated);
+            if shared.group.wait_connection_left(&old, REINSTATE_MS) {
+                return Ok(session);
+            }
+            give_up(&session, own);
+            Err((
+                Status::TargetError,
+                "6.3.4: the connection to be reinstated does not end",
+            ))
+        }
+        (Joined::TooMany, _) => Err((
+            Status::TooManyConnections,
+            "13.2: the session has as many connections as were agreed on",
+        )),
+        (Joined::Ending | Joined::Yes | Joined::Replaces(_), _) => Err(GONE),
     }
 }
 
@@ -274,6 +310,7 @@ impl Progress {
                 portal_group_tag: tag_at(link),
                 alias: b"",
                 depth: DISCOVERY_DEPTH,
+                joins: None,
             }),
             Ok(Some(Found::Moved(place))) => {
                 moved = place;
@@ -309,6 +346,7 @@ impl Progress {
                     portal_group_tag: group.tag,
                     alias: &alias,
                     depth: place.depth,
+                    joins: place.joins.as_ref().map(|s| s.parameters),
                 });
                 self.place = Some(place);
                 answer
@@ -381,11 +419,26 @@ impl Progress {
         if let Some(place) = moved.map_err(|_| Status::OutOfResources)? {
             return Ok(Some(Found::Moved(place)));
         }
+        let joins = match query.tsih {
+            Tsih(0) => None,
+            Tsih(tsih) => {
+                let session = |g: &Group| g.session(&initiator, query.isid.0, tsih);
+                let found = session(&group).ok_or_else(|| {
+                    match target.find_group(|g| session(g).is_some()) {
+                        Some(_) => Status::CantIncludeInSession,
+                        None => Status::SessionDoesNotExist,
+                    }
+                });
+                Some(found?)
+            }
+        };
+        let depth = joins.as_ref().map_or(depth, |s| s.depth);
         Ok(Some(Found::Here(Place {
             target,
             group,
             acl,
             depth: depth.max(1),
+            joins,
         })))
     }
 
@@ -397,10 +450,8 @@ impl Progress {
         outcome: Outcome,
     ) -> Result<LoggedIn, Failed> {
         let initiator = self.initiator();
-        let number = link.global.session_number();
-        let tsih = Tsih(number as u16);
         let mut discovery = None;
-        let session = match self.place.take() {
+        let entered = match self.place.take() {
             None => {
                 match link
                     .global
@@ -419,23 +470,31 @@ impl Progress {
                 None
             }
             Some(place) => {
-                let r = self.make_session(link, &place, number, &outcome);
+                let r = self.enter(link, &place, &outcome);
                 // The statistics go to this target in any case.
                 self.place = Some(place);
                 match r {
-                    Ok(session) => Some(session),
+                    Ok(entered) => Some(entered),
                     Err((status, clause)) => return Err(self.refuse_with(link, status, clause)),
                 }
             }
         };
-        pdu.tsih = tsih;
+        pdu.tsih = Tsih(match &entered {
+            Some((session, _)) => session.private().tsih,
+            None => link.global.session_number() as u16,
+        });
+        if let (Tsih(1..), Some((session, _))) = (self.login.query().tsih, &entered) {
+            if let Some(order) = &session.private().order {
+                pdu.sn = order.with(|o| o.with_stat_sn(pdu.sn.stat_sn));
+            }
+        }
         if let Err(e) = self.send(link, &pdu) {
-            if let Some(session) = session {
-                session.close();
-                session.private().group.leave(session.private());
+            if let Some((session, own)) = entered {
+                give_up(&session, &own);
             }
             return Err(e.into());
         }
+        let (session, own) = entered.unzip();
         if let Some(place) = &self.place {
             place.target.stats.accepts.inc();
         }
@@ -453,20 +512,18 @@ impl Progress {
             outcome,
             initiator,
             session,
+            own,
             discovery,
         })
     }
 
-    fn make_session(
+    // Makes the session, or adds the connection to one.
+    fn enter(
         &self,
         link: &Link,
         place: &Place,
-        number: u32,
         outcome: &Outcome,
-    ) -> Result<Arc<Session<Iscsi>>, (Status, &'static str)> {
-        const MEMORY: (Status, &str) = (Status::OutOfResources, "no memory for the session");
-        let query = self.login.query();
-        let initiator = self.initiator();
+    ) -> Result<(Arc<Session<Iscsi>>, Arc<Connection>), Refused> {
         let slots = outcome.depth.saturating_add(IMMEDIATE);
         let Some(seat) = link.global.memory.seat(slots) else {
             return Err((
@@ -474,20 +531,53 @@ impl Progress {
                 "sessions have all the memory that they may have",
             ));
         };
+        let cid = self.login.query().cid.0;
+        let connection = |shared: &Arc<Shared>| {
+            let ends = (link.peer, link.local);
+            let (waker, parameters) = (link.waker.clone(), outcome.parameters);
+            Connection::new(shared.clone(), cid, ends, waker, parameters, seat).map_err(|_| MEMORY)
+        };
+        if let Some(shared) = &place.joins {
+            let own = connection(shared)?;
+            return Ok((join(&own)?, own));
+        }
+        let session = self.make_session(link, place, outcome, slots)?;
+        let shared = session.private();
+        shared.set_nexus(&session);
+        let own = connection(shared).and_then(|own| match shared.join(&own) {
+            Joined::Yes => Ok(own),
+            _ => Err((Status::ServiceUnavailable, "the session ends already")),
+        });
+        match own {
+            Ok(own) => Ok((session, own)),
+            Err(why) => {
+                shared.forget_nexus();
+                session.close();
+                shared.group.leave(shared);
+                Err(why)
+            }
+        }
+    }
+
+    fn make_session(
+        &self,
+        link: &Link,
+        place: &Place,
+        outcome: &Outcome,
+        slots: u32,
+    ) -> Result<Arc<Session<Iscsi>>, Refused> {
+        let query = self.login.query();
+        let initiator = self.initiator();
         let shared = Shared::new(Origin {
             group: place.group.clone(),
             acl: place.acl.clone(),
             initiator,
             alias: Alias::new(query.initiator_alias).unwrap_or(Alias::EMPTY),
             isid: query.isid.0,
-            cid: query.cid.0,
-            number,
-            peer: link.peer,
-            local: link.local,
+            number: link.global.session_number(),
             parameters: outcome.parameters,
             depth: outcome.depth,
-            waker: link.waker.clone(),
-            seat,
+            first_cmd_sn: outcome.first_cmd_sn,
         })
         .map_err(|_| MEMORY)?;
         loop {

@@ -10,12 +10,15 @@ mod gap;
 mod incoming;
 mod link;
 mod login;
+mod park;
 mod receive;
 mod request;
 mod retained;
 mod snack;
+mod task;
 mod text;
 mod timers;
+mod window;
 mod work;
 mod write;
 

@@ -5,6 +5,7 @@
 use super::{
     checked::Whole,
     ffp::{End, Ffp},
+    park::Parked,
 };
 use crate::rx::{Filled, STAGE};
 use iscsi_proto::{
@@ -45,6 +46,8 @@ pub(super) enum To {
     Ping(Itt, bool, Buffer),
     /// Into the text of the connection.
     Text(TextRequest, Bhs),
+    /// Into what waits for commands of other connections.
+    Park(KBox<Parked>),
     /// Into memory of its own, until its digest has been checked.
     Whole(KBox<Whole>),
 }
@@ -140,7 +143,7 @@ impl Ffp {
                 if head.opcode == DataOut::OPCODE
                     || !checked && self.early(&head, &request).is_none() =>
             {
-                self.request(&bhs, &head, ahs, &request)?
+                self.arrange(&bhs, &head, ahs, &request)?
             }
             Ok(_) => self.whole(&head, ahs)?,
             Err(wrong) => {
@@ -162,6 +165,7 @@ impl Ffp {
         self.receive_data(data)
     }
 
+    /// Executes a request; returns where its data goes.
     pub(super) fn request(
         &mut self,
         bhs: &Bhs,
@@ -191,6 +195,7 @@ impl Ffp {
             let buffer = match &data.to {
                 To::Write(i) => self.writes.buffer(*i),
                 To::Ping(_, _, buffer) => Some(buffer),
+                To::Park(parked) => parked.buffer(),
                 To::Whole(whole) => Some(&whole.buffer),
                 To::Text(..) | To::Nothing => None,
             };
@@ -268,6 +273,7 @@ impl Ffp {
             To::Write(index) => self.go_on(index),
             To::Ping(itt, numbered, buffer) => self.answer_ping(itt, numbered, buffer),
             To::Text(pdu, bhs) => self.text_complete(&bhs, &pdu),
+            To::Park(parked) => self.park(parked),
         }
     }
 }

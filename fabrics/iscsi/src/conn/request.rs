@@ -1,35 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! NOP-Out, task management and logout (RFC 7143, 11.5, 11.14, 11.18).
+//! NOP-Out, logout and asynchronous messages (RFC 7143, 11.9, 11.14, 11.18).
 
 use super::{
     ffp::Ffp,
     receive::{Data, To},
 };
-use crate::session::Managed;
+use crate::{
+    connection::{Close, Connection},
+    session::Stop,
+};
 use iscsi_proto::{
-    ffp::{self, missing_task, Function, TmfAnswer},
-    pdu::{Head, LogoutRequest, LogoutResponse, NopIn, NopOut, TmfRequest},
-    wire::{Bhs, DataLen, Itt, Lun, Ttt},
+    ffp::{self, Logout},
+    pdu::{Async, AsyncEvent, Head, LogoutRequest, LogoutResponse, NopIn, NopOut},
+    wire::{Bhs, Cid, DataLen, Itt, Lun, Ttt},
 };
 use kernel::prelude::*;
 use lio_glue::buffer::Buffer;
-use lio_scsi::task::{self, Response, Tag};
 
 /// The longest ping data that is sent back, whatever the initiator takes.
 pub(super) const MAX_PING: u32 = 65_536;
-
-fn function(f: Function, pdu: &TmfRequest) -> Option<task::Function> {
-    Some(match f {
-        Function::AbortTask => task::Function::AbortTask(Tag(pdu.referenced_itt.0.into())),
-        Function::AbortTaskSet => task::Function::AbortTaskSet,
-        Function::ClearTaskSet => task::Function::ClearTaskSet,
-        Function::LogicalUnitReset => task::Function::LogicalUnitReset,
-        Function::TargetWarmReset => task::Function::TargetWarmReset,
-        Function::TargetColdReset => task::Function::TargetColdReset,
-        Function::ClearAca | Function::TaskReassign => return None,
-    })
-}
 
 impl Ffp {
     pub(super) fn nop_out(&mut self, bhs: &Bhs, head: &Head, pdu: &NopOut) -> Result<Data> {
@@ -74,83 +64,6 @@ impl Ffp {
         self.respond_buffer(&bhs, data)
     }
 
-    pub(super) fn manage(&mut self, bhs: &Bhs, head: &Head, pdu: &TmfRequest) -> Result<Data> {
-        let nothing = Data::nothing(head);
-        if !self.numbered(bhs, head, pdu.cmd_sn, pdu.exp_stat_sn)? {
-            return Ok(nothing);
-        }
-        let numbered = !head.immediate;
-        if let (Some(f), 1..) = (Function::of(pdu), self.parameters.recovery_level) {
-            self.plug(f, pdu)?;
-        }
-        match self.begin_managing(pdu, numbered) {
-            Ok(()) => {}
-            Err(answer) => {
-                if numbered {
-                    self.window.release();
-                }
-                self.answer_management(pdu.itt, answer as u8)?;
-            }
-        }
-        Ok(nothing)
-    }
-
-    // Begins a function, which ends in the background; or says at once what it is answered with.
-    fn begin_managing(&mut self, pdu: &TmfRequest, numbered: bool) -> Result<(), TmfAnswer> {
-        let Some(f) = Function::of(pdu) else {
-            return Err(TmfAnswer::NotSupported);
-        };
-        let Some(wanted) = function(f, pdu) else {
-            return Err(match f {
-                Function::TaskReassign => TmfAnswer::ReassignNotSupported,
-                _ => TmfAnswer::NotSupported,
-            });
-        };
-        let Some(session) = &self.session else {
-            return Err(TmfAnswer::Rejected);
-        };
-        // 11.5.1: functions are not aborted.
-        if f == Function::AbortTask
-            && (pdu.referenced_itt == pdu.itt || self.managing.has(pdu.referenced_itt))
-        {
-            return Err(TmfAnswer::Rejected);
-        }
-        let missing = missing_task(pdu, &self.window);
-        if f == Function::AbortTask
-            && missing == TmfAnswer::Complete
-            && self.parameters.recovery_level == 0
-        {
-            // 7.11: the command never came, and counts as received. Above level 0, `Ffp::plug` has seen to that.
-            self.window.plug(pdu.ref_cmd_sn);
-            return Err(missing);
-        }
-        if !self.managing.begin(pdu.itt) {
-            return Err(TmfAnswer::Rejected);
-        }
-        let shared = session.private().clone();
-        let Itt(itt) = pdu.itt;
-        session
-            .spawn_manage(wanted, pdu.lun.0, move |response| {
-                let answer = match response {
-                    Response::Complete | Response::Succeeded => TmfAnswer::Complete,
-                    Response::NoSuchTask => missing,
-                    Response::NoSuchLun => TmfAnswer::NoLun,
-                    Response::NotSupported => TmfAnswer::NotSupported,
-                    Response::Rejected => TmfAnswer::Rejected,
-                };
-                shared.managed(Managed {
-                    itt,
-                    answer: answer as u8,
-                    numbered,
-                    ends_sessions: f == Function::TargetColdReset && answer == TmfAnswer::Complete,
-                });
-            })
-            .map_err(|_| {
-                self.managing.end(pdu.itt);
-                TmfAnswer::Rejected
-            })
-    }
-
     pub(super) fn logout(&mut self, bhs: &Bhs, head: &Head, pdu: &LogoutRequest) -> Result<Data> {
         let nothing = Data::nothing(head);
         if !self.numbered(bhs, head, pdu.cmd_sn, pdu.exp_stat_sn)? {
@@ -159,23 +72,101 @@ impl Ffp {
         if !head.immediate {
             self.window.release();
         }
-        let logout = ffp::logout(pdu, self.cid);
+        let own = self.own.clone();
+        let another = |cid: Cid| {
+            let there = |c: &Connection| c.cid == cid.0 && !c.is_leaving();
+            own.as_ref().is_some_and(|own| own.session.has(there))
+        };
+        let mut what = ffp::logout(pdu, self.cid, another);
+        if self.leaving.is_some() {
+            // One is at work: cleanup failed for various reasons (11.15.1).
+            what = Logout::Refused(3);
+        }
+        match (what, &own) {
+            (Logout::Refused(code), _) => self.answer_logout(pdu.itt, code)?,
+            (what, Some(own)) => {
+                match what {
+                    // Another connection answers a logout of the session, and this one goes before.
+                    Logout::Session if !own.session.stop(Stop::LoggedOut) => return Ok(nothing),
+                    Logout::Session => {}
+                    Logout::Other(cid) => own.session.each(|c| {
+                        if c.cid == cid.0 {
+                            c.close(Close::LoggedOut);
+                        }
+                    }),
+                    Logout::Own | Logout::Refused(_) => {}
+                }
+                self.leaving = Some((pdu.itt, what));
+                self.finish_logout()?;
+            }
+            (_, None) => {
+                self.answer_logout(pdu.itt, 0)?;
+                self.closing = true;
+            }
+        }
+        Ok(nothing)
+    }
+
+    /// Answers a logout request, if the connections that it is about have gone.
+    pub(super) fn finish_logout(&mut self) -> Result {
+        let (Some((itt, what)), Some(own)) = (self.leaving, self.own.clone()) else {
+            return Ok(());
+        };
+        let waits = match what {
+            Logout::Session => own.session.has(|c| !core::ptr::eq(c, &*own)),
+            Logout::Other(cid) => own.session.has(|c| c.cid == cid.0),
+            Logout::Own | Logout::Refused(_) => false,
+        };
+        if waits || self.closing {
+            return Ok(());
+        }
+        self.answer_logout(itt, 0)?;
+        own.session.group.target.stats.normal_logouts.inc();
+        match what {
+            Logout::Session | Logout::Own => self.closing = true,
+            Logout::Other(_) | Logout::Refused(_) => self.leaving = None,
+        }
+        Ok(())
+    }
+
+    fn answer_logout(&mut self, itt: Itt, response: u8) -> Result {
         let mut bhs = [0; 48];
         LogoutResponse {
-            response: logout.response,
-            itt: pdu.itt,
+            response,
+            itt,
             sn: self.window.numbers(&mut self.stat),
             time2wait: self.parameters.time2wait,
             time2retain: 0,
         }
         .emit(&mut bhs);
-        self.respond(&bhs, &[])?;
-        if logout.close {
-            if let Some(session) = &self.session {
-                session.private().group.target.stats.normal_logouts.inc();
-            }
-            self.closing = true;
+        self.respond(&bhs, &[])
+    }
+
+    /// Tells the initiator what happens to it without its doing (11.9).
+    pub(super) fn tell(&mut self, event: AsyncEvent, parameters: (u16, u16, u16)) -> Result {
+        let mut bhs = [0; 48];
+        Async {
+            data_len: DataLen::at_most(0),
+            lun: Lun::default(),
+            itt: Itt::NONE,
+            sn: self.window.numbers(&mut self.stat),
+            event,
+            vendor: 0,
+            parameter1: parameters.0,
+            parameter2: parameters.1,
+            parameter3: parameters.2,
         }
-        Ok(nothing)
+        .emit(&mut bhs);
+        self.respond(&bhs, &[])
+    }
+
+    /// Another connection has gone: what waited for that goes on, and the initiator is told.
+    pub(super) fn heed_departures(&mut self, own: &Connection) -> Result {
+        let time2wait = self.parameters.time2wait;
+        for cid in own.take_lost() {
+            // Nothing of it is retained.
+            self.tell(AsyncEvent::ConnectionDrop, (cid, time2wait, 0))?;
+        }
+        self.finish_logout()
     }
 }

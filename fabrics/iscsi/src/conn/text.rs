@@ -48,8 +48,16 @@ impl Texts {
         }
     }
 
+    /// Puts text that was received before at `off`.
+    pub(super) fn put(&mut self, off: usize, text: &[u8]) {
+        let end = off.saturating_add(text.len());
+        if let Some(to) = self.input.get_mut(off..end) {
+            to.copy_from_slice(text);
+        }
+    }
+
     /// Copies the first `len` bytes of `from` to `off`.
-    pub(super) fn put(&mut self, from: &Buffer, off: usize, len: usize) {
+    pub(super) fn put_buffer(&mut self, from: &Buffer, off: usize, len: usize) {
         if let Some(to) = self.input.get_mut(off..off.saturating_add(len)) {
             from.read_at(0, to);
         }

@@ -6,7 +6,6 @@ use super::{
     ffp::{End, Ffp},
     receive::{Input, To},
 };
-use crate::session::Shared;
 use iscsi_proto::{
     pdu::NopIn,
     wire::{DataLen, Itt, Lun, Ttt},
@@ -103,6 +102,11 @@ impl Timers {
         self.now
     }
 
+    /// Whether a ping is on its way.
+    pub(super) fn is_pinging(&self) -> bool {
+        self.ping.is_some()
+    }
+
     /// Something came.
     pub(super) fn heard(&mut self) {
         self.heard = self.now;
@@ -122,7 +126,8 @@ impl Timers {
 }
 
 impl Ffp {
-    pub(super) fn check_timers(&mut self, shared: Option<&Shared>) -> Result<(), End> {
+    pub(super) fn check_timers(&mut self) -> Result<(), End> {
+        let own = self.own.clone();
         let now = self.timers.now;
         self.timers.next = now.saturating_add(LONG);
         if let Some(until) = self.timers.close_by {
@@ -131,7 +136,7 @@ impl Ffp {
             }
             self.timers.watch(until);
         }
-        let Some(shared) = shared else {
+        let Some(shared) = own.as_ref().map(|own| &own.session) else {
             let until = self.timers.started.saturating_add(DISCOVERY_MS);
             if now >= until {
                 return Err(End::Stopped("a discovery session lasted too long"));
@@ -185,7 +190,7 @@ impl Ffp {
         Ok(())
     }
 
-    fn ping(&mut self) -> Result {
+    pub(super) fn ping(&mut self) -> Result {
         self.timers.rounds = self.timers.rounds.wrapping_add(1);
         let ttt = Ttt::new(PING_INDEX, self.timers.rounds);
         let mut bhs = [0; 48];

@@ -4,7 +4,7 @@
 
 use super::ffp::Ffp;
 use crate::{
-    memory::{Account, Budget, Floor, Kind},
+    memory::{Account, Budget, Floor, Kind, Pool},
     ring::Ring,
     Iscsi,
 };
@@ -29,9 +29,9 @@ pub(super) struct Works {
 }
 
 impl Works {
-    pub(super) fn new(budget: &Arc<Budget>, floor: Floor) -> Self {
+    pub(super) fn new(budget: &Arc<Budget>, floor: Floor, pool: Option<Arc<Pool>>) -> Self {
         Works {
-            account: Account::new(budget, Kind::Read, floor),
+            account: Account::new(budget, Kind::Read, floor, pool),
             active: 0,
             waiting: Ring::new(),
         }

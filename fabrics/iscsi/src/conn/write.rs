@@ -8,10 +8,7 @@ use super::{
     incoming::Incoming,
     receive::{Data, To},
 };
-use crate::{
-    memory::{Budget, Floor},
-    Iscsi, Reply,
-};
+use crate::{Iscsi, Reply};
 use iscsi_proto::{
     ahs,
     error::{Error as Wrong, RejectReason},
@@ -20,7 +17,7 @@ use iscsi_proto::{
     transfer::{recover::Recovering, Place, Wanted, Write},
     wire::{Bhs, Itt, Ttt},
 };
-use kernel::{prelude::*, sync::Arc};
+use kernel::prelude::*;
 use lio_glue::buffer::Buffer;
 use lio_scsi::{
     sense::{Asc, Key, Sense},
@@ -71,13 +68,13 @@ pub(super) struct Writes {
 }
 
 impl Writes {
-    pub(super) fn new(slots: u32, budget: &Arc<Budget>, floor: Floor) -> Result<Self> {
+    pub(super) fn new(slots: u32, flow: Flow) -> Result<Self> {
         let n = usize::try_from(slots.min(0xfff0)).unwrap_or(0);
         let mut w = Writes {
             slots: KVec::with_capacity(n, GFP_KERNEL)?,
             free: KVec::with_capacity(n, GFP_KERNEL)?,
             active: 0,
-            flow: Flow::new(budget, floor),
+            flow,
             turns: 0,
             next_turn: 0,
             heard: 0,
@@ -222,6 +219,11 @@ impl Writes {
             && cmd.provide(to).is_ok()
     }
 
+    /// Takes memory for a PDU that waits for those of other connections; whether there is so much.
+    pub(super) fn take_parked(&mut self, load: &mut Load, bytes: u64) -> bool {
+        self.flow.take(load, bytes)
+    }
+
     /// A command has been answered that counted for `load`.
     pub(super) fn settle(&mut self, load: &Load) {
         self.flow.settle(load);
@@ -355,10 +357,11 @@ impl Ffp {
             return Ok(nothing);
         }
         let numbered = !head.immediate;
-        let Some(session) = self.session.clone() else {
+        let (Some(session), Some(own)) = (&self.session, self.own.clone()) else {
             return Ok(nothing);
         };
-        session.private().cmd_pdus.inc();
+        let session = session.clone();
+        own.session.cmd_pdus.inc();
         let direction = match pdu.direction() {
             Way::None => Direction::None,
             Way::Read => Direction::Read,
@@ -383,7 +386,7 @@ impl Ffp {
             }
         };
         let start = Start {
-            tag: pdu.itt.0.into(),
+            tag: own.tag(pdu.itt.0),
             lun: pdu.lun.0,
             cdb,
             attribute: attribute(pdu.flags.attribute()),
@@ -404,6 +407,7 @@ impl Ffp {
         };
         let unsolicited = pdu.flags.write() && !pdu.flags.last();
         if let Some(request) = cmd.request_mut() {
+            request.connection = Some(own);
             request.itt = pdu.itt.0;
             request.lun = pdu.lun.0;
             request.numbered = numbered;

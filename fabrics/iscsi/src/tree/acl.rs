@@ -4,6 +4,7 @@
 
 use crate::{
     acl::Acl,
+    connection::Connection,
     session::{Shared, State, Stop},
 };
 use kernel::{prelude::*, sync::atomic::Relaxed};
@@ -29,9 +30,9 @@ fn show_info(acl: &Acl, page: &mut Page<'_>) -> Result {
 
 // Tools parse these lines: they are those of the stock module.
 fn session_info(s: &Shared, page: &mut Page<'_>) -> Result {
-    let (state, conn) = match s.state() {
-        State::LoggedIn => ("TARG_SESS_STATE_LOGGED_IN", "TARG_CONN_STATE_LOGGED_IN"),
-        State::Ending => ("TARG_SESS_STATE_FAILED", "TARG_CONN_STATE_CLEANUP_WAIT"),
+    let state = match s.state() {
+        State::LoggedIn => "TARG_SESS_STATE_LOGGED_IN",
+        State::Ending => "TARG_SESS_STATE_FAILED",
     };
     writeln!(page, "InitiatorName: {}", s.initiator.str())?;
     writeln!(page, "InitiatorAlias: {}", s.alias.lock().str())?;
@@ -61,12 +62,22 @@ fn session_info(s: &Shared, page: &mut Page<'_>) -> Result {
         page,
         "----------------------[iSCSI Connections]-------------------------"
     )?;
-    writeln!(page, "CID: {}  Connection State: {conn}", s.cid)?;
+    let mut r = Ok(());
+    s.each(|c| r = r.and_then(|()| connection_info(c, page)));
+    r
+}
+
+fn connection_info(c: &Connection, page: &mut Page<'_>) -> Result {
+    let state = match c.is_leaving() {
+        false => "TARG_CONN_STATE_LOGGED_IN",
+        true => "TARG_CONN_STATE_CLEANUP_WAIT",
+    };
+    writeln!(page, "CID: {}  Connection State: {state}", c.cid)?;
     let mut text = [0; 64];
-    let n = s.peer.print(false, &mut text);
+    let n = c.peer.print(false, &mut text);
     write!(page, "   Address ")?;
     page.put(text.get(..n).unwrap_or_default());
-    writeln!(page, " TCP  StatSN: 0x{:08x}", s.stat_sn.load(Relaxed))
+    writeln!(page, " TCP  StatSN: 0x{:08x}", c.stat_sn.load(Relaxed))
 }
 
 // Sessions take it when they begin: those that are there begin again.

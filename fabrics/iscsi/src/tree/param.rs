@@ -3,7 +3,11 @@
 //! `param/`: what a portal group offers (RFC 7143, 13), and what an ACL's session has agreed on.
 
 use super::attrib::recovery_level;
-use crate::{acl::Acl, group::Group, params::Methods};
+use crate::{
+    acl::Acl,
+    group::Group,
+    params::{Methods, MAX_CONNECTIONS},
+};
 use iscsi_proto::{digest::Digests, negotiate::Parameters};
 use kernel::{prelude::*, str::CString};
 use lio_configfs::{attributes, Page, Value};
@@ -96,8 +100,7 @@ attributes! {
         rw "AuthMethod" => |g, page| writeln!(page, "{}", g.params.lock().methods.text), store_auth;
         rw "HeaderDigest" => digest!(show header_digest), digest!(store header_digest);
         rw "DataDigest" => digest!(show data_digest), digest!(store data_digest);
-        rw "MaxConnections" => |_, page| writeln!(page, "1"),
-            |_, value| fixed(value, &["1"], "more than one connection to a session is not implemented yet");
+        rw "MaxConnections" => number!(show max_connections), number!(store max_connections, u16, 1..=MAX_CONNECTIONS);
         rw "TargetAlias" => show_alias, store_alias;
         rw "InitialR2T" => boolean!(show initial_r2t), boolean!(store initial_r2t);
         rw "ImmediateData" => boolean!(show immediate_data), boolean!(store immediate_data);
@@ -119,7 +122,7 @@ attributes! {
 
     /// Files of an ACL's `param/`: those of its session.
     pub(super) static ACL: Acl = {
-        ro "MaxConnections" => |acl, page| agreed(acl, page, |_| 1);
+        ro "MaxConnections" => |acl, page| agreed(acl, page, |p| p.max_connections.into());
         ro "InitialR2T" => |acl, page| agreed(acl, page, |p| p.initial_r2t.into());
         ro "ImmediateData" => |acl, page| agreed(acl, page, |p| p.immediate_data.into());
         ro "MaxBurstLength" => |acl, page| agreed(acl, page, |p| p.max_burst);

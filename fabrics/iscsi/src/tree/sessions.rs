@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `tpgt_N/sessions`: all sessions of a portal group, those too that have no ACL. Each line is a JSON object, a connection.
+//! `tpgt_N/sessions`: all sessions of a portal group, those too that have no ACL. Each line is a JSON object, a connection:
+//! what is the session's (`session` to `initiator`, `exp_cmd_sn`, `cmd_pdus`, `timeouts`, `digest_errors`...) is the same in all of its lines.
 //!
 //! A configfs file of its own kind, a binary attribute, since others end after 4096 bytes; it is here, and not in debugfs, as
 //! tools look for a group's sessions where the group is, and may rely on what they find. Keys may be added, and none is taken
 //! away.
 
-use crate::{
-    group::Group,
-    session::{Shared, State},
-};
+use crate::{connection::Connection, group::Group, session::State};
 use core::fmt::{self, Write};
 use iscsi_proto::json::Quoted;
 use kernel::{prelude::*, sync::atomic::Relaxed};
@@ -25,9 +23,11 @@ attributes! {
 fn list(group: &Group, lines: &mut Lines<'_>) -> Result {
     let mut done = Ok(());
     group.each_session(|s| {
-        if done.is_ok() && !lines.is_full() {
-            done = lines.line(|out| session(group, s, out));
-        }
+        s.each(|c| {
+            if done.is_ok() && !lines.is_full() {
+                done = lines.line(|out| connection(group, c, out));
+            }
+        });
     });
     done
 }
@@ -39,10 +39,11 @@ fn address(out: &mut dyn Write, key: &str, address: &Address) -> fmt::Result {
     write!(out, ",\"{key}\":{}", Quoted(text))
 }
 
-fn session(group: &Group, s: &Shared, out: &mut dyn Write) -> fmt::Result {
+fn connection(group: &Group, c: &Connection, out: &mut dyn Write) -> fmt::Result {
+    let s = &c.session;
     let state = match s.state() {
-        State::LoggedIn => "logged_in",
-        State::Ending => "ending",
+        State::LoggedIn if !c.is_leaving() => "logged_in",
+        State::LoggedIn | State::Ending => "ending",
     };
     write!(
         out,
@@ -67,31 +68,31 @@ fn session(group: &Group, s: &Shared, out: &mut dyn Write) -> fmt::Result {
     write!(
         out,
         "\",\"tsih\":{},\"cid\":{},\"state\":\"{state}\"",
-        s.tsih, s.cid
+        s.tsih, c.cid
     )?;
     write!(out, ",\"dynamic\":{}", s.acl().is_none())?;
-    address(out, "peer", &s.peer)?;
-    address(out, "local", &s.local)?;
-    let seconds = now_ms().saturating_sub(s.since) / 1000;
+    address(out, "peer", &c.peer)?;
+    address(out, "local", &c.local)?;
+    let seconds = now_ms().saturating_sub(c.since) / 1000;
     write!(out, ",\"seconds\":{seconds},\"depth\":{}", s.depth)?;
     write!(
         out,
         ",\"exp_cmd_sn\":{},\"max_cmd_sn\":{},\"stat_sn\":{}",
         s.exp_cmd_sn.load(Relaxed),
         s.max_cmd_sn.load(Relaxed),
-        s.stat_sn.load(Relaxed)
+        c.stat_sn.load(Relaxed)
     )?;
     write!(
         out,
         ",\"cmd_pdus\":{},\"rsp_pdus\":{},\"tx_octets\":{},\"rx_octets\":{},\"timeouts\":{},\"digest_errors\":{}",
         s.cmd_pdus.get(),
-        s.rsp_pdus.get(),
-        s.tx_octets.get(),
-        s.rx_octets.get(),
+        c.rsp_pdus.get(),
+        c.tx_octets.get(),
+        c.rx_octets.get(),
         s.timeouts.get(),
         s.digest_errors.get()
     )?;
-    let p = &s.parameters;
+    let p = &c.parameters;
     write!(
         out,
         ",\"InitialR2T\":{},\"ImmediateData\":{},\"MaxRecvDataSegmentLength\":{},\"MaxXmitDataSegmentLength\":{}",
@@ -104,8 +105,8 @@ fn session(group: &Group, s: &Shared, out: &mut dyn Write) -> fmt::Result {
     )?;
     write!(
         out,
-        ",\"DefaultTime2Wait\":{},\"DefaultTime2Retain\":{},\"ErrorRecoveryLevel\":{}",
-        p.time2wait, p.time2retain, p.recovery_level
+        ",\"DefaultTime2Wait\":{},\"DefaultTime2Retain\":{},\"ErrorRecoveryLevel\":{},\"MaxConnections\":{}",
+        p.time2wait, p.time2retain, p.recovery_level, p.max_connections
     )?;
     write!(
         out,

@@ -88,9 +88,9 @@ attributes! {
         ro "node" => |acl, page| of_session(acl, page, |_| NODE.into());
         ro "indx" => |acl, page| of_session(acl, page, |s| s.number.into());
         ro "cmd_pdus" => |acl, page| of_session(acl, page, |s| s.cmd_pdus.get());
-        ro "rsp_pdus" => |acl, page| of_session(acl, page, |s| s.rsp_pdus.get());
-        ro "txdata_octs" => |acl, page| of_session(acl, page, |s| s.tx_octets.get());
-        ro "rxdata_octs" => |acl, page| of_session(acl, page, |s| s.rx_octets.get());
+        ro "rsp_pdus" => |acl, page| of_session(acl, page, |s| s.totals().rsp_pdus);
+        ro "txdata_octs" => |acl, page| of_session(acl, page, |s| s.totals().tx_octets);
+        ro "rxdata_octs" => |acl, page| of_session(acl, page, |s| s.totals().rx_octets);
         ro "conn_digest_errors" => |acl, page| of_session(acl, page, |s| s.digest_errors.get());
         ro "conn_timeout_errors" => |acl, page| of_session(acl, page, |s| s.timeouts.get());
     }

@@ -10,7 +10,7 @@
 use iscsi_proto::{
     ahs,
     error::Error,
-    ffp::{self, admits, text::Exchange, Function, TmfAnswer},
+    ffp::{self, admits, text::Exchange, Function, Logout, TmfAnswer},
     login::SessionType,
     negotiate::Parameters,
     pdu::{self, DataOut, Direction, Head, Numbers, Request, ScsiCommand, TextRequest},
@@ -156,7 +156,9 @@ impl Connection {
                 );
                 if self.numbered(bhs, &head, tmf.cmd_sn, tmf.exp_stat_sn) {
                     // Of a command that is not there, only what can have been lost counts as done.
-                    if ffp::missing_task(tmf, &self.window) == TmfAnswer::Complete {
+                    if ffp::missing_task(tmf, self.window.expected(), self.window.max())
+                        == TmfAnswer::Complete
+                    {
                         assert!(tmf.ref_cmd_sn.not_after(self.window.max()));
                         assert!(!tmf.ref_cmd_sn.before(self.window.expected()));
                     }
@@ -168,12 +170,14 @@ impl Connection {
             Request::Logout(logout) => {
                 if self.numbered(bhs, &head, logout.cmd_sn, logout.exp_stat_sn) {
                     self.settle(!head.immediate);
-                    let answer = ffp::logout(logout, CID);
+                    let answer = ffp::logout(logout, CID, |_| false);
+                    let close = matches!(answer, Logout::Session | Logout::Own);
                     let own =
                         logout.reason & 0x7f == 0 || logout.reason & 0x7f == 1 && logout.cid == CID;
-                    assert_eq!((answer.close, answer.response == 0), (own, own));
+                    assert_eq!(close, own);
+                    assert!(!matches!(answer, Logout::Other(_)));
                     self.respond();
-                    self.closing |= answer.close;
+                    self.closing |= close;
                 }
             }
             Request::Login(_) | Request::Snack(_) => {}

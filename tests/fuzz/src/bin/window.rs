@@ -118,7 +118,10 @@ fuzz_target!(|input: &[u8]| {
                 } else {
                     TmfAnswer::NoTask
                 };
-                assert_eq!(missing_task(&request, &window), answer);
+                assert_eq!(
+                    missing_task(&request, window.expected(), window.max()),
+                    answer
+                );
             }
         }
         assert_eq!(

@@ -37,6 +37,7 @@ fn config(input: &mut Input<'_>) -> Config {
         time2wait: input.u16(),
         time2retain: input.u16(),
         max_outstanding_r2t: input.u16(),
+        max_connections: input.u16(),
         recovery_level: bits >> 6 & 1,
         header_digest: Digests::ALL[usize::from(bits >> 2 & 3)],
         data_digest: Digests::ALL[usize::from(bits >> 4 & 3)],
@@ -130,6 +131,7 @@ impl<'a> Target<'a> {
             portal_group_tag: input.u16(),
             alias: b"",
             depth: input.number32(),
+            joins: None,
         };
         Target {
             login: Login::new(StatSn(FIRST_STAT_SN)),
@@ -408,7 +410,9 @@ impl<'a> Target<'a> {
         assert_eq!(u64::from(is.recovery_level), level);
         assert!(level <= self.config.recovery_level.into());
         // What this target does not have it must not have agreed to.
-        assert_eq!(said.number("MaxConnections"), 1);
+        assert_eq!(u64::from(is.max_connections), said.number("MaxConnections"));
+        let own = u64::from(self.config.max_connections).max(1);
+        assert!(u64::from(is.max_connections) <= own);
         assert!(said.yes("DataPDUInOrder") && said.yes("DataSequenceInOrder"));
         assert!(!said.yes("RDMAExtensions"));
         // 7.12: a default that holds because a value was rejected is one that the target wants, as far as it has a say.

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Commands that wait for those of other connections (RFC 7143, 4.2.2.1), with their data.
+//!
+//! What waits is as many commands as the window has room for, each with its immediate data, and the unsolicited data that
+//! follows it. All of it counts as write data of the session, see [`crate::memory`]; a command for whose data there is no
+//! room is answered with BUSY when its turn comes, and a connection for whose unsolicited data there is none ends.
+
+use super::{
+    ffp::{End, Ffp},
+    flow::Load,
+    receive::{Data, To},
+    window::Window,
+};
+use crate::{connection::Connection, ring::Ring};
+use iscsi_proto::{
+    order::Turn,
+    pdu::{Head, Request},
+    sn::{CmdSn, StatSn},
+    wire::{Bhs, Itt},
+};
+use kernel::prelude::*;
+use lio_glue::buffer::Buffer;
+
+/// Bytes that a PDU takes while it waits, beside its data.
+const ENTRY: u64 = 512;
+
+/// A PDU that waits.
+pub(super) struct Parked {
+    bhs: Bhs,
+    ahs: KVec<u8>,
+    request: Request,
+    // Its number; `None` for data, which goes after its command.
+    cmd_sn: Option<CmdSn>,
+    load: Load,
+    data: Option<Buffer>,
+    // There was no memory for its data.
+    refused: bool,
+}
+
+impl Parked {
+    pub(super) fn buffer(&self) -> Option<&Buffer> {
+        self.data.as_ref()
+    }
+}
+
+/// What waits on a connection, in the order in which it came.
+pub(super) struct Parking {
+    queue: Ring<KBox<Parked>>,
+    // What is coming in at present.
+    coming: Option<Itt>,
+}
+
+impl Parking {
+    pub(super) const fn new() -> Self {
+        Parking {
+            queue: Ring::new(),
+            coming: None,
+        }
+    }
+
+    // Whether a command with this tag waits, or is coming in to do so.
+    fn has(&self, itt: Itt) -> bool {
+        let mut waiting = (0..self.queue.len()).filter_map(|i| self.queue.get(i));
+        waiting.any(|p| p.cmd_sn.is_some() && tag(&p.request) == Some(itt))
+            || self.coming == Some(itt)
+    }
+}
+
+// The number of a request, and the acknowledgement with it; `None` for those that have no number.
+fn numbers(request: &Request) -> Option<(CmdSn, StatSn)> {
+    match request {
+        Request::ScsiCommand(r) => Some((r.cmd_sn, r.exp_stat_sn)),
+        Request::NopOut(r) => Some((r.cmd_sn, r.exp_stat_sn)),
+        Request::Tmf(r) => Some((r.cmd_sn, r.exp_stat_sn)),
+        Request::Text(r) => Some((r.cmd_sn, r.exp_stat_sn)),
+        Request::Logout(r) => Some((r.cmd_sn, r.exp_stat_sn)),
+        Request::DataOut(_) | Request::Login(_) | Request::Snack(_) => None,
+    }
+}
+
+fn tag(request: &Request) -> Option<Itt> {
+    match request {
+        Request::ScsiCommand(r) => Some(r.itt),
+        Request::DataOut(r) => Some(r.itt),
+        _ => None,
+    }
+}
+
+impl Ffp {
+    /// Executes a request, or keeps it until its turn comes. Returns where its data goes.
+    pub(super) fn arrange(
+        &mut self,
+        bhs: &Bhs,
+        head: &Head,
+        ahs: &[u8],
+        request: &Request,
+    ) -> Result<Data, End> {
+        let (Window::Shared(order), Some(own)) = (&self.window, &self.own) else {
+            return self.request(bhs, head, ahs, request);
+        };
+        let (order, own) = (order.clone(), own.clone());
+        let cmd_sn = match request {
+            Request::DataOut(r) if self.parking.has(r.itt) => None,
+            _ => match numbers(request).filter(|_| !head.immediate) {
+                None => return self.request(bhs, head, ahs, request),
+                Some((sn, exp_stat_sn)) => {
+                    self.acknowledge(exp_stat_sn);
+                    match order.with(|o| o.arrive(sn, own.index())) {
+                        Turn::Deliver => {
+                            let r = self.request(bhs, head, ahs, request);
+                            self.delivered(&own);
+                            return r;
+                        }
+                        Turn::Ignore => return Ok(Data::nothing(head)),
+                        Turn::Wait => Some(sn),
+                    }
+                }
+            },
+        };
+        let mut kept = KVec::new();
+        kept.extend_from_slice(ahs, GFP_KERNEL)
+            .map_err(Error::from)?;
+        let mut parked = Parked {
+            bhs: *bhs,
+            ahs: kept,
+            request: *request,
+            cmd_sn,
+            load: Load::default(),
+            data: None,
+            refused: false,
+        };
+        let len = head.data_len.bytes() as usize;
+        let wanted = ENTRY.saturating_add(len as u64);
+        let taken = self.writes.take_parked(&mut parked.load, wanted);
+        if taken && len > 0 {
+            parked.data = Buffer::alloc(len, false).ok();
+        }
+        parked.refused = len > 0 && parked.data.is_none();
+        if cmd_sn.is_none() && (!taken || parked.refused) {
+            // Of commands there are as many as the window has room for; of data PDUs as many as the initiator likes.
+            return Err(ENOMEM.into());
+        }
+        let keep = if parked.refused { 0 } else { len };
+        if cmd_sn.is_some() {
+            self.parking.coming = tag(request);
+        }
+        Ok(Data::new(
+            To::Park(KBox::new(parked, GFP_KERNEL).map_err(Error::from)?),
+            head,
+            0,
+            keep,
+        ))
+    }
+
+    // The command whose turn it was is with the engine, or decided otherwise.
+    fn delivered(&mut self, own: &Connection) {
+        if let Some(order) = &own.session.order {
+            let next = order.with(|o| {
+                o.delivered();
+                o.next()
+            });
+            self.go_on_with(next, own);
+        }
+    }
+
+    /// Tells the connection whose turn it is; and those that wait until so many commands were delivered.
+    pub(super) fn go_on_with(&mut self, next: Option<u16>, own: &Connection) {
+        match next {
+            Some(index) if index == own.index() => self.turn_came = true,
+            next => own.session.wake_next(next),
+        }
+        own.session.tell_watchers();
+    }
+
+    /// The data of a PDU that waits is there.
+    pub(super) fn park(&mut self, parked: KBox<Parked>) -> Result {
+        self.parking.coming = None;
+        if let Err(parked) = self.parking.queue.push(parked) {
+            self.writes.settle(&parked.load);
+            return Err(ENOMEM);
+        }
+        self.turn_came = true;
+        Ok(())
+    }
+
+    /// The data of a PDU that was to wait is not what was sent.
+    pub(super) fn discard(&mut self, parked: &Parked) {
+        self.parking.coming = None;
+        self.writes.settle(&parked.load);
+    }
+
+    /// Executes what waited and whose turn has come.
+    pub(super) fn unpark(&mut self) -> Result<(), End> {
+        let Some(own) = self.own.clone() else {
+            return Ok(());
+        };
+        let Some(order) = own.session.order.clone() else {
+            return Ok(());
+        };
+        while self.turn_came && !self.closing {
+            let Some(first) = self.parking.queue.get(0) else {
+                break;
+            };
+            let turn = match first.cmd_sn {
+                // Its command went before.
+                None => Turn::Deliver,
+                Some(sn) => order.with(|o| o.turn(sn, own.index())),
+            };
+            if turn == Turn::Wait {
+                break;
+            }
+            let Some(parked) = self.parking.queue.pop() else {
+                break;
+            };
+            self.writes.settle(&parked.load);
+            if turn == Turn::Ignore {
+                continue;
+            }
+            let numbered = parked.cmd_sn.is_some();
+            let r = self.execute_parked(&parked);
+            if numbered {
+                self.delivered(&own);
+                self.turn_came = true;
+            }
+            r?;
+        }
+        self.turn_came = false;
+        Ok(())
+    }
+
+    fn execute_parked(&mut self, parked: &Parked) -> Result<(), End> {
+        let head = Head::of(&parked.bhs);
+        let data = self.request(&parked.bhs, &head, &parked.ahs, &parked.request)?;
+        if let (true, To::Write(index)) = (parked.refused, &data.to) {
+            self.refuse_write(*index);
+        }
+        let from = parked.data.as_ref();
+        let mut piece = [0; 512];
+        let mut done = 0usize;
+        while let Some(from) = from.filter(|_| done < data.keep) {
+            let n = data.keep.saturating_sub(done).min(piece.len());
+            let piece = piece.get_mut(..n).unwrap_or_default();
+            from.read_at(done, piece);
+            let at = data.off.saturating_add(done);
+            match &data.to {
+                To::Write(i) => match self.writes.buffer(*i) {
+                    Some(to) => {
+                        to.write_at(at, piece);
+                    }
+                    None => break,
+                },
+                To::Ping(_, _, to) => {
+                    to.write_at(at, piece);
+                }
+                To::Text(..) => self.texts.put(at, piece),
+                To::Park(_) | To::Whole(_) | To::Nothing => break,
+            }
+            done = done.saturating_add(n);
+        }
+        if parked.refused && !matches!(data.to, To::Write(_) | To::Nothing) {
+            return Err(ENOMEM.into());
+        }
+        Ok(self.arrived(data.to)?)
+    }
+}

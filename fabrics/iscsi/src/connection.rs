@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What others than its own thread know of a connection of a normal session.
+
+use crate::{
+    memory::{Floor, Seat},
+    order::Ticket,
+    session::{event, Shared},
+    stats::Count,
+    Iscsi,
+};
+use iscsi_proto::{ffp::MAX_MANAGED, negotiate::Parameters};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{Acquire, Atomic, Relaxed, Release},
+        new_mutex, Arc, Mutex,
+    },
+};
+use lio_glue::{
+    socket::Address,
+    thread::{now_ms, Waker},
+};
+use target_core::command::ReplyQueue;
+
+/// Lost connections that one connection has still to tell of.
+const MAX_LOST: usize = 64;
+
+/// The end of a task management function.
+pub(crate) struct Managed {
+    /// The request's initiator task tag.
+    pub(crate) itt: u32,
+    /// What is answered: RFC 7143, 11.6.1.
+    pub(crate) answer: u8,
+    /// The request took a number of the window.
+    pub(crate) numbered: bool,
+    /// It ended several tasks.
+    pub(crate) multi_task: bool,
+    /// It was a cold reset: all sessions of the target end once it is answered.
+    pub(crate) ends_sessions: bool,
+}
+
+/// What a connection has counted: copies of its thread's own numbers.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Totals {
+    pub(crate) rsp_pdus: u64,
+    pub(crate) tx_octets: u64,
+    pub(crate) rx_octets: u64,
+}
+
+impl Totals {
+    pub(crate) fn plus(&self, o: &Totals) -> Totals {
+        Totals {
+            rsp_pdus: self.rsp_pdus.wrapping_add(o.rsp_pdus),
+            tx_octets: self.tx_octets.wrapping_add(o.tx_octets),
+            rx_octets: self.rx_octets.wrapping_add(o.rx_octets),
+        }
+    }
+}
+
+/// Why a connection is to end, and its session not.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Close {
+    /// A new one of its number takes its place.
+    Reinstated = 1,
+    /// Another connection has logged it out.
+    LoggedOut = 2,
+    /// The target was reset (TARGET COLD RESET).
+    Reset = 3,
+}
+
+impl Close {
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Close::Reinstated => "a connection was reinstated",
+            Close::LoggedOut => "a connection was logged out by another one",
+            Close::Reset => "the target was reset",
+        }
+    }
+}
+
+/// A connection, as all may see it. Its commands have it.
+#[pin_data]
+pub(crate) struct Connection {
+    pub(crate) session: Arc<Shared>,
+    pub(crate) cid: u16,
+    /// The other side.
+    pub(crate) peer: Address,
+    /// Ours.
+    pub(crate) local: Address,
+    /// When it began, in milliseconds since boot.
+    pub(crate) since: u64,
+    /// Those of its own with those of the session.
+    pub(crate) parameters: Parameters,
+    pub(crate) waker: Arc<Waker>,
+    pub(crate) replies: ReplyQueue<Iscsi>,
+    // Its place in the session.
+    index: Atomic<u32>,
+    // Has room for MAX_MANAGED.
+    #[pin]
+    managed: Mutex<KVec<Managed>>,
+    // Functions of other connections that wait for what was answered here.
+    #[pin]
+    fences: Mutex<KVec<Ticket>>,
+    // The numbers of lost connections that the initiator is to be told of.
+    #[pin]
+    lost: Mutex<KVec<u16>>,
+    close: Atomic<u32>,
+    leaving: Atomic<u32>,
+
+    /// Copies of the thread's own numbers, for `info`.
+    pub(crate) stat_sn: Atomic<u32>,
+    pub(crate) rsp_pdus: Count,
+    pub(crate) tx_octets: Count,
+    pub(crate) rx_octets: Count,
+    seat: Seat,
+}
+
+impl Connection {
+    /// # Errors
+    /// `ENOMEM`.
+    pub(crate) fn new(
+        session: Arc<Shared>,
+        cid: u16,
+        (peer, local): (Address, Address),
+        waker: Arc<Waker>,
+        parameters: Parameters,
+        seat: Seat,
+    ) -> Result<Arc<Self>> {
+        let managed = KVec::with_capacity(MAX_MANAGED, GFP_KERNEL)?;
+        Arc::pin_init(
+            pin_init!(Connection {
+                session,
+                cid,
+                peer,
+                local,
+                since: now_ms(),
+                parameters,
+                waker,
+                replies: ReplyQueue::new(),
+                index: Atomic::new(0),
+                managed <- new_mutex!(managed, "iscsi::Connection::managed"),
+                fences <- new_mutex!(KVec::new(), "iscsi::Connection::fences"),
+                lost <- new_mutex!(KVec::new(), "iscsi::Connection::lost"),
+                close: Atomic::new(0),
+                leaving: Atomic::new(0),
+                stat_sn: Atomic::new(0),
+                rsp_pdus: Count::new(),
+                tx_octets: Count::new(),
+                rx_octets: Count::new(),
+                seat,
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// What it may hold whatever others do.
+    pub(crate) fn floor(&self) -> Floor {
+        self.seat.floor
+    }
+
+    /// Its place in the session: no other connection that is there has it.
+    pub(crate) fn index(&self) -> u16 {
+        self.index.load(Relaxed) as u16
+    }
+
+    pub(crate) fn set_index(&self, index: u16) {
+        self.index.store(index.into(), Relaxed);
+    }
+
+    /// The engine's tag of a command. Initiator task tags are the session's, so that this is for us: it says whose a command is.
+    pub(crate) fn tag(&self, itt: u32) -> u64 {
+        (u64::from(self.index()) << 32) | u64::from(itt)
+    }
+
+    /// Whether a command of this tag is its own.
+    pub(crate) fn owns(&self, tag: u64) -> bool {
+        tag >> 32 == u64::from(self.index())
+    }
+
+    /// Has the connection end. The first reason counts.
+    pub(crate) fn close(&self, why: Close) {
+        let _ = self.close.cmpxchg(0, why as u32, Release);
+        self.waker.wake(event::STOP);
+    }
+
+    /// Why the connection is to end, if it is.
+    pub(crate) fn closed(&self) -> Option<Close> {
+        match self.close.load(Acquire) {
+            1 => Some(Close::Reinstated),
+            2 => Some(Close::LoggedOut),
+            3 => Some(Close::Reset),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Relaxed) != 0
+    }
+
+    pub(crate) fn set_leaving(&self) {
+        self.leaving.store(1, Relaxed);
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        Totals {
+            rsp_pdus: self.rsp_pdus.get(),
+            tx_octets: self.tx_octets.get(),
+            rx_octets: self.rx_octets.get(),
+        }
+    }
+
+    /// A task management function is done. At most [`MAX_MANAGED`] are at work.
+    pub(crate) fn managed(&self, done: Managed) {
+        // There is room, see above; and were there none, the initiator would time out and log in again.
+        let _ = self.managed.lock().push_within_capacity(done);
+        self.waker.wake(event::MANAGED);
+    }
+
+    /// The oldest task management function that is done.
+    pub(crate) fn take_managed(&self) -> Option<Managed> {
+        self.managed.lock().remove(0).ok()
+    }
+
+    /// Keeps `ticket` until all that was answered before is acknowledged.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub(crate) fn fence(&self, ticket: Ticket) -> Result {
+        self.fences.lock().push(ticket, GFP_KERNEL)?;
+        self.waker.wake(event::FENCE);
+        Ok(())
+    }
+
+    /// Has the initiator be told that a connection was lost.
+    pub(crate) fn lost(&self, cid: u16) {
+        let mut lost = self.lost.lock();
+        // Without memory it finds out by itself; who loses so many faster than we say so need not be told.
+        if lost.len() < MAX_LOST {
+            let _ = lost.push(cid, GFP_KERNEL);
+        }
+        drop(lost);
+        self.waker.wake(event::LEFT);
+    }
+
+    pub(crate) fn take_lost(&self) -> KVec<u16> {
+        core::mem::take(&mut *self.lost.lock())
+    }
+
+    pub(crate) fn take_fences(&self) -> KVec<Ticket> {
+        core::mem::take(&mut *self.fences.lock())
+    }
+}

@@ -1,0 +1,487 @@
+"""Sessions of several connections (RFC 7143, 4.2.2.1, 4.2.3.3, 6.3.4, 11.14): order, allegiance, who ends whom."""
+# vm: --timeout 1800
+import contextlib
+import random
+import re
+import struct
+import threading
+import time
+
+import initiator
+import leaks
+import lio
+import pytest
+from initiator import (ABORT_TASK, ABORT_TASK_SET, ASYNC, COLD_RESET, FINAL, LOGOUT, LOGOUT_RESPONSE, LUN_RESET, NONE, NOP_IN,
+                       R2T, READ, SCSI_RESPONSE, TMF, TMF_RESPONSE, WRITE, pdu)
+
+pytestmark = pytest.mark.skipif(lio.STOCK, reason="no initiator is known to use several connections with the C modules")
+TUR = bytes(6)
+READ_4K = bytes.fromhex("28000000000000000800")
+WRITE_4K = bytes.fromhex("2a000000000000000800")
+NAME = "iqn.2024-01.org.example:mcs"
+
+
+class Leg(initiator.Connection):
+    """A connection of a session: the command numbers and task tags are the session's."""
+
+    opened = []  # all that ever were
+
+    def __init__(self, session, cid, portal):
+        self.session, self.cid = session, cid
+        numbers = session.cmd_sn, session.next_itt
+        super().__init__(portal)
+        self.opened.append(self)
+        self.cmd_sn, self.next_itt = numbers
+
+    cmd_sn = property(lambda self: self.session.cmd_sn, lambda self, n: setattr(self.session, "cmd_sn", n))
+    next_itt = property(lambda self: self.session.next_itt, lambda self, n: setattr(self.session, "next_itt", n))
+
+    def tur(self, sn, **kw):
+        """Sends TEST UNIT READY with this number; gives its tag."""
+        itt = self.itt()
+        self.send(self.command_pdu(TUR, itt=itt, numbers=(sn, self.exp_stat_sn), **kw))
+        return itt
+
+    def answer(self, itt):
+        """The next PDU, which answers this command."""
+        a = self.receive()
+        assert a and a.itt == itt, f"{a} is not for {itt:#x}"
+        return a
+
+    def quiet(self):
+        """Nothing comes but the answer to a ping."""
+        assert self.ping()
+
+    def log_out(self, reason, cid=0, immediate=True):
+        itt = self.itt()
+        self.send(pdu(LOGOUT, FINAL | reason, itt=itt, immediate=immediate, w=(cid << 16, *self.numbers(immediate))))
+        return itt
+
+    def ended(self):
+        """The target has closed it; what came before that."""
+        came = []
+        try:
+            while (a := self.receive()) is not None:
+                came.append(a)
+        except TimeoutError:
+            raise AssertionError(f"connection {self.cid} is still there; {came}") from None
+        return came
+
+
+class Session:
+    """One initiator port's session."""
+
+    def __init__(self, target, most=4, keys=None, name=NAME, isid=b"\x80\0\0\0\2\1"):
+        self.target, self.cmd_sn, self.next_itt = target, 1, 1
+        self.login = {"name": name, "isid": isid}
+        first = Leg(self, 1, target.portals[0])
+        first.login(target.iqn, keys={"MaxConnections": most, "ErrorRecoveryLevel": 0} | (keys or {}), cid=1, **self.login)
+        self.tsih, self.legs, self.agreed = first.tsih, [first], first.keys
+        while first.scsi(TUR)[0]:
+            pass
+
+    def add(self, cid, check=True, tsih=None):
+        leg = Leg(self, cid, self.target.portals[0])
+        answer = leg.login(self.target.iqn, cid=cid, tsih=self.tsih if tsih is None else tsih, check=check, **self.login)
+        if answer is None or answer.login_status:
+            leg.close()
+            return answer
+        self.legs.append(leg)
+        return leg
+
+    def with_legs(self, n):
+        for cid in range(2, n + 1):
+            self.add(cid)
+        return self.legs
+
+    def take(self):
+        """The next command number."""
+        n = self.cmd_sn
+        self.cmd_sn = n + 1 & NONE
+        return n
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        for leg in self.legs:
+            leg.close()
+
+
+@pytest.fixture
+def target():
+    t = lio.IscsiTarget(lio.ramdisk())
+    lio.write(t.path / "param/MaxConnections", 4)
+    lio.write(t.path / "param/InitialR2T", "No")
+    return t
+
+
+def connections(target):
+    """CID: state, as the ACL's info says; demo mode has none, so there is one for this."""
+    info = lio.read(target.path / "acls" / NAME / "info")
+    return dict(re.findall(r"CID: (\d+)  Connection State: (\w+)", info))
+
+
+def sessions(target):
+    return int(lio.read(target.wwn_path / "fabric_statistics/iscsi_instance/sessions"))
+
+
+def target_is_off(target):
+    return lio.read(target.path / "enable").strip() == "0"
+
+
+def test_negotiated(target):
+    with Session(target, most=8) as s:
+        assert s.agreed["MaxConnections"] == "4"
+        a, b, c, d = s.with_legs(4)
+        for leg in s.legs:
+            assert leg.scsi(TUR)[0] == 0
+        assert s.add(5, check=False).login_status == 0x0206
+        assert s.add(5, check=False, tsih=s.tsih + 1).login_status == 0x020A
+    with Session(target, most=1, isid=b"\x80\0\0\0\2\2") as s:
+        assert s.agreed["MaxConnections"] == "1"
+        assert s.add(2, check=False).login_status == 0x0206
+        # And by default, as with the stock modules.
+        lio.write(target.path / "param/MaxConnections", 1)
+    with Session(target, most=8, isid=b"\x80\0\0\0\2\3") as s:
+        assert s.agreed["MaxConnections"] == "1"
+    for wrong in "0", "33", "x":
+        with pytest.raises(OSError):
+            lio.write(target.path / "param/MaxConnections", wrong)
+
+
+def test_what_is_the_sessions_is_not_negotiated_again(target):
+    with Session(target) as s:
+        leg = Leg(s, 2, target.portals[0])
+        leg.login(target.iqn, cid=2, tsih=s.tsih, keys={"MaxBurstLength": 512, "InitialR2T": "Yes"}, **s.login)
+        s.legs.append(leg)
+        assert (leg.keys["MaxBurstLength"], leg.keys["InitialR2T"]) == ("Irrelevant", "Irrelevant")
+        assert leg.scsi(WRITE_4K, write=b"x" * 4096)[0] == 0
+        # Another initiator port, or a session that is not there.
+        for name, isid in (NAME, b"\x80\0\0\0\2\x09"), (NAME + "x", s.login["isid"]):
+            with initiator.Connection(target.portals[0]) as c:
+                assert c.login(target.iqn, name=name, isid=isid, tsih=s.tsih, cid=3, check=False).login_status == 0x020A
+
+
+def test_commands_are_delivered_in_order(target):
+    with Session(target) as s:
+        a, b, c, _ = s.with_legs(4)
+        first, second, third = s.take(), s.take(), s.take()
+        later = b.tur(second), c.tur(third)
+        b.quiet()  # an immediate request does not wait
+        c.quiet()
+        itt = a.tur(first)
+        done = a.answer(itt), b.answer(later[0]), c.answer(later[1])
+        assert [x.status for x in done] == [0, 0, 0]
+        assert done[2].exp_cmd_sn == s.cmd_sn
+        # Writes with immediate and unsolicited data wait with all of it; what is read is what was written last.
+        for leg, fill in (a, b"1"), (b, b"2"):
+            assert leg.scsi(WRITE_4K, write=fill * 4096)[0] == 0
+        numbers = [s.take() for _ in range(4)]
+        tags = [leg.itt() for leg in s.legs]
+        d = s.legs[3]
+        d.send(d.command_pdu(READ_4K, 4096, READ, itt=tags[3], numbers=(numbers[3], d.exp_stat_sn), attr=2))
+        c.send(c.command_pdu(WRITE_4K, 4096, WRITE, b"c" * 1024, itt=tags[2], numbers=(numbers[2], c.exp_stat_sn), last=False, attr=2))
+        c.send(c.data_out_pdu(tags[2], NONE, b"C" * 3072, 1024, 0))
+        b.send(b.command_pdu(WRITE_4K, 4096, WRITE, b"b" * 4096, itt=tags[1], numbers=(numbers[1], b.exp_stat_sn), attr=2))
+        for leg in b, c, d:
+            leg.quiet()
+        a.send(a.command_pdu(WRITE_4K, 4096, WRITE, b"a" * 4096, itt=tags[0], numbers=(numbers[0], a.exp_stat_sn), attr=2))
+        for leg, itt in zip((a, b, c), tags):
+            assert leg.finish(itt)[0] == 0
+        assert d.finish(tags[3])[:2] == (0, b"c" * 1024 + b"C" * 3072)
+
+
+def test_the_window_is_the_sessions(target):
+    with Session(target) as s:
+        a, b, *_ = s.with_legs(2)
+        depth = int(target.attrib("default_cmdsn_depth"))
+        first = s.take()
+        held = [b.tur(s.take()) for _ in range(depth - 1)]
+        beyond = b.tur(s.cmd_sn)  # not in the window: ignored
+        b.tur(first + 1)  # twice
+        b.quiet()
+        assert a.answer(a.tur(first)).status == 0
+        for itt in held:
+            assert b.answer(itt).status == 0
+        b.quiet()
+        again = b.answer(b.tur(s.take()))
+        assert again.status == 0 and again.itt != beyond
+        assert again.exp_cmd_sn == s.cmd_sn
+        assert (again.max_cmd_sn - again.exp_cmd_sn + 1) & NONE == depth
+
+
+def test_allegiance(target):
+    """Data and status go where the command came; data that comes elsewhere is nobody's."""
+    with Session(target, keys={"InitialR2T": "Yes", "ImmediateData": "No"}) as s:
+        a, b, *_ = s.with_legs(2)
+        itt = a.start(WRITE_4K, 4096, WRITE)
+        r2t = a.receive()
+        assert r2t.opcode == R2T and r2t.itt == itt
+        b.answer_r2t(r2t, b"b" * 4096)
+        b.quiet()
+        a.answer_r2t(r2t, b"a" * 4096)
+        assert a.finish(itt)[0] == 0
+        assert b.scsi(READ_4K, read=4096)[1] == b"a" * 4096
+        # Status numbers are each connection's.
+        before = a.exp_stat_sn
+        for _ in range(3):
+            b.scsi(TUR)
+        a.scsi(TUR)
+        assert a.exp_stat_sn == (before + 1) & NONE
+
+
+def test_logouts(target):
+    acl = target.acl(NAME)
+    with Session(target) as s:
+        a, b, c, d = s.with_legs(4)
+        assert connections(target) == dict.fromkeys("1234", "TARG_CONN_STATE_LOGGED_IN")
+        # Not there; for recovery, without the error recovery level for it.
+        assert a.answer(a.log_out(1, 9)).response == 1
+        assert a.answer(a.log_out(2, 2)).response == 2
+        # Another one.
+        itt = a.log_out(1, 2)
+        assert a.answer(itt).response == 0
+        assert not [x for x in b.ended() if x.opcode != ASYNC]
+        # Its own.
+        assert c.answer(c.log_out(1, 3, immediate=False)).response == 0
+        assert c.ended() == []
+        lio.wait_for(lambda: set(connections(target)) == {"1", "4"})
+        for leg in a, d:
+            assert leg.scsi(TUR)[0] == 0
+        # Their numbers are free again.
+        b = s.add(2)
+        assert b.scsi(TUR)[0] == 0
+        # All of it.
+        itt = d.log_out(0)
+        assert d.answer(itt).response == 0
+        for leg in a, b, d:
+            leg.ended()
+        lio.wait_for(lambda: sessions(target) == 0)
+        assert s.add(5, check=False).login_status == 0x020A
+    assert acl.exists()
+    assert int(lio.read(target.wwn_path / "fabric_statistics/iscsi_logout_stats/normal_logouts")) == 3
+
+
+def test_two_logouts_at_once(target):
+    with Session(target) as s:
+        a, b, *_ = s.with_legs(2)
+        tags = {leg: leg.log_out(0) for leg in (a, b)}
+        answered = [x.itt for leg in (a, b) for x in leg.ended() if (x.opcode, x.response) == (LOGOUT_RESPONSE, 0)]
+        assert answered and set(answered) <= set(tags.values())
+        lio.wait_for(lambda: sessions(target) == 0)
+
+
+def test_a_lost_connection(target):
+    """Its commands end, those of others do not; the initiator is told."""
+    with Session(target, keys={"InitialR2T": "Yes", "ImmediateData": "No"}) as s:
+        a, b, c, _ = s.with_legs(4)
+        kept = a.start(WRITE_4K, 4096, WRITE)
+        r2t = a.receive()
+        for _ in range(3):
+            b.start(WRITE_4K, 4096, WRITE)
+            assert b.receive().opcode == R2T
+        b.reset()
+        told = a.receive()
+        assert (told.opcode, told.bhs[36]) == (ASYNC, 2), told
+        assert struct.unpack(">HHH", told.bhs[38:44]) == (2, 2, 0)  # CID, Time2Wait, Time2Retain
+        a.answer_r2t(r2t, b"k" * 4096)
+        assert a.finish(kept)[0] == 0
+
+        def is_open():
+            """what the lost connection had has left the window"""
+            last = c.answer(c.tur(s.take()))
+            assert last.status == 0
+            return (last.max_cmd_sn - last.exp_cmd_sn + 1) & NONE == 64
+
+        lio.wait_for(is_open)
+        b = s.add(2)
+        assert (b.max_cmd_sn - s.cmd_sn + 1) & NONE == 64
+        assert b.scsi(READ_4K, read=4096)[1] == b"k" * 4096
+    lio.wait_for(lambda: sessions(target) == 0)
+
+
+def test_what_waited_on_a_lost_connection_was_never_received(target):
+    with Session(target) as s:
+        a, b, *_ = s.with_legs(2)
+        first, lost, last = s.take(), s.take(), s.take()
+        b.tur(lost)
+        b.quiet()
+        b.reset()
+        assert a.receive().opcode == ASYNC
+        itt = a.tur(last)
+        done = a.answer(a.tur(first)) if a.ping() else None
+        assert done.status == 0 and done.exp_cmd_sn == lost
+        a.quiet()  # there is a gap
+        again = a.tur(lost)
+        assert a.answer(again).status == 0
+        assert a.answer(itt).exp_cmd_sn == s.cmd_sn
+
+
+def test_connection_reinstatement(target):
+    with Session(target, keys={"InitialR2T": "Yes", "ImmediateData": "No"}) as s:
+        a, b, *_ = s.with_legs(2)
+        for leg in a, b:
+            leg.start(WRITE_4K, 4096, WRITE)
+            assert leg.receive().opcode == R2T
+        new = s.add(2)
+        b.ended()
+        assert new.scsi(WRITE_4K, write=b"n" * 4096, immediate=False)[0] == 0
+        # Even of the only connection: the session goes on.
+        a.log_out(1, 2)
+        new.ended()
+        only = s.add(1)
+        a.ended()
+        assert only.scsi(READ_4K, read=4096)[1] == b"n" * 4096
+        assert sessions(target) == 1
+
+
+def test_session_reinstatement(target):
+    with Session(target) as s:
+        s.with_legs(3)
+        with Session(target) as new:
+            for leg in s.legs:
+                leg.ended()
+            assert sessions(target) == 1
+            assert new.legs[0].scsi(TUR)[0] == 0
+            assert s.add(2, check=False).login_status == 0x020A or new.tsih == s.tsih
+
+
+def test_abort_task_of_another_connection(target):
+    with Session(target, keys={"InitialR2T": "Yes", "ImmediateData": "No"}) as s:
+        a, b, *_ = s.with_legs(2)
+        sn = s.cmd_sn
+        victim = a.start(WRITE_4K, 4096, WRITE)
+        r2t = a.receive()
+        assert b.tmf(ABORT_TASK, ref_itt=victim, ref_cmd_sn=sn) == 0
+        a.quiet()
+        a.answer_r2t(r2t, b"v" * 4096)
+        a.quiet()
+        # One that has not come counts as received, also if it waits elsewhere.
+        first, second, third = s.take(), s.take(), s.take()
+        waits, last = a.tur(second), a.tur(third)
+        a.quiet()
+        assert b.tmf(ABORT_TASK, ref_itt=waits, ref_cmd_sn=second) == 0
+        assert b.tmf(ABORT_TASK, ref_itt=0x7777, ref_cmd_sn=first) == 0
+        done = a.answer(last)
+        assert done.status == 0 and done.exp_cmd_sn == s.cmd_sn
+        assert (done.max_cmd_sn - done.exp_cmd_sn + 1) & NONE == 64
+        assert b.tmf(ABORT_TASK, ref_itt=0x7777, ref_cmd_sn=first) == 1
+        a.quiet()
+
+
+@pytest.mark.parametrize("function", [ABORT_TASK_SET, LUN_RESET], ids=["task set", "unit"])
+def test_functions_have_an_order(target, function):
+    """An immediate function waits for what was sent before it, and its response for what others have still to acknowledge."""
+    with Session(target, keys={"InitialR2T": "Yes", "ImmediateData": "No"}) as s:
+        a, b, *_ = s.with_legs(2)
+        held = b.start(WRITE_4K, 4096, WRITE)
+        assert b.receive().opcode == R2T
+        missing, stale = s.take(), b.exp_stat_sn
+        b.quiet()
+        itt = a.itt()
+        a.send(pdu(TMF, FINAL | function, immediate=True, itt=itt, w=(NONE, s.cmd_sn, a.exp_stat_sn, 0)))
+        a.quiet()
+        b.send(b.command_pdu(WRITE_4K, 4096, WRITE, itt=b.itt(), numbers=(missing, stale)))
+        came = []
+        while not [x for x in came if x.opcode == NOP_IN and x.ttt != NONE]:
+            came.append(b.receive())
+            assert came[-1].opcode in (R2T, NOP_IN), f"{held:#x}: {came[-1]}"
+        a.quiet()  # not yet: b has not acknowledged
+        assert b.pong(came[-1])
+        done = a.answer(itt)
+        assert (done.opcode, done.response) == (TMF_RESPONSE, 0)
+        # And what others answer comes after it: not before it is acknowledged.
+        later = b.tur(s.take())
+        b.quiet()
+        assert a.pong(a.receive())
+        assert b.answer(later).opcode == SCSI_RESPONSE
+        assert [leg.scsi(TUR)[0] for leg in (a, b)] == [0, 0]
+
+
+def test_the_session_ends_with_a_word(target):
+    for how in "disable", "reset":
+        with Session(target) as s:
+            a, b, *_ = s.with_legs(2)
+            ends = [a, b]
+            if how == "disable":
+                target.enable(False)
+            else:
+                assert a.tmf(COLD_RESET, timeout=30) == 0
+                ends = [b]
+            for leg in ends:
+                said = leg.ended()
+                assert [(x.opcode, x.bhs[36]) for x in said] == [(ASYNC, 3)], said
+            if how == "disable":
+                target.enable()
+            lio.wait_for(lambda: sessions(target) == 0)
+
+
+def test_counted(target):
+    acl = target.acl(NAME)
+    with Session(target) as s:
+        a, b, *_ = s.with_legs(2)
+        stats = acl / "fabric_statistics/iscsi_sess_stats"
+        before = {n: int(lio.read(stats / n)) for n in ("cmd_pdus", "rsp_pdus", "txdata_octs", "rxdata_octs")}
+        for leg in a, b:
+            leg.scsi(WRITE_4K, write=bytes(4096))
+            leg.scsi(READ_4K, read=4096)
+        assert b.answer(b.log_out(1, 2)).response == 0
+        a.scsi(TUR)
+        now = {n: int(lio.read(stats / n)) for n in before}
+        grown = {n: now[n] - before[n] for n in before}
+        assert (grown["cmd_pdus"], grown["txdata_octs"], grown["rxdata_octs"]) == (5, 8192, 8192)
+        assert grown["rsp_pdus"] >= 5
+
+
+def test_races(target, seconds=8 * lio.SLOW):
+    """Commands on three connections, in turn, while connections are lost, reinstated and logged out, the session is reinstated,
+    the group is disabled, at random; then nothing is left."""
+    held = leaks.Held()
+    rnd, end, rounds, threads = random.Random(5), time.monotonic() + seconds, 0, []
+
+    def at_once(what, *args):
+        def run():
+            with contextlib.suppress(AssertionError, OSError, TimeoutError):
+                what(*args)
+
+        threads.append(threading.Thread(target=run))
+        threads[-1].start()
+
+    while time.monotonic() < end:
+        rounds += 1
+        if target_is_off(target):
+            target.enable()
+        with contextlib.suppress(AssertionError, OSError, TimeoutError), Session(target) as s:
+            legs = s.with_legs(3)
+            for _ in range(rnd.randrange(1, 4)):
+                for i in range(24):
+                    leg = legs[i % len(legs)]
+                    leg.send(leg.command_pdu(*rnd.choice([(READ_4K, 4096, READ), (WRITE_4K, 4096, WRITE, bytes(4096))])))
+                what = rnd.randrange(6)
+                if what == 0:
+                    legs.pop().reset()
+                elif what == 1:
+                    s.add(rnd.choice(legs).cid)
+                elif what == 2:
+                    legs[0].log_out(rnd.randrange(2), rnd.choice(legs).cid)
+                elif what == 3:
+                    at_once(Session, target)
+                elif what == 4:
+                    target.enable(False)
+                else:
+                    at_once(s.add, 2, False)
+                    legs[0].reset()
+        for t in threads:
+            t.join()
+    assert rounds > 5
+    if not target_is_off(target):
+        target.enable(False)
+    lio.wait_for(lambda: sessions(target) == 0)
+    target.enable()
+    with Session(target) as s:
+        assert s.legs[0].scsi(TUR)[0] == 0
+    lio.wait_for(lambda: sessions(target) == 0)
+    for leg in Leg.opened:
+        leg.close()
+    leaks.check(held, objects=64)
