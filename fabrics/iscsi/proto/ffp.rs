@@ -151,6 +151,12 @@ impl Managing {
         self.tags.contains(&Some(itt))
     }
 
+    /// How many are at work.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.tags.iter().flatten().count()
+    }
+
     /// Whether none is.
     #[must_use]
     pub fn is_empty(&self) -> bool {

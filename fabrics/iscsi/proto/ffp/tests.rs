@@ -38,8 +38,10 @@ fn functions_at_work() {
         assert!(at_work.begin(Itt(tag)));
     }
     assert!(!at_work.begin(Itt(16)) && at_work.has(Itt(15)));
+    assert_eq!(at_work.count(), 16);
     at_work.end(Itt(7));
     at_work.end(Itt(7));
+    assert_eq!(at_work.count(), 15);
     assert!(!at_work.has(Itt(7)) && at_work.begin(Itt(16)));
     for tag in 0..17 {
         at_work.end(Itt(tag));

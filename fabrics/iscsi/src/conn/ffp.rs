@@ -113,7 +113,32 @@ pub(super) struct Ffp {
 }
 
 /// Runs full feature phase to its end.
+///
+/// Commands are executed on this thread's stack, and a back end may need much of it: what is only there in the beginning and at
+/// the end must not take any.
 pub(super) fn run(link: KBox<Link>, logged_in: LoggedIn) {
+    let Some(mut ffp) = begin(link, logged_in) else {
+        return;
+    };
+    let own = ffp.own.clone();
+    let end = loop {
+        match ffp.turn(own.as_deref()) {
+            Ok(true) => {}
+            Ok(false) => break None,
+            Err(end) => break Some(end),
+        }
+    };
+    drop(own);
+    end_of(ffp, end);
+}
+
+#[inline(never)]
+fn end_of(ffp: KBox<Ffp>, why: Option<End>) {
+    KBox::into_inner(ffp).end(why);
+}
+
+#[inline(never)]
+fn begin(link: KBox<Link>, logged_in: LoggedIn) -> Option<KBox<Ffp>> {
     let LoggedIn {
         outcome,
         initiator,
@@ -138,15 +163,16 @@ pub(super) fn run(link: KBox<Link>, logged_in: LoggedIn) {
         )
         .map(Some),
     };
-    let made = Writes::new(slots, flow).and_then(|w| Ok((w, retain()?)));
-    let (writes, retained) = match made {
+    let made = Writes::new(slots, flow)
+        .and_then(|w| Ok((w, retain()?, KBox::<Ffp>::new_uninit(GFP_KERNEL)?)));
+    let (writes, retained, place) = match made {
         Ok(made) => made,
         Err(e) => {
             pr_err!("iscsi: a session of {}: {:?}\n", initiator, e);
             if let (Some(session), Some(own)) = (session, own) {
                 give_up(&session, &own);
             }
-            return;
+            return None;
         }
     };
     let mut ffp = Ffp {
@@ -181,14 +207,7 @@ pub(super) fn run(link: KBox<Link>, logged_in: LoggedIn) {
     if let Some(own) = &own {
         ffp.publish(own);
     }
-    let end = loop {
-        match ffp.turn(own.as_deref()) {
-            Ok(true) => {}
-            Ok(false) => break None,
-            Err(end) => break Some(end),
-        }
-    };
-    ffp.end(end);
+    Some(KBox::write(place, ffp))
 }
 
 /// A connection that was let in does not come to full feature phase after all.
@@ -383,7 +402,7 @@ impl Ffp {
         }
         self.writes.clear();
         self.works.clear();
-        self.tasks.clear(&own);
+        let managing = self.tasks.clear(&own);
         if let Some(order) = &shared.order {
             order.with(|o| o.leave(own.index()));
         }
@@ -405,7 +424,7 @@ impl Ffp {
         } else {
             drop(link);
         }
-        drain(&session, &own, last);
+        drain(&session, &own, last, managing);
         if last {
             session.close();
         }
@@ -439,11 +458,17 @@ impl Ffp {
     }
 }
 
-// Takes the connection's commands back; all of the session, with its last connection.
-fn drain(session: &Arc<Session>, own: &Connection, last: bool) {
+// Takes the connection's commands back, and so many functions; all of the session, with its last connection.
+fn drain(session: &Arc<Session>, own: &Connection, last: bool, mut managing: usize) {
     let shared = &own.session;
     let mut told = now_ms();
     loop {
+        while let Some(done) = own.take_managed() {
+            managing = managing.saturating_sub(1);
+            if let (true, Some(order)) = (done.numbered, &shared.order) {
+                order.with(|o| o.release());
+            }
+        }
         for reply in own.replies.drain() {
             if let (true, Some(order)) = (reply.request().numbered, &shared.order) {
                 order.with(|o| o.release());
@@ -452,7 +477,7 @@ fn drain(session: &Arc<Session>, own: &Connection, last: bool) {
         }
         let done = match last {
             true => session.is_drained(),
-            false => !session.has_tag(&|tag| own.owns(tag)),
+            false => managing == 0 && !session.has_tag(&|tag| own.owns(tag)),
         };
         if done {
             return;

@@ -44,9 +44,12 @@ impl Parked {
     }
 }
 
-/// What waits on a connection, in the order in which it came.
+/// What waits on a connection, in the order in which it came: commands come in the order of their numbers, but for those that
+/// are sent again at error recovery level 1.
 pub(super) struct Parking {
     queue: Ring<KBox<Parked>>,
+    // The number that was looked for and is not there.
+    missing: Option<CmdSn>,
     // What is coming in at present.
     coming: Option<Itt>,
 }
@@ -55,8 +58,37 @@ impl Parking {
     pub(super) const fn new() -> Self {
         Parking {
             queue: Ring::new(),
+            missing: None,
             coming: None,
         }
+    }
+
+    // Puts the command with this number first, with its data; false if it is not there.
+    fn bring_forward(&mut self, sn: CmdSn) -> Result<bool> {
+        if self.missing == Some(sn) {
+            return Ok(false);
+        }
+        let mut waiting = (0..self.queue.len()).filter_map(|i| self.queue.get(i));
+        let Some(found) = waiting.find(|p| p.cmd_sn == Some(sn)) else {
+            self.missing = Some(sn);
+            return Ok(false);
+        };
+        let itt = tag(&found.request);
+        let mut sorted = Ring::new();
+        let mut others = Ring::new();
+        while let Some(p) = self.queue.pop() {
+            let of_it = match p.cmd_sn {
+                Some(n) => n == sn,
+                None => tag(&p.request) == itt,
+            };
+            let to = if of_it { &mut sorted } else { &mut others };
+            to.push(p).map_err(|_| ENOMEM)?;
+        }
+        while let Some(p) = others.pop() {
+            sorted.push(p).map_err(|_| ENOMEM)?;
+        }
+        self.queue = sorted;
+        Ok(true)
     }
 
     // Whether a command with this tag waits, or is coming in to do so.
@@ -118,6 +150,19 @@ impl Ffp {
                 }
             },
         };
+        self.keep_waiting(bhs, head, ahs, request, cmd_sn)
+    }
+
+    // Commands are executed by who calls this: it must not take their stack.
+    #[inline(never)]
+    fn keep_waiting(
+        &mut self,
+        bhs: &Bhs,
+        head: &Head,
+        ahs: &[u8],
+        request: &Request,
+        cmd_sn: Option<CmdSn>,
+    ) -> Result<Data, End> {
         let mut kept = KVec::new();
         kept.extend_from_slice(ahs, GFP_KERNEL)
             .map_err(Error::from)?;
@@ -176,6 +221,9 @@ impl Ffp {
     /// The data of a PDU that waits is there.
     pub(super) fn park(&mut self, parked: KBox<Parked>) -> Result {
         self.parking.coming = None;
+        if parked.cmd_sn.is_some() {
+            self.parking.missing = None;
+        }
         if let Err(parked) = self.parking.queue.push(parked) {
             self.writes.settle(&parked.load);
             return Err(ENOMEM);
@@ -208,7 +256,10 @@ impl Ffp {
                 Some(sn) => order.with(|o| o.turn(sn, own.index())),
             };
             if turn == Turn::Wait {
-                break;
+                match self.parking.bring_forward(order.with(|o| o.expected()))? {
+                    true if order.with(|o| o.next()) == Some(own.index()) => continue,
+                    _ => break,
+                }
             }
             let Some(parked) = self.parking.queue.pop() else {
                 break;
@@ -235,10 +286,21 @@ impl Ffp {
         if let (true, To::Write(index)) = (parked.refused, &data.to) {
             self.refuse_write(*index);
         }
-        let from = parked.data.as_ref();
+        if let Some(from) = &parked.data {
+            self.take_parked(from, &data);
+        }
+        if parked.refused && !matches!(data.to, To::Write(_) | To::Nothing) {
+            return Err(ENOMEM.into());
+        }
+        Ok(self.arrived(data.to)?)
+    }
+
+    // Copies what waited to where it belongs.
+    #[inline(never)]
+    fn take_parked(&mut self, from: &Buffer, data: &Data) {
         let mut piece = [0; 512];
         let mut done = 0usize;
-        while let Some(from) = from.filter(|_| done < data.keep) {
+        while done < data.keep {
             let n = data.keep.saturating_sub(done).min(piece.len());
             let piece = piece.get_mut(..n).unwrap_or_default();
             from.read_at(done, piece);
@@ -258,9 +320,5 @@ impl Ffp {
             }
             done = done.saturating_add(n);
         }
-        if parked.refused && !matches!(data.to, To::Write(_) | To::Nothing) {
-            return Err(ENOMEM.into());
-        }
-        Ok(self.arrived(data.to)?)
     }
 }

@@ -62,8 +62,16 @@ impl Tasks {
         !self.tickets.is_empty()
     }
 
-    /// The connection ends.
-    pub(super) fn clear(&mut self, own: &Connection) {
+    /// The connection ends. Returns how many functions are at work still.
+    pub(super) fn clear(&mut self, own: &Connection) -> usize {
+        if let Some(order) = &own.session.order {
+            let waiting = self.waiting.iter().filter(|(_, numbered)| *numbered);
+            let fenced = self.fenced.iter().filter(|(done, _)| done.numbered);
+            let numbered = waiting.count().saturating_add(fenced.count());
+            order.with(|o| (0..numbered).for_each(|_| o.release()));
+        }
+        let at_rest = self.waiting.len().saturating_add(self.fenced.len());
+        let at_work = self.managing.count().saturating_sub(at_rest);
         self.fenced.clear();
         self.answered.clear();
         self.tickets.clear();
@@ -72,6 +80,7 @@ impl Tasks {
             self.waiting.iter().for_each(|_| order.unwatch());
         }
         self.waiting.clear();
+        at_work
     }
 }
 
