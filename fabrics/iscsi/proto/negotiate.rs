@@ -241,6 +241,8 @@ impl Negotiation {
             result: Parameters {
                 max_recv: new.max_recv,
                 max_xmit: new.max_xmit,
+                header_digest: new.header_digest,
+                data_digest: new.data_digest,
                 ..session
             },
             ..Negotiation::new(config, false)

@@ -292,6 +292,9 @@ fn a_connection_joins() {
         first_burst: 512,
         max_connections: 4,
         initial_r2t: false,
+        // The first connection's alone.
+        header_digest: true,
+        data_digest: true,
         ..Parameters::default()
     };
     let mut grant = grant();
@@ -315,6 +318,8 @@ fn a_connection_joins() {
     let want = Parameters {
         max_recv: 65_536,
         max_xmit: 262_144,
+        header_digest: false,
+        data_digest: false,
         ..session
     };
     assert_eq!(outcome.parameters, want);
