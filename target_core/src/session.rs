@@ -254,8 +254,15 @@ impl<F: Fabric> Session<F> {
     }
 
     /// Aborts the commands whose tags `which` chooses, without an answer, as when a part of the fabric's session has gone. The
-    /// fabric gives up what it holds of them, and goes on taking replies. Process context.
-    pub fn abort_tags(self: &Arc<Self>, which: &dyn Fn(u64) -> bool) {
+    /// fabric gives up what it holds of them, and goes on taking replies. The initiator hears of it by the unit attention
+    /// condition `told` of each logical unit that had some. Process context.
+    pub fn abort_tags(self: &Arc<Self>, told: Asc, which: &dyn Fn(u64) -> bool) {
+        for (number, nexus) in self.core.nexuses() {
+            let its = |lun| LunNumber::parse(lun).is_some_and(|l| usize::from(l.0) == number);
+            if self.has(&|tag, lun| which(tag) && its(lun)) {
+                nexus.attend(told);
+            }
+        }
         AnySession::abort(&**self, false, &|tag, _| which(tag));
     }
 

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import lio
-from initiator import (DATA_IN, DATA_OUT, LOGIN, LOGIN_RESPONSE, LOGOUT, LOGOUT_RESPONSE, NOP_IN, NOP_OUT, R2T, REJECT,
+from initiator import (ASYNC, DATA_IN, DATA_OUT, LOGIN, LOGIN_RESPONSE, LOGOUT, LOGOUT_RESPONSE, NOP_IN, NOP_OUT, R2T, REJECT,
                        SCSI_COMMAND, SCSI_RESPONSE, TEXT, TEXT_RESPONSE, TMF, TMF_RESPONSE)
 
 ERROR = 0x800000  # a severity of Wireshark's
@@ -69,6 +69,8 @@ FIELDS = {
     DATA_IN: LENGTHS + ITT + TELLS + DATA,
     LOGOUT_RESPONSE: LENGTHS + ITT + TELLS + [("iscsi.logout.response", 2, 2), ("iscsi.time2wait", 40, 41)],
     R2T: LENGTHS + ITT + TTT + TELLS + [("iscsi.r2tsn", 36, 39), ("iscsi.bufferOffset", 40, 43), ("iscsi.desireddatalength", 44, 47)],
+    ASYNC: LENGTHS + TELLS + [("iscsi.asyncevent", 36, 36), ("iscsi.parameter1", 38, 39), ("iscsi.parameter2", 40, 41),
+                              ("iscsi.parameter3", 42, 43)],
     REJECT: LENGTHS + TELLS + [("iscsi.reject.reason", 2, 2), ("iscsi.datasn", 36, 39)],
 }
 STATUS = [("iscsi.scsiresponse.status", 3, 3)]  # of a Data-In with S

@@ -264,7 +264,7 @@ class Connection:
         if answer and answer.opcode == LOGIN_RESPONSE and answer.login_status == 0:
             self.keys = answer.text
             self.tsih = struct.unpack(">H", answer.bhs[14:16])[0]
-            self.max_cmd_sn = answer.max_cmd_sn
+            self.exp_cmd_sn, self.max_cmd_sn = answer.exp_cmd_sn, answer.max_cmd_sn
             if answer.flags & 0x83 == 0x83:
                 self.header_digest = self.keys.get("HeaderDigest") == "CRC32C"
                 self.data_digest = self.keys.get("DataDigest") == "CRC32C"

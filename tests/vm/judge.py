@@ -155,7 +155,13 @@ class Stream:
                 return say("4.2.5.1, 11.2.1.8: an answer to no request of this connection")
         {NOP_IN: self.nop_in, DATA_IN: self.data_in, R2T: self.r2t, SCSI_RESPONSE: self.scsi, TMF_RESPONSE: self.tmf,
          LOGIN_RESPONSE: self.login, TEXT_RESPONSE: self.texts, LOGOUT_RESPONSE: self.logout, REJECT: self.reject,
-         ASYNC: lambda *_: None}[a.opcode](a, task, say)
+         ASYNC: self.asynchronous}[a.opcode](a, task, say)
+
+    def asynchronous(self, a, _task, say):
+        if a.itt != NONE or a.bhs[36] not in (2, 3):
+            say("11.9: the target tells of lost connections and of the end of sessions, and nothing else")
+        if a.bhs[36] == 3 and any(a.bhs[38:40]):
+            say("11.9.1: the end of a session names no connection")
 
     def numbers(self, a, say):
         carries = a.opcode not in (R2T, DATA_IN) and not (a.opcode == NOP_IN and a.itt == NONE) or (

@@ -11,7 +11,7 @@ import initiator
 import judge
 import lio
 import pytest
-from initiator import (ABORT_TASK, CLEAR_TASK_SET, COLD_RESET, DATA_OUT, FINAL, LOGOUT, LOGOUT_RESPONSE,
+from initiator import (ABORT_TASK, ASYNC, CLEAR_TASK_SET, COLD_RESET, DATA_OUT, FINAL, LOGOUT, LOGOUT_RESPONSE,
                        LUN_RESET, NONE, NOP_IN, NOP_OUT, OPERATIONAL, R2T, READ, REJECT, SCSI_COMMAND, SECURITY,
                        SNACK, TEXT, TEXT_RESPONSE, TMF, WRITE, Connection, pdu, text)
 from sgio import say
@@ -502,10 +502,12 @@ def test_what_is_sent_for_an_ended_task_is_discarded(target):
 
 
 def test_cold_reset(target):
-    """11.5.1, 11.6.1: all connections of all initiators end, after the response."""
+    """11.5.1, 11.6.1, 11.9: all connections of all initiators end, after the response; the others are told."""
     t = lio.IscsiTarget(lio.ramdisk("cold", 4 << 20, hba=4), iqn="iqn.2003-01.org.example:cold")
     with session(t, 8) as a, session(t, 9, name=NAME + ":other") as b:
         assert a.tmf(COLD_RESET, timeout=30) == 0
+        told = b.receive()
+        assert (told.opcode, told.bhs[36]) == (ASYNC, 3)
         assert a.receive() is None and b.receive() is None
 
 

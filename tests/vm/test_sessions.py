@@ -1,6 +1,9 @@
-"""Sessions of several connections (RFC 7143, 4.2.2.1, 4.2.3.3, 6.3.4, 11.14): order, allegiance, who ends whom."""
+"""Sessions of several connections (RFC 7143, 4.2.2.1, 4.2.3.3, 6.3.4, 11.14): order, allegiance, who ends whom. `make check-sessions`:
+the races for SECONDS_EACH seconds, SEED=N."""
 # vm: --timeout 1800
 import contextlib
+import json
+import os
 import random
 import re
 import struct
@@ -15,6 +18,8 @@ from initiator import (ABORT_TASK, ABORT_TASK_SET, ASYNC, COLD_RESET, FINAL, LOG
                        R2T, READ, SCSI_RESPONSE, TMF, TMF_RESPONSE, WRITE, pdu)
 
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="no initiator is known to use several connections with the C modules")
+ARGS = dict(re.findall(r"(\w+)=(\d+)", os.environ.get("LIO_RS_ARGS", "")))
+CLEARED = (0x47, 0x7F)  # SOME COMMANDS CLEARED BY ISCSI PROTOCOL EVENT
 TUR = bytes(6)
 READ_4K = bytes.fromhex("28000000000000000800")
 WRITE_4K = bytes.fromhex("2a000000000000000800")
@@ -65,6 +70,7 @@ class Leg(initiator.Connection):
                 came.append(a)
         except TimeoutError:
             raise AssertionError(f"connection {self.cid} is still there; {came}") from None
+        self.close()  # the target waits for that
         return came
 
 
@@ -291,10 +297,13 @@ def test_a_lost_connection(target):
         def is_open():
             """what the lost connection had has left the window"""
             last = c.answer(c.tur(s.take()))
-            assert last.status == 0
+            if last.status == 2:
+                attentions.append(tuple(last.sense[12:14]))
             return (last.max_cmd_sn - last.exp_cmd_sn + 1) & NONE == 64
 
+        attentions = []
         lio.wait_for(is_open)
+        assert attentions == [CLEARED]
         b = s.add(2)
         assert (b.max_cmd_sn - s.cmd_sn + 1) & NONE == 64
         assert b.scsi(READ_4K, read=4096)[1] == b"k" * 4096
@@ -326,12 +335,15 @@ def test_connection_reinstatement(target):
             assert leg.receive().opcode == R2T
         new = s.add(2)
         b.ended()
+        status, _, last = new.scsi(TUR)
+        assert (status, tuple(last.sense[12:14])) == (2, CLEARED)
         assert new.scsi(WRITE_4K, write=b"n" * 4096, immediate=False)[0] == 0
         # Even of the only connection: the session goes on.
         a.log_out(1, 2)
         new.ended()
         only = s.add(1)
         a.ended()
+        assert only.scsi(TUR)[0] == 2
         assert only.scsi(READ_4K, read=4096)[1] == b"n" * 4096
         assert sessions(target) == 1
 
@@ -434,11 +446,63 @@ def test_counted(target):
         assert grown["rsp_pdus"] >= 5
 
 
-def test_races(target, seconds=8 * lio.SLOW):
+def test_sent_again_out_of_order(target):
+    """At error recovery level 1 what was discarded is sent again in any order, also behind what waits."""
+    with Session(target, keys={"ErrorRecoveryLevel": 1}) as s:
+        a, b, *_ = s.with_legs(2)
+        assert s.agreed["ErrorRecoveryLevel"] == "1"
+        first, second, third, fourth = (s.take() for _ in range(4))
+        tags = {}
+        for sn in fourth, third, second:
+            tags[sn] = b.itt()
+            b.send(b.command_pdu(WRITE_4K, 4096, WRITE, bytes(1024), itt=tags[sn], numbers=(sn, b.exp_stat_sn), last=False))
+            b.send(b.data_out_pdu(tags[sn], NONE, sn.to_bytes(4, "big") * 768, 1024, 0))
+        b.quiet()
+        assert a.answer(a.tur(first)).status == 0
+        assert [b.finish(tags[sn])[0] for sn in (second, third, fourth)] == [0, 0, 0]
+        assert a.scsi(READ_4K, read=4096)[1] == bytes(1024) + fourth.to_bytes(4, "big") * 768
+
+
+def test_functions_of_a_lost_connection(target):
+    """The numbers that they took come back to the window."""
+    with Session(target) as s:
+        a, b, *_ = s.with_legs(2)
+        missing = s.take()
+        for _ in range(3):
+            itt = b.itt()
+            b.send(pdu(TMF, FINAL | ABORT_TASK_SET, itt=itt, w=(NONE, *b.numbers(), 0)))
+        b.quiet()
+        assert a.answer(a.tur(missing)).status == 0
+        b.reset()
+
+        def is_open():
+            itt = a.tur(s.take())
+            while (last := a.receive()).itt != itt:
+                assert last.opcode in (ASYNC, NOP_IN), last
+            return (last.max_cmd_sn - last.exp_cmd_sn + 1) & NONE == 64
+
+        # What had not been delivered when the connection went is sent again.
+        s.cmd_sn = s.add(2).exp_cmd_sn
+        lio.wait_for(is_open)
+
+
+def test_listed(target):
+    with Session(target) as s:
+        s.with_legs(2)
+        lines = [json.loads(x) for x in lio.read(target.path / "sessions").splitlines()]
+        assert [(x["cid"], x["state"], x["MaxConnections"]) for x in lines] == [(1, "logged_in", 4), (2, "logged_in", 4)]
+        assert len({x["session"] for x in lines}) == len({x["tsih"] for x in lines}) == 1
+        assert len({x["peer"] for x in lines}) == 2
+
+
+def test_races(target):
     """Commands on three connections, in turn, while connections are lost, reinstated and logged out, the session is reinstated,
     the group is disabled, at random; then nothing is left."""
     held = leaks.Held()
-    rnd, end, rounds, threads = random.Random(5), time.monotonic() + seconds, 0, []
+    seed = int(ARGS.get("seed", random.randrange(1 << 32)))
+    print(f"seed={seed}")
+    end = time.monotonic() + int(ARGS.get("seconds", 4 * lio.SLOW))
+    rnd, rounds, threads = random.Random(seed), 0, []
 
     def at_once(what, *args):
         def run():

@@ -40,6 +40,7 @@ use kernel::{
     sync::{atomic::Relaxed, Arc},
 };
 use lio_glue::thread::now_ms;
+use lio_scsi::sense::Asc;
 
 /// PDUs that are received before replies are looked for.
 const BATCH: usize = 64;
@@ -398,7 +399,8 @@ impl Ffp {
         let last = shared.begin_leave(&own);
         match last {
             true => session.begin_close(),
-            false => session.abort_tags(&|tag| own.owns(tag)),
+            // 11.14.5
+            false => session.abort_tags(Asc::CLEARED_BY_ISCSI_EVENT, &|tag| own.owns(tag)),
         }
         self.writes.clear();
         self.works.clear();
