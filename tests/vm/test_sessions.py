@@ -30,11 +30,12 @@ class Leg(initiator.Connection):
     """A connection of a session: the command numbers and task tags are the session's."""
 
     opened = []  # all that ever were
+    patience = 10
 
     def __init__(self, session, cid, portal):
         self.session, self.cid = session, cid
         numbers = session.cmd_sn, session.next_itt
-        super().__init__(portal)
+        super().__init__(portal, self.patience)
         self.opened.append(self)
         self.cmd_sn, self.next_itt = numbers
 
@@ -448,6 +449,7 @@ def test_counted(target):
 
 def test_sent_again_out_of_order(target):
     """At error recovery level 1 what was discarded is sent again in any order, also behind what waits."""
+    lio.write(target.path / "param/ErrorRecoveryLevel", 1)
     with Session(target, keys={"ErrorRecoveryLevel": 1}) as s:
         a, b, *_ = s.with_legs(2)
         assert s.agreed["ErrorRecoveryLevel"] == "1"
@@ -495,9 +497,10 @@ def test_listed(target):
         assert len({x["peer"] for x in lines}) == 2
 
 
-def test_races(target):
+def test_races(target, monkeypatch):
     """Commands on three connections, in turn, while connections are lost, reinstated and logged out, the session is reinstated,
     the group is disabled, at random; then nothing is left."""
+    monkeypatch.setattr(Leg, "patience", 2)
     held = leaks.Held()
     seed = int(ARGS.get("seed", random.randrange(1 << 32)))
     print(f"seed={seed}")
