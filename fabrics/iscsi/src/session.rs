@@ -239,8 +239,8 @@ impl Shared {
     }
 
     /// Calls `f` with each connection, under a lock.
-    pub(crate) fn each(&self, mut f: impl FnMut(&Arc<Connection>)) {
-        self.connections.lock().list.iter().for_each(|c| f(c));
+    pub(crate) fn each(&self, f: impl FnMut(&Arc<Connection>)) {
+        self.connections.lock().list.iter().for_each(f);
     }
 
     /// Whether there is a connection that `which` chooses; those that are leaving among them.
