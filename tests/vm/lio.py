@@ -71,6 +71,15 @@ def modprobe(*names):
         run("modprobe", n)
 
 
+def load_stock(*names):
+    """The kernel's own modules of drivers/target, in this order, while none of ours is loaded."""
+    for name in names:
+        path, = Path(f"/lib/modules/{os.uname().release}/kernel/drivers/target").glob(f"{name}.ko*")
+        depends = run("modinfo", "-F", "depends", path).stdout.strip().split(",")
+        modprobe(*[d for d in depends if d and d != "target_core_mod"])
+        run("insmod", path)
+
+
 def loaded():
     with open("/proc/modules") as f:
         return {line.split()[0] for line in f}

@@ -6,6 +6,7 @@ import collections
 import contextlib
 import ctypes
 import errno
+import functools
 import os
 import threading
 import time
@@ -280,6 +281,86 @@ def test_commands(served, fabric):
     print({h: heard.count(h) for h in heard}, f"{len(ended)} sessions ended")
     assert set(heard) & SHORT
     i[0].close()
+
+
+ERL_1 = {"ErrorRecoveryLevel": 1, "HeaderDigest": "CRC32C", "DataDigest": "CRC32C", "MaxRecvDataSegmentLength": 16384}
+
+
+def recovered(c):
+    """What a session at error recovery level 1 does beside commands: a request before its turn, and data and statuses that are sent
+    again. Gives the statuses, and how many SNACKs were rejected."""
+    def receive():
+        a = c.receive()
+        if a is None:
+            raise ConnectionResetError
+        return receive() if c.pong(a) else a
+
+    data, heard, rejects = pattern(16384, 3), [], 0
+    # The second of two comes first.
+    sn, _ = c.numbers()
+    c.start(rw(0x8A, 0, 32), len(data), initiator.WRITE, data[:8192])
+    c.start(bytes(6), numbers=(sn, c.exp_stat_sn))
+    while len(heard) < 2:
+        a = receive()
+        if a.opcode == initiator.R2T:
+            c.answer_r2t(a, data)
+        else:
+            assert a.opcode == initiator.SCSI_RESPONSE, a
+            heard.append(a.status)
+    before = c.exp_stat_sn
+    itt = c.start(rw(0x88, 0, 32), len(data), initiator.READ)
+    sent = [receive()]
+    while sent[-1].opcode == initiator.DATA_IN:
+        sent.append(receive())
+    assert sent[-1].opcode == initiator.SCSI_RESPONSE
+    heard.append(sent[-1].status)
+    if heard == [0, 0, 0]:
+        assert sent[0].data == data
+    for kind, tag, want in (0, itt, sent[:-1]), (1, initiator.NONE, sent[-1:]):
+        if not want:
+            continue
+        # Not acknowledged.
+        c.exp_stat_sn = before
+        c.send(initiator.pdu(initiator.SNACK, initiator.FINAL | kind, itt=tag, w=(initiator.NONE, 0, before, 0, 0, 0, 0)))
+        for w in want:
+            a = receive()
+            if a.opcode == initiator.REJECT:
+                rejects += 1
+                break
+            assert (a.opcode, a.data) == (w.opcode, w.data), a
+    c.exp_stat_sn = before + 1 + rejects
+    return heard, rejects
+
+
+def test_recovery(served):
+    """The same at error recovery level 1, with digests: also what is kept to be sent again may find no memory."""
+    _, target = served
+    lio.write(target.path / "param/ErrorRecoveryLevel", 1)
+    make = functools.partial(initiator.session, target, name=ME.format(1), keys=ERL_1)
+    session, heard = [make()], collections.Counter()
+
+    def again():
+        assert recovered(session[0]) == ([0, 0, 0], 0)
+
+    def once(_):
+        try:
+            statuses, rejects = recovered(session[0])
+            assert set(statuses) <= {0, 2, 8, 0x28}, statuses
+            heard.update(statuses)
+            heard["rejected"] += rejects
+        except TimeoutError:
+            assert session[0].is_closed_there(), "no answer on an open connection"
+            heard["closed"] += 1
+            session[0] = make()
+        except ConnectionError:
+            heard["closed"] += 1
+            session[0] = make()
+
+    again()
+    with failing.within(failing.text("target_core_mod")):
+        print(failing.one_by_one(once, then=again), heard)
+    assert heard[8] + heard["rejected"] + heard["closed"] > 5
+    session[0].close()
 
 
 def test_functions(served):

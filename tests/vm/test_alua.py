@@ -453,17 +453,11 @@ def test_metadata(pair, klog):
 @ours
 def test_metadata_of_the_stock_modules():
     """Stock modules, then ours, in one boot: the same file says the same, and is taken over."""
-    target = f"/lib/modules/{os.uname().release}/kernel/drivers/target"
     lio.clear(unload=True)
-    lio.modprobe("configfs", "scsi_mod")
     texts = []
     for stock in (True, False):
         if stock:
-            for name in ("target_core_mod", "iscsi/iscsi_target_mod"):
-                path = f"{target}/{name}.ko.xz"
-                depends = lio.run("modinfo", "-F", "depends", path).stdout.strip().split(",")
-                lio.modprobe(*[d for d in depends if d and d != "target_core_mod"])
-                lio.run("insmod", path)
+            lio.load_stock("target_core_mod", "iscsi/iscsi_target_mod")
         p = Pair()
         tpgs, _ = metadata_dirs()
         if not stock:

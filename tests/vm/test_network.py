@@ -71,13 +71,15 @@ def cable():
 
 @contextlib.contextmanager
 def target():
-    """With a portal in the other namespace, for open-iscsi, which is pinged soon, and the Python initiators, which do not answer
-    pings and must come to their point before they are missed."""
+    """With a portal in the other namespace, for open-iscsi, which is pinged soon, and the Python initiators, which answer
+    neither pings nor R2Ts and must come to their point before they are missed."""
     t = lio.IscsiTarget(lio.ramdisk(size=32 * MIB), portals=(), enable=False)
     t.portals = (f"{THERE}:3260",)
     for who in [ME] + [f"{PYTHON}{i}" for i in range(4)]:
         attrib = t.acl(who) / "attrib"
-        lio.write(attrib / "nopin_timeout", (SILENCE if who == ME else 3 * SILENCE) * lio.SLOW)
+        silence = (SILENCE if who == ME else 3 * SILENCE) * lio.SLOW
+        lio.write(attrib / "nopin_timeout", silence)
+        lio.write(attrib / "dataout_timeout", silence)
         lio.write(attrib / "nopin_response_timeout", PATIENCE * lio.SLOW)
     inside(NS, lambda: (t.path / "np" / t.portals[0]).mkdir())
     t.enable()

@@ -1,7 +1,6 @@
 """Reservations: PERSISTENT RESERVE IN and OUT (SPC-4, 5.12), RESERVE and RELEASE (SPC-2, 5.5), by several initiators over
 iSCSI; what they do to other commands; and what outlives sessions, modules, and the change between the stock modules and ours."""
 # group: sequences
-import os
 import shutil
 import struct
 from pathlib import Path
@@ -388,11 +387,7 @@ def load(stock):
     """The stock modules, or ours, while none are loaded."""
     if not stock:
         return lio.modprobe("target_core_mod", "target_core_file", "iscsi_target_mod")
-    where = f"/lib/modules/{os.uname().release}/kernel/drivers/target"
-    for m in ("target_core_mod", "target_core_file", "iscsi/iscsi_target_mod"):
-        depends = lio.run("modinfo", "-F", "depends", f"{where}/{m}.ko.xz").stdout.strip().split(",")
-        lio.modprobe(*[d for d in depends if d and d != "target_core_mod"])
-        lio.run("insmod", f"{where}/{m}.ko.xz")
+    lio.load_stock("target_core_mod", "target_core_file", "iscsi/iscsi_target_mod")
 
 
 @ours

@@ -1,5 +1,5 @@
 """What was a security hole or a hang in a C target, one class a test: ours answers correctly, goes on serving, and is rid of it
-all afterwards. PR OUT, CHAP and ALUA groups are not built yet: what is sent of them is refused cleanly."""
+all afterwards."""
 # vm: --timeout 1800
 import contextlib
 import os
@@ -16,6 +16,7 @@ import lio
 import pytest
 import sgio
 from initiator import ABORT_TASK, LUN_RESET, NONE, NOP_OUT, OPERATIONAL, R2T, READ, REJECT, SECURITY, WRITE, pdu
+from test_pr import transport_id
 from test_stuck import Stuck
 
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="the wounds are the C modules'")
@@ -433,6 +434,64 @@ def test_pr_out_with_malformed_transportids(target):
         status, data, _ = c.scsi(bytes.fromhex("5e000000000000002000"), read=32)
         assert status == 0 and data == bytes(8), "registered after all"
         assert c.scsi(READ_4K, read=4096)[0] == 0
+
+
+def test_spec_i_pt_error_paths():
+    """CVE-2025-38399: REGISTER for others whose list is right up to one entry, which the C target left half done. Expected: nobody is
+    registered, and all that the list names can be deleted."""
+    t = lio.IscsiTarget(lio.ramdisk(), acls=[NAME.format(i) for i in range(1, 4)])
+    good = [transport_id(NAME.format(i), b"\x80\0\0\0\1" + bytes([i])) for i in (2, 3)]
+    wrong = {"no initiator of ours": transport_id(NAME.format(77), b"\x80\0\0\0\1\1"), "cut off": b"\x45\0\0\x14iqn",
+             "a length beyond the list": b"\x45\0\xff\xfc" + bytes(20), "another protocol": b"\x06" + bytes(23)}
+
+    def register(c, ids):
+        body = bytes(15) + b"\1" + b"\0\0\0\0\x08\0\0\0" + struct.pack(">I", len(ids)) + ids
+        status, _, a = c.scsi(b"\x5f\0\0\0\0" + struct.pack(">IB", len(body), 0), write=body)
+        return sgio.say(a.sense) if status == 2 else status
+
+    def registered(c):
+        status, data, _ = c.scsi(bytes.fromhex("5e000000000000010000"), read=256)
+        assert status == 0
+        return int.from_bytes(data[4:8], "big") // 8
+
+    def short(_):
+        try:
+            heard.append(register(held[0], b"".join(good)))
+        except (ConnectionError, AssertionError) as e:
+            assert not isinstance(e, AssertionError) or "closed the connection" in str(e), e
+            heard.append("closed")
+            held[0] = login(t)
+
+    def again():
+        if registered(held[0]):
+            assert heard[-1] in (0, "closed") and registered(held[0]) == 3
+            assert held[0].scsi(bytes.fromhex("5f03000000000000001800"), write=bytes(7) + b"\1" + bytes(16))[0] == 0  # CLEAR
+        assert registered(held[0]) == 0
+
+    held, heard = [login(t)], []
+    for n in range(3):
+        for what, entry in wrong.items():
+            said = register(held[0], b"".join([*good[:n], entry, *good[n:]]))
+            assert said in ("5/1a00", "5/2600"), (what, n, said)
+            assert registered(held[0]) == 0, (what, n)
+    short(None)
+    assert heard == [0]
+    again()
+    if failing.here():
+        with failing.within(failing.text("target_core_mod")):
+            print(failing.one_by_one(short, then=again), heard)
+        assert heard[-1] == 0 and set(heard) <= {0, 8, 0x28, "2/5503", "B/5503", "5/5504", "closed"} and len(set(heard)) > 1
+    held[0].close()
+    with in_time("deleting it"):
+        for i in (2, 3):
+            path = t.path / "acls" / NAME.format(i)
+            for lun in lio.dirs(path):
+                if lun.name.startswith("lun_"):
+                    for link in lio.links(lun):
+                        link.unlink()
+                    lun.rmdir()
+            path.rmdir()
+        t.delete()
 
 
 def test_long_alua_group_names():
