@@ -8,14 +8,17 @@ import ctypes
 import errno
 import functools
 import os
+import select
 import threading
 import time
 import traceback
 
 import failing
 import initiator
+import leaks
 import lio
 import pytest
+import test_sessions
 from faulty import GOOD, READ_ERROR, WRITE_ERROR, Blocks, Local, Remote, rw, scsi_debug
 from initiator import ABORT_TASK, CLEAR_TASK_SET, LUN_RESET, WARM_RESET
 from storage import MIB, pattern
@@ -379,6 +382,55 @@ def test_functions(served):
     assert set(answers) <= {0, 1, 255} and 255 in answers
     assert i.read(0, 8).what == GOOD
     i.close()
+
+
+def test_functions_of_several_connections(served):
+    """The same in a session of two connections, where the response waits for what the other one has to acknowledge: a connection that
+    ends for want of memory leaves no thread behind."""
+    _, target = served
+    lio.write(target.path / "param/MaxConnections", 2)
+
+    def make():
+        s = test_sessions.Session(target, most=2, name=ME.format(1))
+        s.with_legs(2)
+        return s
+
+    def function():
+        a, b = held[0].legs
+        itt = a.itt()
+        a.send(initiator.pdu(initiator.TMF, initiator.FINAL | LUN_RESET, immediate=True, itt=itt,
+                             w=(initiator.NONE, held[0].cmd_sn, a.exp_stat_sn)))
+        while True:
+            ready = [leg for leg in (a, b) if leg.buffer] or select.select([a.sock, b.sock], [], [], 60 * lio.SLOW)[0]
+            assert ready, "no answer on an open connection"
+            for leg in (leg for leg in (a, b) if leg in ready or leg.sock in ready):
+                answer = leg.receive()
+                if answer is None:
+                    raise ConnectionResetError
+                if not leg.pong(answer) and answer.itt == itt:
+                    return answer.response
+
+    def once(_):
+        try:
+            heard.append(function())
+        except ConnectionError:
+            heard.append("closed")
+            for leg in held[0].legs:
+                leg.close()
+
+            def gone():
+                """its connections' threads are gone"""
+                return "iscsi_conn" not in leaks.threads()
+
+            lio.wait_for(gone, 60)
+            held[0] = make()
+
+    held, heard = [make()], []
+    with failing.within(failing.text("target_core_mod")):
+        print(failing.one_by_one(once, then=lambda: once(None)), heard)
+    assert heard[-1] == 0 and set(heard) <= {0, 255, "closed"} and len(set(heard)) > 1
+    for leg in held[0].legs:
+        leg.close()
 
 
 def test_changes_under_io(served):

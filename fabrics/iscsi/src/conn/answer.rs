@@ -50,8 +50,10 @@ impl Ffp {
                 break;
             };
             // The commands that the function ended may have come back since.
-            for reply in own.replies.drain() {
-                self.answer(reply)?;
+            let answered = own.replies.drain().try_for_each(|r| self.answer(r));
+            if let Err(e) = answered {
+                self.forget_managing(&done);
+                return Err(e.into());
             }
             self.finish_managing(done, own)?;
         }

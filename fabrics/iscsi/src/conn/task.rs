@@ -119,8 +119,13 @@ impl Ffp {
     }
 
     fn start_managing(&mut self, pdu: &TmfRequest, numbered: bool) -> Result {
-        match self.begin_managing(pdu, numbered) {
+        let room = self.tasks.waiting.reserve(1, GFP_KERNEL);
+        let begun = room
+            .map_err(|_| TmfAnswer::Rejected)
+            .and_then(|()| self.begin_managing(pdu, numbered));
+        match begun {
             Ok(Begun::AtWork) => {}
+            // There is room.
             Ok(Begun::Waits) => self.tasks.waiting.push((*pdu, numbered), GFP_KERNEL)?,
             Err(answer) => {
                 self.tasks.managing.end(pdu.itt);
@@ -212,29 +217,51 @@ impl Ffp {
         let Some(order) = own.session.order.as_ref() else {
             return Ok(());
         };
-        for (pdu, numbered) in core::mem::take(&mut self.tasks.waiting) {
-            order.unwatch();
-            self.start_managing(&pdu, numbered)?;
+        // Those that go on waiting come last.
+        for _ in 0..self.tasks.waiting.len() {
+            if let Ok((pdu, numbered)) = self.tasks.waiting.remove(0) {
+                order.unwatch();
+                self.start_managing(&pdu, numbered)?;
+            }
         }
         Ok(())
+    }
+
+    /// A function is done, and cannot be answered: the connection ends, and waits for those that are not.
+    pub(super) fn forget_managing(&mut self, done: &Managed) {
+        self.tasks.managing.end(Itt(done.itt));
+        if done.numbered {
+            self.window.release();
+        }
     }
 
     /// A function is done. It is answered, when the initiator has what was answered before it on other connections.
     pub(super) fn finish_managing(&mut self, done: Managed, own: &Connection) -> Result {
         if done.multi_task && own.session.order.is_some() {
-            let fence = Raised::new(&own.session, &own.waker)?;
-            let mut r = Ok(());
-            own.session.each(|c| {
-                if !core::ptr::eq(&**c, own) && !c.is_leaving() {
-                    r = r.and_then(|()| c.fence(fence.ticket()));
+            match self.raise_fence(own) {
+                Ok(fence) if fence.is_passed() => {}
+                // There is room.
+                Ok(fence) => return Ok(self.tasks.fenced.push((done, fence), GFP_KERNEL)?),
+                Err(e) => {
+                    self.forget_managing(&done);
+                    return Err(e);
                 }
-            });
-            r?;
-            if !fence.is_passed() {
-                return Ok(self.tasks.fenced.push((done, fence), GFP_KERNEL)?);
             }
         }
         self.answer_managed(&done, own)
+    }
+
+    // A fence for all other connections, and room to keep it.
+    fn raise_fence(&mut self, own: &Connection) -> Result<Raised> {
+        self.tasks.fenced.reserve(1, GFP_KERNEL)?;
+        let fence = Raised::new(&own.session, &own.waker)?;
+        let mut r = Ok(());
+        own.session.each(|c| {
+            if !core::ptr::eq(&**c, own) && !c.is_leaving() {
+                r = r.and_then(|()| c.fence(fence.ticket()));
+            }
+        });
+        r.map(|()| fence)
     }
 
     /// Answers the functions whose fences are passed.
