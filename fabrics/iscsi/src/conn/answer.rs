@@ -42,16 +42,13 @@ impl Ffp {
             return Ok(());
         }
         let before = self.link.tx.pdus_made;
-        for reply in own.replies.drain() {
-            self.answer(reply)?;
-        }
+        self.answer_replies(own)?;
         while self.tasks.is_busy() {
             let Some(done) = own.take_managed() else {
                 break;
             };
             // The commands that the function ended may have come back since.
-            let answered = own.replies.drain().try_for_each(|r| self.answer(r));
-            if let Err(e) = answered {
+            if let Err(e) = self.answer_replies(own) {
                 self.forget_managing(&done);
                 return Err(e.into());
             }
@@ -64,6 +61,22 @@ impl Ffp {
             }
         }
         Ok(())
+    }
+
+    // The session may go on without this connection: what it does not answer any more has left the window, too.
+    fn answer_replies(&mut self, own: &Connection) -> Result {
+        let mut r = Ok(());
+        for reply in own.replies.drain() {
+            if r.is_ok() {
+                r = self.answer(reply);
+                continue;
+            }
+            if reply.request().numbered {
+                self.window.release();
+            }
+            self.sent(reply);
+        }
+        r
     }
 
     fn tell_window(&mut self) -> Result {
