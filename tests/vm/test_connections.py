@@ -121,6 +121,44 @@ def test_many_addresses(target):
     lio.wait_for(lambda: login_from("127.0.0.1", target))
 
 
+def test_discovery_reinstatement(target):
+    """RFC 7143, 7.4.2: a discovery session ends the one of the same name, ISID and address, or, where both name a target, of the same
+    target; not those of other ISIDs and addresses. A normal session ends those for its target alone."""
+    mine = b"\x80\0\0\0\3\1"
+
+    def opened(to="127.0.0.1", named=None, isid=mine, normal=False):
+        c = stack.enter_context(initiator.Connection.of(connect(OTHERS + "::1" if ":" in to else "127.0.0.9", to)))
+        if named and not normal:
+            c.send(c.login_pdu(initiator.text({"InitiatorName": "iqn.2024-01.org.example:python", "AuthMethod": "None",
+                                               "SessionType": "Discovery", "TargetName": named, "HeaderDigest": "None"}),
+                               initiator.OPERATIONAL, initiator.FULL_FEATURE, isid=isid))
+            assert c.receive().login_status == 0
+        else:
+            c.login(named, isid=isid)
+        assert c.ping() if not normal else c.scsi(bytes(6))
+        return c
+
+    def ends(c):
+        start = time.monotonic()
+        assert c.receive() is None
+        return time.monotonic() - start < 3 * lio.SLOW
+
+    with contextlib.ExitStack() as stack:
+        first, others = opened(), [opened(isid=b"\x80\0\0\0\3\2"), opened(f"{OTHERS}::1")]
+        second = opened()
+        assert ends(first)
+        named = opened(named=target.iqn)
+        again = opened(named=target.iqn)
+        assert ends(named) and second.ping() and all(c.ping() for c in others)
+        normal = opened(named=target.iqn, normal=True)
+        assert ends(again) and second.ping()
+        # Whoever may ask for targets must not end a session that had to prove who it is.
+        assert opened(named=target.iqn).ping() and normal.ping()
+        # One that has logged out, and does not close, keeps its successor waiting no longer than that lingers.
+        second.logout()
+        assert opened().ping() and all(c.ping() for c in others)
+
+
 def test_discovery_sessions_and_slow_logins(target):
     """16 discovery sessions of one address, which go on pinging: they keep no login out, and end after 30 seconds. A login
     that comes byte by byte ends, too."""
@@ -132,7 +170,7 @@ def test_discovery_sessions_and_slow_logins(target):
         found = []
         for _ in range(80):
             c = stack.enter_context(initiator.Connection.of(connect("127.0.0.9", "127.0.0.1")))
-            answer = c.login(check=False)
+            answer = c.login(check=False, isid=bytes([0x80, 0, 0, 0, 1, len(found)]))
             assert answer.login_status in (0, 0x0302)
             if answer.login_status == 0:
                 found.append(c)

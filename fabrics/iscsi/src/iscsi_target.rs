@@ -8,7 +8,7 @@
 //!
 //! | module | what |
 //! | --- | --- |
-//! | [`portal`], [`limits`] | listening sockets, and how many connections may come in |
+//! | [`portal`], [`limits`], [`discovery`] | listening sockets, how many connections may come in, and discovery sessions |
 //! | [`memory`] | how much memory initiators can make us hold |
 //! | [`conn`] | a connection: login, full feature phase, its end |
 //! | [`rx`], [`tx`] | bytes in and out, from and to the pages where data lies |
@@ -24,6 +24,7 @@ mod conn;
 mod connection;
 mod data_in;
 mod digest;
+mod discovery;
 mod group;
 mod limits;
 mod log;

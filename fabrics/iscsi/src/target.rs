@@ -4,6 +4,7 @@
 
 use crate::{
     auth::Credentials,
+    discovery::Discoveries,
     group::{Group, Setting},
     limits::Limits,
     memory::Budget,
@@ -29,7 +30,7 @@ pub(crate) struct Global {
     #[pin]
     pub(crate) portals: Portals,
     pub(crate) logins: Arc<Limits>,
-    pub(crate) discoveries: Arc<Limits>,
+    pub(crate) discoveries: Arc<Discoveries>,
     pub(crate) memory: Arc<Budget>,
     /// For discovery sessions.
     #[pin]
@@ -46,7 +47,7 @@ pub(crate) struct Global {
 
 impl Global {
     pub(crate) fn new(module: &'static ThisModule) -> Result<Arc<Self>> {
-        let (logins, discoveries) = (Limits::logins()?, Limits::discoveries()?);
+        let (logins, discoveries) = (Limits::logins()?, Discoveries::new()?);
         let memory = Budget::new()?;
         let cpus = CpuList::all()?;
         Arc::pin_init(

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     connection::{Close, Connection},
     digest::Digests,
+    discovery::Discovery,
     memory::Floor,
     name::Name,
     session::{event, Stop},
@@ -83,6 +84,8 @@ pub(super) struct Ffp {
     pub(super) session: Option<Arc<Session>>,
     /// What others know of it; `None` in a discovery session.
     pub(super) own: Option<Arc<Connection>>,
+    /// The place of such a one.
+    pub(super) discovery: Option<Discovery>,
     pub(super) window: Window,
     pub(super) stat: StatSeq,
     pub(super) parameters: Parameters,
@@ -145,7 +148,7 @@ fn begin(link: KBox<Link>, logged_in: LoggedIn) -> Option<KBox<Ffp>> {
         initiator,
         session,
         own,
-        ..
+        discovery,
     } = logged_in;
     let shared = own.as_ref().map(|own| &own.session);
     let (written, read) = shared.and_then(|s| s.pools.clone()).unzip();
@@ -185,6 +188,7 @@ fn begin(link: KBox<Link>, logged_in: LoggedIn) -> Option<KBox<Ffp>> {
         link,
         session,
         own: own.clone(),
+        discovery,
         stat: StatSeq::new(outcome.next_stat_sn),
         parameters: outcome.parameters,
         digests: Digests::of(&outcome.parameters),
@@ -236,6 +240,9 @@ impl Ffp {
         if let Some(own) = own {
             self.look_for_end(own)?;
         }
+        if self.is_replaced() {
+            return Err(End::Stopped(Stop::Reinstated.reason()));
+        }
         if events & event::KICK != 0 {
             self.give_up_aborted();
         }
@@ -282,6 +289,11 @@ impl Ffp {
             self.go_on_with_works();
         }
         Ok(true)
+    }
+
+    // A discovery session whose place another one takes.
+    fn is_replaced(&self) -> bool {
+        self.discovery.as_ref().is_some_and(|d| d.is_replaced())
     }
 
     // Whether somebody wants the connection, or its session, to end.
@@ -383,7 +395,10 @@ impl Ffp {
         self.retained = None;
         self.gap = Gap::new();
         let (Some(session), Some(own)) = (self.session.take(), self.own.take()) else {
-            self.link.linger(|| false);
+            // Its place is free after this.
+            let discovery = self.discovery.take();
+            self.link
+                .linger(|| discovery.as_ref().is_some_and(|d| d.is_replaced()));
             return;
         };
         let shared = own.session.clone();

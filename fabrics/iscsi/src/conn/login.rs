@@ -7,8 +7,8 @@ use crate::{
     acl::{self, Acl},
     auth::{self, Credentials},
     connection::{Close, Connection},
+    discovery::{self, Discovery, Port},
     group::{Entered, Group},
-    limits::Permit,
     name::{Alias, Name},
     redirect,
     session::{Joined, Origin, Shared, Stop},
@@ -49,7 +49,7 @@ pub(crate) struct LoggedIn {
     /// The connection, of such a session.
     pub(crate) own: Option<Arc<Connection>>,
     /// The place of a discovery session.
-    pub(crate) discovery: Option<Permit>,
+    pub(crate) discovery: Option<Discovery>,
 }
 
 /// Where the initiator wants to.
@@ -161,13 +161,18 @@ struct Failed {
 fn tag_at(link: &Link) -> u16 {
     let mut i = 0;
     while let Some(target) = link.global.target_at(i) {
-        let here = |g: &Group| g.has_portal(&link.portal) && g.is_enabled();
-        if let Some(group) = target.find_group(here) {
-            return group.tag;
+        if let Some(tag) = tag_of(link, &target) {
+            return tag;
         }
         i = i.saturating_add(1);
     }
     1
+}
+
+// That of a target's portal group that is reached here.
+fn tag_of(link: &Link, target: &Target) -> Option<u16> {
+    let here = |g: &Group| g.has_portal(&link.portal) && g.is_enabled();
+    target.find_group(here).map(|group| group.tag)
 }
 
 impl From<Error> for Failed {
@@ -453,19 +458,9 @@ impl Progress {
         let mut discovery = None;
         let entered = match self.place.take() {
             None => {
-                match link
-                    .global
-                    .discoveries
-                    .admit(&link.peer, &link.portal, &link.waker)
-                {
-                    Ok(permit) => discovery = Some(permit),
-                    Err(_) => {
-                        return Err(self.refuse_with(
-                            link,
-                            Status::OutOfResources,
-                            "there are too many discovery sessions",
-                        ))
-                    }
+                match self.enter_discovery(link) {
+                    Ok(entered) => discovery = Some(entered),
+                    Err((status, clause)) => return Err(self.refuse_with(link, status, clause)),
                 }
                 None
             }
@@ -515,6 +510,38 @@ impl Progress {
             own,
             discovery,
         })
+    }
+
+    fn enter_discovery(&self, link: &Link) -> Result<Discovery, (Status, &'static str)> {
+        let query = self.login.query();
+        let place = match query
+            .target_name
+            .map(|name| (link.global.target(name), name))
+        {
+            None => discovery::Place::At(link.local),
+            Some((target, name)) => discovery::Place::Of(
+                Name::new(name).unwrap_or(Name::EMPTY),
+                target.map_or(0, |t| tag_of(link, &t).unwrap_or(0)),
+            ),
+        };
+        let port = Port {
+            initiator: self.initiator(),
+            isid: query.isid.0,
+            place,
+        };
+        let all = &link.global.discoveries;
+        all.enter(port, &link.peer, &link.portal, &link.waker)
+            .map_err(|e| {
+                if e == ETIMEDOUT {
+                    let clause = "7.4.2: the discovery session to be reinstated does not end";
+                    (Status::TargetError, clause)
+                } else {
+                    (
+                        Status::OutOfResources,
+                        "there are too many discovery sessions",
+                    )
+                }
+            })
     }
 
     // Makes the session, or adds the connection to one.
@@ -582,7 +609,11 @@ impl Progress {
         .map_err(|_| MEMORY)?;
         loop {
             match place.group.enter(&shared, &link.portal).map_err(|_| MEMORY)? {
-                Entered::Yes => break,
+                Entered::Yes => {
+                    let (all, group) = (&link.global.discoveries, &place.group);
+                    all.replace(&initiator, query.isid.0, &place.target.name, group.tag);
+                    break;
+                }
                 Entered::Disabled => {
                     return Err((
                         Status::ServiceUnavailable,

@@ -72,11 +72,10 @@ fn try_start(global: &Arc<Global>, portal: &Arc<Portal>, incoming: Incoming) -> 
 }
 
 fn run(mut link: KBox<Link>, permit: Permit) {
-    let Some(mut logged_in) = login::run(&mut link) else {
+    let Some(logged_in) = login::run(&mut link) else {
         link.linger(|| false);
         return;
     };
     drop(permit);
-    let _discovery = logged_in.discovery.take();
     ffp::run(link, logged_in);
 }
