@@ -62,14 +62,16 @@ def collect(c, n):
 
 
 def test_level(target):
-    """13.20: the lesser of both; not above 0 in a discovery session."""
+    """13.20: the lesser of both; not above 0 in a discovery session. Above 0 one R2T waits at a time (13.19)."""
     param = target.path / "param/ErrorRecoveryLevel"
+    lio.write(target.path / "param/MaxOutstandingR2T", 4)
     for own, offer, want in [(1, 0, 0), (1, 1, 1), (1, 2, 1), (0, 1, 0), (0, 2, 0)]:
         lio.write(param, own)
         assert lio.read(param) == str(own)
         with initiator.Connection(timeout=30) as c:
-            c.login(target.iqn, keys={"ErrorRecoveryLevel": offer})
+            c.login(target.iqn, keys={"ErrorRecoveryLevel": offer, "MaxOutstandingR2T": 8})
             assert c.keys["ErrorRecoveryLevel"] == str(want)
+            assert c.keys["MaxOutstandingR2T"] == ("1" if want else "4")
             assert lio.read(target.path / "acls" / NAME / "param/ErrorRecoveryLevel") == str(want)
             c.scsi(TUR)
             if not want:
@@ -78,6 +80,7 @@ def test_level(target):
             assert c.ping()
     with lio.refused():
         lio.write(param, 2)
+    lio.write(target.path / "param/MaxOutstandingR2T", 1)
     # The ACL's own level, with which it began: the group's at that time.
     lio.write(param, 0)
     target.attrib("default_erl", 1)

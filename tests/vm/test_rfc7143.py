@@ -395,6 +395,28 @@ def test_bursts(target):
                     c.logout()
 
 
+def test_several_r2ts(target):
+    """13.17, 13.19, 11.8: so many R2Ts of a command wait as were agreed on, each with a tag of its own, in order, and are answered in
+    order; the next one comes with the first that is."""
+    data = bytes(i * 11 & 255 for i in range(65536))
+    keys = {"InitialR2T": "Yes", "ImmediateData": "No", "MaxBurstLength": 8192, "FirstBurstLength": 8192, "MaxOutstandingR2T": 3}
+    with session(target, 17, keys=keys) as c:
+        assert c.keys["MaxOutstandingR2T"] == "3"
+        itt = c.start(write10(0, 128), len(data), WRITE)
+        waiting, seen = [c.receive() for _ in range(3)], []
+        c.ping()  # and no fourth
+        while waiting:
+            r2t = waiting.pop(0)
+            assert (r2t.opcode, r2t.offset, r2t.wanted, r2t.data_sn) == (R2T, 8192 * len(seen), 8192, len(seen))
+            seen.append(r2t.ttt)
+            c.send(c.data_out_pdu(itt, r2t.ttt, data[r2t.offset : r2t.offset + 8192], r2t.offset, 0))
+            if len(seen) + len(waiting) < 8:
+                waiting.append(c.receive())
+        assert len(set(seen)) == 8
+        assert c.finish(itt)[0] == 0
+        assert c.scsi(read10(0, 128), read=65536)[1] == data
+
+
 @pytest.mark.parametrize("data", ["None", "CRC32C,None"])
 @pytest.mark.parametrize("header", ["None", "CRC32C,None"])
 def test_digests(target, header, data):

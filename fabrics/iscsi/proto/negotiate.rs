@@ -261,6 +261,7 @@ impl Negotiation {
             Id::FirstBurstLength => self.config.first_burst,
             Id::DefaultTime2Wait => self.config.time2wait.into(),
             Id::DefaultTime2Retain => self.config.time2retain.into(),
+            Id::MaxOutstandingR2T if self.may_recover() => 1,
             Id::MaxOutstandingR2T => self.config.max_outstanding_r2t.into(),
             Id::MaxConnections => self.config.max_connections.into(),
             // 7.4.1: whatever the portal groups offer.
@@ -270,6 +271,15 @@ impl Negotiation {
             _ => range.default,
         };
         own.max(range.min).min(range.max)
+    }
+
+    /// Whether the error recovery level is above 0, or may come to be: one R2T of a command waits then, since sequences are in
+    /// order (13.19).
+    fn may_recover(&self) -> bool {
+        match self.seen & Id::ErrorRecoveryLevel.bit() {
+            0 => !self.discovery && self.config.recovery_level > 0,
+            _ => self.result.recovery_level > 0,
+        }
     }
 
     /// What this target wants of a boolean key.

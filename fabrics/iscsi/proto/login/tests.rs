@@ -729,6 +729,26 @@ fn error_recovery_level() {
 }
 
 #[test]
+fn r2ts_above_level_0_wait_one_by_one() {
+    for (own, text, agreed) in [
+        (0, "ErrorRecoveryLevel=1 MaxOutstandingR2T=8 ", 4),
+        (1, "ErrorRecoveryLevel=0 MaxOutstandingR2T=8 ", 4),
+        (1, "ErrorRecoveryLevel=0 MaxOutstandingR2T=3 ", 3),
+        (1, "ErrorRecoveryLevel=1 MaxOutstandingR2T=8 ", 1),
+        (1, "MaxOutstandingR2T=8 ErrorRecoveryLevel=2 ", 1),
+        // It may still be asked for.
+        (1, "MaxOutstandingR2T=8 ErrorRecoveryLevel=0 ", 1),
+    ] {
+        let mut grant = grant();
+        grant.config.recovery_level = own;
+        grant.config.max_outstanding_r2t = 4;
+        let mut driver = Driver::new(Answer::Allowed(grant));
+        let (outcome, _) = driver.done(leave(OPERATIONAL, FULL), &std::format!("{NAMES}{text}"));
+        assert_eq!(outcome.parameters.max_outstanding_r2t, agreed, "{text}");
+    }
+}
+
+#[test]
 fn digests() {
     use crate::digest::Digests;
     let named = |text: &str| std::format!("{NAMES}{text}");

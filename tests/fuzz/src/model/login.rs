@@ -409,6 +409,8 @@ impl<'a> Target<'a> {
         let level = said.number("ErrorRecoveryLevel");
         assert_eq!(u64::from(is.recovery_level), level);
         assert!(level <= self.config.recovery_level.into());
+        // 13.19: with sequences in order.
+        assert!(level == 0 || is.max_outstanding_r2t == 1);
         // What this target does not have it must not have agreed to.
         assert_eq!(u64::from(is.max_connections), said.number("MaxConnections"));
         let own = u64::from(self.config.max_connections).max(1);
