@@ -3,6 +3,7 @@ may come from where, and how many; the list of sessions."""
 # vm: --timeout 600
 # group: portals
 import contextlib
+import errno
 import json
 import os
 import re
@@ -106,6 +107,15 @@ def test_addresses(namespace):
         (t.path / "np" / ANY).mkdir()
     assert found("127.0.0.1:3260") == {t.iqn: ["127.0.0.1:3260,1"]}
     assert found("[::1]:3260") == {t.iqn: ["[::1]:3260,1"]}
+    # Targets share a portal; groups of one target do not, by whatever name (RFC 7143, 4.4.1).
+    for group in t, lio.IscsiTarget(iqn=t.iqn, portals=(), tag=2):
+        with lio.refused(errno.EEXIST):
+            (group.path / "np/[0::0]:3260").mkdir()
+    other = target(2, ("[0::0]:3260",))
+    assert found("127.0.0.1:3260") == {x.iqn: ["127.0.0.1:3260,1"] for x in (t, other)}
+    assert status(t) == status(other) == 0
+    (other.path / "np/[0::0]:3260").rmdir()
+    assert status(other) == 0x0203 and status(t) == 0
 
 
 def half(t):

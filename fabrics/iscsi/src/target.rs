@@ -9,7 +9,7 @@ use crate::{
     limits::Limits,
     memory::Budget,
     name::Name,
-    portal::Portals,
+    portal::{Portal, Portals},
     stats::TargetStats,
 };
 use kernel::{
@@ -158,6 +158,18 @@ impl Target {
     /// The first group that `which` chooses.
     pub(crate) fn find_group(&self, which: impl Fn(&Group) -> bool) -> Option<Arc<Group>> {
         self.groups.lock().iter().find(|g| which(g)).cloned()
+    }
+
+    /// Gives a portal to a group. Of a target, a portal is in one group (RFC 7143, 4.4.1).
+    ///
+    /// # Errors
+    /// `EEXIST`: it is in one already; `ENOMEM`.
+    pub(crate) fn add_portal(&self, group: &Group, portal: &Arc<Portal>) -> Result {
+        let groups = self.groups.lock();
+        if groups.iter().any(|g| g.has_portal(portal)) {
+            return Err(EEXIST);
+        }
+        Ok(group.portals.lock().push(portal.clone(), GFP_KERNEL)?)
     }
 
     /// Portals of all groups.

@@ -8,7 +8,7 @@ use crate::{
 };
 use kernel::{prelude::*, str::CString, sync::Arc};
 use lio_configfs::{attributes, Builder, Dir, Node, Value};
-use lio_glue::socket::{Address, NetId};
+use lio_glue::socket::Address;
 
 /// The directory of a portal, in one group.
 pub(super) struct Np {
@@ -57,33 +57,24 @@ pub(super) fn make<'a>(group: &Arc<Group>, name: &str, dir: Builder<'a>) -> Resu
         return Err(complain(EINVAL, "port 0 is no port"));
     }
     let global = &group.target.global;
-    let here = NetId::current();
-    let same = |p: &Arc<Portal>| p.address == address && p.net == here;
-    if group.portals.lock().iter().any(same) {
-        return Err(complain(
-            EEXIST,
-            "the group has this portal already, by another name",
-        ));
-    }
     let portal = portal::open(global, &address)
         .map_err(|e| complain(e, "cannot listen there (is the port in use?)"))?;
+    if let Err(e) = group.target.add_portal(group, &portal) {
+        portal::close(global, &portal);
+        return Err(match e {
+            e if e == EEXIST => complain(e, "a group of the target has this portal already"),
+            e => e,
+        });
+    }
+    // From here on, its end closes the portal, also where there is no memory for it.
     let np = Arc::new(
         Np {
             group: group.clone(),
-            portal: portal.clone(),
+            portal,
         },
         GFP_KERNEL,
-    );
-    let made = np
-        .map_err(Error::from)
-        .and_then(|np| Ok((np, group.portals.lock().push(portal.clone(), GFP_KERNEL)?)));
-    match made {
-        Ok((np, ())) => Ok(dir.attrs(FILES, np.clone()).dir(np)),
-        Err(e) => {
-            portal::close(global, &portal);
-            Err(e)
-        }
-    }
+    )?;
+    Ok(dir.attrs(FILES, np.clone()).dir(np))
 }
 
 impl Dir for Np {
