@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Looks that RFC7143.md names each clause with a MUST, that each test named in it exists, and that each row has a result. Prints
-FILE:LINE: what is wrong."""
+"""Looks that RFC7143.md names each clause with a MUST, that each test named in it exists, and that each row has a result; and the
+same of ATTRIBUTES.md for each file that can be written. Prints FILE:LINE: what is wrong."""
 import re
 import sys
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
 TABLE = TOP / "tests/iscsi/RFC7143.md"
+ATTRIBUTES = TOP / "tests/iscsi/ATTRIBUTES.md"
 RESULT = re.compile(r"shown\b|not built: |otherwise: |n/a: ")
 # The clauses of RFC 7143 that have a MUST, MUST NOT, SHALL or REQUIRED; besides, appendix C.
 CLAUSES = """
@@ -38,6 +39,29 @@ def exists(name, proto, malformed, judge):
     if name.startswith("judge "):
         return re.search(rf'"(?:[^"]*, )?{re.escape(name[6:])}[:,]', judge)
     return False
+
+
+def attributes():
+    """What is wrong with the table of attributes."""
+    bad, named = [], set()
+    for n, line in enumerate(text(ATTRIBUTES.relative_to(TOP)).splitlines(), 1):
+        cells = [c.strip() for c in line.strip("| ").split("|")]
+        if not line.startswith("| `"):
+            continue
+        named |= set(re.findall(r"`([^`]+)`", cells[0]))
+        tests = re.findall(r"`([^`]+)`", cells[1])
+        bad += [f"{ATTRIBUTES.name}:{n}: there is no {t}" for t in tests if not exists(t, "", (), "")]
+        if not tests or len(cells) != 3 or not re.match(r"works\b|refused: |taken, ", cells[2]):
+            bad.append(f"{ATTRIBUTES.name}:{n}: nothing shows it, or no result")
+    there = set()
+    for path in re.findall(r"^-rw\S+ \./iscsi/(\S+)", text("tests/abi/tree.txt"), re.M):
+        for a, b in ((r"^iqn[^/]*", "IQN"), (r"^IQN/tpgt_1", "G"), (r"^G/acls/[^/]*", "A"), (r"lun_\d+", "lun_N"), (r"np/[^/]*", "np/PORTAL")):
+            path = re.sub(a, b, path)
+        there.add(path)
+    bad += [f"{ATTRIBUTES.name}: nothing about {path}" for path in sorted(there - named)]
+    files = "".join(p.read_text() for p in sorted((TOP / "fabrics/iscsi/src/tree").glob("*.rs")))
+    names = {path.rsplit("/", 1)[-1] for path in named}
+    return bad + [f"{ATTRIBUTES.name}: nothing about {name}" for name in sorted(set(re.findall(r'\brw "(\w+)"', files)) - names)]
 
 
 def main():
@@ -72,7 +96,9 @@ def main():
         if clause not in re.findall(r"\d+(?:\.\d+)*", named):
             print(f"{TABLE.name}: nothing about {clause}")
             bad += 1
-    return 1 if bad else 0
+    wrong = attributes()
+    print("".join(f"{line}\n" for line in wrong), end="")
+    return 1 if bad or wrong else 0
 
 
 if __name__ == "__main__":
