@@ -1,4 +1,4 @@
-"""Many sessions at once, and many logins and logouts in turn; says what a session costs in memory and a login in time. On its own:
+"""Many sessions at once, many logins and logouts in turn, many targets; says what a session costs in memory and a login in time. On its own:
 `make check-logins`; STOCK=1 for the C modules' numbers."""
 import contextlib
 import os
@@ -11,9 +11,10 @@ import initiator
 import leaks
 import lio
 import pytest
+from test_negotiation import whole
 
 ARGS = dict(a.split("=") for a in os.environ.get("LIO_RS_ARGS", "").split())
-SESSIONS, LOGINS = int(ARGS.get("sessions", 1000)), int(ARGS.get("logins", 10000))
+SESSIONS, LOGINS, TARGETS = (int(ARGS.get(k, n)) for k, n in (("sessions", 1000), ("logins", 10000), ("targets", 2000)))
 KEYS = {"SessionType": "Normal", "HeaderDigest": "None", "DataDigest": "None", "MaxConnections": 1,
         "InitialR2T": "No", "ImmediateData": "Yes", "MaxRecvDataSegmentLength": 65536, "MaxBurstLength": 65536,
         "FirstBurstLength": 65536, "DefaultTime2Wait": 0, "DefaultTime2Retain": 0, "MaxOutstandingR2T": 1, "ErrorRecoveryLevel": 0}
@@ -190,3 +191,63 @@ def test_logins_in_turn(target):
     print(f"\n{LOGINS} logins with logouts: {sum(took) / 10:.2f} ms each, thousand by thousand {[round(t, 2) for t in took]}; {left} KiB kept")
     if not lio.STOCK:
         assert took[9] < 1.5 * took[0] and left < 8192
+
+
+def listed(length):
+    """What SendTargets says to a discovery session that takes PDUs of `length` bytes, as a list of pairs; and how many PDUs that were."""
+    with initiator.Connection(timeout=120) as c:
+        c.login(keys={"MaxRecvDataSegmentLength": length})
+        return whole(c, b"SendTargets=All\0")
+
+
+@pytest.mark.skipif(lio.STOCK, reason="the C modules' list ends with a PDU")
+def test_many_targets(target, klog):
+    """All of them are listed, by many at once, in a bounded time and within 1 MiB each; beyond that the list is cut, and the log says so;
+    the last one lets initiators in as fast as the first."""
+    def make(n):
+        """Targets of the longest names, with one portal each."""
+        for i in range(n):
+            wwn = lio.ISCSI / f"iqn.2003-01.org.example:{len(made):05d}".ljust(223, "x")
+            (wwn / "tpgt_1").mkdir(parents=True)
+            (wwn / "tpgt_1/np/127.0.0.1:3260").mkdir()
+            lio.write(wwn / "tpgt_1/attrib/authentication", 0)
+            lio.write(wwn / "tpgt_1/attrib/generate_node_acls", 1)
+            lio.write(wwn / "tpgt_1/enable", 1)
+            made.append(wwn.name)
+
+    def login(iqn):
+        start = time.monotonic()
+        with contextlib.closing(Fast(iqn, "iqn.2024-01.org.example:many")) as c:
+            assert c.status == b"\0\0" and c.logout() == initiator.LOGOUT_RESPONSE
+        return time.monotonic() - start
+
+    made, before, start = [], settled(), time.monotonic()
+    make(TARGETS)
+    took, (each, kinds) = time.monotonic() - start, less(before, settled(), TARGETS)
+    print(f"\n{TARGETS} targets: {took * 1000 / TARGETS:.1f} ms and {each} KiB each; {kinds}")
+    first, last = ([login(iqn) for _ in range(50)] for iqn in (made[0], made[-1]))
+    print(f"a login and logout: {sorted(first)[25] * 1000:.1f} ms at the first of them, {sorted(last)[25] * 1000:.1f} ms at the last")
+    assert sorted(last)[25] < 3 * sorted(first)[25] + 0.005
+    for length in (8192, 65536):
+        start = time.monotonic()
+        pairs, pdus = listed(length)
+        print(f"{len(pairs)} pairs in {pdus} PDUs of {length} bytes: {(time.monotonic() - start) * 1000:.0f} ms")
+        assert [v for k, v in pairs if k == "TargetName"] == [target.iqn, *made]
+        assert len(pairs) == 2 * (TARGETS + 1) and pdus == -(-sum(len(k) + len(v) + 2 for k, v in pairs) // length)
+    more = (1 << 20) // 250 + 500 - TARGETS
+    make(more)
+    pairs, _ = listed(65536)
+    names = [v for k, v in pairs if k == "TargetName"]
+    assert names == [target.iqn, *made][: len(names)] and len(names) < len(made)
+    assert (1 << 20) - 512 < sum(len(k) + len(v) + 2 for k, v in pairs) <= 1 << 20
+    assert klog.has("the list is cut")
+    start = time.monotonic()
+    for name in made:
+        lio.write(lio.ISCSI / name / "tpgt_1/enable", 0)
+        (lio.ISCSI / name / "tpgt_1/np/127.0.0.1:3260").rmdir()
+        (lio.ISCSI / name / "tpgt_1").rmdir()
+        (lio.ISCSI / name).rmdir()
+    print(f"deleting one: {(time.monotonic() - start) * 1000 / len(made):.1f} ms")
+    left, _ = less(before, settled(), len(made))
+    print(f"kept after them: {left} KiB each")
+    assert left < 2
