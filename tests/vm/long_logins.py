@@ -63,6 +63,7 @@ class Fast:
             n = int.from_bytes(head[5:8], "big")
             self.take(n + -n % 4)
             if not self.pong(head):
+                self.acknowledged = int.from_bytes(head[24:28], "big") + 1
                 return head
 
     def pong(self, head):
@@ -70,7 +71,7 @@ class Fast:
         ttt = int.from_bytes(head[20:24], "big")
         ping = head[0] & 0x3F == initiator.NOP_IN and ttt != initiator.NONE
         if ping:
-            self.sock.sendall(initiator.pdu(initiator.NOP_OUT, immediate=True, w=(ttt, 1, 1)))
+            self.sock.sendall(initiator.pdu(initiator.NOP_OUT, immediate=True, w=(ttt, 1, self.acknowledged)))
         return ping
 
     def pump(self):
@@ -89,11 +90,11 @@ class Fast:
         return got
 
     def ping(self, itt):
-        self.sock.sendall(initiator.pdu(initiator.NOP_OUT, itt=itt, immediate=True, w=(initiator.NONE, 1, 1)))
+        self.sock.sendall(initiator.pdu(initiator.NOP_OUT, itt=itt, immediate=True, w=(initiator.NONE, 1, self.acknowledged)))
         return self.receive()[0] & 0x3F
 
     def logout(self):
-        self.sock.sendall(initiator.pdu(initiator.LOGOUT, initiator.FINAL, itt=2, immediate=True, w=(0, 1, 1)))
+        self.sock.sendall(initiator.pdu(initiator.LOGOUT, initiator.FINAL, itt=2, immediate=True, w=(0, 1, self.acknowledged)))
         return self.receive()[0] & 0x3F
 
     def close(self):
