@@ -20,8 +20,9 @@ lio.modprobe("virtio_net")
 card = lio.wait_for(lambda: [d for d in Path("/sys/class/net").iterdir() if (d / "device").exists()])[0].name
 lio.run("ip", "address", "add", "10.66.0.1/24", "dev", card)
 lio.run("ip", "link", "set", card, "up")
-shutil.copy(SHARED / "root.img", "/tmp/root.img")
-store = lio.fileio("root", size=(SHARED / "root.img").stat().st_size, file="/tmp/root.img")
+# No image of the kind that lio.clear() deletes.
+shutil.copy(SHARED / "root.img", "/tmp/root.disk")
+store = lio.fileio("root", size=(SHARED / "root.img").stat().st_size, file="/tmp/root.disk")
 t = lio.IscsiTarget(store, iqn=IQN, portals=("10.66.0.1:3260",), acls=(INITIATOR,))
 (SHARED / "ready").touch()
 seen = {}
@@ -36,5 +37,5 @@ assert all(s["initiator"] == INITIATOR and not s["dynamic"] for s in seen.values
 print("target:", sum(s["rx_octets"] for s in seen.values()) >> 10, "KiB written,", sum(s["tx_octets"] for s in seen.values()) >> 10, "KiB read")
 lio.clear()
 # What the journal has is put in its place first, as the next mount would.
-lio.run("e2fsck", "-p", "/tmp/root.img", check=False)
-print("target:", lio.run("e2fsck", "-f", "-n", "/tmp/root.img").stdout.splitlines()[-1])
+lio.run("e2fsck", "-p", "/tmp/root.disk", check=False)
+print("target:", lio.run("e2fsck", "-f", "-n", "/tmp/root.disk").stdout.splitlines()[-1])

@@ -2,7 +2,6 @@
 and where a login is sent instead (11.13.5)."""
 # group: negotiation
 import errno
-from pathlib import Path
 
 import initiator
 import lio
