@@ -129,9 +129,8 @@ def test_discovery_reinstatement(target):
     def opened(to="127.0.0.1", named=None, isid=mine, normal=False):
         c = stack.enter_context(initiator.Connection.of(connect(OTHERS + "::1" if ":" in to else "127.0.0.9", to)))
         if named and not normal:
-            c.send(c.login_pdu(initiator.text({"InitiatorName": "iqn.2024-01.org.example:python", "AuthMethod": "None",
-                                               "SessionType": "Discovery", "TargetName": named, "HeaderDigest": "None"}),
-                               initiator.OPERATIONAL, initiator.FULL_FEATURE, isid=isid))
+            keys = {"InitiatorName": "iqn.2024-01.org.example:python", "SessionType": "Discovery", "TargetName": named}
+            c.send(c.login_pdu(initiator.text(keys), isid=isid))
             assert c.receive().login_status == 0
         else:
             c.login(named, isid=isid)

@@ -279,7 +279,8 @@ def test_reserved_fields_are_ignored(target):
 
 
 def fill(c):
-    """Starts writes until the window is full; their tags."""
+    """Starts writes until the window is full; their tags. The window is small: the data of the first one is waited for no longer than
+    dataout_timeout."""
     tags, last = [], c.scsi(TUR)[2].max_cmd_sn
     while c.cmd_sn != (last + 1) & NONE:
         tags.append(c.start(write10(0, 8), 4096, WRITE))
@@ -303,7 +304,9 @@ def test_immediate_commands_take_no_number(shared):
 
 def test_immediate_commands_beside_a_full_window(target):
     """4.2.2.1: an immediate task management function and another immediate command are served at any time."""
-    with session(target, 2, keys=R2T_ONLY) as c:
+    target.attrib("default_cmdsn_depth", 16)
+    with session(target, 2, name=NAME + ":narrow", keys=R2T_ONLY) as c:
+        target.attrib("default_cmdsn_depth", 64)
         tags = fill(c)
         assert c.ping()
         assert c.tmf(ABORT_TASK, ref_itt=tags[0]) == 0
@@ -355,6 +358,7 @@ def test_the_window_opens_for_who_waits(target):
     store = lio.ramdisk("tas", 4 << 20, hba=3)
     store.attrib("emulate_tas", 0)
     t = lio.IscsiTarget(store, iqn="iqn.2003-01.org.example:tas")
+    t.attrib("default_cmdsn_depth", 16)
     with session(t, 3, keys=R2T_ONLY) as c, session(t, 4, name=NAME + ":other") as other:
         tags = fill(c)
         assert other.tmf(CLEAR_TASK_SET) == 0
