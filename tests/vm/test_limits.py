@@ -335,7 +335,8 @@ def test_a_back_end_that_does_not_answer(hung):
         finally:
             hung.release()
             shell.wait()
-        assert c.receive() is None
+        told = c.receive()
+        assert (told.opcode, told.bhs[36]) == (initiator.ASYNC, 3) and c.receive() is None
     lio.wait_for(lambda: sessions() == "0")
     hung.enable()
     with initiator.session(hung) as c:
