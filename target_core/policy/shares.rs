@@ -4,6 +4,8 @@
 //! time. Time is virtual: it goes on as commands begin. Each flow has a tag, the virtual time at which all that it has asked for is
 //! done; the command that began to wait with the lowest tag begins first. A flow that asked for nothing gains nothing by it.
 
+use lio_scsi::priority::Priority;
+
 /// The weight of what has none set.
 pub const DEFAULT: u32 = 100;
 /// The largest weight.
@@ -26,6 +28,16 @@ pub fn weight(lun: u32, initiator: u32) -> u64 {
         set => u64::from(set.min(MOST)),
     };
     one(lun).saturating_mul(one(initiator))
+}
+
+/// The weight where commands have a priority (SAM-5, 8.7): that of the highest is 15 times that of the lowest. None is between them.
+pub fn prioritized(weight: u64, priority: Priority) -> u64 {
+    let priority = if priority.is_none() {
+        7
+    } else {
+        priority.get()
+    };
+    weight.saturating_mul(16u64.saturating_sub(priority.into()))
 }
 
 /// Virtual time.
@@ -189,6 +201,19 @@ mod tests {
         assert_eq!(weight(0, 0), weight(DEFAULT, DEFAULT));
         assert_eq!(weight(0, 200), 2 * weight(0, 0));
         assert_eq!(weight(u32::MAX, 1), u64::from(MOST));
+    }
+
+    #[test]
+    fn priorities() {
+        let of = |priority| prioritized(100, Priority::new(priority));
+        assert_eq!((of(0), of(1), of(8), of(15)), (900, 1500, 800, 100));
+        // In proportion, as all else.
+        let mut clients = [client(of(1), 4096, 64), client(of(12), 4096, 64)];
+        let served = serve(&mut clients, 20_000);
+        assert!(
+            about(served[1], (served[0] + served[1]) * 4 / 19),
+            "{served:?}"
+        );
     }
 
     #[test]

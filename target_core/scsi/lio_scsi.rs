@@ -67,6 +67,7 @@ pub mod opcode;
 pub mod pi;
 pub mod pr;
 pub mod primary;
+pub mod priority;
 pub mod provisioning;
 pub mod sense;
 pub mod status;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Log pages (SPC-4, 6.6, 6.7 and 7.3; SBC-3, 6.4): error counters, logical block provisioning, temperature, start-stop cycles,
-//! informational exceptions.
+//! general statistics, informational exceptions.
 //!
-//! A parameter is there only where somebody counts it, or where it can say that nobody does. So there are no general statistics
-//! (19h), since the time that commands take is measured only where an administrator has it measured.
+//! A parameter is there only where somebody counts it, or where it can say that nobody does.
 
 mod lists;
 mod select;
+mod statistics;
 
 use crate::{
     bytes::Writer,
@@ -46,6 +46,8 @@ pub struct Base {
 pub struct Known {
     /// Counters.
     pub counters: Counters,
+    /// General statistics.
+    pub statistics: Statistics,
     /// The informational exception that there is, if there is one.
     pub exception: Option<Asc>,
     /// What blocks are mapped to; `None` where nobody knows.
@@ -85,6 +87,13 @@ pub enum Request {
         /// PARAMETER POINTER: the first parameter.
         from: u16,
     },
+    /// General statistics and performance, 19h.
+    Statistics {
+        /// Those that they start from, which are zero, instead of the current ones (PC).
+        default: bool,
+        /// PARAMETER POINTER: the first parameter.
+        from: u16,
+    },
     /// Informational exceptions, 2Fh: the one parameter.
     Exceptions,
     /// Counters of a page.
@@ -107,6 +116,8 @@ pub enum Reset {
     All,
     /// A page's.
     Page(Page),
+    /// General statistics.
+    Statistics,
 }
 
 /// PAGE CODE of the informational exceptions.
@@ -121,6 +132,7 @@ const UNCORRECTED: u16 = 0x0006;
 
 pub use lists::List;
 pub use select::{select, MAX_LIST};
+pub use statistics::Statistics;
 
 impl Page {
     const ALL: [Self; 3] = [Self::Write, Self::Read, Self::Verify];
@@ -221,7 +233,8 @@ pub fn request(control: u8, code: u8, subpage: u8, from: u16) -> Result<Request,
     }
     let page = Page::new(code);
     let lists = List::new(code, 0).is_some();
-    if page.is_none() && !lists && code != EXCEPTIONS && code != PROVISIONING {
+    let others = [EXCEPTIONS, PROVISIONING, statistics::CODE];
+    if page.is_none() && !lists && !others.contains(&code) {
         return Err(Sense::invalid_cdb_bit(2, 5));
     }
     if subpage == 0xff {
@@ -244,26 +257,33 @@ pub fn request(control: u8, code: u8, subpage: u8, from: u16) -> Result<Request,
             _ => Err(Sense::invalid_cdb_byte(5)),
         };
     }
-    let Some(page) = page else {
+    if code == EXCEPTIONS {
         return match from {
             0 => Ok(Request::Exceptions),
             _ => Err(Sense::invalid_cdb_byte(5)),
         };
-    };
+    }
     // There are cumulative values only, no thresholds.
     let default = match control {
         0b01 => false,
         0b11 => true,
         _ => return Err(Sense::invalid_cdb_bit(2, 7)),
     };
-    if from > UNCORRECTED {
+    let (request, last) = match page {
+        Some(page) => (
+            Request::Counters {
+                page,
+                default,
+                from,
+            },
+            UNCORRECTED,
+        ),
+        None => (Request::Statistics { default, from }, statistics::INTERVAL),
+    };
+    if from > last {
         return Err(Sense::invalid_cdb_byte(5));
     }
-    Ok(Request::Counters {
-        page,
-        default,
-        from,
-    })
+    Ok(request)
 }
 
 /// Decodes LOG SELECT's PCR, PC, PAGE CODE and SUBPAGE CODE, for a command without a list (SPC-4, 6.6).
@@ -281,6 +301,7 @@ pub fn reset(all: bool, control: u8, code: u8, subpage: u8) -> Result<Reset, Sen
         0 => Reset::All,
         // What they tell goes with the counters, and is as it is.
         EXCEPTIONS | PROVISIONING => Reset::Nothing,
+        statistics::CODE => Reset::Statistics,
         _ => Reset::Page(Page::new(code).ok_or(Sense::invalid_cdb_bit(2, 5))?),
     };
     match control {
@@ -305,7 +326,7 @@ pub fn write(request: &Request, known: &Known, out: &mut Writer<'_>) -> Result<(
         counters
             .chain(provisioning)
             .chain(lists)
-            .chain([(EXCEPTIONS, 0)])
+            .chain([(statistics::CODE, 0), (EXCEPTIONS, 0)])
     };
     match *request {
         Request::Supported { subpages: false } => {
@@ -346,6 +367,13 @@ pub fn write(request: &Request, known: &Known, out: &mut Writer<'_>) -> Result<(
             // DS
             out.put(&[0x80 | PROVISIONING, 0, 0, 0]);
             provisioning::write_log(&resources, from, out);
+        }
+        Request::Statistics { default, from } => {
+            // DS: nothing is saved.
+            out.put(&[0x80 | statistics::CODE, 0, 0, 0]);
+            let zero = Statistics::default();
+            let shown = if default { &zero } else { &known.statistics };
+            shown.write(from, out);
         }
         Request::Exceptions => {
             let Asc { code, qualifier } = known.exception.unwrap_or(Asc::NONE);

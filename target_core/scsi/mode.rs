@@ -10,6 +10,7 @@ use crate::{
     bytes::Writer,
     lba::{BlockSize, Blocks},
     pi,
+    priority::Priority,
     provisioning::Thresholds,
     sense::Sense,
 };
@@ -89,6 +90,8 @@ pub struct Extension {
     pub clock: bool,
     /// What SET TIMESTAMP set goes before the clock (SCSIP).
     pub set_first: bool,
+    /// INITIAL COMMAND PRIORITY
+    pub priority: Priority,
     /// MAXIMUM SENSE DATA LENGTH; 0 is no limit.
     pub max_sense: u8,
 }
@@ -98,6 +101,7 @@ impl Extension {
     pub const DEFAULT: Self = Self {
         clock: true,
         set_first: true,
+        priority: Priority::new(0),
         max_sense: 0,
     };
 

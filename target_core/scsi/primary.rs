@@ -5,7 +5,7 @@
 use crate::{
     buffer::Target,
     cdb::{Data, Direction},
-    identifying, log,
+    identifying, log, priority,
 };
 
 /// A command with its fields. Allocation and parameter list lengths are in bytes.
@@ -79,10 +79,24 @@ pub enum Primary {
         /// ALLOCATION LENGTH
         allocation: u32,
     },
+    /// REPORT PRIORITY
+    ReportPriority {
+        /// PRIORITY REPORTED
+        reported: priority::Reported,
+        /// ALLOCATION LENGTH
+        allocation: u32,
+    },
     /// REPORT TIMESTAMP
     ReportTimestamp {
         /// ALLOCATION LENGTH
         allocation: u32,
+    },
+    /// SET PRIORITY
+    SetPriority {
+        /// I_T_L NEXUS TO SET
+        which: priority::Which,
+        /// PARAMETER LIST LENGTH; zero changes nothing.
+        list_length: u16,
     },
     /// SET TIMESTAMP
     SetTimestamp {
@@ -114,6 +128,7 @@ impl Primary {
             Self::WriteBuffer { .. }
             | Self::LogSelectList { .. }
             | Self::SetIdentifyingInformation { .. }
+            | Self::SetPriority { .. }
             | Self::SetTimestamp { .. } => true,
             _ => false,
         }
@@ -127,6 +142,7 @@ impl Primary {
             | Self::LogSelectList { list_length }
             | Self::SendDiagnostic { list_length, .. }
             | Self::SetIdentifyingInformation { list_length, .. }
+            | Self::SetPriority { list_length, .. }
             | Self::SetTimestamp { list_length } => Data::new(Direction::Out, list_length.into()),
             Self::WriteBuffer { list_length, .. } => Data::new(Direction::Out, list_length.into()),
             Self::ReceiveDiagnosticResults { allocation } | Self::LogSense { allocation, .. } => {
@@ -135,6 +151,7 @@ impl Primary {
             Self::ReadBuffer { allocation, .. }
             | Self::ReportIdentifyingInformation { allocation, .. }
             | Self::ReportTaskManagementFunctions { allocation, .. }
+            | Self::ReportPriority { allocation, .. }
             | Self::ReportTimestamp { allocation } => Data::new(Direction::In, allocation.into()),
         }
     }

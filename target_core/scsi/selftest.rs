@@ -14,6 +14,7 @@ mod parameters;
 mod pi;
 mod pr;
 mod primary;
+mod priority;
 mod properties;
 mod provisioning;
 mod saved;

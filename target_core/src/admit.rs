@@ -86,6 +86,7 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Refused> 
     if port.is_special() {
         if port.is_measured() {
             cmd.started = clock::now_ns();
+            device.kept().idle().enter(cmd.started);
         }
         alua::admit(&nexus, port, cmd, &decoded)?;
     }

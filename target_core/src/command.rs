@@ -40,7 +40,7 @@ use crate::{
 };
 use core::marker::PhantomData;
 use kernel::{prelude::*, sync::Arc};
-use lio_glue::{buffer::Buffer, gate::Ticket, noio, slot::Token, trace};
+use lio_glue::{buffer::Buffer, clock, gate::Ticket, noio, slot::Token, trace};
 use lio_policy::order::Place;
 use lio_scsi::{
     cdb::Decoded,
@@ -750,6 +750,9 @@ pub(crate) fn freeing<F: Fabric>(token: &mut Token<Session<F>>) -> bool {
     cmd.step = Step::None;
     cmd.decoded = None;
     // As in `reply`, which most commands have passed.
+    if let (true, Some(nexus)) = (cmd.started != 0, &cmd.nexus) {
+        nexus.lun().device().kept().idle().leave(clock::now_ns());
+    }
     cmd.nexus = None;
     cmd.ticket = None;
     token.shared().end()

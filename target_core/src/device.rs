@@ -13,6 +13,8 @@ use crate::{
     mode::Mode,
     order::Order,
     pr::Reservations,
+    priority::Priorities,
+    session::Core,
     shares::Shares,
     stats::LunStats,
     turns::Turns,
@@ -198,6 +200,8 @@ pub struct Device {
     #[pin]
     mode: Mode,
     #[pin]
+    priorities: Priorities,
+    #[pin]
     kept: Kept,
     #[pin]
     reservations: Reservations,
@@ -246,6 +250,7 @@ impl Device {
                 pieces: Atomic::new(0),
                 erased: Atomic::new(0),
                 mode <- Mode::new(),
+                priorities <- Priorities::new(),
                 kept <- Kept::new(),
                 reservations <- Reservations::new(),
                 hba: hba.clone(),
@@ -328,6 +333,10 @@ impl Device {
 
     pub(crate) fn turns(&self) -> &Turns {
         &self.turns
+    }
+
+    pub(crate) fn priorities(&self) -> &Priorities {
+        &self.priorities
     }
 
     pub(crate) fn mode(&self) -> &Mode {
@@ -522,13 +531,13 @@ impl Device {
     }
 
     /// Calls `f` for each I_T nexus of the device.
-    pub(crate) fn each_nexus(&self, mut f: impl FnMut(&Nexus)) {
+    pub(crate) fn each_nexus(&self, mut f: impl FnMut(&Core, &Nexus)) {
         // The closures do not fail.
         let _ = self.each_lun(|lun| {
             lun.tpg().each_session(|session| {
                 let seen = session.core().nexuses();
                 for (_, nexus) in seen.filter(|(_, n)| Arc::ptr_eq(n.lun(), lun)) {
-                    f(&nexus);
+                    f(session.core(), &nexus);
                 }
                 Ok(())
             })

@@ -71,7 +71,7 @@ pub(crate) fn execute(session: &Core, cmd: &mut Command) {
         } => blocks::write_same(cmd, extent, unmap, no_data),
         Cdb::CompareAndWrite(t) => blocks::compare_and_write(cmd, t),
         Cdb::Block(command) => block::execute(cmd, &command),
-        Cdb::Primary(primary) => primary::execute(cmd, &primary),
+        Cdb::Primary(primary) => primary::execute(session, cmd, &primary),
         Cdb::ThirdParty(command) => copy::execute(cmd, &command),
         _ => parameters::answer(session, cmd, &decoded.command),
     };

@@ -2,7 +2,7 @@
 
 //! What initiators leave in a device, for as long as it lives: its timestamp, its buffers, what its log counts from.
 
-use crate::device::Device;
+use crate::{command::Direction, device::Device, idle::Idle};
 use kernel::{
     new_mutex,
     prelude::*,
@@ -14,7 +14,7 @@ use kernel::{
 use lio_glue::clock;
 use lio_scsi::{
     buffer,
-    log::{Base, Counters, Reset},
+    log::{Base, Counters, Reset, Statistics},
     mode::Extension,
     sense::Sense,
     timestamp::{Origin, Timestamp},
@@ -25,6 +25,7 @@ struct State {
     // What SET TIMESTAMP set, and the milliseconds since boot then.
     timestamp: Option<(Timestamp, u64)>,
     log_base: Base,
+    statistics_base: Statistics,
     // The data buffer: nothing, which reads as zeros, until it is written to.
     data: KVVec<u8>,
     echo: Option<KVVec<u8>>,
@@ -48,10 +49,14 @@ pub(crate) struct Kept {
     others_read: Atomic<u64>,
     others_written: Atomic<u64>,
     verified: Atomic<u64>,
+    // Commands with such data.
+    other_reads: Atomic<u64>,
+    other_writes: Atomic<u64>,
     // How often it was started after it had been stopped.
     cycles: Atomic<u32>,
     // Milliseconds since boot.
     made: u64,
+    idle: Idle,
     // Commands take it; nothing under it allocates.
     #[pin]
     state: Mutex<State>,
@@ -70,10 +75,18 @@ impl Kept {
             others_read: Atomic::new(0),
             others_written: Atomic::new(0),
             verified: Atomic::new(0),
+            other_reads: Atomic::new(0),
+            other_writes: Atomic::new(0),
             cycles: Atomic::new(0),
             made: boot_ms(),
+            idle: Idle::new(),
             state <- new_mutex!(State::default(), "Kept::state"),
         })
+    }
+
+    /// How long there was nothing to do.
+    pub(crate) fn idle(&self) -> &Idle {
+        &self.idle
     }
 
     /// The timestamp now, as the control extension mode page has it.
@@ -112,8 +125,17 @@ impl Kept {
     }
 
     /// Counts a command whose data is none of the medium's, and the bytes that it verified.
-    pub(crate) fn count_others(&self, read: u64, written: u64, verified: u64) {
+    pub(crate) fn count_others(&self, direction: Direction, verified: u64) {
         self.verified.fetch_add(verified, Relaxed);
+        match direction {
+            Direction::Read => self.other_reads.fetch_add(1, Relaxed),
+            Direction::Write => self.other_writes.fetch_add(1, Relaxed),
+            Direction::None => 0,
+        };
+    }
+
+    /// Counts bytes that are none of the medium's blocks.
+    pub(crate) fn count_bytes(&self, read: u64, written: u64) {
         self.others_read.fetch_add(read, Relaxed);
         self.others_written.fetch_add(written, Relaxed);
     }
@@ -197,9 +219,34 @@ impl Device {
 
     /// LOG SELECT without a list.
     pub(crate) fn reset_log(&self, reset: Reset) {
-        let counted = self.counted();
+        let (counted, statistics) = (self.counted(), self.counted_statistics());
         let mut state = self.kept().state.lock();
         state.log_base.reset(&counted, reset);
+        if matches!(reset, Reset::All | Reset::Statistics) {
+            state.statistics_base = statistics;
+        }
+    }
+
+    fn counted_statistics(&self) -> Statistics {
+        let (kept, stats, counted) = (self.kept(), self.stats(), self.counted());
+        let (reads, writes) = stats.transfers();
+        let (read_time, write_time) = stats.times();
+        let size = self.block_size();
+        Statistics {
+            reads: reads.saturating_sub(kept.other_reads.load(Relaxed)),
+            writes: writes.saturating_sub(kept.other_writes.load(Relaxed)),
+            received: size.blocks_in(counted.written).0,
+            transmitted: size.blocks_in(counted.read).0,
+            read_time: read_time / 1000,
+            write_time: write_time / 1000,
+            idle_time: kept.idle().total() / 1000,
+        }
+    }
+
+    /// General statistics, as LOG SENSE shows them.
+    pub(crate) fn log_statistics(&self) -> Statistics {
+        let counted = self.counted_statistics();
+        counted.since(&self.kept().state.lock().statistics_base)
     }
 
     /// LOG SELECT with a list: has `f` make the new counters of those that are shown. Whether they are others then.

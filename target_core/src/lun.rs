@@ -36,9 +36,10 @@ use lio_policy::{
     rate::Rate,
 };
 use lio_scsi::{
-    cdb::{Command as Cdb, Features},
+    cdb::{Command as Cdb, Decoded, Features},
     lun::Lun as LunNumber,
     mode::Interlock,
+    priority::Priority,
     sense::{Asc, Sense},
     status::Status,
 };
@@ -172,6 +173,9 @@ impl Lun {
     pub(crate) fn set_measured(&self, latency: &Latency, on: bool) -> Result {
         self.device.with_groups(|_| {
             let before = latency.set(on)?;
+            if on {
+                self.device.kept().idle().begin(clock::now_ns());
+            }
             count(&self.measured, before, on);
             self.group().with(|s| self.set_port(s));
             Ok(())
@@ -399,6 +403,8 @@ pub struct Nexus {
     serial: u64,
     // PREVENT ALLOW MEDIUM REMOVAL
     prevents_removal: Atomic<bool>,
+    // SET PRIORITY; 0 is none.
+    priority: Atomic<u32>,
     // Whether there are unit attentions at all: what a command looks at.
     attention: Atomic<u32>,
     // Statuses that are to make one each: they are answered in any context.
@@ -419,6 +425,7 @@ impl Nexus {
                 mapped,
                 serial: NEXT.fetch_add(1, Relaxed),
                 prevents_removal: Atomic::new(false),
+                priority: Atomic::new(0),
                 attention: Atomic::new(0),
                 previous: [const { Atomic::new(false) }; PREVIOUS.len()],
                 attentions <- new_spinlock!(Queue::new(), "Nexus::attentions"),
@@ -457,6 +464,16 @@ impl Nexus {
     /// Has it do so, or not.
     pub(crate) fn set_prevents_removal(&self, prevents: bool) {
         self.prevents_removal.store(prevents, Relaxed);
+    }
+
+    /// The priority that was set for it, if one was.
+    pub(crate) fn priority(&self) -> Priority {
+        Priority::new(self.priority.load(Relaxed) as u8)
+    }
+
+    /// Sets it.
+    pub(crate) fn set_priority(&self, priority: Priority) {
+        self.priority.store(priority.get().into(), Relaxed);
     }
 
     /// What reservations of others leave to `session`, whose nexus this is. Lock-free but once in each epoch. Process context.
@@ -555,13 +572,22 @@ impl Nexus {
     #[cold]
     fn count_others(&self, cmd: &Command, read: u64, written: u64) {
         let device = self.lun().device();
+        if let Some(decoded) = cmd.decoded.filter(|d| d.command.transfers()) {
+            // The protection information behind the blocks.
+            let size = device.block_size();
+            let block = u64::from(decoded.protect.block(size));
+            let of = |bytes: u64| (bytes / block) * (block - u64::from(size.bytes()));
+            return device.kept().count_bytes(of(read), of(written));
+        }
         let verified = match cmd.decoded.as_ref().map(|d| &d.command) {
             Some(Cdb::Verify { extent, .. }) if cmd.status == Status::Good => {
                 extent.bytes(device.block_size()).unwrap_or(0)
             }
             _ => 0,
         };
-        device.kept().count_others(read, written, verified);
+        let kept = device.kept();
+        kept.count_bytes(read, written);
+        kept.count_others(cmd.direction, verified);
     }
 
     // Counts a command that is about to be answered.
@@ -580,16 +606,23 @@ impl Nexus {
             let took = clock::now_ns().saturating_sub(cmd.started);
             self.mapped.latency.count(cmd.direction, took);
             self.lun().latency.count(cmd.direction, took);
+            let now = cmd.started.saturating_add(took);
+            self.lun().device.kept().idle().leave(now);
+            if cmd.decoded.is_some_and(|d| d.command.transfers()) {
+                self.lun().device.stats().count_time(cmd.direction, took);
+            }
         }
         let full = cmd.status == Status::TaskSetFull || cmd.status == Status::Busy;
         if full || cmd.status == Status::ReservationConflict {
             self.answered(cmd.status);
         }
-        if !cmd.decoded.as_ref().is_some_and(|d| d.command.transfers()) {
+        let blocks = |d: &Decoded| d.command.transfers() && !d.protect.transfers();
+        if !cmd.decoded.as_ref().is_some_and(blocks) {
             self.count_others(cmd, read, written);
         }
         self.mapped.stats.count(read, written);
-        self.lun().stats.count(read, written, full);
-        self.lun().device.stats().count(read, written, full);
+        let (lun, direction) = (self.lun(), cmd.direction);
+        lun.stats.count(direction, read, written, full);
+        lun.device.stats().count(direction, read, written, full);
     }
 }

@@ -26,6 +26,7 @@ use lio_policy::mode::{self as policy, Change};
 use lio_scsi::{
     bytes::Writer,
     mode::{saved, ErrorPolicy, Extension, Interlock, Unit, Values},
+    priority::Priority,
     provisioning::Thresholds,
     sense::{Asc, Format, Sense, Style},
 };
@@ -67,6 +68,8 @@ pub(crate) struct Mode {
     clock: Atomic<bool>,
     set_first: Atomic<bool>,
     max_sense: Atomic<u32>,
+    // INITIAL COMMAND PRIORITY
+    priority: Atomic<u32>,
     // Values can be saved: there is a name for their file.
     saves: Atomic<bool>,
     // Before `others`: one at a time selects, and saves.
@@ -98,6 +101,7 @@ impl Mode {
             clock: Atomic::new(true),
             set_first: Atomic::new(true),
             max_sense: Atomic::new(0),
+            priority: Atomic::new(0),
             saves: Atomic::new(false),
             selecting <- new_mutex!((), "Mode::selecting"),
             others <- new_mutex!(Others { default, saved: None }, "Mode::others"),
@@ -158,6 +162,7 @@ impl Mode {
         Extension {
             clock: self.clock.load(Relaxed),
             set_first: self.set_first.load(Relaxed),
+            priority: Priority::new(self.priority.load(Relaxed) as u8),
             max_sense: u8::try_from(self.max_sense.load(Relaxed)).unwrap_or(0),
         }
     }
@@ -264,6 +269,9 @@ impl Device {
         };
         if change.tell {
             self.attend_but(Asc::MODE_PARAMETERS_CHANGED, Some(by.serial()));
+        }
+        if all.current.extension.priority != new.extension.priority {
+            self.tell_initial_priority();
         }
         Ok(change.flush)
     }
@@ -375,6 +383,8 @@ impl Device {
         mode.set_first.store(new.extension.set_first, Relaxed);
         mode.max_sense
             .store(new.extension.max_sense.into(), Relaxed);
+        mode.priority
+            .store(new.extension.priority.get().into(), Relaxed);
         self.attrib()
             .set_emulate_ua_intlck_ctrl(match new.interlock {
                 Interlock::Clear => 0,

@@ -102,8 +102,9 @@ impl Core {
     /// Lets the session see a logical unit.
     pub(crate) fn map(&self, mapped: &Arc<MappedLun>) -> Result {
         mapped.lun().spread();
-        self.luns
-            .insert(usize::from(mapped.number().0), Nexus::new(mapped.clone())?)
+        let nexus = Nexus::new(mapped.clone())?;
+        mapped.lun().device().adopt_priority(self, &nexus);
+        self.luns.insert(usize::from(mapped.number().0), nexus)
     }
 
     /// Takes a logical unit away; returns it, so that the caller keeps it until its commands are done.

@@ -148,6 +148,8 @@ impl Shares {
     pub(crate) fn enter(&self, nexus: &Nexus, bytes: u64) -> Option<Start> {
         let (lun, own) = (nexus.lun().limits(), nexus.mapped().limits());
         let weight = policy::weight(lun.weight().get(), own.weight().get());
+        let priority = nexus.priority().or(nexus.lun().device().initial_priority());
+        let weight = policy::prioritized(weight, priority);
         let flow = own.weight();
         let mut state = self.state.lock();
         let mut asked = Flow {

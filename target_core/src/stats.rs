@@ -2,24 +2,38 @@
 
 //! Counters of the SCSI MIB (RFC 4455), per CPU: counting a command writes nothing that other CPUs write.
 
+use crate::command::Direction;
 use kernel::prelude::*;
 use lio_glue::{clock, percpu::PercpuCounters};
 
 const COMMANDS: usize = 0;
 const READ: usize = 1;
 const WRITTEN: usize = 2;
+
+// Of a device or a LUN, commands are counted by their direction, which is the same work.
+const OTHERS: usize = 0;
 const FULL: usize = 3;
+const READS: usize = 4;
+const WRITES: usize = 5;
+// Nanoseconds.
+const READ_TIME: usize = 6;
+const WRITE_TIME: usize = 7;
 
 /// Counters of a device or of a LUN.
-pub struct LunStats(PercpuCounters<4>);
+pub struct LunStats(PercpuCounters<8>);
 
 impl LunStats {
     pub(crate) fn new() -> Result<Self> {
         Ok(LunStats(PercpuCounters::new()?))
     }
 
-    pub(crate) fn count(&self, read: u64, written: u64, full: bool) {
-        self.0.add_to(COMMANDS, 1);
+    pub(crate) fn count(&self, direction: Direction, read: u64, written: u64, full: bool) {
+        let commands = match direction {
+            Direction::Read => READS,
+            Direction::Write => WRITES,
+            Direction::None => OTHERS,
+        };
+        self.0.add_to(commands, 1);
         if read != 0 {
             self.0.add_to(READ, read);
         }
@@ -31,9 +45,32 @@ impl LunStats {
         }
     }
 
+    /// A command took `ns` nanoseconds.
+    pub(crate) fn count_time(&self, direction: Direction, ns: u64) {
+        match direction {
+            Direction::Read => self.0.add_to(READ_TIME, ns),
+            Direction::Write => self.0.add_to(WRITE_TIME, ns),
+            Direction::None => (),
+        }
+    }
+
     /// Commands that were answered.
     pub fn commands(&self) -> u64 {
-        self.0.sum_of(COMMANDS)
+        let (reads, writes) = self.transfers();
+        self.0
+            .sum_of(OTHERS)
+            .wrapping_add(reads)
+            .wrapping_add(writes)
+    }
+
+    /// Commands with data for the initiator, and with data from it.
+    pub(crate) fn transfers(&self) -> (u64, u64) {
+        (self.0.sum_of(READS), self.0.sum_of(WRITES))
+    }
+
+    /// How long those took that were measured, in nanoseconds.
+    pub(crate) fn times(&self) -> (u64, u64) {
+        (self.0.sum_of(READ_TIME), self.0.sum_of(WRITE_TIME))
     }
 
     /// Bytes that were read.

@@ -31,6 +31,7 @@ mod emulate;
 mod erase;
 pub mod fabric;
 mod flaws;
+mod idle;
 mod kept;
 mod latency;
 mod limits;
@@ -38,6 +39,7 @@ pub mod lun;
 mod mode;
 mod order;
 mod pr;
+mod priority;
 #[path = "../../backstores/ramdisk/ramdisk.rs"]
 mod ramdisk;
 pub mod registry;

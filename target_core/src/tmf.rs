@@ -230,6 +230,7 @@ fn reset(devices: &[Arc<Device>], by: &Core, patience: Patience) -> Response {
     let response = work.abort(by, patience);
     for device in devices {
         device.reset_mode();
+        device.reset_priorities();
         device.reservations().reset();
     }
     // Also where something is left: other initiators' commands were aborted.

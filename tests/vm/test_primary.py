@@ -397,7 +397,7 @@ def test_saved_values_that_are_not(bad):
 def test_control_extension(two):
     """TCMOS and SCSIP: whose clock it is. MAXIMUM SENSE DATA LENGTH: sense data is cut off, and says so."""
     # With IALUAE, which is not for initiators to change.
-    assert sense6(two.a, CONTROL, CHANGEABLE, 1)[4:7].hex() == "0600ff" and sense6(two.a, CONTROL, CURRENT, 1)[4:7].hex() == "070000"
+    assert sense6(two.a, CONTROL, CHANGEABLE, 1)[4:7].hex() == "060fff" and sense6(two.a, CONTROL, CURRENT, 1)[4:7].hex() == "070000"
     ok(two.a, "a40f000000000000000c0000", write=bytes(4) + be(1_000_000, 6) + bytes(2))
     two.attention(two.b, "2a10")
     extension = sense6(two.a, CONTROL, CURRENT, 1)
@@ -418,12 +418,94 @@ def test_control_extension(two):
         status, _, answer = two.b.scsi(b"\xc0" + bytes(9))
         assert (status, len(answer.sense)) == (2, length), most
         assert answer.sense[2] == 0x05 | (0x10 if length < 18 else 0)
+    # No fabric carries command duration limits: their pages are not there, and no command has a page.
+    for subpage in (3, 4, 5, 7, 8):
+        refused(two.a, bytes([0x1A, 8, CONTROL, subpage, 255, 0]), "5/2400", (True, 3, None), read=255)
+    for opcode in ("28", "2a", "88", "8a"):
+        assert ok(two.a, f"a30c01{opcode}000000000040 0000".replace(" ", ""), read=64)[1] == 3
     # REQUEST SENSE has its own allocation length.
     to(6, 8)
     assert len(ok(two.b, "03000000ff00", read=255)) == 18
     to(6)
     page = extension[:4] + bytes([7, 0, 53]) + extension[7:]
     refused(two.a, bytes([0x15, 0x10, 0, 0, 4 + len(page), 0]), "5/2600", (False, 10, 7), write=bytes(4) + page)
+
+
+# --- priorities -----------------------------------------------------------------------------------------------
+
+
+def priorities(c, reported=0):
+    """{(port, name): priority}"""
+    cdb = bytes([0xA3, 0x0E, reported << 6, 0, 0, 0]) + be(1024, 4) + bytes(2)
+    data, found, at = ok(c, cdb, read=1024), {}, 4
+    assert len(data) == 4 + int.from_bytes(data[:4], "big")
+    while at < len(data):
+        n = int.from_bytes(data[at + 6 : at + 8], "big")
+        transport = data[at + 8 : at + 8 + n]
+        assert transport[0] == 0x45 and int.from_bytes(transport[2:4], "big") == n - 4
+        found[int.from_bytes(data[at + 2 : at + 4], "big"), transport[4:].rstrip(b"\0").decode()] = data[at]
+        at += 8 + n
+    return found
+
+
+def set_priority(which, priority, port=0, name=""):
+    text = name.encode() + b"\0"
+    transport = b"\x45\0" + be(len(text) + -len(text) % 4, 2) + text + bytes(-len(text) % 4) if name else b""
+    body = bytes([priority, 0]) + be(port, 2) + bytes(2) + be(len(transport), 2) + transport
+    return bytes([0xA4, 0x0E, which << 6, 0, 0, 0]) + be(len(body), 4) + bytes(2), body
+
+
+def test_priorities(two):
+    """Each initiator's own, another's, all of them; who is set hears of it; the initial one is a mode parameter; a reset ends it."""
+    a, b = two.a, two.b
+    (own, none), = priorities(a).items()
+    (other, _), = priorities(b).items()
+    assert none == 0 and own != other and own[0] == other[0] and other[1].startswith("iqn.2024-01.org.example:other,i,0x")
+    assert priorities(a, 1) == {}
+
+    def to(c, *what):
+        cdb, body = set_priority(*what)
+        ok(c, cdb, write=body)
+    to(a, 0, 3)
+    two.quiet(b)
+    assert priorities(a) == priorities(a, 1) == {own: 3} and priorities(b) == {other: 0}
+    to(a, 1, 15, *other)
+    two.attention(b, "2a08")
+    assert priorities(b) == {other: 15} and priorities(b, 1) == {own: 3, other: 15}
+    # By the initial priority, where none was set: none was set here.
+    extension = sense6(a, CONTROL, CURRENT, 1)
+    to(b, 0, 0)
+    select6(a, extension[:5] + bytes([7]) + extension[6:])
+    status, _, answer = b.scsi(bytes(6))
+    assert (status, say(answer.sense)) == (2, "6/2a01")
+    two.attention(b, "2a08")
+    assert priorities(b) == {other: 7} and priorities(b, 1) == {own: 3} and priorities(a) == {own: 3}
+    to(b, 2, 0)
+    two.attention(a, "2a08")
+    assert priorities(a) == {own: 7} and priorities(a, 1) == {}
+    # A port that is not there; all ports of an initiator; a list that is cut off.
+    for what, at in (((1, 1, other[0] + 1, other[1]), 2), ((1, 1, own[0], "iqn.2024-01.org.example:nobody"), 12)):
+        cdb, body = set_priority(*what)
+        refused(a, cdb, "5/2600", (False, at, None), write=body)
+    refused(a, "a40e40000000000000040000", "5/1a00", write=bytes(4))
+    refused(a, "a40e00000000000000000000", "5/1a00")
+    refused(a, "a30e80000000000001000000", "5/2400", (True, 2, 7), read=256)
+    to(a, 0, 9)
+    cdb = bytes([0xA3, 0x0E, 0, 0, 0, 0]) + be(8, 4) + bytes(2)
+    assert ok(a, cdb, read=8)[4:] == bytes([9, 0]) + be(own[0], 2)
+    # It does not end with the session, nor does it need one.
+    absent = (own[0], "iqn.2024-01.org.example:other,i,0x800000000077")
+    to(a, 1, 4, *other)
+    to(a, 1, 5, *absent)
+    b.close()
+    assert priorities(a, 1) == {own: 9, other: 4, absent: 5}
+    two.b = b = initiator.session(two.target, name="iqn.2024-01.org.example:other")
+    assert priorities(b) in ({other: 4}, {(own[0], next(iter(priorities(b)))[1]): 0})
+    assert a.tmf(initiator.LUN_RESET) == 0
+    for c in (a, b):
+        assert c.scsi(bytes(6))[0] == 2
+        two.quiet(c)
+    assert priorities(a, 1) == {} and set(priorities(a).values()) == {0}
 
 
 # --- log pages -------------------------------------------------------------------------------------------------
@@ -447,8 +529,8 @@ def counters(c, page, **kw):
 
 
 def test_log_counters(two):
-    assert log_page(two.a, 0)[4:] == bytes([0, 2, 3, 5, 0x0D, 0x0E, 0x2F])
-    assert log_page(two.a, 0, subpage=0xFF)[4:].hex() == "000000ff0200030005000d000d010e002f00"
+    assert log_page(two.a, 0)[4:] == bytes([0, 2, 3, 5, 0x0D, 0x0E, 0x19, 0x2F])
+    assert log_page(two.a, 0, subpage=0xFF)[4:].hex() == "000000ff0200030005000d000d010e0019002f00"
     before = counters(two.a, 2)[5]
     ok(two.a, write10(0, 8), write=bytes(4096))
     assert counters(two.b, 2) == {5: before + 4096, 6: 0}
@@ -473,6 +555,34 @@ def test_log_counters(two):
     assert int(lio.read(two.store.path / "statistics/scsi_lu/num_cmds")) > 10
     ok(two.a, "4c00420000000000" + "0000")
     two.quiet(two.b)
+
+
+def test_general_statistics(two):
+    """Commands and blocks of the medium, by all initiators; what they take is known while an administrator has it measured."""
+    def now(c, control=1):
+        data = log_page(c, 0x19, control)
+        assert data[:8].hex() == "9900005c00010240" and data[72:76].hex() == "00020208" and data[84:].hex() == "000303080000000600000001"
+        return [int.from_bytes(data[at : at + 8], "big") for at in (*range(8, 72, 8), 76)]
+    before = now(two.a)
+    ok(two.a, write10(0, 8), write=bytes(4096))
+    ok(two.a, write10(8, 1), write=bytes(512))
+    ok(two.b, "28000000000000000800", read=4096)
+    ok(two.b, bytes(6))
+    assert [n - b for n, b in zip(now(two.b), before)] == [1, 2, 9, 8, 0, 0, 0, 0, 0]
+    assert now(two.a, control=3) == [0] * 9
+    began = time.monotonic()
+    lio.write(two.target.path / "lun/lun_0/statistics/latency/enable", 1)
+    for lba in range(4):
+        ok(two.a, write10(lba, 1), write=bytes(512))
+    time.sleep(1)
+    _, _, _, _, reads, writes, _, _, idle = now(two.a)
+    took = (time.monotonic() - began) * 1e6
+    assert reads == 0 and 0 < writes < took - 1e6 and 1e6 <= idle < took - writes
+    # It is reset, and is none that a list sets.
+    ok(two.b, "4c00d9000000000000" + "00")
+    two.attention(two.a, "2a02")
+    assert now(two.a)[:8] == [0] * 8
+    refused(two.a, "4c004000000000000800", "5/2600", (False, 0, 5), write=bytes.fromhex("1900000400030300"))
 
 
 def test_log_lists(two):
@@ -664,6 +774,7 @@ def test_sg3_utils():
     assert ">> Control, page_control: current" in out and ">> Caching, page_control: current" in out
     out = tool("sg_logs", "-a", disk)
     assert "Write error counter log page" in out and "Informational exceptions log page" in out
+    assert re.search(r"number of read commands = \d+", tool("sg_logs", "-p", "0x19", disk), re.I)
     out = tool("sg_opcodes", disk)
     for name in ("Mode select(10)", "Log sense", "Send diagnostic", "Write buffer", "Report timestamp", "Set timestamp",
                  "Report identifying information", "Report supported task management functions"):

@@ -144,6 +144,10 @@ def test_shares(slow):
         write(other, 800)
         a, b = served([c, d], 5 * lio.SLOW)
         assert 1.5 < b / a < 2.8, (a, b)
+        # A command priority of Ch halves what the other has by its weight (SAM-5 8.7); a reset ends it.
+        assert d.scsi(bytes.fromhex("a40e00000000000000080000"), write=bytes([12]) + bytes(7))[0] == 0
+        a, b = served([c, d], 4 * lio.SLOW)
+        assert 0.7 < b / a < 1.4, (a, b)
         # Who asks for less than is its own leaves the rest to others.
         assert served([c], 2 * lio.SLOW)[0] > 45
         start = time.monotonic()

@@ -3,7 +3,7 @@
 //! The mode pages (SPC-4, 7.5.7 and on; SBC-3, 6.5): what is in them, and what MODE SELECT can change of it.
 
 use super::{ErrorPolicy, Extension, Interlock, Unit, Values};
-use crate::{bytes::Writer, pi, provisioning, sense::SenseData};
+use crate::{bytes::Writer, pi, priority::Priority, provisioning, sense::SenseData};
 
 /// A mode page, or a subpage of one.
 pub(super) struct Page {
@@ -114,7 +114,7 @@ pub(super) static PAGES: [Page; 6] = [
         length: 28,
         values: control_extension,
         changeable: |_, out| {
-            out.put(&[TCMOS | SCSIP, 0, 0xff]);
+            out.put(&[TCMOS | SCSIP, INITIAL_PRIORITY, 0xff]);
             out.fill(0, 25);
         },
         take: take_control_extension,
@@ -240,6 +240,8 @@ fn take_control(page: &[u8], values: &mut Values) -> Result<(), Reserved> {
 const TCMOS: u8 = 0x04;
 const SCSIP: u8 = 0x02;
 const IALUAE: u8 = 0x01;
+/// In byte 5.
+const INITIAL_PRIORITY: u8 = 0x0f;
 
 /// Control extension (SPC-4, 7.5.9).
 fn control_extension(unit: &Unit, values: &Values, out: &mut Writer<'_>) {
@@ -247,13 +249,12 @@ fn control_extension(unit: &Unit, values: &Values, out: &mut Writer<'_>) {
     out.u8(if extension.clock { TCMOS } else { 0 }
         | if extension.set_first { SCSIP } else { 0 }
         | if unit.implicit_alua { IALUAE } else { 0 });
-    // INITIAL COMMAND PRIORITY: none
-    out.put(&[0, extension.max_sense]);
+    out.put(&[extension.priority.get(), extension.max_sense]);
     out.fill(0, 25);
 }
 
 fn take_control_extension(page: &[u8], values: &mut Values) -> Result<(), Reserved> {
-    let [flags, _, max_sense, ..] = *page else {
+    let [flags, priority, max_sense, ..] = *page else {
         return Ok(());
     };
     // More than page 86h of VPD has as the most.
@@ -263,6 +264,7 @@ fn take_control_extension(page: &[u8], values: &mut Values) -> Result<(), Reserv
     values.extension = Extension {
         clock: flags & TCMOS != 0,
         set_first: flags & SCSIP != 0,
+        priority: Priority::new(priority),
         max_sense,
     };
     Ok(())

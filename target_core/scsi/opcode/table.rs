@@ -48,7 +48,7 @@ const UNMAP: Optional = Optional {
 /// What is ignored in byte 1: bits 7 to 5 of SCSI-2's LUN field in CDBs of 6 bytes and some of 10; RELADR, FUA_NV, SYNC_NV, which
 /// are obsolete; RARC, a hint. GROUP NUMBER has six bits, as in SBC-4, and is
 /// not looked at.
-pub static TABLE: [Descriptor; 95] = [
+pub static TABLE: [Descriptor; 97] = [
     Descriptor {
         opcode: 0x00,
         service_action: None,
@@ -513,6 +513,7 @@ pub static TABLE: [Descriptor; 95] = [
         decode: decode::report_supported_operation_codes,
     },
     primary::REPORT_TASK_MANAGEMENT_FUNCTIONS,
+    primary::REPORT_PRIORITY,
     primary::REPORT_TIMESTAMP,
     primary::SET_IDENTIFYING_INFORMATION,
     Descriptor {
@@ -531,6 +532,7 @@ pub static TABLE: [Descriptor; 95] = [
         reservations: Reserved::Writes,
         decode: decode::alua::set_target_port_groups,
     },
+    primary::SET_PRIORITY,
     primary::SET_TIMESTAMP,
     Descriptor {
         opcode: 0xa8,

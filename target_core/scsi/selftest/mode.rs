@@ -6,6 +6,7 @@ use super::hex;
 use crate::{
     lba::{BlockSize, Blocks},
     mode::{select, ErrorPolicy, Extension, Interlock, Unit, Values},
+    priority::Priority,
     provisioning::{Threshold, Thresholds},
     sense::Sense,
 };
@@ -123,14 +124,15 @@ fn extension(first: &str) -> std::string::String {
 
 #[test]
 fn control_extension() {
-    for (first, clock, set_first, max_sense) in [
-        ("00 00 00", false, false, 0),
-        ("04 00 12", true, false, 0x12),
-        ("02 00 34", false, true, 52),
+    for (first, clock, set_first, priority, max_sense) in [
+        ("00 00 00", false, false, 0, 0),
+        ("04 07 12", true, false, 7, 0x12),
+        ("02 0f 34", false, true, 15, 52),
     ] {
         let extension_is = Extension {
             clock,
             set_first,
+            priority: Priority::new(priority),
             max_sense,
         };
         let expected = Values {
@@ -288,9 +290,9 @@ fn refusals() {
             "00 00 00 00 0a 0a 02 14 00 40 00 00 ff ff 00 1e".into(),
             bit(7, 2),
         ),
-        // IALUAE; INITIAL COMMAND PRIORITY; more sense data than there is.
+        // IALUAE; beside INITIAL COMMAND PRIORITY; more sense data than there is.
         (extension("07 00 00"), bit(8, 0)),
-        (extension("06 01 00"), bit(9, 0)),
+        (extension("06 10 00"), bit(9, 4)),
         (extension("06 00 35"), bit(10, 7)),
     ] as [(std::string::String, Sense); 17]
     {

@@ -337,10 +337,10 @@ fn log_pages() {
         hex("85 00 00 18 00 05 00 08 00 00 00 00 00 00 00 00 00 06 00 08 00 00 00 00 00 00 00 00")
     );
     let list = |subpages| page_of(&Request::Supported { subpages }, &known);
-    assert_eq!(list(false), hex("00 00 00 07 00 02 03 05 0d 0e 2f"));
+    assert_eq!(list(false), hex("00 00 00 08 00 02 03 05 0d 0e 19 2f"));
     assert_eq!(
         list(true),
-        hex("40 ff 00 12 00 00 00 ff 02 00 03 00 05 00 0d 00 0d 01 0e 00 2f 00")
+        hex("40 ff 00 14 00 00 00 ff 02 00 03 00 05 00 0d 00 0d 01 0e 00 19 00 2f 00")
     );
 }
 
@@ -380,8 +380,11 @@ fn log_lists() {
         ("4d 00 4d 00 00 00 01 00 ff 00", byte(5)),
         ("4d 00 4e 00 00 00 05 00 ff 00", byte(5)),
         ("4d 00 42 ff 00 00 01 00 ff 00", byte(5)),
-        ("4d 00 59 00 00 00 00 00 ff 00", bit(2, 5)),
-        ("4d 00 59 ff 00 00 00 00 ff 00", bit(2, 5)),
+        ("4d 00 59 00 00 00 04 00 ff 00", byte(5)),
+        ("4d 00 59 01 00 00 00 00 ff 00", byte(3)),
+        ("4d 00 19 00 00 00 00 00 ff 00", bit(2, 7)),
+        ("4d 00 5a 00 00 00 00 00 ff 00", bit(2, 5)),
+        ("4d 00 5a ff 00 00 00 00 ff 00", bit(2, 5)),
     ] {
         assert_eq!(command(cdb), Err(at), "{cdb}");
     }

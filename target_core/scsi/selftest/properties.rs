@@ -17,6 +17,7 @@ use crate::{
     mode::{self, ErrorPolicy, Extension, Interlock, PageControl},
     opcode::{self, Reporting},
     pi,
+    priority::Priority,
     provisioning::{Threshold, Thresholds},
     sense::{Asc, FieldPointer, Format, Key, Sense, SenseData, Specific},
     unmap::{self, List},
@@ -80,6 +81,7 @@ fn mode_values(random: &mut Random) -> mode::Values {
         extension: Extension {
             clock: random.bool(),
             set_first: random.bool(),
+            priority: Priority::new(random.below(16) as u8),
             max_sense: random.below(53) as u8,
         },
     }

@@ -107,7 +107,7 @@ fn log_page() {
     );
     assert_eq!(
         page(Request::Supported { subpages: false }),
-        hex("00 00 00 08 00 02 03 05 0c 0d 0e 2f")
+        hex("00 00 00 09 00 02 03 05 0c 0d 0e 19 2f")
     );
     let none = Known::default();
     let mut result = Ok(());

@@ -9,6 +9,7 @@ use crate::{
         saved::{read, write, Malformed, MAX},
         ErrorPolicy, Extension, Interlock, Values,
     },
+    priority::Priority,
     provisioning::{Threshold, Thresholds},
 };
 use std::{format, string::String};
@@ -42,6 +43,7 @@ fn all_that_can_be_changed_is_kept() {
         extension: Extension {
             clock: false,
             set_first: false,
+            priority: Priority::new(9),
             max_sense: 18,
         },
     };

@@ -427,7 +427,7 @@ fn start_stop(cmd: &mut Command, what: StartStop) -> Result<(), Sense> {
 // Any I_T nexus keeps the medium in (SBC-4 5.17).
 fn removal_prevented(dev: &Device) -> bool {
     let mut prevented = false;
-    dev.each_nexus(|nexus| prevented |= nexus.prevents_removal());
+    dev.each_nexus(|_, nexus| prevented |= nexus.prevents_removal());
     prevented
 }
 

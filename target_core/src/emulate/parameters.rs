@@ -162,6 +162,25 @@ pub(super) fn respond(
     respond_up_to(cmd, allocation, MOST, f)
 }
 
+// The same for long data: what is beyond the allocation length is counted, and not sent.
+pub(super) fn respond_counted(
+    cmd: &mut Command,
+    allocation: u32,
+    most: usize,
+    f: impl FnOnce(&mut Writer<'_>) -> Result<(), Sense>,
+) -> Result<(), Sense> {
+    let most = most.min(allocation as usize).max(8);
+    let mut page =
+        KVVec::from_elem(0u8, most, GFP_KERNEL).map_err(|_| Sense::INSUFFICIENT_RESOURCES)?;
+    let mut out = Writer::new(&mut page);
+    f(&mut out)?;
+    let length = out.len();
+    send(cmd, allocation, out.as_slice())?;
+    // The data may be longer than what there was room for, which the residual is about as well.
+    cmd.set_residual(length.min(allocation as usize) as u64);
+    Ok(())
+}
+
 // The same with up to `most` bytes of data.
 pub(super) fn respond_up_to(
     cmd: &mut Command,
@@ -214,7 +233,7 @@ fn report_luns(
     send(cmd, allocation, out.as_slice())
 }
 
-fn capacity(dev: &Device) -> Capacity {
+pub(super) fn capacity(dev: &Device) -> Capacity {
     Capacity {
         blocks: dev.capacity(),
         block_size: dev.block_size(),

@@ -2,7 +2,7 @@
 
 //! PERSISTENT RESERVE IN and OUT (SPC-4, 6.15 and 6.16), RESERVE and RELEASE (SPC-2, 7.21 and 7.22).
 
-use super::parameters::send;
+use super::parameters::respond_counted;
 use crate::{
     command::Command,
     lun::Nexus,
@@ -12,7 +12,6 @@ use crate::{
 use kernel::{prelude::*, sync::Arc};
 use lio_policy::pr::MAX_REGISTRATIONS;
 use lio_scsi::{
-    bytes::Writer,
     cdb::Command as Cdb,
     pr::{self, In, Name, Out, Parameters},
     sense::Sense,
@@ -57,29 +56,22 @@ pub(super) fn answer(session: &Core, cmd: &mut Command, command: &Cdb) -> bool {
 fn read(cmd: &mut Command, nexus: &Nexus, action: In, allocation: u32) -> Result<(), Sense> {
     let device = nexus.lun().device();
     let reservations = device.reservations();
-    // What is beyond the allocation length is counted, and not sent.
-    let most = MOST.min(allocation as usize).max(8);
-    let mut page =
-        KVVec::from_elem(0u8, most, GFP_KERNEL).map_err(|_| Sense::INSUFFICIENT_RESOURCES)?;
-    let mut out = Writer::new(&mut page);
-    match action {
-        In::ReadKeys => reservations.with_keys(|generation, keys| {
-            pr::write_keys(&mut out, generation, keys);
-        }),
-        In::ReadReservation => {
-            let (generation, held) = reservations.reservation();
-            pr::write_reservation(&mut out, generation, held);
+    respond_counted(cmd, allocation, MOST, |out| {
+        match action {
+            In::ReadKeys => reservations.with_keys(|generation, keys| {
+                pr::write_keys(out, generation, keys);
+            }),
+            In::ReadReservation => {
+                let (generation, held) = reservations.reservation();
+                pr::write_reservation(out, generation, held);
+            }
+            In::ReportCapabilities => pr::write_capabilities(out, reservations.aptpl()),
+            In::ReadFullStatus => reservations
+                .full_status(device, out)
+                .map_err(|_| Sense::INSUFFICIENT_RESOURCES)?,
         }
-        In::ReportCapabilities => pr::write_capabilities(&mut out, reservations.aptpl()),
-        In::ReadFullStatus => reservations
-            .full_status(device, &mut out)
-            .map_err(|_| Sense::INSUFFICIENT_RESOURCES)?,
-    }
-    let length = out.len();
-    send(cmd, allocation, out.as_slice())?;
-    // The data may be longer than what there was room for, which the residual is about as well.
-    cmd.set_residual(length.min(allocation as usize) as u64);
-    Ok(())
+        Ok(())
+    })
 }
 
 fn change(

@@ -2,8 +2,11 @@
 
 //! Primary commands about a unit's parameters, its identity and its buffers (SPC-5 6).
 
-use super::{blocks, parameters::mode_unit, parameters::respond, parameters::respond_up_to};
-use crate::{backend::Op, command::Command, kept::Failed, lun::Nexus, tmf};
+use super::{
+    blocks,
+    parameters::{mode_unit, respond, respond_counted, respond_up_to},
+};
+use crate::{backend::Op, command::Command, kept::Failed, lun::Nexus, session::Core, tmf};
 use kernel::{prelude::*, sync::Arc};
 use lio_scsi::{
     buffer::{self, Target},
@@ -13,6 +16,7 @@ use lio_scsi::{
     lba::Extent,
     log, mode,
     primary::{ModeSelect, Primary},
+    priority,
     sense::{Asc, Key, Sense},
     task, timestamp,
 };
@@ -20,8 +24,11 @@ use lio_scsi::{
 /// Blocks that the default self-test reads: 64 KiB at least.
 const TEST_BLOCKS: u64 = 128;
 
+/// Bytes of REPORT PRIORITY that are sent at most.
+const PRIORITIES: usize = 0x1_0000;
+
 /// Executes `command`.
-pub(super) fn execute(cmd: &mut Command, command: &Primary) -> Result<(), Sense> {
+pub(super) fn execute(session: &Core, cmd: &mut Command, command: &Primary) -> Result<(), Sense> {
     let nexus = cmd.nexus.clone().ok_or(Sense::LUN_NOT_SUPPORTED)?;
     let device = nexus.lun().device();
     if command.changes() && nexus.mapped().write_protect() {
@@ -89,6 +96,7 @@ pub(super) fn execute(cmd: &mut Command, command: &Primary) -> Result<(), Sense>
         } => {
             let known = log::Known {
                 counters: device.log_counters(),
+                statistics: device.log_statistics(),
                 exception: device.exception().map(|(exception, _)| exception),
                 resources: device.resources(),
                 cycles: device.kept().cycles(),
@@ -120,6 +128,16 @@ pub(super) fn execute(cmd: &mut Command, command: &Primary) -> Result<(), Sense>
             task::write_functions(extended.then_some(tmf::LONGEST), out);
             Ok(())
         }),
+        Primary::ReportPriority {
+            reported,
+            allocation,
+        } => respond_counted(cmd, allocation, PRIORITIES, |out| {
+            device.report_priorities(session, &nexus, reported, out)
+        }),
+        Primary::SetPriority { which, list_length } => {
+            let change = priority::parse(which, &list(cmd, list_length.into())?)?;
+            device.set_priorities(session, &nexus, &change)
+        }
         Primary::ReportTimestamp { allocation } => {
             let (now, origin) = device.kept().timestamp(&device.mode().extension());
             respond(cmd, allocation, |out| {
@@ -148,6 +166,7 @@ pub(super) fn memory(command: &Primary) -> u64 {
         Primary::ModeSelect(ModeSelect { list_length, .. })
         | Primary::SetIdentifyingInformation { list_length, .. }
         | Primary::LogSelectList { list_length }
+        | Primary::SetPriority { list_length, .. }
         | Primary::SetTimestamp { list_length } => list_length.into(),
         Primary::WriteBuffer { list_length, .. } => list_length.into(),
         Primary::SendDiagnostic {
@@ -155,6 +174,9 @@ pub(super) fn memory(command: &Primary) -> u64 {
         } => TEST_BLOCKS << 12,
         Primary::SendDiagnostic { list_length, .. } => list_length.into(),
         Primary::ReadBuffer { allocation, .. } => u64::from(allocation.min(buffer::DATA)) * 2,
+        Primary::ReportPriority { allocation, .. } => {
+            u64::from(allocation).min(PRIORITIES as u64) * 2
+        }
         _ => 8192,
     }
 }

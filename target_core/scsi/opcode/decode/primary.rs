@@ -10,6 +10,7 @@ use crate::{
     identifying::{Asked, Kind},
     log, mode,
     primary::{ModeSelect, Primary},
+    priority,
     sense::Sense,
     timestamp,
 };
@@ -167,6 +168,22 @@ pub(in crate::opcode) fn report_task_management_functions(raw: &Raw) -> Decoded 
     Ok(Command::Primary(Primary::ReportTaskManagementFunctions {
         extended: flags & 0x80 != 0,
         allocation: length_6(raw),
+    }))
+}
+
+pub(in crate::opcode) fn report_priority(raw: &Raw) -> Decoded {
+    let [_, _, reported, ..] = *raw;
+    Ok(Command::Primary(Primary::ReportPriority {
+        reported: priority::Reported::new(reported >> 6).ok_or(Sense::invalid_cdb_bit(2, 7))?,
+        allocation: length_6(raw),
+    }))
+}
+
+pub(in crate::opcode) fn set_priority(raw: &Raw) -> Decoded {
+    let [_, _, which, ..] = *raw;
+    Ok(Command::Primary(Primary::SetPriority {
+        which: priority::Which::new(which >> 6).ok_or(Sense::invalid_cdb_bit(2, 7))?,
+        list_length: list_length_6(raw, priority::MAX_LIST)?,
     }))
 }
 

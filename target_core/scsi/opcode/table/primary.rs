@@ -165,6 +165,17 @@ pub(super) const REPORT_TASK_MANAGEMENT_FUNCTIONS: Descriptor = row(
     Reserved::Reads,
     decode::report_task_management_functions,
 );
+pub(super) const REPORT_PRIORITY: Descriptor = row(
+    0xa3,
+    Some(0x0e),
+    12,
+    "REPORT PRIORITY",
+    &[
+        0xa3, 0x0e, 0xc0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0,
+    ],
+    Reserved::Persistently,
+    decode::report_priority,
+);
 pub(super) const REPORT_TIMESTAMP: Descriptor = row(
     0xa3,
     Some(0x0f),
@@ -186,6 +197,17 @@ pub(super) const SET_IDENTIFYING_INFORMATION: Descriptor = row(
     ],
     Reserved::Writes,
     decode::set_identifying_information,
+);
+pub(super) const SET_PRIORITY: Descriptor = row(
+    0xa4,
+    Some(0x0e),
+    12,
+    "SET PRIORITY",
+    &[
+        0xa4, 0x0e, 0xc0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0,
+    ],
+    Reserved::Writes,
+    decode::set_priority,
 );
 pub(super) const SET_TIMESTAMP: Descriptor = row(
     0xa4,

@@ -18,6 +18,7 @@ use lio_scsi::{
     lba::{BlockSize, Blocks},
     mode::{self, ErrorPolicy, Extension, Interlock, PageControl},
     pi,
+    priority::Priority,
     provisioning::{Threshold, Thresholds},
     sense::Sense,
     vpd::{BlockLimits, Provisioning},
@@ -240,6 +241,7 @@ fn mode_values(input: &mut Input<'_>) -> mode::Values {
         extension: Extension {
             clock: bits & 1 != 0,
             set_first: bits & 2 != 0,
+            priority: Priority::new(bits as u8 >> 4),
             max_sense: input.below(53) as u8,
         },
     }
@@ -320,6 +322,7 @@ fn mode_data(input: &mut Input<'_>, short: usize) {
         (0x0a, 0, 5) => 0x40,
         // TCMOS, SCSIP; MAXIMUM SENSE DATA LENGTH (SPC-4, 7.5.9).
         (0x0a, 1, 4) => 0x06,
+        (0x0a, 1, 5) => 0x0f,
         (0x0a, 1, 6) => 0xff,
         (0x1c, 0, 2) => 0x04,
         (0x1c, 0, 3) => 0x0f,

@@ -18,6 +18,7 @@ use lio_scsi::{
     log::{self, Counters},
     mode::{self, saved, ErrorPolicy, Extension, Interlock, PageControl, Unit, Values},
     pi,
+    priority::Priority,
     provisioning::{Threshold, Thresholds},
     sense::{Asc, FieldPointer, Key, Sense, Specific},
     timestamp,
@@ -99,6 +100,7 @@ fn pages(unit: &Unit) -> Vec<Page> {
     let e = &v.extension;
     extension.now[0] = u8::from(e.clock) << 2 | u8::from(e.set_first) << 1;
     extension.now[0] |= u8::from(unit.implicit_alua);
+    (extension.now[1], extension.mask[1]) = (e.priority.get(), 0x0f);
     extension.now[2] = e.max_sense;
     extension.mask[..3].copy_from_slice(&[6, 0, 0xff]);
     let mut exceptions = plain(0x1c, 10);
@@ -175,6 +177,7 @@ fn take(page: (u8, u8), body: &[u8], values: &mut Values) -> Result<(), usize> {
             values.extension = Extension {
                 clock: body[0] & 4 != 0,
                 set_first: body[0] & 2 != 0,
+                priority: Priority::new(body[1] % 16),
                 max_sense: body[2],
             };
         }
@@ -291,6 +294,7 @@ fn extension(input: &mut Input<'_>) -> Extension {
     Extension {
         clock: bits & 1 != 0,
         set_first: bits & 2 != 0,
+        priority: Priority::new(bits >> 4),
         max_sense: (bits >> 2).min(52),
     }
 }
