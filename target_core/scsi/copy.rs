@@ -36,6 +36,30 @@ pub enum ThirdParty {
         /// PARAMETER LIST LENGTH; zero is no error.
         list_length: u32,
     },
+    /// COPY OPERATION ABORT
+    Abort {
+        /// LIST IDENTIFIER
+        list: u32,
+    },
+    /// RECEIVE COPY DATA(LID1)
+    ReceiveDataLid1 {
+        /// LIST IDENTIFIER
+        list: u8,
+        /// ALLOCATION LENGTH
+        allocation: u32,
+    },
+    /// RECEIVE COPY DATA(LID4)
+    ReceiveDataLid4 {
+        /// LIST IDENTIFIER
+        list: u32,
+        /// ALLOCATION LENGTH
+        allocation: u32,
+    },
+    /// REPORT ALL ROD TOKENS
+    ReportAllTokens {
+        /// ALLOCATION LENGTH
+        allocation: u32,
+    },
     /// RECEIVE COPY STATUS(LID4)
     ReceiveStatusLid4 {
         /// LIST IDENTIFIER
@@ -81,7 +105,11 @@ impl ThirdParty {
             | Self::WriteUsingToken { list_length, .. } => {
                 Data::new(Direction::Out, list_length.into())
             }
+            Self::Abort { .. } => Data::NONE,
             Self::ReceiveStatusLid1 { allocation, .. }
+            | Self::ReceiveDataLid1 { allocation, .. }
+            | Self::ReceiveDataLid4 { allocation, .. }
+            | Self::ReportAllTokens { allocation }
             | Self::ReceiveOperatingParameters { allocation }
             | Self::ReceiveStatusLid4 { allocation, .. }
             | Self::ReceiveTokenInformation { allocation, .. }

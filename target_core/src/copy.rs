@@ -14,7 +14,7 @@ mod tokens;
 
 pub(crate) use known::Copies;
 pub(crate) use pump::Copier;
-pub(crate) use tokens::Tokens;
+pub(crate) use tokens::{Tokens, MOST as MOST_TOKENS};
 
 use crate::{
     backend::IoError,
@@ -45,7 +45,7 @@ use lio_scsi::{
         ThirdParty, MAX_COPIES, MAX_CSCDS,
     },
     lba::BlockSize,
-    sense::{Sense, Side},
+    sense::{Asc, Key, Sense, Side},
 };
 use pump::Pump;
 
@@ -54,6 +54,9 @@ type Waiting = Erased<Command, Shared>;
 
 /// Copies at work in all; each has two buffers of about a mebibyte.
 pub(crate) const MOST: u32 = 32;
+
+/// How long a wait goes on before it is looked whether it is over.
+const PAUSE_MS: u32 = 20;
 
 /// Why a copy ended early.
 enum Stop {
@@ -137,6 +140,9 @@ fn perform(mut cmd: Waiting) {
 fn run(cmd: &mut Waiting) -> Result<(), Stop> {
     let engine = crate::engine().map_err(|_| Stop::Busy)?;
     let nexus = cmd.nexus.clone().ok_or(Stop::Aborted)?;
+    if let Some(Cdb::ThirdParty(ThirdParty::Abort { list })) = cmd.decoded.map(|d| d.command) {
+        return stopped(cmd, &nexus, list);
+    }
     let _of_all = Turn::take(engine.copies(), MOST).ok_or(Stop::Busy)?;
     let _of_device = Turn::take(nexus.lun().device().copies(), MAX_COPIES).ok_or(Stop::Busy)?;
     let session = session_of(&nexus).ok_or(Stop::Aborted)?;
@@ -181,6 +187,16 @@ fn run(cmd: &mut Waiting) -> Result<(), Stop> {
         );
     }
     ended
+}
+
+// COPY OPERATION ABORT: the copy writes nothing any more when this is answered (SPC-4 5.17.4.7).
+fn stopped(cmd: &Waiting, nexus: &Nexus, list: u32) -> Result<(), Stop> {
+    while nexus.copies().is_stopped(list) {
+        if tmf::wait_within(PAUSE_MS, || cmd.shared().is_aborted()) {
+            return Err(Stop::Aborted);
+        }
+    }
+    Ok(())
 }
 
 // The session that the nexus belongs to, unless it is ending. A command of it is at work, so that it stays for as long.
@@ -326,7 +342,8 @@ impl Copy<'_> {
             if self.cmd.shared().is_aborted() {
                 return Err((Halt::Stop(Stop::Aborted), done));
             }
-            self.wait_for_limits(from, to, piece.len)
+            self.check_stopped()
+                .and_then(|()| self.wait_for_limits(from, to, piece.len))
                 .map_err(|stop| (Halt::Stop(stop), done))?;
             self.piece(from, to, &piece)
                 .map_err(|fault| (Halt::Fault(fault), done))?;
@@ -357,7 +374,6 @@ impl Copy<'_> {
 
     // Limits of both ends, as a read and a write have to wait for them.
     fn wait_for_limits(&self, from: Place, to: End, bytes: u64) -> Result<(), Stop> {
-        const PAUSE_MS: u32 = 20;
         let core = self.session.core();
         let now = clock::now_ns();
         let due = now
@@ -368,6 +384,16 @@ impl Copy<'_> {
             if tmf::wait_within(PAUSE_MS, || self.cmd.shared().is_aborted()) {
                 return Err(Stop::Aborted);
             }
+            self.check_stopped()?;
+        }
+        Ok(())
+    }
+
+    // COPY OPERATION ABORT was for it.
+    fn check_stopped(&self) -> Result<(), Stop> {
+        let stopped = |id| self.nexus.copies().is_stopped(id);
+        if self.identifier.is_some_and(stopped) {
+            return Err(Sense::new(Key::CopyAborted, Asc::COMMANDS_CLEARED_BY_SERVER).into());
         }
         Ok(())
     }

@@ -11,7 +11,8 @@ from storage import pattern
 EXTENDED_COPY, RECEIVE = 0x83, 0x84
 POPULATE, WRITE_USING, LID4_STATUS, TOKEN_INFORMATION = 0x10, 0x11, 0x05, 0x07
 DISCARD, NONE = 0b10, 0b11  # LIST ID USAGE
-LID1_STATUS, OPERATING_PARAMETERS, LID1_DETAILS = 0x00, 0x03, 0x04
+LID4_DATA, ALL_TOKENS = 0x06, 0x08
+LID1_STATUS, LID1_DATA, OPERATING_PARAMETERS, LID1_DETAILS = 0x00, 0x01, 0x03, 0x04
 BUSY = 0x08
 PIECE = 512 << 10  # what each back end takes at once
 
@@ -95,6 +96,10 @@ def token_cdb(action, list_id, length):
 
 def receive_lid4(action, list_id, allocation=1024):
     return bytes([RECEIVE, action]) + list_id.to_bytes(4, "big") + bytes(4) + allocation.to_bytes(4, "big") + bytes(2)
+
+
+def operation_abort(list_id):
+    return bytes([EXTENDED_COPY, 0x1C]) + list_id.to_bytes(4, "big") + bytes(10)
 
 
 ZERO_TOKEN = bytes([0xFF, 0xFF, 0, 1, 0, 0, 1, 0xF8]) + bytes(504)

@@ -81,6 +81,8 @@ def test_what_is_told():
         assert n.receive(copying.LID1_STATUS, 7) == "5/2400"
         n.fill(0, MIB, 5)
         assert n.copy(c, [blocks(0, 1, 8, 0, 0), blocks(0, 1, 16, 0, 0)], list_id=7, usage=copying.DISCARD) == ""
+        # No segment holds data for who asks.
+        assert n.receive(copying.LID1_DATA, 7) == bytes(4) and n.receive(copying.LID1_DATA, 8) == "5/2400"
         assert n.receive(copying.LID1_STATUS, 7).hex() == "00000008" "01" "0002" "00" "00003000"
         assert n.receive(copying.LID1_STATUS, 7) == "5/2400"
         assert n.receive(copying.LID1_DETAILS, 7) == bytes(4)
@@ -110,6 +112,8 @@ def test_list_identifiers_of_four_bytes():
             told = n.scsi(copying.receive_lid4(copying.LID4_STATUS, 0x01020304), read=512).data
             assert told[4:6] == bytes([1, 2 if what else 1]) and told[15] == 0
             assert int.from_bytes(told[16:24], "big") == (0 if what else 8192) and told[32:] == sense
+            data4 = n.scsi(copying.receive_lid4(copying.LID4_DATA, 0x01020304), read=512).data
+            assert data4[4:] == told[4:] + bytes(4) and int.from_bytes(data4[:4], "big") == len(data4) - 4
         n.holds(8, data[:8192], lun=1)
         # Another header than that of its list identifier.
         p = copying.parameters(c, [blocks(0, 1, 16, 0, 8)])
@@ -208,7 +212,7 @@ def test_what_is_wrong_with_the_list():
         assert n.copy([b"\xe0" + c[1:]], segment) == "5/2607" and n.copy([c], [b"\x03" + segment[0][1:]]) == "5/2609"
 
 
-@pytest.mark.parametrize("how", ["abort", "reset", "drop", "source", "destination", "manager", "unmap", "reset destination", "sanitize"])
+@pytest.mark.parametrize("how", ["abort", "operation abort", "reset", "drop", "source", "destination", "manager", "unmap", "reset destination", "sanitize"])
 def test_the_end_of_a_long_copy(how):
     """A copy of 24 s ends in much less when it is to; what it was copying between is free then."""
     stores = [store(name=f"s{n}") for n in range(3)]
@@ -230,6 +234,16 @@ def test_the_end_of_a_long_copy(how):
         if how == "abort":
             assert n.c.tmf(ABORT_TASK, ref_itt=itt) == 0
             assert n.receive(copying.LID1_STATUS, 3)[4] == 2
+        elif how == "operation abort":
+            abort = n.c.start(copying.operation_abort(3))
+            seen = {}
+            while len(seen) < 2:
+                a = n.c.receive()
+                if not n.c.pong(a):
+                    seen[a.itt] = a
+            assert say(seen[itt].sense).lower() == "a/2f02" and seen[abort].status == 0
+            assert n.receive(copying.LID1_STATUS, 3)[4] == 2
+            assert n.scsi(copying.operation_abort(3)).what == (2, "5/2400")
         elif how == "reset":
             assert n.c.tmf(LUN_RESET) == 0
         elif how == "drop":

@@ -126,6 +126,7 @@ def test_ddpt(two, tmp_path):
     assert "Operation completed without errors" in tool("ddptctl", "--receive", f"--rtf={tmp_path}/again", a)
     said = tool("ddptctl", "--info", f"--rtf={token}")
     assert "ROD type: access upon reference [0x10000]" in said and f"Number of bytes represented: {4 * times * 512} " in said
+    assert "Target device descriptor:" in said and "SCSI name string" in said and "unexpected" not in said
     tool("ddptctl", "--wut=16,4", f"--rtf={token}", b)
     assert f"transfer count of {4 * times} " in tool("ddptctl", "--poll", f"--rtf={tmp_path}/none", b)
     assert moved() == before, "the data went through the initiator"
@@ -186,6 +187,7 @@ REFUSED = {
     "sg_write_attr -i /dev/null": INVALID_OPCODE,
     "sg_bg_ctl": ILLEGAL_REQUEST,
     "sg_read_long -l 0 -x 520": INVALID_OPCODE,
+    "sg_read_long -S -l 0 -x 520": ILLEGAL_REQUEST,
 }
 
 

@@ -38,6 +38,12 @@ def test_what_a_token_stands_for(kinds):
             a.holds(lba, rod[(4090 + offset) * 512 :][: blocks * 512], lun=1)
         told = a.scsi(copying.receive_lid4(copying.LID4_STATUS, 2), read=1024, lun=1).data
         assert told[4:6] == bytes([copying.WRITE_USING, 1]) and told[15:26] == b"\xf1" + (33).to_bytes(8, "big") + b"\0\3"
+        # It is told of at the unit that it is of, less what nobody may guess, and says which target that is.
+        every = bytes([copying.RECEIVE, copying.ALL_TOKENS]) + bytes(8) + (4096).to_bytes(4, "big") + bytes(2)
+        assert b.scsi(every, read=4096).data == (100).to_bytes(4, "big") + bytes(4) + token[:96]
+        assert b.scsi(every, read=4096, lun=1).data == (4).to_bytes(4, "big") + bytes(4)
+        assert token[96:100] == (512).to_bytes(4, "big") and token[128:130].hex() == "53a8"
+        assert token[132 : 132 + token[131]].rstrip(b"\0").decode() == target.iqn
         # What it refers to is what is there then.
         a.fill(64, 4096, 3)
         assert b.use(token, [(0, 8)]) == ""

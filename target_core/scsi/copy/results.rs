@@ -138,6 +138,19 @@ pub fn status_lid4(origin: &Origin, progress: &Progress, format: Format, out: &m
     set_available(out);
 }
 
+/// RECEIVE COPY DATA(LID1) parameter data (SPC-4, 6.21): no segment has data held for the initiator (HELD DATA LIMIT is zero).
+pub fn data_lid1(out: &mut Writer<'_>) {
+    out.be32(0);
+}
+
+/// RECEIVE COPY DATA(LID4) parameter data (SPC-4, 6.20): the same, and how far the copy is.
+pub fn data_lid4(origin: &Origin, progress: &Progress, format: Format, out: &mut Writer<'_>) {
+    status_lid4(origin, progress, format, out);
+    // HELD DATA LENGTH
+    out.be32(0);
+    set_available(out);
+}
+
 /// RECEIVE ROD TOKEN INFORMATION parameter data (SPC-4, 6.29): the same, and the token that was made.
 pub fn token_information(
     origin: &Origin,

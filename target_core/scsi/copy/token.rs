@@ -8,6 +8,8 @@
 use super::plan::Range;
 use crate::{
     bytes::{be16, be32, be64, Writer},
+    capacity::Capacity,
+    inquiry::Protocol,
     lba::{BlockSize, Blocks, Extent},
     sense::{Asc, Key, Sense},
 };
@@ -16,6 +18,8 @@ use crate::{
 pub const TOKEN: usize = 512;
 /// A token's bytes.
 pub type Token = [u8; TOKEN];
+/// Its header and its body: a ROD management token.
+pub const BODY: usize = 96;
 /// Bytes of a token that nobody can guess, at its end.
 pub const SECRET: usize = 64;
 /// Range descriptors of one command: MAXIMUM RANGE DESCRIPTORS.
@@ -93,7 +97,9 @@ pub struct Made<'a> {
     /// NUMBER OF BYTES REPRESENTED
     pub bytes: u64,
     /// Of the logical unit.
-    pub block_size: BlockSize,
+    pub capacity: Capacity,
+    /// The protocol of the target port, and the name of the target.
+    pub target: (Protocol, &'a [u8]),
     /// Random.
     pub secret: &'a [u8; SECRET],
 }
@@ -281,15 +287,45 @@ pub fn make(made: &Made<'_>) -> Token {
         out.put(&[0xe4, 0x20, 0, 0, 0, 0, 0, 0]);
     }
     out.zeros_to(44);
-    out.be32(made.block_size.bytes());
+    out.be32(made.capacity.block_size.bytes());
     out.be64(0);
     out.be64(made.bytes);
-    // DEVICE TYPE SPECIFIC DATA: the length of a logical block.
-    out.zeros_to(96);
-    out.be32(made.block_size.bytes());
+    // DEVICE TYPE SPECIFIC DATA (SBC-3, 4.28.5): what READ CAPACITY (16) says of a logical block.
+    out.zeros_to(BODY);
+    let mut capacity = [0; 32];
+    made.capacity.write_16(&mut Writer::new(&mut capacity));
+    out.put(capacity.get(8..).unwrap_or(&[]));
+    out.zeros_to(128);
+    target(made.target, &mut out);
     out.zeros_to(TOKEN.saturating_sub(SECRET));
     out.put(made.secret);
     token
+}
+
+/// TARGET DEVICE DESCRIPTOR: a SCSI name string. A name that does not fit, with its terminator, is left out.
+fn target((protocol, name): (Protocol, &[u8]), out: &mut Writer<'_>) {
+    const ROOM: usize = 128 - 4;
+    let length = name.len().saturating_add(1).next_multiple_of(4);
+    let Some(length) = u8::try_from(length)
+        .ok()
+        .filter(|n| usize::from(*n) <= ROOM)
+    else {
+        return;
+    };
+    // UTF-8; PIV, of a target device.
+    out.put(&[((protocol as u8) << 4) | 0x03, 0xa8, 0, length]);
+    out.put(name);
+}
+
+/// Writes REPORT ALL ROD TOKENS parameter data (SPC-4, 6.31): of each token its ROD management token, which is what comes before
+/// what nobody can guess.
+pub fn write_all<'a>(tokens: impl Iterator<Item = &'a Token>, out: &mut Writer<'_>) {
+    out.be64(0);
+    for token in tokens {
+        out.put(token.get(..BODY).unwrap_or(&[]));
+    }
+    let available = u32::try_from(out.len().saturating_sub(4)).unwrap_or(u32::MAX);
+    out.overwrite(0, &available.to_be_bytes());
 }
 
 /// Bytes `from` on of a ROD whose data is in `ranges`: where they are, and how many follow there. `None` beyond its end.

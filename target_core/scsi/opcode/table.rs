@@ -48,7 +48,7 @@ const UNMAP: Optional = Optional {
 /// What is ignored in byte 1: bits 7 to 5 of SCSI-2's LUN field in CDBs of 6 bytes and some of 10; RELADR, FUA_NV, SYNC_NV, which
 /// are obsolete; RARC, a hint. GROUP NUMBER has six bits, as in SBC-4, and is
 /// not looked at.
-pub static TABLE: [Descriptor; 97] = [
+pub static TABLE: [Descriptor; 101] = [
     Descriptor {
         opcode: 0x00,
         service_action: None,
@@ -316,11 +316,15 @@ pub static TABLE: [Descriptor; 97] = [
     copy::EXTENDED_COPY_LID4,
     copy::POPULATE_TOKEN,
     copy::WRITE_USING_TOKEN,
+    copy::COPY_OPERATION_ABORT,
     copy::RECEIVE_COPY_STATUS_LID1,
+    copy::RECEIVE_COPY_DATA_LID1,
     copy::RECEIVE_COPY_OPERATING_PARAMETERS,
     copy::RECEIVE_COPY_FAILURE_DETAILS_LID1,
     copy::RECEIVE_COPY_STATUS_LID4,
+    copy::RECEIVE_COPY_DATA_LID4,
     copy::RECEIVE_ROD_TOKEN_INFORMATION,
+    copy::REPORT_ALL_ROD_TOKENS,
     Descriptor {
         opcode: 0x88,
         service_action: None,

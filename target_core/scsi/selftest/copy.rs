@@ -54,6 +54,32 @@ fn cdbs() {
             Data::new(Direction::Out, 0x102),
         ),
         (
+            "83 1c 01 02 03 04 00 00 00 00 00 00 00 00 00 00",
+            ThirdParty::Abort { list: 0x0102_0304 },
+            Data::NONE,
+        ),
+        (
+            "84 01 07 00 00 00 00 00 00 00 00 00 01 02 00 00",
+            ThirdParty::ReceiveDataLid1 {
+                list: 7,
+                allocation: 0x102,
+            },
+            Data::new(Direction::In, 0x102),
+        ),
+        (
+            "84 06 01 02 03 04 00 00 00 00 00 00 01 02 00 00",
+            ThirdParty::ReceiveDataLid4 {
+                list: 0x0102_0304,
+                allocation: 0x102,
+            },
+            Data::new(Direction::In, 0x102),
+        ),
+        (
+            "84 08 00 00 00 00 00 00 00 00 00 00 01 02 00 00",
+            ThirdParty::ReportAllTokens { allocation: 0x102 },
+            Data::new(Direction::In, 0x102),
+        ),
+        (
             "84 00 07 00 00 00 00 00 00 00 01 02 03 04 00 00",
             ThirdParty::ReceiveStatusLid1 {
                 list: 7,
@@ -92,8 +118,9 @@ fn cdbs() {
     }
     let refused = [
         ("83 1f 00 00 00 00 00 00 00 00 00 00 00 00 00 00", bit(1, 4)),
-        // RECEIVE COPY DATA: nothing is held.
-        ("84 01 00 00 00 00 00 00 00 00 00 00 00 00 00 00", bit(1, 4)),
+        ("84 02 00 00 00 00 00 00 00 00 00 00 00 00 00 00", bit(1, 4)),
+        ("83 1c 00 00 00 00 01 00 00 00 00 00 00 00 00 00", bit(6, 0)),
+        ("84 08 01 00 00 00 00 00 00 00 00 00 00 00 00 00", bit(2, 0)),
         ("83 00 01 00 00 00 00 00 00 00 00 00 00 00 00 00", bit(2, 0)),
         ("84 03 01 00 00 00 00 00 00 00 00 00 00 00 00 00", bit(2, 0)),
         (

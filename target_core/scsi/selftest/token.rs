@@ -4,16 +4,21 @@
 
 use super::{hex, written, ALL};
 use crate::{
-    bytes::be32,
+    capacity::Capacity,
     cdb::{self, Command, Data, Direction},
     copy::{
         plan::Range,
-        results::{status_lid4, token_information, Origin, Outcome, Progress},
+        results::{
+            data_lid1, data_lid4, status_lid4, token_information, Origin, Outcome, Progress,
+        },
         token::{self, Kind, Made, Populate, Token, WriteUsing, MAX_RANGES, MAX_TIMEOUT, TOKEN},
         ThirdParty,
     },
+    inquiry::Protocol,
     lba::{BlockSize, Blocks, Extent},
+    pi,
     sense::{Asc, Format, Key, Sense},
+    vpd::Provisioning,
 };
 use std::{vec, vec::Vec};
 
@@ -158,16 +163,31 @@ fn write_lists() {
     assert_eq!(far, Some(Sense::invalid_parameter_byte(8)));
 }
 
-#[test]
-fn tokens() {
-    let made = Made {
+fn made_of(target: (Protocol, &[u8])) -> Made<'_> {
+    Made {
         id: 0x0102_0304_0506_0708,
         creator: Some([0x61; 16]),
         bytes: 0x1000,
-        block_size: SIZE,
+        capacity: Capacity {
+            blocks: CAPACITY,
+            block_size: SIZE,
+            physical_exponent: 3,
+            lowest_aligned: 0,
+            provisioning: Provisioning {
+                unmap: true,
+                zeroes: true,
+                ..Provisioning::default()
+            },
+            protection: Some(pi::Type::One),
+        },
+        target,
         secret: &[0xee; token::SECRET],
-    };
-    let made = token::make(&made);
+    }
+}
+
+#[test]
+fn tokens() {
+    let made = token::make(&made_of((Protocol::Iscsi, b"iqn.x:y")));
     assert_eq!(
         made[..48],
         hex("00 01 00 00 00 00 01 f8  01 02 03 04 05 06 07 08
@@ -175,8 +195,34 @@ fn tokens() {
              61 61 61 61 61 61 61 61  00 00 00 00 00 00 02 00")
     );
     assert_eq!(made[48..64], 0x1000u128.to_be_bytes());
-    assert_eq!(be32(&made, 96), Some(512));
+    assert_eq!(
+        made[96..144],
+        hex("00 00 02 00 01 03 c0 00  00 00 00 00 00 00 00 00
+             00 00 00 00 00 00 00 00  00 00 00 00 00 00 00 00
+             53 a8 00 08 69 71 6e 2e  78 3a 79 00 00 00 00 00")
+    );
     assert_eq!(made[TOKEN - token::SECRET..], [0xee; token::SECRET]);
+    // A name that does not fit is left out.
+    let long = [b'x'; 124];
+    let target = |length: usize| {
+        let name = (Protocol::Iscsi, long.get(..length).unwrap());
+        token::make(&made_of(name))
+    };
+    assert_eq!(
+        target(124)[128..],
+        [&[0; 320][..], &[0xee; token::SECRET][..]].concat()
+    );
+    assert_eq!(
+        target(123)[128..252],
+        [&[0x53, 0xa8, 0, 124][..], &long[..120]].concat()
+    );
+    let all = written(|out| token::write_all([&made, &made].into_iter(), out));
+    assert_eq!(all[..8], hex("00 00 00 c4 00 00 00 00"));
+    assert_eq!(all[8..], [&made[..96], &made[..96]].concat());
+    assert_eq!(
+        written(|out| token::write_all([].into_iter(), out)),
+        hex("00 00 00 04 00 00 00 00")
+    );
     assert_eq!(Kind::of(&made), Ok(Kind::Own(0x0102_0304_0506_0708)));
     let mut zero: Token = [0; TOKEN];
     zero[..8].copy_from_slice(&[0xff, 0xff, 0, 1, 0, 0, 1, 0xf8]);
@@ -213,6 +259,10 @@ fn information() {
         bytes: 0x30_0400,
     };
     let told = written(|out| status_lid4(&origin, &progress, Format::Fixed, out));
+    let held = written(|out| data_lid4(&origin, &progress, Format::Fixed, out));
+    assert_eq!(held[..4], hex("00 00 00 20"));
+    assert_eq!(held[4..], [&told[4..], &[0; 4][..]].concat());
+    assert_eq!(written(data_lid1), [0; 4]);
     assert_eq!(
         told,
         hex("00 00 00 1c 11 10 00 03  00 00 00 64 00 00 00 f1

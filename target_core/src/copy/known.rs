@@ -21,6 +21,8 @@ struct Known {
     progress: Progress,
     /// The ROD token that was made.
     token: Option<KBox<Token>>,
+    /// COPY OPERATION ABORT was for it.
+    stop: bool,
     /// Nobody has asked yet how it ended, and why.
     status: bool,
     details: bool,
@@ -73,6 +75,7 @@ impl Copies {
                 origin,
                 progress: Progress::BEGUN,
                 token: None,
+                stop: false,
                 status: true,
                 details: true,
             };
@@ -97,6 +100,19 @@ impl Copies {
             progress.segments = segments;
             progress.bytes = bytes;
         });
+    }
+
+    /// It is to end, if it is at work and not to end already; whether it was.
+    pub(crate) fn stop(&self, id: u32) -> bool {
+        self.with(|known| {
+            let found = known.iter_mut().find(|k| k.id == id && !k.has_ended());
+            found.is_some_and(|k| !core::mem::replace(&mut k.stop, true))
+        })
+    }
+
+    /// It is to end, and has not yet.
+    pub(super) fn is_stopped(&self, id: u32) -> bool {
+        self.with(|known| known.iter().any(|k| k.id == id && k.stop && !k.has_ended()))
     }
 
     /// It has ended.

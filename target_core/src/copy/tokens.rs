@@ -12,6 +12,7 @@ use crate::{
 use kernel::{error::code::ENOMEM, new_mutex, prelude::*, sync::Arc, sync::Mutex};
 use lio_glue::{clock, noio};
 use lio_scsi::{
+    bytes::Writer,
     copy::token::{self, Token},
     lba::{BlockSize, Extent},
     sense::{Asc, Key, Sense},
@@ -19,7 +20,7 @@ use lio_scsi::{
 
 /// Tokens of one I_T_L nexus, and in all.
 const MOST_OF_NEXUS: usize = 64;
-const MOST: usize = 1024;
+pub(crate) const MOST: usize = 1024;
 /// Tokens that are gone and of which it is still known why.
 const MOST_GONE: usize = 64;
 
@@ -193,6 +194,15 @@ impl Tokens {
     /// Why it is gone.
     pub(super) fn device(&self, id: u64) -> Result<Arc<Device>, Sense> {
         self.find(id, |kept| kept.device.clone())
+    }
+
+    /// Writes what REPORT ALL ROD TOKENS tells of those that were made of `device`.
+    pub(crate) fn report(&self, device: &Arc<Device>, out: &mut Writer<'_>) {
+        self.expire();
+        self.with(|state| {
+            let own = state.kept.iter().filter(|k| Arc::ptr_eq(&k.device, device));
+            token::write_all(own.map(|k| &k.token), out);
+        });
     }
 
     /// It is not needed any more.

@@ -2,7 +2,10 @@
 
 //! Third-party copy (SPC-4 6.4 and 6.24 to 6.27): what is asked for, and what is told of it.
 
-use super::{blocks, parameters::respond};
+use super::{
+    blocks,
+    parameters::{capacity, respond, respond_counted},
+};
 use crate::{
     alua,
     command::{Command, Turn},
@@ -12,15 +15,19 @@ use crate::{
 use kernel::prelude::*;
 use lio_glue::crypto;
 use lio_scsi::{
+    bytes::Writer,
     copy::{
         list::List,
         plan::PIECE,
-        results::{self, Origin, Outcome},
-        token::{self, Kind, Populate, Ranges, SECRET},
+        results::{self, Origin, Outcome, Progress},
+        token::{self, Kind, Populate, Ranges, BODY, SECRET},
         ThirdParty,
     },
-    sense::Sense,
+    sense::{Format, Sense},
 };
+
+/// The most bytes of REPORT ALL ROD TOKENS.
+const TOKENS: usize = 8 + copy::MOST_TOKENS * BODY;
 
 /// Executes `command`.
 pub(super) fn execute(cmd: &mut Command, command: &ThirdParty) -> Result<(), Sense> {
@@ -47,10 +54,48 @@ pub(super) fn execute(cmd: &mut Command, command: &ThirdParty) -> Result<(), Sen
             write_using_token(cmd, &nexus, list_length)
         }
         ThirdParty::ReceiveStatusLid4 { list, allocation } => {
-            tell(cmd, &nexus, list, allocation, false)
+            tell(cmd, &nexus, list, allocation, results::status_lid4)
         }
         ThirdParty::ReceiveTokenInformation { list, allocation } => {
-            tell(cmd, &nexus, list, allocation, true)
+            let format = nexus.lun().device().mode().sense_format();
+            respond(cmd, allocation, |out| {
+                let known = nexus.copies().tell(list, |origin, progress, token| {
+                    results::token_information(origin, progress, token, format, out);
+                });
+                // LIST IDENTIFIER
+                known.ok_or(Sense::invalid_cdb_byte(2))
+            })
+        }
+        ThirdParty::Abort { list } => {
+            // LIST IDENTIFIER
+            let unknown = Sense::invalid_cdb_byte(2);
+            nexus.copies().stop(list).then_some(()).ok_or(unknown)?;
+            cmd.turn = Turn::Copying;
+            Ok(())
+        }
+        ThirdParty::ReceiveDataLid1 { list, allocation } => {
+            // It is known, and has ended.
+            let known = nexus.copies().tell(list.into(), |_, progress, _| {
+                progress.outcome != Outcome::InProgress
+            });
+            if known != Some(true) {
+                return Err(Sense::invalid_cdb_byte(2));
+            }
+            respond(cmd, allocation, |out| {
+                results::data_lid1(out);
+                Ok(())
+            })
+        }
+        ThirdParty::ReceiveDataLid4 { list, allocation } => {
+            tell(cmd, &nexus, list, allocation, results::data_lid4)
+        }
+        ThirdParty::ReportAllTokens { allocation } => {
+            let engine = crate::engine().map_err(|_| Sense::INTERNAL_TARGET_FAILURE)?;
+            let device = nexus.lun().device();
+            respond_counted(cmd, allocation, TOKENS, |out| {
+                engine.tokens().report(device, out);
+                Ok(())
+            })
         }
         ThirdParty::ReceiveStatusLid1 { list, allocation } => {
             // LIST IDENTIFIER
@@ -87,26 +132,25 @@ pub(super) fn memory(command: &ThirdParty) -> u64 {
         | ThirdParty::WriteUsingToken { list_length, .. } => PIECE
             .saturating_mul(2)
             .saturating_add(u64::from(*list_length).saturating_mul(2)),
+        ThirdParty::ReportAllTokens { allocation } => {
+            u64::from(*allocation).min(TOKENS as u64).saturating_mul(2)
+        }
         _ => 4096,
     }
 }
 
-// What is known of the copy with the list identifier `id`; with the token, if it is asked for.
+// What is known of the copy with the list identifier `id`, as `write` has it.
 fn tell(
     cmd: &mut Command,
     nexus: &Nexus,
     id: u32,
     allocation: u32,
-    tokens: bool,
+    write: fn(&Origin, &Progress, Format, &mut Writer<'_>),
 ) -> Result<(), Sense> {
     let format = nexus.lun().device().mode().sense_format();
     respond(cmd, allocation, |out| {
-        let known = nexus.copies().tell(id, |origin, progress, token| {
-            if tokens {
-                results::token_information(origin, progress, token, format, out);
-            } else {
-                results::status_lid4(origin, progress, format, out);
-            }
+        let known = nexus.copies().tell(id, |origin, progress, _| {
+            write(origin, progress, format, out);
         });
         // LIST IDENTIFIER
         known.ok_or(Sense::invalid_cdb_byte(2))
@@ -140,7 +184,11 @@ fn populate_token(
         id: u64::from_ne_bytes(number),
         creator: copy::name_of(device),
         bytes: represented,
-        block_size: device.block_size(),
+        capacity: capacity(device),
+        target: (
+            nexus.lun().tpg().protocol().identifier(),
+            nexus.lun().tpg().target().name().to_bytes(),
+        ),
         secret: &secret,
     };
     let token = KBox::new(token::make(&made), GFP_KERNEL).map_err(short)?;

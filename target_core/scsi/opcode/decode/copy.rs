@@ -104,3 +104,29 @@ pub(in crate::opcode) fn receive_failure_details(raw: &Raw) -> Decoded {
         allocation: length(raw),
     }))
 }
+
+pub(in crate::opcode) fn copy_operation_abort(raw: &Raw) -> Decoded {
+    Ok(Command::ThirdParty(ThirdParty::Abort {
+        list: asked_list(raw),
+    }))
+}
+
+pub(in crate::opcode) fn receive_data_lid1(raw: &Raw) -> Decoded {
+    Ok(Command::ThirdParty(ThirdParty::ReceiveDataLid1 {
+        list: list(raw),
+        allocation: length(raw),
+    }))
+}
+
+pub(in crate::opcode) fn receive_data_lid4(raw: &Raw) -> Decoded {
+    Ok(Command::ThirdParty(ThirdParty::ReceiveDataLid4 {
+        list: asked_list(raw),
+        allocation: length(raw),
+    }))
+}
+
+pub(in crate::opcode) fn report_all_tokens(raw: &Raw) -> Decoded {
+    Ok(Command::ThirdParty(ThirdParty::ReportAllTokens {
+        allocation: length(raw),
+    }))
+}

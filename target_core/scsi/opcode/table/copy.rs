@@ -112,6 +112,53 @@ pub(super) const WRITE_USING_TOKEN: Descriptor = row(
     ],
     decode::write_using_token,
 );
+pub(super) const COPY_OPERATION_ABORT: Descriptor = Descriptor {
+    length_field: 0,
+    ..row(
+        0x83,
+        0x1c,
+        "COPY OPERATION ABORT",
+        Access::Active,
+        Reserved::Writes,
+        &[
+            0x83, 0x1c, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        ],
+        decode::copy_operation_abort,
+    )
+};
+pub(super) const RECEIVE_COPY_DATA_LID1: Descriptor = row(
+    0x84,
+    0x01,
+    "RECEIVE COPY DATA(LID1)",
+    Access::Active,
+    Reserved::Writes,
+    &[
+        0x84, 0x01, 0xff, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0,
+    ],
+    decode::receive_data_lid1,
+);
+pub(super) const RECEIVE_COPY_DATA_LID4: Descriptor = row(
+    0x84,
+    0x06,
+    "RECEIVE COPY DATA(LID4)",
+    Access::Active,
+    Reserved::Writes,
+    &[
+        0x84, 0x06, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0,
+    ],
+    decode::receive_data_lid4,
+);
+pub(super) const REPORT_ALL_ROD_TOKENS: Descriptor = row(
+    0x84,
+    0x08,
+    "REPORT ALL ROD TOKENS",
+    Access::Active,
+    Reserved::Writes,
+    &[
+        0x84, 0x08, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0,
+    ],
+    decode::report_all_tokens,
+);
 pub(super) const RECEIVE_COPY_STATUS_LID4: Descriptor = row(
     0x84,
     0x05,

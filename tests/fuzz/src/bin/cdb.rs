@@ -137,6 +137,7 @@ fn data(cdb: &[u8], block: u64) -> (Direction, u64) {
             },
         ),
         // Third-party copy: lists out, what is known of copies in.
+        0x83 if flags & 0x1f == 0x1c => (Direction::None, 0),
         0x83 => (Direction::Out, be32(cdb, 10).into()),
         0x84 => (Direction::In, be32(cdb, 10).into()),
         // OVERWRITE
