@@ -4,7 +4,9 @@ import errno
 import functools
 import os
 import threading
+import uuid
 
+import copying
 import initiator
 import lio
 import pytest
@@ -463,14 +465,30 @@ def unmap(unit):
     assert unit.read(24, 1)[1] == [pi(zeroes, 24)]
 
 
+def copied(unit):
+    """EXTENDED COPY has what it reads checked, and makes what it writes, as READ and WRITE without protection information do."""
+    cscds, data = [copying.cscd(copying.naa(unit.store), unit.block)], unit.data(6, 21)
+
+    def copy(n, to):
+        p = copying.parameters(cscds, [copying.blocks(0, 0, n, 100, to)])
+        return unit.c.scsi(copying.extended_copy(len(p)), write=p)
+    unit(Cdb.ten(WRITE, 0, 100, 6), write=b"".join(data))
+    assert copy(6, 208)[0] == 0
+    assert unit.read(208, 6, 1) == (data, unit.pi(data, 208))
+    # Corrupted at the source: nothing of that is written.
+    unit.write(102, data[2:3], unit.pi(corrupted(data[2:3]), 102))
+    status, _, answer = copy(6, 300)
+    assert status == 2 and copying.copy_of(answer.sense) == (0, None, "source", f"B/{GUARD}"), answer.sense.hex()
+
+
 CHECKS = (what_is_written_without_is_generated, what_is_written_with_it_is_kept, reserved_values, corrupted_on_its_way,
           corrupted_on_the_medium, what_is_not_checked, verify_compares, write_and_verify, write_same, compare_and_write, orwrite,
-          write_long, large_and_partial, unmap)
+          copied, write_long, large_and_partial, unmap)
 
 
 @pytest.mark.parametrize("name,kind,block", [("ramdisk", 1, 512), ("ramdisk", 3, 512), ("fileio", 1, 4096)])
 def test_types_1_and_3(name, kind, block):
-    unit = Unit(STORES[name](size=SIZE), kind, block)
+    unit = Unit(STORES[name](size=SIZE, serial=str(uuid.uuid4())), kind, block)
     for check in CHECKS:
         check(unit)
 
@@ -662,7 +680,7 @@ def test_storage_without_a_place_for_it():
 def test_a_disk_that_has_it(kind, block):
     """The block layer carries it to a disk that keeps it."""
     with storage.scsi_debug(dev_size_mb=16, sector_size=block, dif=kind, dix=1) as disk:
-        store = lio.iblock(dev=disk)
+        store = lio.iblock(dev=disk, serial=str(uuid.uuid4()))
         assert [store.attrib(n) for n in ("pi_prot_type", "hw_pi_prot_type", "pi_prot_verify")] == [str(kind), str(kind), "0"]
         store.attrib("pi_prot_type", 0)  # stays as it is, as with the stock modules
         assert store.attrib("pi_prot_type") == str(kind)

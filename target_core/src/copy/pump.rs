@@ -7,6 +7,7 @@ use crate::{
     backend::{Io, IoError, Op},
     command::{Command, Shared},
     device::Device,
+    emulate::Protected,
     flaws,
 };
 use kernel::{prelude::*, sync::Arc};
@@ -61,6 +62,7 @@ impl Host for Copier {
         let (cmd, mailbox) = token.split_mut();
         cmd.data.clear();
         cmd.op = Op::None;
+        cmd.protection = None;
         *mailbox = None;
         false
     }
@@ -98,7 +100,7 @@ impl Pump {
     /// Copies a piece. Sleeps until it is done.
     pub(super) fn copy(&mut self, from: &Device, to: &Device, piece: &Piece) -> Result<(), Fault> {
         let (source, destination) = (Side::Source, Side::Destination);
-        // What a back end copies by itself passes marks by, and leaves protection information behind.
+        // What a back end copies by itself passes marks by, and makes no protection information.
         let plain = |device: &Device| !device.flaws().are_there() && device.protection().is_none();
         if piece.is_whole() && self.direct && plain(from) && plain(to) {
             if let Some(file) = from.backend().file() {
@@ -152,9 +154,12 @@ impl Pump {
     // Has the back end do `op` with `data`, and waits.
     fn perform(&self, device: &Device, op: Op, data: Buffer, side: Side) -> Result<Buffer, Fault> {
         let short = || Fault::of_end(side, Sense::INSUFFICIENT_RESOURCES);
+        let failed = |sense| Fault::of_end(side, sense);
+        let protection = Protected::of_copy(device, op, &data).map_err(failed)?;
         let mut token = Slots::take(&self.copier).ok_or_else(short)?;
         let (cmd, mailbox) = token.split_mut();
         cmd.data = data;
+        cmd.protection = protection;
         cmd.op = op;
         cmd.io_result = Err(IoError::Aborted);
         if flaws::look(device, cmd).is_break() {
@@ -170,7 +175,14 @@ impl Pump {
             flaws::written(device, &mut token);
         }
         match token.io_result {
-            Ok(()) => Ok(core::mem::take(&mut token.data)),
+            Ok(()) => {
+                if let (Op::Read { .. }, Some(protected)) = (op, &token.protection) {
+                    protected
+                        .check_copied(device, &token.data)
+                        .map_err(failed)?;
+                }
+                Ok(core::mem::take(&mut token.data))
+            }
             Err(e) => {
                 // What would be BUSY or a reservation conflict is no sense of its own.
                 let sense = e.sense(op).unwrap_or(Sense::INSUFFICIENT_RESOURCES);

@@ -6,6 +6,7 @@
 //! the initiator sent nothing else, their protection information beside them. Data with protection information comes and goes
 //! block by block, each with eight bytes behind it. It is checked once the blocks are where nobody else changes them.
 
+mod copied;
 mod tuples;
 mod update;
 mod verify;
