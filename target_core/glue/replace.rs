@@ -23,6 +23,16 @@ pub fn replace(dir: &CStr, temp: &CStr, name: &CStr, bytes: &[u8]) -> Result {
     })
 }
 
+/// Makes the directory `path`, for its owner alone, durably; its parent is there. It is seen from the first process's root. May sleep
+/// for long.
+///
+/// # Errors
+/// The file system's.
+pub fn make_dir(path: &CStr) -> Result {
+    // SAFETY: `path` is a C string.
+    to_result(unsafe { sys::lio_dir_make(path.as_char_ptr()) })
+}
+
 /// Reads the regular file at `path`, seen from the first process's root, into `to`: how many bytes it has. May sleep for long.
 ///
 /// # Errors

@@ -199,6 +199,7 @@ struct config_group *lio_configfs_pop_default(struct config_group *parent);
 bool lio_configfs_dead(struct config_item *item);
 
 /* replace.c */
+int lio_dir_make(const char *path);
 int lio_file_replace(const char *path, const char *temp, const char *name, const void *data, size_t len);
 ssize_t lio_file_read_whole(const char *path, void *data, size_t len);
 

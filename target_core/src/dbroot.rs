@@ -10,7 +10,7 @@ use lio_glue::replace;
 pub(crate) enum Dir {
     /// `dbroot` itself.
     Root,
-    /// The one with this name in it, which is the administrator's.
+    /// The one with this name in it, which is made when there is something to be kept there.
     Below(&'static str),
 }
 
@@ -52,7 +52,15 @@ fn path(dir: &Dir) -> Result<CString> {
 pub(crate) fn store(device: &Device, dir: &Dir, kind: &str, bytes: &[u8]) -> Result {
     let name = name(device, kind)?;
     let temp = CString::try_from_fmt(fmt!("{}.new", &*name))?;
-    replace::replace(&path(dir)?, &temp, &name, bytes)
+    let at = path(dir)?;
+    match replace::replace(&at, &temp, &name, bytes) {
+        Err(e) if e == ENOENT && matches!(dir, Dir::Below(_)) => {
+            // Another may have made it since.
+            let _ = replace::make_dir(&at);
+            replace::replace(&at, &temp, &name, bytes)
+        }
+        done => done,
+    }
 }
 
 /// Reads the file `KIND_SERIAL` of `device`: how many bytes it has.

@@ -377,9 +377,14 @@ def test_registrations_outlive_the_modules():
     assert out(a, REGISTER, 0xA, 0xA1) == "good"
     assert FILE.read_text() == "No Registrations or Reservations\0"
     assert out(a, REGISTER, 0xA1, 0xA, flags=APTPL) == "good" and "sa_res_key=11" in FILE.read_text()
-    # What cannot be kept is not done.
+    # The folder is made where there is none. What cannot be kept is not done.
     shutil.rmtree(FILE.parent)
-    assert out(a, REGISTER, 0xA, 0xA2, flags=APTPL) == "4/4400" and keys(a)[1] == [0xA, 0xB]
+    assert out(a, REGISTER, 0xA, 0xA2, flags=APTPL) == "good" and "sa_res_key=162" in FILE.read_text()
+    assert FILE.parent.stat().st_mode & 0o777 == 0o700
+    shutil.rmtree(FILE.parent)
+    FILE.parent.write_text("")
+    assert out(a, REGISTER, 0xA2, 0xA3, flags=APTPL) == "4/4400" and sorted(keys(a)[1]) == [0xB, 0xA2]
+    FILE.parent.unlink()
     a.close()
 
 

@@ -62,6 +62,35 @@ int lio_file_replace(const char *path, const char *temp, const char *name, const
 }
 EXPORT_SYMBOL_GPL(lio_file_replace);
 
+int lio_dir_make(const char *path)
+{
+	struct dentry *dentry;
+	struct path parent;
+	struct file *dir;
+	int ret;
+
+	scoped_with_init_fs()
+		dentry = start_creating_path(AT_FDCWD, path, &parent, LOOKUP_DIRECTORY);
+	if (IS_ERR(dentry))
+		return PTR_ERR(dentry);
+	dentry = vfs_mkdir(mnt_idmap(parent.mnt), d_inode(parent.dentry), dentry, 0700, NULL);
+	ret = PTR_ERR_OR_ZERO(dentry);
+	path_get(&parent);
+	end_creating_path(&parent, dentry);
+	if (!ret) {
+		/* Without the lock, which it may take itself. */
+		dir = dentry_open(&parent, O_RDONLY | O_DIRECTORY, current_cred());
+		ret = PTR_ERR_OR_ZERO(dir);
+		if (!ret) {
+			ret = vfs_fsync(dir, 0);
+			fput(dir);
+		}
+	}
+	path_put(&parent);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(lio_dir_make);
+
 ssize_t lio_file_read_whole(const char *path, void *data, size_t len)
 {
 	struct file *file;
