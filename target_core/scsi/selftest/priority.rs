@@ -193,10 +193,9 @@ fn statistics() {
     };
     let interval = "00 03 03 08 00 00 00 06 00 00 00 01";
     let zero = "00 00 00 00 00 00 00";
-    let access: std::string::String = [1, 2, 3, 4, 5, 6, 0, 0]
-        .iter()
+    let access = [1, 2, 3, 4, 5, 6, 0, 0]
         .map(|n| std::format!(" {zero} {n:02x}"))
-        .collect();
+        .concat();
     assert_eq!(
         page(&sense("4d 00 59 00 00 00 01 00 ff 00")),
         hex(&std::format!(

@@ -241,7 +241,7 @@ fn mode_values(input: &mut Input<'_>) -> mode::Values {
         extension: Extension {
             clock: bits & 1 != 0,
             set_first: bits & 2 != 0,
-            priority: Priority::new(bits as u8 >> 4),
+            priority: Priority::new(bits >> 4),
             max_sense: input.below(53) as u8,
         },
     }

@@ -100,9 +100,9 @@ fn pages(unit: &Unit) -> Vec<Page> {
     let e = &v.extension;
     extension.now[0] = u8::from(e.clock) << 2 | u8::from(e.set_first) << 1;
     extension.now[0] |= u8::from(unit.implicit_alua);
-    (extension.now[1], extension.mask[1]) = (e.priority.get(), 0x0f);
+    extension.now[1] = e.priority.get();
     extension.now[2] = e.max_sense;
-    extension.mask[..3].copy_from_slice(&[6, 0, 0xff]);
+    extension.mask[..3].copy_from_slice(&[6, 0x0f, 0xff]);
     let mut exceptions = plain(0x1c, 10);
     exceptions.now[0] = u8::from(v.exception_test) << 2;
     exceptions.now[1] = if v.report_exceptions { 6 } else { 0 };
