@@ -576,7 +576,9 @@ impl Nexus {
             // The protection information behind the blocks.
             let size = device.block_size();
             let block = u64::from(decoded.protect.block(size));
-            let of = |bytes: u64| (bytes / block) * (block - u64::from(size.bytes()));
+            let tuple = block.saturating_sub(u64::from(size.bytes()));
+            let blocks = |bytes: u64| bytes.checked_div(block).unwrap_or(0);
+            let of = |bytes: u64| blocks(bytes).saturating_mul(tuple);
             return device.kept().count_bytes(of(read), of(written));
         }
         let verified = match cmd.decoded.as_ref().map(|d| &d.command) {

@@ -28,7 +28,8 @@ use lio_glue::{
 /// How long one waits for another that it takes the place of, in milliseconds: more than that lingers after its logout.
 const PATIENCE_MS: u64 = 5_000;
 
-/// What a discovery session is about.
+/// What a discovery session is about. (One of them has one, and they are few: a box for the name would cost more than it saves.)
+#[allow(clippy::large_enum_variant)]
 #[derive(PartialEq)]
 pub(crate) enum Place {
     /// All targets, at an address of ours.
