@@ -515,7 +515,7 @@ def test_races(target, monkeypatch):
         threads.append(threading.Thread(target=run))
         threads[-1].start()
 
-    while time.monotonic() < end:
+    while time.monotonic() < end or rounds < 6:
         rounds += 1
         if target_is_off(target):
             target.enable()
@@ -541,7 +541,6 @@ def test_races(target, monkeypatch):
                     legs[0].reset()
         for t in threads:
             t.join()
-    assert rounds > 5
     if not target_is_off(target):
         target.enable(False)
     lio.wait_for(lambda: sessions(target) == 0)
