@@ -319,12 +319,13 @@ def recovered(c):
     heard.append(sent[-1].status)
     if heard == [0, 0, 0]:
         assert sent[0].data == data
-    for kind, tag, want in (0, itt, sent[:-1]), (1, initiator.NONE, sent[-1:]):
+    # Of statuses the one alone: a Reject has one, too.
+    for kind, tag, run, want in (0, itt, (0, 0), sent[:-1]), (1, initiator.NONE, (before, 1), sent[-1:]):
         if not want:
             continue
         # Not acknowledged.
         c.exp_stat_sn = before
-        c.send(initiator.pdu(initiator.SNACK, initiator.FINAL | kind, itt=tag, w=(initiator.NONE, 0, before, 0, 0, 0, 0)))
+        c.send(initiator.pdu(initiator.SNACK, initiator.FINAL | kind, itt=tag, w=(initiator.NONE, 0, before, 0, 0, *run)))
         for w in want:
             a = receive()
             if a.opcode == initiator.REJECT:
