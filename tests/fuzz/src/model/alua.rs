@@ -7,8 +7,9 @@
 pub const STATES: [u8; 7] = [0x0, 0x1, 0x2, 0x3, 0x4, 0xe, 0xf];
 
 /// Operation code and service action of the commands that a state lets through, beside those of the next list: SPC-4, 5.15.2.4.4;
-/// READ CAPACITY, REPORT REFERRALS and REPORT SUPPORTED OPERATION CODES as "the device server may support other commands".
-const STANDBY: [(u8, Option<u8>); 22] = [
+/// READ CAPACITY, REPORT REFERRALS, REPORT SUPPORTED OPERATION CODES, and what is reported or set of the unit, as "the device server
+/// may support other commands".
+const STANDBY: [(u8, Option<u8>); 24] = [
     (0x15, None),
     (0x1a, None),
     (0x1c, None),
@@ -28,8 +29,10 @@ const STANDBY: [(u8, Option<u8>); 22] = [
     (0xa3, Some(0x05)),
     (0xa3, Some(0x0c)),
     (0xa3, Some(0x0d)),
+    (0xa3, Some(0x0e)),
     (0xa3, Some(0x0f)),
     (0xa4, Some(0x06)),
+    (0xa4, Some(0x0e)),
     (0xa4, Some(0x0f)),
 ];
 /// In the unavailable state (5.15.2.4.5).
