@@ -1,5 +1,4 @@
 """Initiators that do not read what they asked for: they hold up nobody, and cost bounded memory."""
-# group: connections
 import contextlib
 import re
 import select
