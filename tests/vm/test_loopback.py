@@ -1,6 +1,5 @@
 """The loopback fabric's own: names and nexus, its SCSI host's resets, devices that come and go under I/O."""
 # vm: --timeout 900
-# group: sessions
 import errno
 import subprocess
 import time

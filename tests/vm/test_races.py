@@ -147,9 +147,10 @@ def test_sendtargets_beside_deletion(target):
     store, end = lio.ramdisk("rd1"), time.monotonic() + RACE
     names = [f"iqn.2003-01.org.example:v{i}" for i in range(6)]
 
-    def ask():
+    def ask(n):
         with initiator.Connection(timeout=GUARD) as c:
-            a = c.login(check=False)
+            # Of ports of their own: none takes the place of another.
+            a = c.login(check=False, isid=b"\x80\0\0\0\4" + bytes([n]))
             if a is None or a.login_status:
                 assert a is None or a.login_status == 0x0302
                 return
@@ -169,7 +170,7 @@ def test_sendtargets_beside_deletion(target):
         t.delete()
 
     makes = [until(end, lambda k=k: change(names[k::2])) for k in range(2)]
-    asks = [until(end, ask) for _ in range(2)]
+    asks = [until(end, lambda n=n: ask(n)) for n in range(2)]
     at_once(*makes, *asks)
     print(f"{[m.n for m in makes]} targets, {[a.n for a in asks]} discoveries")
     assert all(f.n for f in makes + asks)
