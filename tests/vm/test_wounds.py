@@ -465,7 +465,7 @@ def test_spec_i_pt_error_paths():
     def again():
         if registered(held[0]):
             assert heard[-1] in (0, "closed") and registered(held[0]) == 3
-            assert held[0].scsi(bytes.fromhex("5f03000000000000001800"), write=bytes(7) + b"\1" + bytes(16))[0] == 0  # CLEAR
+            assert held[0].scsi(bytes.fromhex("5f030000000000001800"), write=bytes(7) + b"\1" + bytes(16))[0] == 0  # CLEAR
         assert registered(held[0]) == 0
 
     held, heard = [login(t)], []
