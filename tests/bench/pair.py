@@ -28,13 +28,14 @@ def cable(address):
 def serve():
     """Does what the initiator's VM asks for, a line of JSON each, until that is gone."""
     cable(TARGET)
+    soak = machine.Soak()
     with socket.create_server((TARGET, PORT)) as server:
         peer = server.accept()[0]
     with peer, peer.makefile("rw") as f:
         for line in f:
             what, *args = json.loads(line)
             reply = {"load": machine.load, "export": lambda *s: [t.iqn for t in machine.export(Setup(*s), TARGET)],
-                     "clear": machine.clear, "unload": lambda: machine.clear(unload=True), "spent": machine.spent}[what](*args)
+                     "clear": machine.clear, "unload": lambda: machine.clear(unload=True), "spent": soak.spent}[what](*args)
             f.write(json.dumps(reply) + "\n")
             f.flush()
 
