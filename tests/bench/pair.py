@@ -7,10 +7,10 @@ import socket
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import machine
 from machine import lio
+from objects import Named
 from rows import ALSO, BOUND, DEPTHS, Setup, by_setup
 
 TARGET, INITIATOR, PORT = "10.66.0.1", "10.66.0.2", 7000
@@ -61,9 +61,7 @@ class Target:
 
 def login(iqn, digests):
     """Its one disk."""
-    fake = SimpleNamespace(iqn=iqn, portals=[f"{TARGET}:3260"], path=Path("/tmp/luns"))
-    (fake.path / "lun/lun_0").mkdir(parents=True, exist_ok=True)
-    return lio.login(fake, settings=machine.DIGESTS if digests else None)[0]
+    return lio.login(Named(iqn, f"{TARGET}:3260", 0), settings=machine.DIGESTS if digests else None)[0]
 
 
 def measure(target, which, groups, share, out):

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
-"""Looks that RFC7143.md names each clause with a MUST, that each test named in it exists, and that each row has a result; and the
-same of ATTRIBUTES.md for each file that can be written. Prints FILE:LINE: what is wrong."""
+"""Looks that RFC7143.md names each clause with a MUST, that each test named in it exists, and that each row has a result; the
+same of ATTRIBUTES.md for each file that can be written; and that the tests named in SCSI.md and FAULTS.md exist. Prints FILE:LINE:
+what is wrong."""
+import fnmatch
 import re
 import sys
 from pathlib import Path
@@ -64,6 +66,20 @@ def attributes():
     return bad + [f"{ATTRIBUTES.name}: nothing about {name}" for name in sorted(set(re.findall(r'\brw "(\w+)"', files)) - names)]
 
 
+def named_tests():
+    """Names of tests, `FILE::TEST` with or without test_ and with *, in the other tables, of which there are none."""
+    bad = []
+    for name in ("SCSI.md", "FAULTS.md"):
+        for n, line in enumerate(text(f"tests/{name}").splitlines(), 1):
+            if not line.startswith("|"):
+                continue
+            for file, test in re.findall(r"`(?:test_)?(\w+)::(?:test_)?([\w*]+)`", line):
+                tests = re.findall(r"^def test_(\w+)\(", text(f"tests/vm/test_{file}.py"), re.M)
+                if not fnmatch.filter(tests, test):
+                    bad.append(f"{name}:{n}: there is no {file}::{test}")
+    return bad
+
+
 def main():
     proto = "".join(p.read_text() for p in sorted((TOP / "fabrics/iscsi/proto").rglob("*.rs")))
     judge = text("tests/vm/judge.py")
@@ -96,7 +112,7 @@ def main():
         if clause not in re.findall(r"\d+(?:\.\d+)*", named):
             print(f"{TABLE.name}: nothing about {clause}")
             bad += 1
-    wrong = attributes()
+    wrong = attributes() + named_tests()
     print("".join(f"{line}\n" for line in wrong), end="")
     return 1 if bad or wrong else 0
 

@@ -410,6 +410,9 @@ def test_functions_have_an_order(target, function):
         assert a.pong(a.receive())
         assert b.answer(later).opcode == SCSI_RESPONSE
         assert [leg.scsi(TUR)[0] for leg in (a, b)] == [0, 0]
+        # It has ended what came last, too: nothing is left in the window.
+        last = a.answer(a.tur(s.take()))
+        assert (last.max_cmd_sn - last.exp_cmd_sn + 1) & NONE == 64
 
 
 def test_the_session_ends_with_a_word(target):

@@ -7,7 +7,6 @@
 //! not acknowledged: if its connection is lost, it was never received, and the initiator may send it again by another one.
 
 use crate::pdu::Numbers;
-use crate::seq::StatSeq;
 use crate::sn::{CmdSn, StatSn};
 use core::ops::DerefMut;
 
@@ -195,11 +194,6 @@ impl<S: DerefMut<Target = [u16]>> Order<S> {
     #[must_use]
     pub const fn max(&self) -> CmdSn {
         self.max
-    }
-
-    /// The numbers for a response that takes one.
-    pub fn numbers(&self, stat: &mut StatSeq) -> Numbers {
-        self.with_stat_sn(stat.take())
     }
 
     /// The numbers for a PDU with this status number.

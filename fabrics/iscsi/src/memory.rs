@@ -35,7 +35,7 @@ use kernel::{
 use lio_glue::system::memory_bytes;
 
 /// Bytes of an idle session without its commands: its thread, its socket's structures, what it receives into.
-pub(crate) const SEAT: u64 = 64 << 10;
+pub(crate) const SEAT: u64 = 80 << 10;
 /// Bytes of each command that a session may have.
 pub(crate) const SLOT: u64 = 1 << 10;
 /// Bytes of write data, and as many of data that is read, for which a session asks nobody. It is told when it logs in: the
