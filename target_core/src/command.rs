@@ -137,8 +137,8 @@ pub(crate) enum Turn {
     Wanted,
     /// It waits for the end of what it began in the background.
     Erasing,
-    /// It waits for the end of its copy.
-    Copying,
+    /// It waits for the end of its copy, or of the one it aborts, which has this list identifier if it is its own.
+    Copying(Option<u32>),
     /// It waits for its turn or has it; either way it is counted.
     Had,
 }
@@ -473,11 +473,13 @@ fn go_on<F: Fabric>(mut token: Token<Session<F>>) {
             token.io_result = Ok(());
             nexus.lun().device().eraser().wait(token.erase());
         }
-        Op::None if token.turn == Turn::Copying => {
-            token.turn = Turn::No;
-            crate::copy::begin(token.erase());
-        }
-        Op::None => reply(token),
+        Op::None => match token.turn {
+            Turn::Copying(identifier) => {
+                token.turn = Turn::No;
+                crate::copy::begin(token.erase(), identifier);
+            }
+            _ => reply(token),
+        },
         _ => {
             let Some(nexus) = token.nexus.clone() else {
                 return reply_aborted(token);

@@ -13,6 +13,7 @@ mod pump;
 mod tokens;
 
 pub(crate) use known::Copies;
+use known::Listed;
 pub(crate) use pump::Copier;
 pub(crate) use tokens::{Tokens, MOST as MOST_TOKENS};
 
@@ -40,7 +41,7 @@ use lio_scsi::{
     copy::{
         list::List,
         plan::{Fault, Medium, Piece, Range},
-        results::{Origin, Outcome},
+        results::Outcome,
         token::{self, Kind, WriteUsing},
         ThirdParty, MAX_COPIES, MAX_CSCDS,
     },
@@ -110,19 +111,33 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// Has `cmd`, whose parameter list is in its scratch buffer and was found to be right, copy, and go on then with its step.
-/// Process context.
-pub(crate) fn begin(mut cmd: Waiting) {
+/// Has `cmd`, whose parameter list is in its scratch buffer and was found to be right, copy, and go on then with its step. With
+/// its `identifier` it is among its nexus's copies. Process context.
+pub(crate) fn begin(mut cmd: Waiting, identifier: Option<u32>) {
     // What is left of it where there is no memory: BUSY.
     cmd.step = Step::None;
     cmd.io_result = Err(IoError::Resources);
+    let Some(nexus) = cmd.nexus.clone() else {
+        return;
+    };
+    // Without memory for a worker it is dropped before the command is, whose end may be that of its session.
+    let listed = Listed::new(nexus, identifier);
     if let Ok(engine) = crate::engine() {
-        let _ = engine.copying().spawn(move || noio::scope(|| perform(cmd)));
+        let _ = engine
+            .copying()
+            .spawn(move || noio::scope(|| perform(listed, cmd)));
     }
 }
 
-fn perform(mut cmd: Waiting) {
-    match run(&mut cmd) {
+fn perform(listed: Listed, mut cmd: Waiting) {
+    let ended = run(&mut cmd, listed.identifier());
+    match &ended {
+        Ok(()) => listed.end(Outcome::Good),
+        Err(Stop::Sense(sense)) => listed.end(Outcome::Failed(Some(*sense))),
+        Err(Stop::Aborted) => listed.end(Outcome::Failed(None)),
+        Err(Stop::Busy) => drop(listed),
+    }
+    match ended {
         Err(Stop::Busy) => (),
         Err(Stop::Aborted) => cmd.io_result = Err(IoError::Aborted),
         ended => {
@@ -137,7 +152,7 @@ fn perform(mut cmd: Waiting) {
     cmd.finish();
 }
 
-fn run(cmd: &mut Waiting) -> Result<(), Stop> {
+fn run(cmd: &mut Waiting, identifier: Option<u32>) -> Result<(), Stop> {
     let engine = crate::engine().map_err(|_| Stop::Busy)?;
     let nexus = cmd.nexus.clone().ok_or(Stop::Aborted)?;
     if let Some(Cdb::ThirdParty(ThirdParty::Abort { list })) = cmd.decoded.map(|d| d.command) {
@@ -152,18 +167,14 @@ fn run(cmd: &mut Waiting) -> Result<(), Stop> {
     drop(kept);
     let pump = Pump::new().map_err(|_| Stop::Busy)?;
     let work = match cmd.decoded.map(|decoded| decoded.command) {
-        Some(Cdb::ThirdParty(ThirdParty::WriteUsingToken { list, .. })) => {
-            Work::Token(list, token_list(&nexus, &bytes)?)
+        Some(Cdb::ThirdParty(ThirdParty::WriteUsingToken { .. })) => {
+            Work::Token(token_list(&nexus, &bytes)?)
         }
         Some(Cdb::ThirdParty(ThirdParty::ExtendedCopyLid4 { .. })) => {
-            Work::List(0x01, List::parse_lid4(&bytes)?)
+            Work::List(List::parse_lid4(&bytes)?)
         }
-        _ => Work::List(0x00, List::parse(&bytes)?),
+        _ => Work::List(List::parse(&bytes)?),
     };
-    let (identifier, origin) = work.origin(&nexus);
-    if let Some(id) = identifier {
-        nexus.copies().begin(id, origin)?;
-    }
     let mut copy = Copy {
         cmd,
         session: &*session,
@@ -172,21 +183,10 @@ fn run(cmd: &mut Waiting) -> Result<(), Stop> {
         pump,
         bytes: 0,
     };
-    let ended = match &work {
-        Work::List(_, list) => copy.segments(list),
-        Work::Token(_, list) => copy.token(list),
-    };
-    if let Some(id) = identifier {
-        nexus.copies().end(
-            id,
-            match &ended {
-                Ok(()) => Outcome::Good,
-                Err(Stop::Sense(sense)) => Outcome::Failed(Some(*sense)),
-                Err(_) => Outcome::Failed(None),
-            },
-        );
+    match &work {
+        Work::List(list) => copy.segments(list),
+        Work::Token(list) => copy.token(list),
     }
-    ended
 }
 
 // COPY OPERATION ABORT: the copy writes nothing any more when this is answered (SPC-4 5.17.4.7).
@@ -222,20 +222,8 @@ pub(crate) fn token_list<'a>(nexus: &Nexus, bytes: &'a [u8]) -> Result<WriteUsin
 
 /// What is to be copied.
 enum Work<'a> {
-    // With its SERVICE ACTION.
-    List(u8, List<'a>),
-    Token(u32, WriteUsing<'a>),
-}
-
-impl Work<'_> {
-    // The list identifier, and what is told of it.
-    fn origin(&self, nexus: &Nexus) -> (Option<u32>, Origin) {
-        let (id, action, size) = match self {
-            Work::List(action, list) => (list.identifier, *action, None),
-            Work::Token(id, _) => (Some(*id), 0x11, Some(nexus.lun().device().block_size())),
-        };
-        (id, Origin { action, size })
-    }
+    List(List<'a>),
+    Token(WriteUsing<'a>),
 }
 
 /// A copy at work.

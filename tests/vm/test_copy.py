@@ -226,6 +226,8 @@ def test_the_end_of_a_long_copy(how):
         start = time.monotonic()
         # Through LUN 0, from LUN 1 to LUN 2.
         itt = n.start(c, [extent(1, 2, 24 * MIB, 0, 0)], list_id=3, usage=0)
+        # It is known before it has copied anything.
+        assert isinstance(n.receive(copying.LID1_STATUS, 3), bytes)
         n.fill(8, 4096, 9)
         lio.wait_for(lambda: int.from_bytes(n.receive(copying.LID1_STATUS, 3)[8:12], "big"))
         assert n.receive(copying.LID1_STATUS, 3)[4] == 0

@@ -220,8 +220,9 @@ impl Range {
         let to = self.to.checked_add(done)?;
         let from = self.from.checked_add(done)?;
         let write = down(to, destination);
-        let end = to.checked_add(left)?.min(write.checked_add(PIECE)?);
-        let len = end.checked_sub(to)?;
+        let offset = to.checked_sub(write)?;
+        let len = left.min(PIECE.checked_sub(offset)?);
+        let end = to.checked_add(len)?;
         let read = down(from, source);
         Some(Piece {
             read: Whole {
@@ -233,7 +234,7 @@ impl Range {
                 pos: write,
                 len: up(end, destination).checked_sub(write)?,
             },
-            offset: to.checked_sub(write)?,
+            offset,
             len,
         })
     }

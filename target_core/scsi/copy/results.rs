@@ -89,6 +89,35 @@ pub struct Origin {
     pub size: Option<BlockSize>,
 }
 
+impl Origin {
+    /// EXTENDED COPY(LID1).
+    pub const EXTENDED_COPY_LID1: Self = Self {
+        action: 0x00,
+        size: None,
+    };
+    /// EXTENDED COPY(LID4).
+    pub const EXTENDED_COPY_LID4: Self = Self {
+        action: 0x01,
+        size: None,
+    };
+
+    /// POPULATE TOKEN, in blocks of this size.
+    pub const fn populate_token(size: BlockSize) -> Self {
+        Self {
+            action: 0x10,
+            size: Some(size),
+        }
+    }
+
+    /// WRITE USING TOKEN, in blocks of this size.
+    pub const fn write_using_token(size: BlockSize) -> Self {
+        Self {
+            action: 0x11,
+            size: Some(size),
+        }
+    }
+}
+
 /// RECEIVE COPY STATUS(LID4) parameter data (SPC-4, 6.28).
 pub fn status_lid4(origin: &Origin, progress: &Progress, format: Format, out: &mut Writer<'_>) {
     // Of a copy that goes on, milliseconds until there is more to be told; of another, that there never will be.

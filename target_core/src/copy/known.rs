@@ -4,7 +4,12 @@
 //!
 //! One that has ended is remembered until it was asked for, until another takes its identifier, or until there are too many.
 
-use kernel::{new_mutex, prelude::*, sync::Mutex};
+use crate::lun::Nexus;
+use kernel::{
+    new_mutex,
+    prelude::*,
+    sync::{Arc, Mutex},
+};
 use lio_glue::noio;
 use lio_scsi::{
     copy::{
@@ -31,6 +36,36 @@ struct Known {
 impl Known {
     fn has_ended(&self) -> bool {
         self.progress.outcome != Outcome::InProgress
+    }
+}
+
+/// A copy at work, and its identifier if it has one; forgotten if it goes away before it has ended.
+pub(super) struct Listed {
+    nexus: Arc<Nexus>,
+    id: Option<u32>,
+}
+
+impl Listed {
+    pub(super) fn new(nexus: Arc<Nexus>, id: Option<u32>) -> Self {
+        Self { nexus, id }
+    }
+
+    pub(super) fn identifier(&self) -> Option<u32> {
+        self.id
+    }
+
+    pub(super) fn end(mut self, outcome: Outcome) {
+        if let Some(id) = self.id.take() {
+            self.nexus.copies().end(id, outcome);
+        }
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.nexus.copies().forget(id);
+        }
     }
 }
 
@@ -118,6 +153,11 @@ impl Copies {
     /// It has ended.
     pub(crate) fn end(&self, id: u32, outcome: Outcome) {
         self.at_work(id, |progress| progress.outcome = outcome);
+    }
+
+    /// It never began to copy.
+    fn forget(&self, id: u32) {
+        self.with(|known| known.retain(|k| k.id != id || k.has_ended()));
     }
 
     /// It has made a token that stands for so many bytes, and has ended.

@@ -37,21 +37,21 @@ pub(super) fn execute(cmd: &mut Command, command: &ThirdParty) -> Result<(), Sen
         | ThirdParty::ExtendedCopyLid4 { list_length: 0 } => Ok(()),
         ThirdParty::ExtendedCopyLid1 { list_length } => {
             let list = list(cmd, list_length)?;
-            List::parse(&list)?;
-            begin(cmd, &list)
+            let identifier = List::parse(&list)?.identifier;
+            begin(cmd, &list, identifier, Origin::EXTENDED_COPY_LID1)
         }
         ThirdParty::ExtendedCopyLid4 { list_length } => {
             let list = list(cmd, list_length)?;
-            List::parse_lid4(&list)?;
-            begin(cmd, &list)
+            let identifier = List::parse_lid4(&list)?.identifier;
+            begin(cmd, &list, identifier, Origin::EXTENDED_COPY_LID4)
         }
         ThirdParty::PopulateToken { list_length: 0, .. }
         | ThirdParty::WriteUsingToken { list_length: 0, .. } => Ok(()),
         ThirdParty::PopulateToken { list, list_length } => {
             populate_token(cmd, &nexus, list, list_length)
         }
-        ThirdParty::WriteUsingToken { list_length, .. } => {
-            write_using_token(cmd, &nexus, list_length)
+        ThirdParty::WriteUsingToken { list, list_length } => {
+            write_using_token(cmd, &nexus, list, list_length)
         }
         ThirdParty::ReceiveStatusLid4 { list, allocation } => {
             tell(cmd, &nexus, list, allocation, results::status_lid4)
@@ -70,7 +70,7 @@ pub(super) fn execute(cmd: &mut Command, command: &ThirdParty) -> Result<(), Sen
             // LIST IDENTIFIER
             let unknown = Sense::invalid_cdb_byte(2);
             nexus.copies().stop(list).then_some(()).ok_or(unknown)?;
-            cmd.turn = Turn::Copying;
+            cmd.turn = Turn::Copying(None);
             Ok(())
         }
         ThirdParty::ReceiveDataLid1 { list, allocation } => {
@@ -192,10 +192,7 @@ fn populate_token(
         secret: &secret,
     };
     let token = KBox::new(token::make(&made), GFP_KERNEL).map_err(short)?;
-    let origin = Origin {
-        action: 0x10,
-        size: Some(device.block_size()),
-    };
+    let origin = Origin::populate_token(device.block_size());
     nexus.copies().begin(id, origin)?;
     match engine
         .tokens()
@@ -210,20 +207,25 @@ fn populate_token(
     Ok(())
 }
 
-fn write_using_token(cmd: &mut Command, nexus: &Nexus, list_length: u32) -> Result<(), Sense> {
+fn write_using_token(
+    cmd: &mut Command,
+    nexus: &Nexus,
+    id: u32,
+    list_length: u32,
+) -> Result<(), Sense> {
     let engine = crate::engine().map_err(|_| Sense::INTERNAL_TARGET_FAILURE)?;
     let bytes = list(cmd, list_length)?;
     let list = copy::token_list(nexus, &bytes)?;
+    let size = nexus.lun().device().block_size();
     by_segment(nexus, list.ranges)?;
     if let Kind::Own(id) = Kind::of(list.token)? {
         let has = engine.tokens().check(id, list.token)?;
-        let size = nexus.lun().device().block_size();
         let wanted = list.ranges.blocks().wrapping_shl(size.shift());
         if list.offset.saturating_add(wanted) > has {
             return Err(Sense::invalid_parameter_byte(token::OFFSET_AT));
         }
     }
-    begin(cmd, &bytes)
+    begin(cmd, &bytes, Some(id), Origin::write_using_token(size))
 }
 
 // The access states of the segments that the ranges are in.
@@ -244,13 +246,22 @@ fn list(cmd: &Command, list_length: u32) -> Result<KVec<u8>, Sense> {
     Ok(list)
 }
 
-// Has the copy begin that this list asks for.
-fn begin(cmd: &mut Command, list: &[u8]) -> Result<(), Sense> {
+// Has the copy begin that this list asks for. Its identifier is known from now on: who asks for it before a worker has it
+// hears that it is in progress.
+fn begin(
+    cmd: &mut Command,
+    list: &[u8],
+    identifier: Option<u32>,
+    origin: Origin,
+) -> Result<(), Sense> {
     // What was checked is kept: the data may be memory that the initiator can change.
     blocks::fill_scratch(cmd, list.len())?;
     if let Some(scratch) = &cmd.scratch {
         scratch.write_at(0, list);
     }
-    cmd.turn = Turn::Copying;
+    if let (Some(id), Some(nexus)) = (identifier, &cmd.nexus) {
+        nexus.copies().begin(id, origin)?;
+    }
+    cmd.turn = Turn::Copying(identifier);
     Ok(())
 }
