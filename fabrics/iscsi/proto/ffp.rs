@@ -3,6 +3,7 @@
 //! Full feature phase, SCSI commands and their data aside: RFC 7143, 11.5, 11.6, 11.14, 11.15, 11.16, 11.18, 11.19;
 //! text is in [`text`].
 
+use crate::custody::Ended;
 use crate::error::{Error, RejectReason};
 use crate::login::SessionType;
 use crate::pdu::{LogoutRequest, NopOut, Request, TmfRequest};
@@ -189,24 +190,36 @@ pub enum Logout {
     /// All connections are closed, and the session with them: this one when the response has been sent, the others before.
     Session,
     /// The connection that the request came on is closed when the response has been sent.
-    Own,
+    Own(Ended),
     /// Another connection is closed; the response waits for that.
-    Other(Cid),
+    Other(Cid, Ended),
     /// Nothing is done: this is answered (11.15.1).
     Refused(u8),
 }
 
-/// Judges a logout request on connection `cid`; `is_there` says whether the session has another connection of a number.
+/// Judges a logout request on connection `cid` of a session with this error recovery level; `is_there` says whether the session has
+/// another connection of a number.
 #[must_use]
-pub fn logout(request: &LogoutRequest, cid: Cid, is_there: impl FnOnce(Cid) -> bool) -> Logout {
-    match request.reason & 0x7f {
-        0 => Logout::Session,
-        1 if request.cid == cid => Logout::Own,
-        1 if is_there(request.cid) => Logout::Other(request.cid),
-        // CID not found.
-        1 => Logout::Refused(1),
+pub fn logout(
+    request: &LogoutRequest,
+    cid: Cid,
+    level: u8,
+    is_there: impl FnOnce(Cid) -> bool,
+) -> Logout {
+    let how = match request.reason & 0x7f {
+        0 => return Logout::Session,
+        1 => Ended::ForGood,
+        2 if level >= 2 => Ended::ForRecovery,
         // For recovery: only at error recovery level 2.
-        _ => Logout::Refused(2),
+        _ => return Logout::Refused(2),
+    };
+    if request.cid == cid {
+        Logout::Own(how)
+    } else if is_there(request.cid) {
+        Logout::Other(request.cid, how)
+    } else {
+        // CID not found.
+        Logout::Refused(1)
     }
 }
 

@@ -12,6 +12,7 @@
 //! | [`digest`] | 7.8, 13.1 | which digests are agreed on, what a wrong one costs |
 //! | [`sn`] | 4.2.2 | sequence numbers with serial arithmetic |
 //! | [`seq`] | 4.2.2 | the command window and the status numbering of a connection |
+//! | [`custody`] | 7.2.2, 7.5 | what is kept of a lost connection, and goes on with another |
 //! | [`order`] | 4.2.2.1 | the command window of a session that may have several connections |
 //! | [`text`], [`value`] | 6.1 | key=value text |
 //! | [`keys`] | 13 | the table of keys |
@@ -48,6 +49,7 @@
 )]
 
 pub mod ahs;
+pub mod custody;
 pub mod digest;
 pub mod error;
 pub mod ffp;

@@ -24,7 +24,7 @@
 //! }
 //! ```
 //!
-//! Not offered: methods of authentication but CHAP, error recovery above level 1.
+//! Not offered: methods of authentication but CHAP.
 
 use crate::error::Error;
 use crate::keys::{self, Id, In, Key, Kind, Often, Phase};

@@ -266,7 +266,7 @@ impl Negotiation {
             Id::MaxConnections => self.config.max_connections.into(),
             // 7.4.1: whatever the portal groups offer.
             Id::ErrorRecoveryLevel if self.discovery => 0,
-            Id::ErrorRecoveryLevel => self.config.recovery_level.min(1).into(),
+            Id::ErrorRecoveryLevel => self.config.recovery_level.min(2).into(),
             // iSCSIProtocolLevel
             _ => range.default,
         };

@@ -336,6 +336,9 @@ pub struct Read {
     status: bool,
     /// PDUs that are to be made at most.
     left: u32,
+    /// Where the PDU with the number `base_sn` begins; those before it were as long as they were.
+    base: u32,
+    base_sn: u32,
 }
 
 impl Read {
@@ -354,6 +357,8 @@ impl Read {
             data_sn: DataSn(0),
             status,
             left: u32::MAX,
+            base: 0,
+            base_sn: 0,
         }
     }
 
@@ -373,24 +378,46 @@ impl Read {
     #[must_use]
     pub fn pdus_in_all(&self) -> u32 {
         let of = |bytes: u32| bytes.div_ceil(self.max_pdu);
-        let bursts = self.total.checked_div(self.max_burst).unwrap_or(0);
-        let rest = self.total.checked_rem(self.max_burst).unwrap_or(0);
+        let (first_end, first) = self.first_burst();
+        let more = self.total.saturating_sub(first_end);
+        let bursts = more.checked_div(self.max_burst).unwrap_or(0);
+        let rest = more.checked_rem(self.max_burst).unwrap_or(0);
         bursts
             .saturating_mul(of(self.max_burst))
             .saturating_add(of(rest))
+            .saturating_add(first)
+            .saturating_add(self.base_sn)
+    }
+
+    /// Where the burst ends that `base` is in, and of how many PDUs it is from there on.
+    fn first_burst(&self) -> (u32, u32) {
+        let within = self.base.checked_rem(self.max_burst).unwrap_or(0);
+        let rest = self.max_burst.saturating_sub(within);
+        let end = self.base.saturating_add(rest).min(self.total);
+        let pdus = end.saturating_sub(self.base).div_ceil(self.max_pdu);
+        (end, pdus)
     }
 
     /// The same PDUs once more (11.16): those from number `first` on, `count` of them at most.
     #[must_use]
     pub fn again(&self, first: u32, count: u32) -> Read {
-        let per_burst = self.max_burst.div_ceil(self.max_pdu).max(1);
-        let burst = first.checked_div(per_burst).unwrap_or(0);
-        let within = first.checked_rem(per_burst).unwrap_or(0);
-        let start = burst.saturating_mul(self.max_burst);
+        let first = first.max(self.base_sn);
+        let ahead = first.saturating_sub(self.base_sn);
+        let (first_end, pdus) = self.first_burst();
+        let (start, burst_end, within) = match ahead.checked_sub(pdus) {
+            None => (self.base, first_end, ahead),
+            Some(ahead) => {
+                let per_burst = self.max_burst.div_ceil(self.max_pdu).max(1);
+                let burst = ahead.checked_div(per_burst).unwrap_or(0);
+                let start = first_end.saturating_add(burst.saturating_mul(self.max_burst));
+                let end = start.saturating_add(self.max_burst);
+                (start, end, ahead.checked_rem(per_burst).unwrap_or(0))
+            }
+        };
         let sent = start.saturating_add(within.saturating_mul(self.max_pdu));
         Read {
             sent: sent.min(self.total),
-            burst_end: start.saturating_add(self.max_burst).min(self.total),
+            burst_end: burst_end.min(self.total),
             data_sn: DataSn(first),
             left: count,
             ..*self
@@ -405,6 +432,31 @@ impl Read {
             ..*self
         }
         .again(0, u32::MAX)
+    }
+
+    /// On another connection (7.2.2): the PDUs from number `first` on, of `max_pdu` bytes at most. Those before are not asked for
+    /// any more.
+    #[must_use]
+    pub fn resumed(&self, first: u32, max_pdu: u32) -> Read {
+        let rest = self.again(first, u32::MAX);
+        Read {
+            max_pdu: max_pdu.max(1),
+            base: rest.sent,
+            base_sn: rest.data_sn.0,
+            ..rest
+        }
+    }
+
+    /// Bytes that may still be asked for.
+    #[must_use]
+    pub const fn rest(&self) -> u32 {
+        self.total.saturating_sub(self.base)
+    }
+
+    /// The number of the first PDU that may still be asked for.
+    #[must_use]
+    pub const fn first(&self) -> u32 {
+        self.base_sn
     }
 
     /// How long a PDU may be.

@@ -98,16 +98,22 @@ fn nops() {
 #[test]
 fn logouts() {
     let mut request = LogoutRequest::read(&[0; 48]);
-    for (reason, cid, want) in [
-        (0x80, 7, Logout::Session),
-        (0x81, 1, Logout::Own),
-        (0x81, 2, Logout::Other(Cid(2))),
-        (0x81, 3, Logout::Refused(1)),
-        (0x82, 1, Logout::Refused(2)),
-        (0x82, 2, Logout::Refused(2)),
+    let recovery = Ended::ForRecovery;
+    for (reason, cid, level, want) in [
+        (0x80, 7, 0, Logout::Session),
+        (0x81, 1, 0, Logout::Own(Ended::ForGood)),
+        (0x81, 2, 2, Logout::Other(Cid(2), Ended::ForGood)),
+        (0x81, 3, 0, Logout::Refused(1)),
+        (0x82, 1, 1, Logout::Refused(2)),
+        (0x82, 2, 0, Logout::Refused(2)),
+        (0x82, 1, 2, Logout::Own(recovery)),
+        (0x82, 2, 2, Logout::Other(Cid(2), recovery)),
+        (0x82, 3, 2, Logout::Refused(1)),
+        (0x83, 1, 2, Logout::Refused(2)),
     ] {
         (request.reason, request.cid) = (reason, Cid(cid));
-        assert_eq!(logout(&request, Cid(1), |cid| cid == Cid(2)), want);
+        let is_there = |cid| cid == Cid(2);
+        assert_eq!(logout(&request, Cid(1), level, is_there), want);
     }
 }
 

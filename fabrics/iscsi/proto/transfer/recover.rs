@@ -262,6 +262,24 @@ impl Recovering {
         }
     }
 
+    /// The PDU that was taken last has not come as a whole: its data, the command's own too, is asked for again.
+    pub fn interrupt(&mut self) {
+        if self.taken.is_some() {
+            self.spoil();
+        } else {
+            self.unsolicited = None;
+            self.asked = 0;
+        }
+    }
+
+    /// It goes on on another connection (7.2.2), as the command with this index: what was asked for is asked for again, by R2Ts
+    /// with the next numbers.
+    pub fn reassign(&mut self, index: u16) {
+        self.expire();
+        self.index = index;
+        self.announced = false;
+    }
+
     /// What should have come has not, for too long: all that is outstanding is asked for again.
     pub fn expire(&mut self) {
         self.taken = None;

@@ -505,3 +505,43 @@ fn reads_again() {
         assert_eq!(segments, fresh);
     }
 }
+
+#[test]
+fn reads_on_another_connection() {
+    let mut random = Random::new(78);
+    for _ in 0..300 {
+        let mut p = parameters();
+        p.max_burst = 512 + (random.next() % 9_000) as u32;
+        p.max_xmit = 512 + (random.next() % 9_000) as u32;
+        let mut read = Read::new((random.next() % 60_000) as u32, &p, false);
+        for _ in 0..3 {
+            let all: Vec<_> = read.collect();
+            let first = read.first() + random.below(all.len() + 1) as u32;
+            let at = (first - read.first()) as usize;
+            let begin = all.get(at).map_or(read.total, |c| c.offset);
+            let max = 512 + (random.next() % 9_000) as u32;
+            let resumed = read.resumed(first, max);
+            let rest: Vec<_> = resumed.collect();
+            // All that was not acknowledged, with numbers that go on; bursts end where they did.
+            let mut next = (begin, first);
+            for chunk in &rest {
+                assert_eq!((chunk.offset, chunk.data_sn), (next.0, DataSn(next.1)));
+                assert!(chunk.length <= max);
+                let end = chunk.offset + chunk.length;
+                let burst_over = end % p.max_burst == 0 || end == read.total;
+                assert_eq!(chunk.flags.last(), burst_over);
+                assert!(chunk.length == max || burst_over);
+                next = (end, next.1 + 1);
+            }
+            assert_eq!(next, (read.total, resumed.pdus_in_all()));
+            if max == read.max_pdu() {
+                assert_eq!(rest, all[at..]);
+            }
+            // And each of them may be asked for again.
+            let skip = random.below(rest.len() + 1);
+            let again: Vec<_> = resumed.again(first + skip as u32, u32::MAX).collect();
+            assert_eq!(again, rest[skip..]);
+            read = resumed;
+        }
+    }
+}

@@ -170,12 +170,12 @@ impl Connection {
             Request::Logout(logout) => {
                 if self.numbered(bhs, &head, logout.cmd_sn, logout.exp_stat_sn) {
                     self.settle(!head.immediate);
-                    let answer = ffp::logout(logout, CID, |_| false);
-                    let close = matches!(answer, Logout::Session | Logout::Own);
+                    let answer = ffp::logout(logout, CID, 0, |_| false);
+                    let close = matches!(answer, Logout::Session | Logout::Own(_));
                     let own =
                         logout.reason & 0x7f == 0 || logout.reason & 0x7f == 1 && logout.cid == CID;
                     assert_eq!(close, own);
-                    assert!(!matches!(answer, Logout::Other(_)));
+                    assert!(!matches!(answer, Logout::Other(..)));
                     self.respond();
                     self.closing |= close;
                 }

@@ -196,3 +196,40 @@ fn what_no_recovery_helps() {
     assert_eq!(keep(&mut write, FIRST, 0, 4_096, 16_383, true), 16_383);
     assert_eq!(write.fault(), Some(Fault::IncorrectAmount));
 }
+
+#[test]
+fn another_connection_goes_on() {
+    let mut write = begun();
+    assert_eq!(keep(&mut write, FIRST, 0, 4_096, 4_096, false), 4_096);
+    write.reassign(INDEX + 1);
+    // What was asked for before is not taken any more.
+    assert!(write
+        .data_out(&data(SECOND, 0, 20_480, 16_384, true))
+        .is_err());
+    let r2t = write.next_r2t().unwrap();
+    assert_eq!(r2t.ttt, Ttt::new(INDEX + 1, 2));
+    assert_eq!((r2t.offset, r2t.length), (8_192, 12_288));
+    let r2t = write.next_r2t().unwrap();
+    assert_eq!((r2t.offset, r2t.length), (20_480, 16_384));
+    assert_eq!(write.next_r2t(), None);
+
+    // A PDU was on its way.
+    let mut write = begun();
+    assert_eq!(keep(&mut write, FIRST, 0, 4_096, 4_096, false), 4_096);
+    assert_eq!(keep(&mut write, FIRST, 1, 8_192, 4_096, false), 4_096);
+    write.interrupt();
+    write.reassign(INDEX);
+    assert_eq!(asked(&mut write), Some((2, 8_192, 12_288)));
+    let mut write = Recovering::new(&command(true, 4_096, 40_960), &parameters(), INDEX, 40_960);
+    write.interrupt();
+    write.reassign(INDEX);
+    assert_eq!(asked(&mut write), Some((0, 0, 16_384)));
+
+    // Unsolicited data that was announced does not come here.
+    let mut write = Recovering::new(&command(false, 0, 40_960), &parameters(), INDEX, 40_960);
+    write.reassign(3);
+    assert!(write
+        .data_out(&data(Ttt::NONE, 0, 0, 4_096, false))
+        .is_err());
+    assert_eq!(write.next_r2t().map(|r| r.offset), Some(0));
+}
