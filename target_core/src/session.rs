@@ -267,6 +267,12 @@ impl<F: Fabric> Session<F> {
         AnySession::abort(&**self, false, &|tag, _| which(tag));
     }
 
+    /// Has task management find the command with the tag `old` by `new`; whether there is one. No command has `new`, and none is
+    /// given `old` again while this one is in flight. Any context.
+    pub fn retag(&self, old: u64, new: u64) -> bool {
+        self.slots.shared().any(|s| s.retag(old, new))
+    }
+
     /// Whether a command is in flight whose tag `which` chooses. Any context.
     pub fn has_tag(&self, which: &dyn Fn(u64) -> bool) -> bool {
         self.has(&|tag, _| which(tag))

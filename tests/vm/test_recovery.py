@@ -65,7 +65,7 @@ def test_level(target):
     """13.20: the lesser of both; not above 0 in a discovery session. Above 0 one R2T waits at a time (13.19)."""
     param = target.path / "param/ErrorRecoveryLevel"
     lio.write(target.path / "param/MaxOutstandingR2T", 4)
-    for own, offer, want in [(1, 0, 0), (1, 1, 1), (1, 2, 1), (0, 1, 0), (0, 2, 0)]:
+    for own, offer, want in [(1, 0, 0), (1, 1, 1), (1, 2, 1), (2, 1, 1), (2, 2, 2), (0, 1, 0), (0, 2, 0)]:
         lio.write(param, own)
         assert lio.read(param) == str(own)
         with initiator.Connection(timeout=30) as c:
@@ -79,7 +79,7 @@ def test_level(target):
                 rejected(c, SNACK_REJECT)
             assert c.ping()
     with lio.refused():
-        lio.write(param, 2)
+        lio.write(param, 3)
     lio.write(target.path / "param/MaxOutstandingR2T", 1)
     # The ACL's own level, with which it began: the group's at that time.
     lio.write(param, 0)
@@ -95,7 +95,7 @@ def test_level(target):
                 assert c.keys["ErrorRecoveryLevel"] == str(level)
         for file in (own, target.path / "attrib/default_erl"):
             with lio.refused():
-                lio.write(file, 2)
+                lio.write(file, 3)
         later = NAME + "-later"
         target.acl(later)
         assert lio.read(target.path / "acls" / later / "attrib/default_erl") == "1"

@@ -3,6 +3,7 @@
 //! What others than its own thread know of a connection of a normal session.
 
 use crate::{
+    conn::Estate,
     memory::{Floor, Seat},
     order::Ticket,
     session::{event, Shared},
@@ -67,6 +68,10 @@ pub(crate) enum Close {
     LoggedOut = 2,
     /// The target was reset (TARGET COLD RESET).
     Reset = 3,
+    /// Another connection has logged it out for recovery.
+    ForRecovery = 4,
+    /// What it has left makes room for that of another.
+    GivesWay = 5,
 }
 
 impl Close {
@@ -75,7 +80,25 @@ impl Close {
             Close::Reinstated => "a connection was reinstated",
             Close::LoggedOut => "a connection was logged out by another one",
             Close::Reset => "the target was reset",
+            Close::ForRecovery => "a connection was logged out for recovery by another one",
+            Close::GivesWay => "what a connection had left makes room",
         }
+    }
+
+    /// What the connection has ends with it, whatever the error recovery level.
+    pub(crate) fn is_for_good(self) -> bool {
+        !matches!(self, Close::Reinstated | Close::ForRecovery)
+    }
+
+    fn of(code: u32) -> Option<Self> {
+        Some(match code {
+            1 => Close::Reinstated,
+            2 => Close::LoggedOut,
+            3 => Close::Reset,
+            4 => Close::ForRecovery,
+            5 => Close::GivesWay,
+            _ => return None,
+        })
     }
 }
 
@@ -94,6 +117,8 @@ pub(crate) struct Connection {
     pub(crate) parameters: Parameters,
     pub(crate) waker: Arc<Waker>,
     pub(crate) replies: ReplyQueue<Iscsi>,
+    /// Answers to commands of connections that have gone, with which this one goes on.
+    pub(crate) adopted: ReplyQueue<Iscsi>,
     // Its place in the session.
     index: Atomic<u32>,
     // Has room for MAX_MANAGED.
@@ -107,6 +132,11 @@ pub(crate) struct Connection {
     lost: Mutex<KVec<u16>>,
     close: Atomic<u32>,
     leaving: Atomic<u32>,
+    // It has gone, and what it has left is kept.
+    retained: Atomic<u32>,
+    /// What that is. Taken within the lock of the session's connections.
+    #[pin]
+    pub(crate) estate: Mutex<Option<KBox<Estate>>>,
 
     /// Copies of the thread's own numbers, for `info`.
     pub(crate) stat_sn: Atomic<u32>,
@@ -138,12 +168,15 @@ impl Connection {
                 parameters,
                 waker,
                 replies: ReplyQueue::new(),
+                adopted: ReplyQueue::new(),
                 index: Atomic::new(0),
                 managed <- new_mutex!(managed, "iscsi::Connection::managed"),
                 fences <- new_mutex!(KVec::new(), "iscsi::Connection::fences"),
                 lost <- new_mutex!(KVec::new(), "iscsi::Connection::lost"),
                 close: Atomic::new(0),
                 leaving: Atomic::new(0),
+                retained: Atomic::new(0),
+                estate <- new_mutex!(None, "iscsi::Connection::estate"),
                 stat_sn: Atomic::new(0),
                 rsp_pdus: Count::new(),
                 tx_octets: Count::new(),
@@ -178,20 +211,44 @@ impl Connection {
         tag >> 32 == u64::from(self.index())
     }
 
-    /// Has the connection end. The first reason counts.
+    /// Has the connection end. The first reason counts; but what others might have gone on with may have to end after all.
     pub(crate) fn close(&self, why: Close) {
-        let _ = self.close.cmpxchg(0, why as u32, Release);
+        let before = self.close.cmpxchg(0, why as u32, Release);
+        if let (Err(before), true) = (before, why.is_for_good()) {
+            if Close::of(before).is_some_and(|b| !b.is_for_good()) {
+                let _ = self.close.cmpxchg(before, why as u32, Release);
+            }
+        }
         self.waker.wake(event::STOP);
     }
 
     /// Why the connection is to end, if it is.
     pub(crate) fn closed(&self) -> Option<Close> {
-        match self.close.load(Acquire) {
-            1 => Some(Close::Reinstated),
-            2 => Some(Close::LoggedOut),
-            3 => Some(Close::Reset),
-            _ => None,
+        Close::of(self.close.load(Acquire))
+    }
+
+    /// Whether it has gone, and what it has left is kept.
+    pub(crate) fn is_retained(&self) -> bool {
+        self.retained.load(Relaxed) != 0 && !self.is_leaving()
+    }
+
+    /// Whether it can be used.
+    pub(crate) fn is_here(&self) -> bool {
+        self.retained.load(Relaxed) == 0 && !self.is_leaving()
+    }
+
+    /// The connection has gone, and leaves this.
+    pub(crate) fn leave_behind(&self, estate: KBox<Estate>) {
+        *self.estate.lock() = Some(estate);
+        self.retained.store(1, Relaxed);
+    }
+
+    /// What the connection has left may be taken by others.
+    pub(crate) fn log_out(&self) {
+        if let Some(estate) = self.estate.lock().as_deref_mut() {
+            estate.log_out(now_ms());
         }
+        self.waker.wake(event::LEFT);
     }
 
     pub(crate) fn is_leaving(&self) -> bool {

@@ -344,9 +344,13 @@ impl Group {
         self.left.wake_all();
     }
 
-    /// Waits until a connection has left its session; whether it has in so many milliseconds.
-    pub(crate) fn wait_connection_left(&self, c: &Connection, timeout_ms: u32) -> bool {
-        let there = || c.session.has(|o| core::ptr::eq(o, c));
+    /// Waits until a connection has left its session; with `gone`, until it has gone itself, whatever it leaves. Whether it has in so many
+    /// milliseconds.
+    pub(crate) fn wait_connection_left(&self, c: &Connection, gone: bool, timeout_ms: u32) -> bool {
+        let there = || {
+            c.session
+                .has(|o| core::ptr::eq(o, c) && !(gone && o.is_retained()))
+        };
         self.wait_until(|| !there(), timeout_ms)
     }
 

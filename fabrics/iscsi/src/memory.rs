@@ -13,6 +13,7 @@
 //! | write data that one session has sent and has not been answered for, asked for or not | [`SESSION`] |
 //! | what is read for one session and not taken by TCP | [`SESSION`]: further commands wait, in order |
 //! | connections of a session | [`crate::params::MAX_CONNECTIONS`], and what was agreed on, status 0206 |
+//! | what lost connections leave at error recovery level 2 | their seats, until Time2Wait and Time2Retain are over; of a session, as many as it may have connections, and one: the oldest gives way |
 //! | what an initiator at error recovery level 1 has not acknowledged | of each connection 1,024 responses and 4 MiB of their data and of reads, in what is read for all; the oldest response is forgotten for a new one, data that finds no room is not kept |
 //! | sessions of one initiator name with one portal group | its `max_sessions_per_initiator`, status 0302 |
 //!
@@ -236,6 +237,19 @@ impl Account {
         }
         self.used = used;
         true
+    }
+
+    /// Takes over `bytes` that another account has just given back: they are there.
+    pub(crate) fn receive(&mut self, bytes: u64) {
+        self.used = self.used.saturating_add(bytes);
+        let lack = self
+            .used
+            .saturating_sub(self.taken.saturating_add(self.floor));
+        self.pool().used.fetch_add(lack, Relaxed);
+        self.taken = self.taken.saturating_add(lack);
+        if let Some(session) = &self.session {
+            session.used.fetch_add(bytes, Relaxed);
+        }
     }
 
     fn take_more(&mut self, lack: u64) -> bool {

@@ -10,9 +10,9 @@ use crate::{
     name::{Alias, Name},
     order::Ordered,
     stats::Count,
-    Session,
+    Reply, Session,
 };
-use iscsi_proto::{negotiate::Parameters, sn::CmdSn};
+use iscsi_proto::{custody::Place, negotiate::Parameters, sn::CmdSn, wire::Itt};
 use kernel::{
     prelude::*,
     sync::{
@@ -138,6 +138,22 @@ struct Connections {
     nexus: Option<Arc<Session>>,
 }
 
+// Connections that a session may have. 6.3.4: at error recovery level 2 a second one, in any case.
+fn most(p: &Parameters) -> usize {
+    match p.recovery_level {
+        0 | 1 => usize::from(p.max_connections.max(1)),
+        _ => usize::from(p.max_connections.max(2)),
+    }
+}
+
+// How many places there are for them: one that is reinstated has room for its successor, and what they leave has as many.
+fn places(p: &Parameters) -> usize {
+    match p.recovery_level {
+        0 | 1 => most(p).saturating_add(1),
+        _ => most(p).saturating_mul(2).saturating_add(1),
+    }
+}
+
 /// What came of [`Shared::join`].
 pub(crate) enum Joined {
     /// It is in.
@@ -146,6 +162,8 @@ pub(crate) enum Joined {
     Replaces(Arc<Connection>),
     /// There are as many as were agreed on.
     TooMany,
+    /// What this one has left has to make room.
+    NoPlace(Arc<Connection>),
     /// The session is ending.
     Ending,
 }
@@ -165,11 +183,9 @@ pub(crate) struct Origin {
 
 impl Shared {
     pub(crate) fn new(o: Origin) -> Result<Arc<Self>> {
-        // One that may be reinstated has room for its successor.
-        let most = usize::from(o.parameters.max_connections).saturating_add(1);
-        let list = KVec::with_capacity(most, GFP_KERNEL)?;
-        let (order, pools) = match o.parameters.max_connections {
-            0 | 1 => (None, None),
+        let list = KVec::with_capacity(places(&o.parameters), GFP_KERNEL)?;
+        let (order, pools) = match (o.parameters.max_connections, o.parameters.recovery_level) {
+            (0 | 1, 0 | 1) => (None, None),
             _ => (
                 Some(Ordered::new(o.first_cmd_sn, o.depth)?),
                 Some((Pool::of_session()?, Pool::of_session()?)),
@@ -254,21 +270,32 @@ impl Shared {
         if self.state() == State::Ending || self.stopped().is_some() {
             return Joined::Ending;
         }
-        let alive = || c.list.iter().filter(|o| !o.is_leaving());
+        let alive = || c.list.iter().filter(|o| o.is_here());
         let same = alive().find(|o| o.cid == connection.cid).cloned();
         let others = alive().count().saturating_sub(usize::from(same.is_some()));
-        let most = usize::from(self.parameters.max_connections.max(1));
-        // Those that leave, and have commands still, keep their places.
-        let free = (0..=u16::try_from(most).unwrap_or(0))
-            .find(|i| !c.list.iter().any(|o| o.index() == *i));
-        let Some(index) = free.filter(|_| others < most) else {
+        if others >= most(&self.parameters) {
             return Joined::TooMany;
+        }
+        // Those that leave, and have commands still, keep their places.
+        let free = (0..u16::try_from(places(&self.parameters)).unwrap_or(0))
+            .find(|i| !c.list.iter().any(|o| o.index() == *i));
+        let Some(index) = free else {
+            let oldest = c.list.iter().find(|o| o.is_retained());
+            return oldest.map_or(Joined::TooMany, |o| Joined::NoPlace(o.clone()));
         };
+        // 11.14: an implicit logout for recovery.
+        let gone = |o: &&Arc<Connection>| o.is_retained() && o.cid == connection.cid;
+        c.list.iter().filter(gone).for_each(|o| o.log_out());
         connection.set_index(index);
         // There is room, since there is a place.
         if c.list.push_within_capacity(connection.clone()).is_err() {
             return Joined::TooMany;
         }
+        // What has gone need not be kept for the session's sake any more.
+        c.list
+            .iter()
+            .filter(|o| o.is_retained())
+            .for_each(|o| o.waker.wake(event::LEFT));
         match same {
             Some(old) => Joined::Replaces(old),
             None => Joined::Yes,
@@ -341,9 +368,59 @@ impl Shared {
     /// Has one of the other connections tell the initiator that this one was lost.
     pub(crate) fn tell_lost(&self, connection: &Connection) {
         let c = self.connections.lock();
-        if let Some(o) = c.list.iter().find(|o| !o.is_leaving()) {
+        if let Some(o) = c.list.iter().find(|o| o.is_here()) {
             o.lost(connection.cid);
         }
+    }
+
+    /// A connection has gone, and what it has left is kept.
+    pub(crate) fn tell_retained(&self) {
+        self.wake(event::LEFT);
+        self.group.connection_left();
+    }
+
+    /// Where the task with this tag is; and with which connection, if that has gone.
+    pub(crate) fn whereabouts(
+        &self,
+        itt: Itt,
+        session: &Session,
+    ) -> (Place, Option<Arc<Connection>>) {
+        let c = self.connections.lock();
+        for o in c.list.iter().filter(|o| !o.is_leaving()) {
+            let is_live = || session.has_tag(&|tag| tag == o.tag(itt.0));
+            if let Some(estate) = o.estate.lock().as_deref_mut() {
+                let logged_out = estate.is_logged_out();
+                let place = estate.place(itt);
+                if let Some(place) = place.or_else(|| is_live().then_some(Place::Kept(logged_out)))
+                {
+                    return (place, Some(o.clone()));
+                }
+            } else if is_live() {
+                return (Place::Allegiant, None);
+            }
+        }
+        (Place::Nowhere, None)
+    }
+
+    /// Gives a reply to the connection that goes on with its command.
+    pub(crate) fn hand_on(&self, reply: Reply) {
+        let index = reply.tag_now() >> 32;
+        let c = self.connections.lock();
+        match c.list.iter().find(|o| u64::from(o.index()) == index) {
+            Some(o) => {
+                o.adopted.push(reply);
+                o.waker.wake(event::TURN);
+            }
+            None => self.forget(reply),
+        }
+    }
+
+    /// A command ends without an answer.
+    pub(crate) fn forget(&self, reply: Reply) {
+        if let (true, Some(order)) = (reply.request().numbered, &self.order) {
+            order.with(|o| o.release());
+        }
+        reply.sent();
     }
 
     /// Tells the connection whose command's turn it is.

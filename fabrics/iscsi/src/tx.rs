@@ -329,6 +329,23 @@ impl Tx {
         self.kept.pop()
     }
 
+    /// A reply that was to be sent, and will not be: nothing is any more. With the number of its status.
+    pub(crate) fn take_unsent(&mut self) -> Option<(Reply, Option<StatSn>)> {
+        self.pdus = Ring::new();
+        self.reading = None;
+        while let Some(owner) = self.owners.pop() {
+            if let Owner::Reply(reply, keep) = owner {
+                return Some((reply, keep));
+            }
+        }
+        while let Some(item) = self.items.pop() {
+            if let Item::Read(reply, _, keep) = item {
+                return Some((reply, keep));
+            }
+        }
+        None
+    }
+
     // The next PDU of a read, the newest owner's. Without memory, nothing has changed.
     fn make_part(&mut self, parts: DataIns) -> Result<Pdu> {
         let mut rest = parts.clone();

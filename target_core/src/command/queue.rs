@@ -10,6 +10,11 @@ use lio_glue::buffer::Buffer;
 pub struct ReplyQueue<F: Fabric>(lio_glue::slot::Queue<Session<F>>);
 
 impl<F: Fabric> Reply<F> {
+    /// The tag that the command has now: see [`Session::retag`].
+    pub fn tag_now(&self) -> u64 {
+        self.token.shared().tag()
+    }
+
     /// Takes [`Reply::data`] out, for who keeps it longer than the command.
     pub fn take_data(&mut self) -> Buffer {
         core::mem::take(&mut self.token.data)

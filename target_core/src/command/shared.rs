@@ -60,6 +60,18 @@ impl Shared {
         }
     }
 
+    /// The command whose tag is `old`, if it is alive, has `new` from now on; whether it is. No other command of the session has
+    /// either.
+    pub(crate) fn retag(&self, old: u64, new: u64) -> bool {
+        // A slot that is used anew meanwhile has another tag, which is not changed.
+        self.state.load(Acquire) & LIVE != 0 && self.tag.cmpxchg(old, new, Full).is_ok()
+    }
+
+    /// The tag by which task management finds the command.
+    pub(super) fn tag(&self) -> u64 {
+        self.tag.load(Relaxed)
+    }
+
     fn selected(&self, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool {
         select(self.tag.load(Relaxed), self.lun.load(Relaxed).to_be_bytes())
     }

@@ -107,9 +107,11 @@ impl Ffp {
         self.closing = true;
     }
 
-    fn answer(&mut self, reply: Reply) -> Result {
+    pub(super) fn answer(&mut self, reply: Reply) -> Result {
         if reply.request().numbered {
             self.window.release();
+        } else if !self.immediate.is_empty() {
+            self.immediate.retain(|itt| *itt != reply.request().itt);
         }
         self.writes.settle(&reply.request().load);
         if reply.is_aborted() {

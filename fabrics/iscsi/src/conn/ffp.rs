@@ -3,6 +3,7 @@
 //! Full feature phase (RFC 7143, 4.3): the loop of a connection's thread.
 
 use super::{
+    end::give_up,
     flow::Flow,
     gap::Gap,
     link::Link,
@@ -18,7 +19,7 @@ use super::{
     write::Writes,
 };
 use crate::{
-    connection::{Close, Connection},
+    connection::Connection,
     digest::Digests,
     discovery::Discovery,
     memory::Floor,
@@ -32,7 +33,7 @@ use iscsi_proto::{
     ffp::Logout,
     login::SessionType,
     negotiate::Parameters,
-    pdu::{self, AsyncEvent},
+    pdu,
     seq::StatSeq,
     wire::{Bhs, Cid, Itt, BHS_LEN},
 };
@@ -41,16 +42,9 @@ use kernel::{
     sync::{atomic::Relaxed, Arc},
 };
 use lio_glue::thread::now_ms;
-use lio_scsi::sense::Asc;
 
 /// PDUs that are received before replies are looked for.
 const BATCH: usize = 64;
-/// How often a session that ends looks whether its commands are done, in milliseconds.
-const DRAIN_MS: u32 = 20;
-/// How long the initiator may take to hear that its session ends, in milliseconds.
-const FAREWELL_MS: u64 = 200;
-/// How long it does so before the log tells of it, in milliseconds.
-const PATIENCE_MS: u64 = 30_000;
 
 /// Why a connection ends.
 pub(super) enum End {
@@ -105,6 +99,10 @@ pub(super) struct Ffp {
     pub(super) tasks: Tasks,
     /// The window of commands has opened, and no response has told of it yet.
     pub(super) opened: bool,
+    /// Immediate commands that are not answered, at error recovery level 2: as many as the session may have at most.
+    pub(super) immediate: KVec<u32>,
+    /// Commands at work that began on other connections, and go on here.
+    pub(super) borrowed: KVec<u32>,
     /// What waits for commands of other connections; and that it may be the turn of the first.
     pub(super) parking: Parking,
     pub(super) turn_came: bool,
@@ -202,6 +200,8 @@ fn begin(link: KBox<Link>, logged_in: LoggedIn) -> Option<KBox<Ffp>> {
         timers: Timers::new(now_ms()),
         tasks: Tasks::new(),
         opened: false,
+        immediate: KVec::new(),
+        borrowed: KVec::new(),
         parking: Parking::new(),
         turn_came: false,
         leaving: None,
@@ -213,18 +213,6 @@ fn begin(link: KBox<Link>, logged_in: LoggedIn) -> Option<KBox<Ffp>> {
         ffp.publish(own);
     }
     Some(KBox::write(place, ffp))
-}
-
-/// A connection that was let in does not come to full feature phase after all.
-pub(super) fn give_up(session: &Arc<Session>, own: &Connection) {
-    let last = own.session.begin_leave(own);
-    if last {
-        session.close();
-    }
-    own.session.leave(own);
-    if last {
-        own.session.group.leave(&own.session);
-    }
 }
 
 impl Ffp {
@@ -301,7 +289,7 @@ impl Ffp {
         match own.session.stopped() {
             // This connection answers a logout, and goes then.
             Some(Stop::LoggedOut)
-                if matches!(self.leaving, Some((_, Logout::Session | Logout::Own))) => {}
+                if matches!(self.leaving, Some((_, Logout::Session | Logout::Own(_)))) => {}
             Some(why) => return Err(End::Stopped(why.reason())),
             None => {}
         }
@@ -322,6 +310,9 @@ impl Ffp {
         }
         if events & event::LEFT != 0 {
             self.heed_departures(own)?;
+        }
+        if !self.tasks.is_fenced() {
+            self.adopt_all(own)?;
         }
         // Before they are noted, the answers that are there are sent.
         self.answer_all(own)?;
@@ -373,142 +364,5 @@ impl Ffp {
             let stats = &session.private().group.target.stats;
             stats.session_failed(why, &self.initiator);
         }
-    }
-
-    // The connection has ended, in good order if there is no reason: all its commands come back before the thread goes, and
-    // with the last connection the session ends.
-    fn end(mut self, why: Option<End>) {
-        match &why {
-            None | Some(End::Lost) => {}
-            Some(End::Timeout(what)) => self.complain(what),
-            Some(End::Stopped(what)) => {
-                if self.link.portal.throttle.allow() {
-                    pr_info!("iscsi: session of {}: {}\n", self.initiator, what);
-                }
-            }
-            Some(End::Broken(e)) => {
-                if self.link.portal.throttle.allow() {
-                    pr_warn!("iscsi: session of {} ended: {:?}\n", self.initiator, e);
-                }
-            }
-        }
-        self.retained = None;
-        self.gap = Gap::new();
-        let (Some(session), Some(own)) = (self.session.take(), self.own.take()) else {
-            // Its place is free after this.
-            let discovery = self.discovery.take();
-            self.link
-                .linger(|| discovery.as_ref().is_some_and(|d| d.is_replaced()));
-            return;
-        };
-        let shared = own.session.clone();
-        if let Some(End::Timeout(_)) = &why {
-            let stats = &shared.group.target.stats;
-            stats.session_failed(SessionFailure::Timeout, &self.initiator);
-            shared.timeouts.inc();
-        }
-        let reset = own.closed() == Some(Close::Reset);
-        if reset || shared.stopped().is_some_and(Stop::is_ours) {
-            self.say_farewell();
-        }
-        let last = shared.begin_leave(&own);
-        match last {
-            true => session.begin_close(),
-            // 11.14.5
-            false => session.abort_tags(Asc::CLEARED_BY_ISCSI_EVENT, &|tag| own.owns(tag)),
-        }
-        self.writes.clear();
-        self.works.clear();
-        let managing = self.tasks.clear(&own);
-        if let Some(order) = &shared.order {
-            order.with(|o| o.leave(own.index()));
-        }
-        let logged_out = self.leaving.is_some() || own.closed().is_some();
-        if !last && !logged_out && shared.stopped().is_none() {
-            shared.tell_lost(&own);
-        }
-        if why.is_none() {
-            // Somebody may wait for the session to go: its initiator port's next one does.
-            let hurry = || shared.is_hurried() || own.closed().is_some();
-            self.link.linger(hurry);
-        } else if last {
-            shared.group.target.stats.abnormal_logouts.inc();
-        }
-        // What was not sent is not sent any more: the replies go back. Pages that TCP has it drops with the reset.
-        let link = KBox::into_inner(self.link);
-        if why.is_some() {
-            link.abort();
-        } else {
-            drop(link);
-        }
-        drain(&session, &own, last, managing);
-        if last {
-            session.close();
-        }
-        drop(session);
-        shared.leave(&own);
-        if last {
-            shared.group.leave(&shared);
-        }
-    }
-
-    // Tells the initiator that the session ends (11.9), if it takes that soon.
-    fn say_farewell(&mut self) {
-        let (wait, retain) = (self.parameters.time2wait, 0);
-        if self
-            .tell(AsyncEvent::SessionDrop, (0, wait, retain))
-            .is_ok()
-        {
-            self.link.deliver(FAREWELL_MS);
-        }
-    }
-
-    fn complain(&self, what: &str) {
-        if self.link.portal.throttle.allow() {
-            pr_warn!(
-                "iscsi: session of {} at {} ended: {}\n",
-                self.initiator,
-                self.link.peer,
-                what
-            );
-        }
-    }
-}
-
-// Takes the connection's commands back, and so many functions; all of the session, with its last connection.
-fn drain(session: &Arc<Session>, own: &Connection, last: bool, mut managing: usize) {
-    let shared = &own.session;
-    let mut told = now_ms();
-    loop {
-        while let Some(done) = own.take_managed() {
-            managing = managing.saturating_sub(1);
-            if let (true, Some(order)) = (done.numbered, &shared.order) {
-                order.with(|o| o.release());
-            }
-        }
-        for reply in own.replies.drain() {
-            if let (true, Some(order)) = (reply.request().numbered, &shared.order) {
-                order.with(|o| o.release());
-            }
-            reply.sent();
-        }
-        let done = match last {
-            true => session.is_drained(),
-            false => managing == 0 && !session.has_tag(&|tag| own.owns(tag)),
-        };
-        if done {
-            return;
-        }
-        if now_ms().saturating_sub(told) > PATIENCE_MS {
-            told = now_ms();
-            pr_warn!(
-                "{}: the session of {} at {} cannot end yet: {} commands are still with the back end\n",
-                shared.group.core.path(),
-                shared.initiator,
-                own.peer,
-                session.in_flight()
-            );
-        }
-        own.waker.wait(Some(DRAIN_MS));
     }
 }

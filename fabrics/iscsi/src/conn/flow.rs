@@ -75,6 +75,15 @@ impl Flow {
         true
     }
 
+    /// Takes a command over from another connection, which has settled its load.
+    pub(super) fn receive(&mut self, load: &Load) -> Load {
+        self.account.receive(load.memory);
+        Load {
+            memory: load.memory,
+            ..Load::default()
+        }
+    }
+
     /// The command has been answered.
     pub(super) fn settle(&mut self, load: &Load) {
         self.bytes = self.bytes.saturating_sub(load.bytes);

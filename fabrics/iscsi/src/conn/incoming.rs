@@ -79,6 +79,24 @@ impl Incoming {
         }
     }
 
+    /// See [`Recovering::interrupt`].
+    pub(super) fn interrupt(&mut self) {
+        if let Incoming::Recovering(w) = self {
+            w.interrupt();
+        }
+    }
+
+    /// See [`Recovering::reassign`]; false where it cannot go on.
+    pub(super) fn reassign(&mut self, index: u16) -> bool {
+        match self {
+            Incoming::Plain(_) => false,
+            Incoming::Recovering(w) => {
+                w.reassign(index);
+                true
+            }
+        }
+    }
+
     /// See [`Recovering::again`].
     pub(super) fn again(&self, r2t_sn: u32) -> Option<Wanted> {
         match self {

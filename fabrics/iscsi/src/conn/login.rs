@@ -2,7 +2,7 @@
 
 //! The login phase (RFC 7143, 6.3): the driver of [`iscsi_proto::login`].
 
-use super::{ffp::give_up, link::Link};
+use super::{end::give_up, link::Link};
 use crate::{
     acl::{self, Acl},
     auth::{self, Credentials},
@@ -128,12 +128,18 @@ const MEMORY: Refused = (Status::OutOfResources, "no memory for the session");
 fn join(own: &Arc<Connection>) -> Result<Arc<Session<Iscsi>>, Refused> {
     const GONE: Refused = (Status::SessionDoesNotExist, "the session has ended");
     let shared = &own.session;
-    let joined = shared.join(own);
+    let mut joined = shared.join(own);
+    if let Joined::NoPlace(old) = &joined {
+        old.close(Close::GivesWay);
+        if shared.group.wait_connection_left(old, false, REINSTATE_MS) {
+            joined = shared.join(own);
+        }
+    }
     match (joined, shared.nexus()) {
         (Joined::Yes, Some(session)) => Ok(session),
         (Joined::Replaces(old), Some(session)) => {
             old.close(Close::Reinstated);
-            if shared.group.wait_connection_left(&old, REINSTATE_MS) {
+            if shared.group.wait_connection_left(&old, true, REINSTATE_MS) {
                 return Ok(session);
             }
             give_up(&session, own);
@@ -142,7 +148,7 @@ fn join(own: &Arc<Connection>) -> Result<Arc<Session<Iscsi>>, Refused> {
                 "6.3.4: the connection to be reinstated does not end",
             ))
         }
-        (Joined::TooMany, _) => Err((
+        (Joined::TooMany | Joined::NoPlace(_), _) => Err((
             Status::TooManyConnections,
             "13.2: the session has as many connections as were agreed on",
         )),
@@ -338,7 +344,7 @@ impl Progress {
                     Some(acl) => acl.attrib.default_erl.get(),
                     None => group.attrib.default_erl.get(),
                 };
-                config.recovery_level = config.recovery_level.max(u8::from(erl > 0));
+                config.recovery_level = config.recovery_level.max(u8::try_from(erl).unwrap_or(0));
                 config.keys_workaround = group.attrib.login_keys_workaround.is_on();
                 let answer = Answer::Allowed(Grant {
                     config,

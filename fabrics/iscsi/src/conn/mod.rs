@@ -4,6 +4,8 @@
 
 mod answer;
 mod checked;
+mod end;
+mod estate;
 mod ffp;
 mod flow;
 mod gap;
@@ -11,6 +13,7 @@ mod incoming;
 mod link;
 mod login;
 mod park;
+mod reassign;
 mod receive;
 mod request;
 mod retained;
@@ -22,6 +25,7 @@ mod window;
 mod work;
 mod write;
 
+pub(crate) use estate::Estate;
 pub(crate) use flow::Load;
 
 use crate::{limits::Permit, portal::Portal, rx::Rx, target::Global, tx::Tx};

@@ -9,8 +9,9 @@
 use super::{
     ffp::{End, Ffp},
     flow::Load,
-    receive::{Data, To},
+    receive::{Data, Input, To},
     window::Window,
+    write::Writes,
 };
 use crate::{connection::Connection, ring::Ring};
 use iscsi_proto::{
@@ -60,6 +61,20 @@ impl Parking {
             queue: Ring::new(),
             missing: None,
             coming: None,
+        }
+    }
+
+    /// Nothing that waits was ever received.
+    pub(super) fn clear(&mut self, input: &Input, writes: &mut Writes) {
+        if let Input::Data(Data {
+            to: To::Park(parked),
+            ..
+        }) = input
+        {
+            writes.settle(&parked.load);
+        }
+        while let Some(parked) = self.queue.pop() {
+            writes.settle(&parked.load);
         }
     }
 

@@ -11,6 +11,7 @@ use crate::{
     session::Stop,
 };
 use iscsi_proto::{
+    custody::Ended,
     ffp::{self, Logout},
     pdu::{Async, AsyncEvent, Head, LogoutRequest, LogoutResponse, NopIn, NopOut},
     wire::{Bhs, Cid, DataLen, Itt, Lun, Ttt},
@@ -77,30 +78,32 @@ impl Ffp {
             let there = |c: &Connection| c.cid == cid.0 && !c.is_leaving();
             own.as_ref().is_some_and(|own| own.session.has(there))
         };
-        let mut what = ffp::logout(pdu, self.cid, another);
+        let level = self.parameters.recovery_level;
+        let mut what = ffp::logout(pdu, self.cid, level, another);
         if self.leaving.is_some() {
             // One is at work: cleanup failed for various reasons (11.15.1).
             what = Logout::Refused(3);
         }
         match (what, &own) {
-            (Logout::Refused(code), _) => self.answer_logout(pdu.itt, code)?,
+            (Logout::Refused(code), _) => self.answer_logout(pdu.itt, code, Ended::ForGood)?,
             (what, Some(own)) => {
                 match what {
                     // Another connection answers a logout of the session, and this one goes before.
                     Logout::Session if !own.session.stop(Stop::LoggedOut) => return Ok(nothing),
                     Logout::Session => {}
-                    Logout::Other(cid) => own.session.each(|c| {
-                        if c.cid == cid.0 {
-                            c.close(Close::LoggedOut);
-                        }
+                    Logout::Other(cid, how) => own.session.each(|c| match how {
+                        _ if c.cid != cid.0 => {}
+                        Ended::ForRecovery if c.is_retained() => c.log_out(),
+                        Ended::ForRecovery => c.close(Close::ForRecovery),
+                        Ended::ForGood | Ended::Lost => c.close(Close::LoggedOut),
                     }),
-                    Logout::Own | Logout::Refused(_) => {}
+                    Logout::Own(_) | Logout::Refused(_) => {}
                 }
                 self.leaving = Some((pdu.itt, what));
                 self.finish_logout()?;
             }
             (_, None) => {
-                self.answer_logout(pdu.itt, 0)?;
+                self.answer_logout(pdu.itt, 0, Ended::ForGood)?;
                 self.closing = true;
             }
         }
@@ -114,29 +117,41 @@ impl Ffp {
         };
         let waits = match what {
             Logout::Session => own.session.has(|c| !core::ptr::eq(c, &*own)),
-            Logout::Other(cid) => own.session.has(|c| c.cid == cid.0),
-            Logout::Own | Logout::Refused(_) => false,
+            // What it has left is there when it has gone.
+            Logout::Other(cid, Ended::ForRecovery) => {
+                own.session.has(|c| c.cid == cid.0 && !c.is_retained())
+            }
+            Logout::Other(cid, _) => own.session.has(|c| c.cid == cid.0),
+            Logout::Own(_) | Logout::Refused(_) => false,
         };
         if waits || self.closing {
             return Ok(());
         }
-        self.answer_logout(itt, 0)?;
+        let how = match what {
+            Logout::Own(how) | Logout::Other(_, how) => how,
+            Logout::Session | Logout::Refused(_) => Ended::ForGood,
+        };
+        self.answer_logout(itt, 0, how)?;
         own.session.group.target.stats.normal_logouts.inc();
         match what {
-            Logout::Session | Logout::Own => self.closing = true,
-            Logout::Other(_) | Logout::Refused(_) => self.leaving = None,
+            Logout::Session | Logout::Own(_) => self.closing = true,
+            Logout::Other(..) | Logout::Refused(_) => self.leaving = None,
         }
         Ok(())
     }
 
-    fn answer_logout(&mut self, itt: Itt, response: u8) -> Result {
+    fn answer_logout(&mut self, itt: Itt, response: u8, how: Ended) -> Result {
+        let time2retain = match how {
+            Ended::ForRecovery => self.parameters.time2retain,
+            Ended::ForGood | Ended::Lost => 0,
+        };
         let mut bhs = [0; 48];
         LogoutResponse {
             response,
             itt,
             sn: self.window.numbers(&mut self.stat),
             time2wait: self.parameters.time2wait,
-            time2retain: 0,
+            time2retain,
         }
         .emit(&mut bhs);
         self.respond(&bhs, &[])
@@ -163,9 +178,12 @@ impl Ffp {
     /// Another connection has gone: what waited for that goes on, and the initiator is told.
     pub(super) fn heed_departures(&mut self, own: &Connection) -> Result {
         let time2wait = self.parameters.time2wait;
+        let time2retain = match self.parameters.recovery_level {
+            0 | 1 => 0,
+            _ => self.parameters.time2retain,
+        };
         for cid in own.take_lost() {
-            // Nothing of it is retained.
-            self.tell(AsyncEvent::ConnectionDrop, (cid, time2wait, 0))?;
+            self.tell(AsyncEvent::ConnectionDrop, (cid, time2wait, time2retain))?;
         }
         self.finish_logout()
     }

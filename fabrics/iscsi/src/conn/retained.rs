@@ -8,9 +8,10 @@ use crate::{
     ring::Ring,
 };
 use iscsi_proto::{
+    pdu::{Head, ScsiResponse},
     sn::StatSn,
     transfer::Read,
-    wire::{Bhs, Itt, Lun, Ttt},
+    wire::{Bhs, Itt, Lun, Ttt, BHS_LEN},
 };
 use kernel::{prelude::*, sync::Arc};
 use lio_glue::buffer::Buffer;
@@ -108,6 +109,45 @@ impl Retained {
             .find(|&i| self.entries.get(i).is_some_and(is))?;
         let sn = self.oldest.plus(u32::try_from(i).ok()?);
         Some((sn, self.entries.get_mut(i)?))
+    }
+
+    /// The response to the SCSI command with this tag, the newest one; whether all of it is there.
+    pub(super) fn has_response(&self, itt: Itt) -> Option<bool> {
+        let entry = self.entries.get(self.place_of(itt)?)?;
+        Some(match &entry.held {
+            Held::Gone => false,
+            Held::Read(sent) => matches!(sent.data, Kept::There(_) | Kept::Acknowledged),
+            Held::Text(_) | Held::Buffer(_) => true,
+        })
+    }
+
+    fn place_of(&self, itt: Itt) -> Option<usize> {
+        let is = |e: &Entry| {
+            let head = Head::of(&e.bhs);
+            head.opcode == ScsiResponse::OPCODE && head.itt == itt
+        };
+        let mut places = (0..self.entries.len()).rev();
+        places.find(|&i| self.entries.get(i).is_some_and(is))
+    }
+
+    /// Whether there are such responses.
+    pub(super) fn has_responses(&self) -> bool {
+        let is = |e: &Entry| Head::of(&e.bhs).opcode == ScsiResponse::OPCODE;
+        (0..self.entries.len()).any(|i| self.entries.get(i).is_some_and(is))
+    }
+
+    /// Takes it out.
+    pub(super) fn take_response(&mut self, itt: Itt) -> Option<Entry> {
+        let place = self.place_of(itt)?;
+        let entry = self.entries.get_mut(place)?;
+        // Its number stays taken.
+        let gone = Entry {
+            bhs: [0; BHS_LEN],
+            held: Held::Gone,
+        };
+        let entry = core::mem::replace(entry, gone);
+        self.give_room(entry.bytes());
+        Some(entry)
     }
 
     fn take_room(&mut self, bytes: u64) -> bool {

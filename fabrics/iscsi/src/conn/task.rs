@@ -52,6 +52,11 @@ impl Tasks {
         }
     }
 
+    /// Whether a function with this tag is at work.
+    pub(super) fn has(&self, itt: Itt) -> bool {
+        self.managing.has(itt)
+    }
+
     /// Whether a function's end is to be looked for.
     pub(super) fn is_busy(&self) -> bool {
         !self.managing.is_empty()
@@ -104,6 +109,10 @@ impl Ffp {
             return Ok(nothing);
         }
         let f = Function::of(pdu);
+        if f == Some(Function::TaskReassign) && self.own.is_some() {
+            self.reassign(pdu, head.immediate)?;
+            return Ok(nothing);
+        }
         if let (Some(f), 1.., Window::Own(_)) = (f, self.parameters.recovery_level, &self.window) {
             self.plug(f, pdu)?;
         }
@@ -135,7 +144,12 @@ impl Ffp {
         Ok(())
     }
 
-    fn refuse_managing(&mut self, pdu: &TmfRequest, numbered: bool, answer: TmfAnswer) -> Result {
+    pub(super) fn refuse_managing(
+        &mut self,
+        pdu: &TmfRequest,
+        numbered: bool,
+        answer: TmfAnswer,
+    ) -> Result {
         if numbered {
             self.window.release();
         }
@@ -151,10 +165,7 @@ impl Ffp {
             return Err(TmfAnswer::Rejected);
         };
         let Some(wanted) = function(f, pdu, &own) else {
-            return Err(match f {
-                Function::TaskReassign => TmfAnswer::ReassignNotSupported,
-                _ => TmfAnswer::NotSupported,
-            });
+            return Err(TmfAnswer::NotSupported);
         };
         let (expected, max) = self.window.bounds();
         let missing = missing_task(pdu, expected, max);
@@ -257,7 +268,7 @@ impl Ffp {
         let fence = Raised::new(&own.session, &own.waker)?;
         let mut r = Ok(());
         own.session.each(|c| {
-            if !core::ptr::eq(&**c, own) && !c.is_leaving() {
+            if !core::ptr::eq(&**c, own) && c.is_here() {
                 r = r.and_then(|()| c.fence(fence.ticket()));
             }
         });

@@ -59,6 +59,52 @@ impl Works {
         }
     }
 
+    /// Takes a command over that another connection had executed.
+    pub(super) fn receive(&mut self, bytes: u64) {
+        if bytes > 0 {
+            self.active = self.active.saturating_add(1);
+            self.account.receive(bytes);
+        }
+    }
+
+    /// Takes out the command with this tag that waits.
+    pub(super) fn take_waiting(&mut self, itt: u32) -> Option<Cmd<Iscsi, Ready>> {
+        let mut found = None;
+        for _ in 0..self.waiting.len() {
+            let Some((cmd, bytes)) = self.waiting.pop() else {
+                break;
+            };
+            if found.is_none() && cmd.request().is_some_and(|r| r.itt == itt) {
+                found = Some(cmd);
+            } else if let Err((cmd, _)) = self.waiting.push((cmd, bytes)) {
+                // There is room: its own.
+                cmd.abort();
+            }
+        }
+        found
+    }
+
+    /// Whether a command waits that `which` chooses.
+    pub(super) fn has_waiting(&self, which: impl Fn(u32) -> bool) -> bool {
+        let mut all = (0..self.waiting.len()).filter_map(|i| self.waiting.get(i));
+        all.any(|(cmd, _)| cmd.request().is_some_and(|r| which(r.itt)))
+    }
+
+    /// Gives up those that wait and that task management has aborted.
+    pub(super) fn clear_aborted(&mut self) {
+        for _ in 0..self.waiting.len() {
+            let Some((cmd, bytes)) = self.waiting.pop() else {
+                break;
+            };
+            if cmd.is_aborted() {
+                cmd.abort();
+            } else if let Err((cmd, _)) = self.waiting.push((cmd, bytes)) {
+                // There is room: its own.
+                cmd.abort();
+            }
+        }
+    }
+
     /// Gives all up that wait.
     pub(super) fn clear(&mut self) {
         while let Some((cmd, _)) = self.waiting.pop() {
@@ -122,20 +168,5 @@ impl Ffp {
             );
         }
         cmd.refuse(Status::Busy);
-    }
-
-    /// Gives up the commands that wait and that task management has aborted.
-    pub(super) fn give_up_aborted_works(&mut self) {
-        for _ in 0..self.works.waiting.len() {
-            let Some((cmd, bytes)) = self.works.waiting.pop() else {
-                break;
-            };
-            if cmd.is_aborted() {
-                cmd.abort();
-            } else if let Err((cmd, _)) = self.works.waiting.push((cmd, bytes)) {
-                // There is room: its own.
-                self.refuse_work(cmd);
-            }
-        }
     }
 }

@@ -8,7 +8,7 @@ use super::{
     incoming::Incoming,
     receive::{Data, To},
 };
-use crate::{Iscsi, Reply};
+use crate::{Iscsi, Reply, Request};
 use iscsi_proto::{
     ahs,
     error::{Error as Wrong, RejectReason},
@@ -95,6 +95,13 @@ impl Writes {
     pub(super) fn spoil(&mut self, index: u16) {
         if let Some(w) = self.get(index) {
             w.write.spoil();
+        }
+    }
+
+    /// See [`Incoming::interrupt`].
+    pub(super) fn interrupt(&mut self, index: u16) {
+        if let Some(w) = self.get(index) {
+            w.write.interrupt();
         }
     }
 
@@ -285,6 +292,54 @@ impl Writes {
         u16::try_from(i).ok()
     }
 
+    /// Gives up the commands that task management has aborted.
+    pub(super) fn clear_aborted(&mut self) {
+        while let Some(index) = self.find(|w| w.cmd.as_ref().is_some_and(|c| c.is_aborted())) {
+            if let Some(w) = self.remove(index) {
+                w.give_up();
+            }
+        }
+    }
+
+    /// Whether there is a command with this tag that waits for data, or is answered when that has come.
+    pub(super) fn has(&self, itt: Itt) -> bool {
+        self.find(|w| w.itt == itt && (w.cmd.is_some() || w.held.is_some()))
+            .is_some()
+    }
+
+    /// Whether there is any.
+    pub(super) fn is_empty(&self) -> bool {
+        self.active == 0
+    }
+
+    /// Takes out what is known of the command with this tag.
+    pub(super) fn take(&mut self, itt: Itt) -> Option<Waiting> {
+        let index = self.find(|w| w.itt == itt)?;
+        self.remove(index)
+    }
+
+    /// A command goes on here whose data came in elsewhere: where. What had been asked for is asked for again.
+    pub(super) fn adopt(&mut self, mut w: Waiting, deadline: u64) -> Option<u16> {
+        let place = self.free.last().copied();
+        if !place.is_some_and(|index| w.write.reassign(index)) {
+            // There is a place for each command that the session can have.
+            if let Some(cmd) = w.cmd {
+                cmd.refuse(Status::Busy);
+            }
+            return None;
+        }
+        if let Some(request) = w.cmd.as_mut().and_then(|c| c.request_mut()) {
+            request.load = self.flow.receive(&request.load);
+        }
+        (w.turn, w.asked, w.deadline, w.put_off) = (None, false, deadline, 0);
+        self.insert(|_| w)
+    }
+
+    /// A command goes on here whose data has come elsewhere.
+    pub(super) fn receive(&mut self, load: &Load) -> Load {
+        self.flow.receive(load)
+    }
+
     /// Gives all commands up.
     pub(super) fn clear(&mut self) {
         for slot in self.slots.iter_mut() {
@@ -298,6 +353,15 @@ impl Writes {
 }
 
 impl Waiting {
+    pub(super) fn request_mut(&mut self) -> Option<&mut Request> {
+        self.cmd.as_mut()?.request_mut()
+    }
+
+    /// Its answer, if it was decided already.
+    pub(super) fn into_held(self) -> Option<Reply> {
+        self.held
+    }
+
     fn give_up(self) {
         if let Some(cmd) = self.cmd {
             cmd.abort();
@@ -405,6 +469,9 @@ impl Ffp {
             }
             return Ok(nothing);
         };
+        if !numbered && self.parameters.recovery_level >= 2 {
+            self.immediate.push(pdu.itt.0, GFP_KERNEL)?;
+        }
         let unsolicited = pdu.flags.write() && !pdu.flags.last();
         if let Some(request) = cmd.request_mut() {
             request.connection = Some(own);
@@ -547,7 +614,7 @@ impl Ffp {
         }
     }
 
-    fn data_deadline(&self) -> u64 {
+    pub(super) fn data_deadline(&self) -> u64 {
         let ms = match &self.session {
             Some(s) => s.private().data_timeout().0,
             None => 0,
@@ -659,14 +726,7 @@ impl Ffp {
 
     /// Gives up the commands that task management has aborted. What is on its way to them goes nowhere.
     pub(super) fn give_up_aborted(&mut self) {
-        while let Some(index) = self
-            .writes
-            .find(|w| w.cmd.as_ref().is_some_and(|c| c.is_aborted()))
-        {
-            if let Some(w) = self.writes.remove(index) {
-                w.give_up();
-            }
-        }
-        self.give_up_aborted_works();
+        self.writes.clear_aborted();
+        self.works.clear_aborted();
     }
 }

@@ -68,9 +68,9 @@ fn session_info(s: &Shared, page: &mut Page<'_>) -> Result {
 }
 
 fn connection_info(c: &Connection, page: &mut Page<'_>) -> Result {
-    let state = match c.is_leaving() {
-        false => "TARG_CONN_STATE_LOGGED_IN",
-        true => "TARG_CONN_STATE_CLEANUP_WAIT",
+    let state = match c.is_here() {
+        true => "TARG_CONN_STATE_LOGGED_IN",
+        false => "TARG_CONN_STATE_CLEANUP_WAIT",
     };
     writeln!(page, "CID: {}  Connection State: {state}", c.cid)?;
     let mut text = [0; 64];

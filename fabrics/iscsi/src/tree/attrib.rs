@@ -104,14 +104,7 @@ attributes! {
 
 /// An ErrorRecoveryLevel that is written.
 pub(super) fn recovery_level(value: &Value<'_>) -> Result<u8> {
-    match value.u32_in(0..=2)? {
-        0 => Ok(0),
-        1 => Ok(1),
-        _ => {
-            let why = fmt!("error recovery above level 1 is not implemented yet");
-            Err(value.reject(EOPNOTSUPP, why))
-        }
-    }
+    Ok(u8::try_from(value.u32_in(0..=2)?).unwrap_or(0))
 }
 
 fn show_networks(networks: &Mutex<Networks>, page: &mut Page<'_>) -> Result {

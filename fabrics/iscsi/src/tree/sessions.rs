@@ -42,7 +42,8 @@ fn address(out: &mut dyn Write, key: &str, address: &Address) -> fmt::Result {
 fn connection(group: &Group, c: &Connection, out: &mut dyn Write) -> fmt::Result {
     let s = &c.session;
     let state = match s.state() {
-        State::LoggedIn if !c.is_leaving() => "logged_in",
+        State::LoggedIn if c.is_here() => "logged_in",
+        State::LoggedIn if c.is_retained() => "lost",
         State::LoggedIn | State::Ending => "ending",
     };
     write!(
