@@ -20,7 +20,6 @@ use iscsi_proto::{
 use kernel::{prelude::*, sync::Arc};
 
 impl Ffp {
-    /// Answers the request, and goes on with the task then.
     /// Answers the request, and goes on with the task then. Commands are executed by who calls this: it must not take their stack.
     #[inline(never)]
     pub(super) fn reassign(&mut self, pdu: &TmfRequest, immediate: bool) -> Result {
