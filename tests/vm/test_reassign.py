@@ -1,5 +1,6 @@
 """Error recovery level 2 (RFC 7143, 7.1.4.4, 7.2.2, 7.5, 11.5, 11.14): tasks of a connection that has gone are kept, and go on with
 another one; so is the session. `make check-sessions`: the races for SECONDS_EACH seconds, SEED=N."""
+# group: sessions
 import contextlib
 import json
 import os
