@@ -18,6 +18,7 @@ import initiator
 import leaks
 import lio
 import pytest
+import test_reassign
 import test_sessions
 from faulty import GOOD, READ_ERROR, WRITE_ERROR, Blocks, Local, Remote, rw, scsi_debug
 from initiator import ABORT_TASK, CLEAR_TASK_SET, LUN_RESET, WARM_RESET
@@ -432,6 +433,56 @@ def test_functions_of_several_connections(served):
     assert heard[-1] == 0 and set(heard) <= {0, 255, "closed"} and len(set(heard)) > 1
     for leg in held[0].legs:
         leg.close()
+
+
+def test_connection_recovery(served):
+    """At error recovery level 2, a write of a connection that is lost goes on with another one, or it ends, or that one does; the
+    next one goes on, and no thread is left behind."""
+    _, target = served
+    target.attrib("default_erl", 2)
+
+    def make():
+        s = test_reassign.recoverable(target, name=ME.format(1))
+        s.with_legs(2)
+        return s
+
+    def go_on():
+        a, b = held[0].legs
+        itt, _ = test_reassign.asked(b)
+        test_reassign.lose(b, a)
+        test_reassign.recover(a)
+        assert a.reassign(itt) == test_reassign.COMPLETE
+        a.answer_r2t(a.receive(), pattern(4096))
+        assert a.finish(itt)[0] == 0
+        held[0].legs.pop()
+        held[0].add(2)
+
+    def once(_):
+        try:
+            go_on()
+            heard["went on"] += 1
+        except (ConnectionError, TimeoutError, AssertionError, AttributeError):
+            heard["ended"] += 1
+            for leg in held[0].legs:
+                leg.close()
+            try:
+                held[0] = make()
+            except (ConnectionError, AssertionError):
+                held[0] = make()
+
+    held, heard = [make()], collections.Counter()
+    for module in "iscsi_target_mod", "target_core_mod":
+        with failing.within(failing.text(module)):
+            print(module, failing.one_by_one(once, then=go_on), heard)
+    assert heard["ended"] > 5 and heard["went on"] > 1
+    for leg in held[0].legs:
+        leg.close()
+
+    def gone():
+        """its connections' threads are gone"""
+        return "iscsi_conn" not in leaks.threads()
+
+    lio.wait_for(gone, 60)
 
 
 def test_changes_under_io(served):
