@@ -81,8 +81,8 @@ pub enum Feature {
     /// [`Features::protection`] is of type 2, or there is none: CDBs with expected tags are processed. SBC-4 (4.21.2.2) would
     /// have them refused without protection information too, where nobody needs that.
     LongForm,
-    /// There is no [`Features::protection`].
-    Unprotected,
+    /// [`Feature::WriteAtomic`] and [`Feature::LongForm`]
+    WriteAtomicLong,
     /// [`Features::protectable`]
     Protectable,
     /// [`Features::saves_mode`]
@@ -105,7 +105,7 @@ impl Features {
             Feature::SetTargetPortGroups => self.set_target_port_groups,
             Feature::Referrals => self.referrals,
             Feature::Removable => self.removable,
-            Feature::WriteAtomic => self.write_atomic && self.protection.is_none(),
+            Feature::WriteAtomic => self.write_atomic,
             Feature::WriteLong => self.write_long,
             Feature::Sanitize => self.sanitize,
             Feature::ThirdPartyCopy => self.third_party_copy,
@@ -116,7 +116,7 @@ impl Features {
             }
             Feature::ExpectedTags => matches!(self.protection, Some(pi::Type::Two)),
             Feature::LongForm => matches!(self.protection, None | Some(pi::Type::Two)),
-            Feature::Unprotected => self.protection.is_none(),
+            Feature::WriteAtomicLong => self.write_atomic && self.has(Feature::LongForm),
             Feature::Protectable => self.protectable,
             Feature::SavesMode => self.saves_mode,
         }
@@ -173,9 +173,19 @@ impl Descriptor {
         self.opcode == VARIABLE
     }
 
-    /// There are tags of protection information in bytes 20 to 27. ORWRITE has its generations there.
-    const fn has_tags(&self) -> bool {
+    /// The command says which tags of protection information it expects. ORWRITE has its generations there.
+    const fn expects_tags(&self) -> bool {
         self.is_variable() && !matches!(self.service_action, Some(0x000e))
+    }
+
+    /// It does so in bytes 20 to 27. WRITE SCATTERED does in its list.
+    const fn has_tags(&self) -> bool {
+        self.expects_tags() && !matches!(self.service_action, Some(0x0011))
+    }
+
+    /// It may transfer protection information.
+    fn has_protection(&self) -> bool {
+        self.optional.iter().any(|field| field.mask == PROTECT)
     }
 
     /// Where the bits are that hang on features.
@@ -222,12 +232,12 @@ impl Descriptor {
     /// INVALID COMMAND OPERATION CODE for a CDB without expected tags that wants protection information of type 2 (SBC-4,
     /// 4.21.2.4); INVALID FIELD IN CDB for a reserved value.
     pub(crate) fn protect(&self, raw: &Raw, of: pi::Type) -> Result<pi::Fields, Sense> {
-        if !self.optional.iter().any(|field| field.mask == PROTECT) {
+        if !self.has_protection() {
             return Ok(pi::Fields::default());
         }
         let at = self.flags_at();
         let code = raw.get(at).map_or(0, |flags| flags >> 5);
-        if code != 0 && of == pi::Type::Two && !self.has_tags() {
+        if code != 0 && of == pi::Type::Two && !self.expects_tags() {
             return Err(Sense::INVALID_OPERATION_CODE);
         }
         if code > 0b101 {
@@ -380,10 +390,9 @@ fn find_variable(cdb: &[u8], features: &Features) -> Result<&'static Descriptor,
     let is_action = |row: &Descriptor| row.service_action == Some(action);
     let Some(row) = rows.find(|row| is_action(row)) else {
         // Those with expected tags shall be refused so (SBC-4, 4.21.2.3 and 4.21.2.5).
-        let tags = |row: &Descriptor| {
-            is_action(row) && matches!(row.requires, Feature::LongForm | Feature::Unprotected)
-        };
-        return Err(if self::rows(VARIABLE).iter().any(tags) {
+        let tags = |row: &Descriptor| is_action(row) && row.expects_tags() && row.has_protection();
+        let refused = !features.has(Feature::LongForm) && self::rows(VARIABLE).iter().any(tags);
+        return Err(if refused {
             Sense::INVALID_OPERATION_CODE
         } else {
             Sense::invalid_cdb_byte(8)

@@ -196,6 +196,21 @@ pub struct Protection {
 }
 
 impl Protection {
+    /// The same for the blocks from the `done`th one on of a run that begins at `lba` and expects `tags`, of a command that has several
+    /// (SBC-4, 5.55 and 5.56).
+    #[must_use]
+    pub fn of_run(mut self, lba: u64, tags: Option<Tags>, done: u64) -> Self {
+        self.first = lba.wrapping_add(done);
+        self.fields.tags = match self.of {
+            Type::One | Type::Three => None,
+            Type::Two => tags.map(|tags| Tags {
+                reference: tags.reference.wrapping_add(low(done)),
+                ..tags
+            }),
+        };
+        self
+    }
+
     /// What is checked of blocks that were read: RDPROTECT, VRPROTECT with BYTCHK 00b, and ORPROTECT (SBC-4, tables 67, 79 and 125).
     pub const fn read(&self) -> Checks {
         if !self.checks_medium {

@@ -669,11 +669,10 @@ impl Device {
 
     /// Blocks of one atomic write; 0: there are none.
     pub(crate) fn max_atomic(&self) -> u32 {
-        // With protection information there are no atomic writes.
-        let bytes = match self.protection() {
-            None => self.geometry().map_or(0, |g| g.atomic_max),
-            Some(_) => 0,
-        };
+        // Protection information that is kept beside the storage is not one with what the storage writes at once.
+        let apart = self.protection().is_some() && self.attrib.hw_pi_prot_type() == 0;
+        let most = self.geometry().map_or(0, |g| g.atomic_max);
+        let bytes = if apart { 0 } else { most };
         bytes
             .min(MAX_TRANSFER)
             .wrapping_shr(self.block_size().shift())

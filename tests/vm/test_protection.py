@@ -432,6 +432,32 @@ def test_type_2(two):
     two(Cdb.long(13, 1, 40, 3, reference=9), write=data[0] + pi(data[0], 9))
     assert two.read(40, 3) == ([data[0]] * 3, [pi(data[0], 9 + i) for i in range(3)])
     two(Cdb.long(VERIFY, 1, 40, 3, 6, reference=9), write=data[0] + pi(data[0], 9))
+    scattered_tags(two)
+
+
+def scattered_tags(two):
+    """WRITE SCATTERED (32): each range has the tags that it expects."""
+    runs, data = [(40, 2), (900, 1), (50, 1)], two.data(4, 5)
+    tags = [(0xFFFFFFFF, 0x1200, 0xFF00), (7, 0x0034, 0x00FF), (9, 0, 0)]
+    tuples = [pi(d, r, a) for d, r, a in zip(data, (0xFFFFFFFF, 0, 7, 9), (0x12AB, 0x1212, 0x9934, 0x4321))]
+    for protect in (1, 2, 3, 4, 5):
+        two(Cdb.ten(WRITE, 0, 40, 4), write=b"".join(two.data(4, 6)))
+        cdb, sent = scattered(two, 32, protect, runs, data, tuples, tags)
+        two(cdb, write=sent)
+        for lba, at, count in ((40, 0, 2), (900, 2, 1), (50, 3, 1)):
+            assert two.read(lba, count) == (data[at : at + count], tuples[at : at + count])
+    for at, wrong, what in ((1, (8, 0x34, 0xFF), REFERENCE), (1, (7, 0x35, 0xFF), APPLICATION), (0, (0, 0x1200, 0xFF00), REFERENCE)):
+        bad = tags[:at] + [wrong] + tags[at + 1 :]
+        cdb, sent = scattered(two, 32, 1, runs, two.data(4, 7), [pi(d, *t) for d, t in zip(two.data(4, 7), ((0xFFFFFFFF, 0x12AB), (0, 0x1212),
+                                                                                                        (7, 0x9934), (9, 1)))], bad)
+        two.refused(cdb, f"B/{what}", write=sent, info=runs[at][0])
+        assert two.read(40, 2)[0] == data[:2]
+    for form in (16, 32):
+        cdb, sent = scattered(two, form, 0, runs, data)
+        two(cdb, write=sent)
+        assert two.read(900, 1) == (data[2:3], [pi(data[2], 0xFFFFFFFF, 0xFFFF)])
+    cdb, sent = scattered(two, 16, 1, runs, data, tuples)
+    two.refused(cdb, "5/2000", write=sent)
 
 
 def write_long(unit):
@@ -481,9 +507,76 @@ def copied(unit):
     assert status == 2 and copying.copy_of(answer.sense) == (0, None, "source", f"B/{GUARD}"), answer.sense.hex()
 
 
+def scattered(unit, form, protect, runs, data, tuples=None, tags=None, offset=1):
+    """WRITE SCATTERED of `runs`, (LBA, blocks); each with (reference, application, mask) where there are `tags`."""
+    each = unit.block + (8 if protect else 0)
+    n = offset + len(data)
+    if form == 16:
+        cdb = bytes([0x9F, 0x12, protect << 5, 0]) + be(offset, 2) + bytes(2) + be(len(runs), 2) + be(n, 4) + b"\0\0"
+    else:
+        cdb = (bytes([0x7F, 0, 0, 0, 0, 0, 0, 0x18, 0, 0x11, protect << 5, 0]) + be(offset, 2) + bytes(2) + be(len(runs), 2) + bytes(10)
+               + be(n, 4))
+    head = bytes(32)
+    for (lba, count), (reference, application, mask) in zip(runs, tags or [(0xDEAD, 0xBEEF, 0xFFFF)] * len(runs)):
+        head += be(lba, 8) + be(count, 4) + be(reference, 4) + be(application, 2) + be(mask, 2) + bytes(12)
+    return cdb, head.ljust(offset * each, b"\xee") + (mix(data, tuples) if protect else b"".join(data))
+
+
+def write_scattered(unit):
+    n = MIB // unit.block + 3  # the last run takes more than one operation
+    runs = [(900, 2), (5, 0), (700, 1), (1000, n)]
+    lbas = [lba + i for lba, count in runs for i in range(count)]
+    data = unit.data(n + 3, 31)
+    generated = [pi(d, unit.reference(lba)) for d, lba in zip(data, lbas)]
+
+    def there(tuples):
+        for at, (lba, count) in ((0, (900, 2)), (2, (700, 1)), (3, (1000, 2)), (n + 1, (1000 + n - 2, 2))):
+            assert unit.read(lba, count) == (data[at : at + count], tuples[at : at + count])
+
+    cdb, sent = scattered(unit, 16, 0, runs, data)
+    unit(cdb, write=sent)
+    there(generated)
+    # What is sent is kept, and the offset is one of blocks that have it behind them.
+    tuples = [t[:2] + be(0x77, 2) + t[4:] for t in generated]
+    for protect in (1, 2, 3, 4, 5):
+        cdb, sent = scattered(unit, 16, protect, runs, data, tuples, offset=protect)
+        unit(cdb, write=sent)
+        there(tuples)
+    # What is wrong in the last block of the last run keeps all of it from being written.
+    before = unit.read(900, 2), unit.read(700, 1)
+    other = unit.data(n + 3, 32)
+    right = [pi(d, unit.reference(lba)) for d, lba in zip(other, lbas)]
+    for protect, what in ((1, GUARD), (2, None), (4, GUARD), (5, GUARD)):
+        cdb, sent = scattered(unit, 16, protect, runs, corrupted(other, n + 2), right)
+        if what:
+            unit.refused(cdb, f"B/{what}", write=sent, info=1000 + n - 1)
+            assert (unit.read(900, 2), unit.read(700, 1)) == before
+    if unit.kind == 1:
+        # Blocks that were meant for somewhere else: each run is counted from its own address.
+        cdb, sent = scattered(unit, 16, 1, [(901, 2), *runs[1:]], other, right)
+        unit.refused(cdb, f"B/{REFERENCE}", write=sent, info=901)
+    cdb, sent = scattered(unit, 16, 6, runs, data, tuples)
+    unit.refused(cdb, "5/2400", write=sent, pointer=(True, 2, 7))
+    cdb, sent = scattered(unit, 32, 1, runs, data, tuples)
+    unit.refused(cdb, "5/2000", write=sent)
+    # Descriptors that do not fit before the data, whose blocks are larger here.
+    many = [(700, 0)] * ((unit.block + 8) // 32)
+    cdb, sent = scattered(unit, 16, 1, many, [], [])
+    unit.refused(cdb, "5/2400", write=sent, pointer=(True, 8, None))
+
+
+def atomics(unit):
+    """No block and its protection information are written as one, unless the storage does so."""
+    assert [unit.store.attrib(f"atomic_{name}") for name in ("max_len", "alignment", "granularity")] == ["0"] * 3
+    data = unit.data(8)
+    for protect in (0, 1):
+        cdb = bytes([0x9C, protect << 5]) + be(64, 8) + bytes(2) + be(8, 2) + b"\0\0"
+        unit.refused(cdb, "5/2000", write=mix(data, unit.pi(data, 64)) if protect else b"".join(data))
+
+
 CHECKS = (what_is_written_without_is_generated, what_is_written_with_it_is_kept, reserved_values, corrupted_on_its_way,
           corrupted_on_the_medium, what_is_not_checked, verify_compares, write_and_verify, write_same, compare_and_write, orwrite,
-          copied, write_long, large_and_partial, unmap)
+          copied, write_long, write_scattered, atomics, large_and_partial, unmap)
 
 
 @pytest.mark.parametrize("name,kind,block", [("ramdisk", 1, 512), ("ramdisk", 3, 512), ("fileio", 1, 4096)])

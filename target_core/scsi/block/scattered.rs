@@ -3,8 +3,9 @@
 //! WRITE SCATTERED: several runs of blocks in one command (SBC-4, 5.55 and 5.56).
 
 use crate::{
-    bytes::{be32, be64},
-    lba::{BlockSize, Blocks, Extent},
+    bytes::{be16, be32, be64},
+    lba::{Blocks, Extent},
+    pi::Tags,
     sense::{Asc, Key, Sense},
     vpd::BlockLimits,
 };
@@ -29,6 +30,8 @@ pub struct Scattered {
     pub fua: bool,
     /// Where the fields are in the CDB: LOGICAL BLOCK DATA OFFSET, NUMBER OF LBA RANGE DESCRIPTORS, BUFFER TRANSFER LENGTH.
     pub at: [u8; 3],
+    /// The CDB of 32 bytes: the descriptors have expected tags.
+    pub tags: bool,
 }
 
 impl Scattered {
@@ -60,12 +63,12 @@ impl Scattered {
         Ok(())
     }
 
-    /// The descriptors fit the blocks before the data.
+    /// The descriptors fit the blocks before the data, each of which is `block` bytes: with protection information where that is sent.
     ///
     /// # Errors
     /// INVALID FIELD IN CDB, pointing to their number.
-    pub fn check_room(&self, size: BlockSize) -> Result<(), Sense> {
-        let room = Blocks(self.offset.into()).bytes(size).unwrap_or(0);
+    pub fn check_room(&self, block: u32) -> Result<(), Sense> {
+        let room = u64::from(self.offset).saturating_mul(block.into());
         if (self.list() as u64) > room {
             let [_, ranges, _] = self.at;
             return Err(Sense::invalid_cdb_byte(ranges.into()));
@@ -106,16 +109,29 @@ impl Scattered {
     }
 }
 
-/// The extents of a list that was checked, in order.
-pub fn extents(list: &[u8]) -> impl Iterator<Item = Extent> + '_ {
-    let descriptors = list.get(HEADER..).unwrap_or(&[]);
-    descriptors.chunks_exact(DESCRIPTOR).filter_map(extent)
+/// The LBA range descriptors of a list that was checked.
+pub fn descriptors(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    list.get(HEADER..).unwrap_or(&[]).chunks_exact(DESCRIPTOR)
 }
 
-/// What an LBA range descriptor says. The expected tags in it are not looked at without protection information.
+/// The extents of a list that was checked, in order.
+pub fn extents(list: &[u8]) -> impl Iterator<Item = Extent> + '_ {
+    descriptors(list).filter_map(extent)
+}
+
+/// Where an LBA range descriptor wants its data written.
 pub fn extent(descriptor: &[u8]) -> Option<Extent> {
     Some(Extent::new(
         be64(descriptor, 0)?,
         be32(descriptor, 8)?.into(),
     ))
+}
+
+/// The tags that an LBA range descriptor expects: of the CDB of 32 bytes, on a unit with protection information of type 2.
+pub fn tags(descriptor: &[u8]) -> Option<Tags> {
+    Some(Tags {
+        reference: be32(descriptor, 12)?,
+        application: be16(descriptor, 16)?,
+        mask: be16(descriptor, 18)?,
+    })
 }

@@ -4,9 +4,13 @@
 
 use super::{bit, byte, hex, ALL};
 use crate::{
-    block::{scattered::Scattered, Block},
+    block::{
+        scattered::{self, Scattered},
+        Block,
+    },
     cdb::{decode, Command, Features, Transfer},
     lba::{BlockSize, Blocks, Extent},
+    pi::{Failed, Fields, Protection, Tags, Tuple, Type},
     sense::{Asc, Key, Sense},
     vpd::BlockLimits,
 };
@@ -78,7 +82,7 @@ fn atomic_writes() {
 
 #[test]
 fn scattered_writes() {
-    let scattered = |offset, ranges, blocks, dpo, fua, at| {
+    let scattered = |offset, ranges, blocks, dpo, fua, at: [u8; 3]| {
         Ok(Command::Block(Block::WriteScattered(Scattered {
             offset,
             ranges,
@@ -86,6 +90,7 @@ fn scattered_writes() {
             dpo,
             fua,
             at,
+            tags: at[0] == 12,
         })))
     };
     let decoded = |cdb: &[u8]| decode(cdb, &ALL).map(|d| d.command);
@@ -157,6 +162,7 @@ fn scattered_lists() {
         dpo: false,
         fua: false,
         at: [4, 8, 10],
+        tags: false,
     };
     let list = |runs: &[(u64, u32)]| {
         let mut list = vec![0; 32];
@@ -198,9 +204,136 @@ fn scattered_lists() {
         );
     }
     // 16 descriptors and the header would take 544 bytes.
-    let room = |ranges, size| Scattered { ranges, ..what }.check_room(size);
-    assert_eq!(room(15, BlockSize::B512), Ok(()));
-    assert_eq!(room(16, BlockSize::B512), Err(byte(8)));
-    assert_eq!(room(127, BlockSize::B4096), Ok(()));
-    assert_eq!(room(128, BlockSize::B4096), Err(byte(8)));
+    let room = |ranges, block| Scattered { ranges, ..what }.check_room(block);
+    assert_eq!(room(15, 512), Ok(()));
+    assert_eq!(room(16, 512), Err(byte(8)));
+    assert_eq!(room(127, 4096), Ok(()));
+    assert_eq!(room(128, 4096), Err(byte(8)));
+    // Blocks that have protection information behind them.
+    let room = |offset, ranges| {
+        Scattered {
+            offset,
+            ranges,
+            ..what
+        }
+        .check_room(520)
+    };
+    assert_eq!((room(1, 15), room(4, 64)), (Ok(()), Ok(())));
+    assert_eq!((room(1, 16), room(4, 65)), (Err(byte(8)), Err(byte(8))));
+}
+
+/// With protection information, whose tags CDBs of 32 bytes expect: those of WRITE SCATTERED in its list.
+#[test]
+fn protected_writes() {
+    let with = |of| Features {
+        protection: Type::new(of),
+        ..ALL
+    };
+    let atomic = hex("9c a0 00 00 00 00 00 00 00 10 00 00 00 08 00 00");
+    let mut atomic_32 = hex("7f 00 00 00 00 00 00 18 00 0f a0 00");
+    atomic_32.extend(hex(
+        "00 00 00 00 00 00 00 10 01 02 03 04 05 06 07 08 00 00 00 08",
+    ));
+    let runs = hex("9f 12 a0 00 00 01 00 00 00 02 00 00 00 08 00 00");
+    let mut runs_32 = hex("7f 00 00 00 00 00 00 18 00 11 a0 00 00 01 00 00 00 02");
+    runs_32.resize(28, 0);
+    runs_32.extend([0, 0, 0, 8]);
+    let tags = Tags {
+        reference: 0x0102_0304,
+        application: 0x0506,
+        mask: 0x0708,
+    };
+    for (of, short) in [(1, true), (2, false), (3, true)] {
+        let fields = |cdb: &[u8]| decode(cdb, &with(of)).map(|d| (d.protect.code, d.protect.tags));
+        let length = |cdb: &[u8]| decode(cdb, &with(of)).unwrap().data(BlockSize::B512).length;
+        let refused = Err(Sense::INVALID_OPERATION_CODE);
+        let (here, there) = if short {
+            ([&atomic, &runs], [&atomic_32, &runs_32])
+        } else {
+            ([&atomic_32, &runs_32], [&atomic, &runs])
+        };
+        let expected = (!short).then_some(tags);
+        assert_eq!(fields(here[0]), Ok((0b101, expected)));
+        assert_eq!(fields(here[1]), Ok((0b101, None)));
+        assert_eq!((length(here[0]), length(here[1])), (8 * 520, 8 * 520));
+        for cdb in there {
+            assert_eq!(fields(cdb), refused.clone());
+        }
+        // Nothing is transferred: the shorter ones are for all types.
+        for (cdb, at) in [(&atomic, 1), (&runs, 2)] {
+            let mut cdb = cdb.clone();
+            cdb[at] = 0;
+            assert_eq!(fields(&cdb), Ok((0, None)));
+            assert_eq!(length(&cdb), 8 * 512);
+        }
+        // Reserved values, where the field is.
+        for (cdb, at) in [(&atomic, 1), (&runs, 2)].into_iter().filter(|_| short) {
+            let mut cdb = cdb.clone();
+            cdb[at] = 0xc0;
+            assert_eq!(fields(&cdb), Err(bit(at as u16, 7)));
+        }
+        for cdb in [&atomic_32, &runs_32].into_iter().filter(|_| !short) {
+            let mut cdb = cdb.clone();
+            cdb[10] = 0xe0;
+            assert_eq!(fields(&cdb), Err(bit(10, 7)));
+        }
+    }
+    // Without atomic writes there is none of either form, whatever the type.
+    for of in 0..4 {
+        let features = Features {
+            write_atomic: false,
+            ..with(of)
+        };
+        assert!(decode(&atomic, &features).is_err() && decode(&atomic_32, &features).is_err());
+    }
+    let mut descriptor = hex("00 00 00 00 00 00 00 64 00 00 00 03 01 02 03 04 05 06 07 08");
+    descriptor.resize(32, 0);
+    assert_eq!(scattered::extent(&descriptor), Some(Extent::new(100, 3)));
+    assert_eq!(scattered::tags(&descriptor), Some(tags));
+}
+
+/// A run has tags of its own, which go on with its blocks.
+#[test]
+fn protection_of_runs() {
+    let rules = |of| Protection {
+        of: Type::new(of).unwrap(),
+        fields: Fields {
+            code: 1,
+            tags: None,
+        },
+        first: 0,
+        checks_medium: true,
+        unless_zero: false,
+    };
+    let tags = Some(Tags {
+        reference: 0xffff_fffe,
+        application: 0x1200,
+        mask: 0xff00,
+    });
+    let tuple = |reference| Tuple {
+        guard: 9,
+        application: 0x12ab,
+        reference,
+    };
+    let one = rules(1).of_run(0x1_0000_0005, tags, 3);
+    assert_eq!((one.first, one.fields.tags), (0x1_0000_0008, None));
+    assert_eq!(one.check(one.received(), 1, tuple(9), 9), Ok(()));
+    assert_eq!(one.generate(0, 7).reference, 8);
+    let two = rules(2).of_run(5, tags, 3);
+    assert_eq!(two.check(two.received(), 1, tuple(2), 9), Ok(()));
+    assert_eq!(
+        two.check(two.received(), 0, tuple(2), 9),
+        Err(Failed::Reference)
+    );
+    let other = Tuple {
+        application: 0x1300,
+        ..tuple(1)
+    };
+    assert_eq!(
+        two.check(two.received(), 0, other, 9),
+        Err(Failed::Application)
+    );
+    // The next run has nothing of it.
+    let next = two.of_run(50, None, 0);
+    assert_eq!((next.first, next.fields.tags), (50, None));
 }

@@ -7,12 +7,16 @@
 //! block by block, each with eight bytes behind it. It is checked once the blocks are where nobody else changes them.
 
 mod copied;
+mod scattered;
 mod tuples;
 mod update;
 mod verify;
 mod write;
 
-use super::blocks::{self, bytes, chunk, device};
+use super::{
+    blocks::{self, bytes, chunk, device},
+    writes,
+};
 use crate::{
     backend::Op,
     command::{Command, Direction},
@@ -23,14 +27,15 @@ use lio_glue::buffer::Buffer;
 use lio_scsi::{
     block::Block,
     cdb::{Command as Cdb, Compare, Decoded},
-    lba::{BlockSize, Extent},
+    lba::{BlockSize, Blocks, Extent},
     pi::{Protection, Type, TUPLE},
     sense::Sense,
 };
+pub(super) use scattered::{check_run, prepare_run};
 use tuples::{check_read, make_room, tuple_at, Layout};
 use update::{change, update, Update};
 use verify::{read_to_verify, verified, verify, Verify};
-use write::{same, write, write_same, Same};
+use write::{same, write, write_atomic, write_same, Same};
 
 /// What a command has to do with protection information.
 pub(crate) struct Protected {
@@ -67,6 +72,9 @@ pub(super) fn execute(cmd: &mut Command, of: Type, decoded: &Decoded) -> Option<
         Cdb::Verify { extent, .. } | Cdb::WriteSame { extent, .. } => extent,
         Cdb::Block(Block::WriteAndVerify { extent, .. }) => extent,
         Cdb::Block(Block::OrWrite(or)) => or.transfer.extent,
+        Cdb::Block(Block::WriteAtomic(t)) => t.extent,
+        // Each range is one of its own.
+        Cdb::Block(Block::WriteScattered(_)) => Extent::new(0, 0),
         _ => return None,
     };
     Some(begin(cmd, of, decoded, extent))
@@ -85,7 +93,13 @@ pub(super) fn memory(decoded: &Decoded, size: BlockSize, expected: u32) -> Optio
             with(sent).saturating_mul(2)
         }
         Cdb::Block(Block::OrWrite(or)) => with(all(or.transfer.extent)),
-        Cdb::Write(t) | Cdb::CompareAndWrite(t) => with(all(t.extent)),
+        Cdb::Write(t) | Cdb::CompareAndWrite(t) | Cdb::Block(Block::WriteAtomic(t)) => {
+            with(all(t.extent))
+        }
+        Cdb::Block(Block::WriteScattered(what)) => {
+            let data = Blocks(what.blocks.into()).bytes(size).unwrap_or(u64::MAX);
+            with(chunk(data)).saturating_add(what.list() as u64)
+        }
         Cdb::Block(Block::WriteAndVerify { extent, .. }) => with(all(extent)),
         Cdb::Verify { extent, .. } | Cdb::WriteSame { extent, .. } => with(chunk(all(extent))),
         _ => return None,
@@ -142,6 +156,8 @@ fn begin(cmd: &mut Command, of: Type, decoded: &Decoded, extent: Extent) -> Resu
             }
             Ok(())
         }
+        Cdb::Block(Block::WriteAtomic(t)) => write_atomic(cmd, &dev, extent, fua(t.fua)),
+        Cdb::Block(Block::WriteScattered(what)) => writes::scatter(cmd, what),
         Cdb::Verify { compare, .. } => verify(cmd, &dev, extent, compare),
         Cdb::WriteSame { unmap, no_data, .. } => write_same(cmd, &dev, extent, unmap, no_data),
         Cdb::CompareAndWrite(t) => update(cmd, &dev, extent, t.fua, false),

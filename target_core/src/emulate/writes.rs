@@ -2,16 +2,22 @@
 
 //! Writes that are one as a whole, and writes to several places (SBC-4 5.48, 5.55).
 
-use super::blocks::{self, Step};
+use super::{
+    blocks::{self, Step},
+    protect,
+};
 use crate::{
     alua,
     backend::Op,
     command::{Command, Direction},
+    device::Device,
 };
 use kernel::prelude::*;
 use lio_scsi::{
     block::scattered::{self, Scattered},
     cdb::Transfer,
+    lba::Extent,
+    pi::Tags,
     sense::{Key, Sense},
 };
 
@@ -23,7 +29,7 @@ pub(crate) struct Scatter {
     run: u16,
     /// Of it, what is written.
     done: u64,
-    /// Where what is written next is in the data.
+    /// Where what is written next is in the data: there, a block has its protection information behind it.
     data: u64,
 }
 
@@ -45,15 +51,13 @@ pub(super) fn atomic(cmd: &mut Command, t: Transfer) -> Result<(), Sense> {
 
 pub(super) fn scatter(cmd: &mut Command, what: Scattered) -> Result<(), Sense> {
     let dev = blocks::device(cmd)?;
-    let size = dev.block_size();
     if what.is_empty() {
         return Ok(());
     }
-    what.check_room(size)?;
-    let bytes = |blocks: u64| lio_scsi::lba::Blocks(blocks).bytes(size);
-    let (Some(whole), Some(data)) = (bytes(what.blocks.into()), bytes(what.offset.into())) else {
-        return Err(Sense::INTERNAL_TARGET_FAILURE);
-    };
+    let block = sent_block(cmd, &dev)?;
+    what.check_room(block)?;
+    let bytes = |blocks: u32| u64::from(blocks).saturating_mul(block.into());
+    let (whole, data) = (bytes(what.blocks), bytes(what.offset.into()));
     if (cmd.data.len() as u64) < whole {
         return Err(Sense::INVALID_FIELD_IN_COMMAND_IU);
     }
@@ -67,6 +71,14 @@ pub(super) fn scatter(cmd: &mut Command, what: Scattered) -> Result<(), Sense> {
         scattered::extents(&list)
             .try_for_each(|extent| alua::by_segment(lun, lun.port(), extent))?;
     }
+    if cmd.protection.is_some() {
+        let mut from = what.offset.into();
+        for descriptor in scattered::descriptors(&list) {
+            let (run, tags) = range(what, descriptor)?;
+            protect::check_run(cmd, &dev, run, tags, from)?;
+            from = from.saturating_add(run.blocks.0);
+        }
+    }
     let first = Scatter {
         what,
         run: 0,
@@ -74,6 +86,19 @@ pub(super) fn scatter(cmd: &mut Command, what: Scattered) -> Result<(), Sense> {
         data,
     };
     go_on(cmd, first)
+}
+
+// Bytes of a block in what is sent.
+fn sent_block(cmd: &Command, dev: &Device) -> Result<u32, Sense> {
+    let decoded = cmd.decoded.ok_or(Sense::INTERNAL_TARGET_FAILURE)?;
+    Ok(decoded.protect.block(dev.block_size()))
+}
+
+// What a descriptor says.
+fn range(what: Scattered, descriptor: &[u8]) -> Result<(Extent, Option<Tags>), Sense> {
+    let extent = scattered::extent(descriptor).ok_or(Sense::INTERNAL_TARGET_FAILURE)?;
+    let tags = what.tags.then(|| scattered::tags(descriptor)).flatten();
+    Ok((extent, tags))
 }
 
 /// Says of which run writing failed: the first of those that are not written (SBC-4 4.35.3).
@@ -95,7 +120,7 @@ pub(super) fn go_on(cmd: &mut Command, mut at: Scatter) -> Result<(), Sense> {
             .saturating_mul(scattered::DESCRIPTOR)
             .saturating_add(scattered::HEADER);
         cmd.data.read_at(from, &mut descriptor);
-        let extent = scattered::extent(&descriptor).ok_or(Sense::INTERNAL_TARGET_FAILURE)?;
+        let (extent, tags) = range(at.what, &descriptor)?;
         // Once more: the list may be memory that the initiator can change.
         extent.check(dev.capacity())?;
         let (pos, len) = blocks::bytes(&dev, extent)?;
@@ -106,16 +131,25 @@ pub(super) fn go_on(cmd: &mut Command, mut at: Scatter) -> Result<(), Sense> {
             at.done = 0;
             continue;
         }
-        if at.data.saturating_add(n) > cmd.data.len() as u64 {
+        let shift = dev.block_size().shift();
+        let (count, block) = (n >> shift, u64::from(sent_block(cmd, &dev)?));
+        let sent = count.saturating_mul(block);
+        if at.data.saturating_add(sent) > cmd.data.len() as u64 {
             return Err(Sense::INVALID_FIELD_IN_COMMAND_IU);
         }
-        blocks::fill_scratch(cmd, n as usize)?;
-        if let Some(scratch) = &cmd.scratch {
-            scratch.copy_from(0, &cmd.data, at.data as usize, n as usize);
+        if cmd.protection.is_some() {
+            let piece = (extent, at.done >> shift, count);
+            let from = at.data.checked_div(block).unwrap_or(0);
+            protect::prepare_run(cmd, &dev, piece, tags, from)?;
+        } else {
+            blocks::fill_scratch(cmd, n as usize)?;
+            if let Some(scratch) = &cmd.scratch {
+                scratch.copy_from(0, &cmd.data, at.data as usize, n as usize);
+            }
         }
         let pos = pos.saturating_add(at.done);
         at.done = at.done.saturating_add(n);
-        at.data = at.data.saturating_add(n);
+        at.data = at.data.saturating_add(sent);
         cmd.step = Step::Scatter(at);
         cmd.op = Op::Write {
             pos,

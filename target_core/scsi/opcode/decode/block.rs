@@ -263,6 +263,7 @@ pub(in super::super) fn write_scattered_16(raw: &Raw) -> Decoded {
         dpo: flags & DPO != 0,
         fua: flags & FUA != 0,
         at: [4, 8, 10],
+        tags: false,
     })))
 }
 
@@ -275,5 +276,6 @@ pub(in super::super) fn write_scattered_32(raw: &Raw) -> Decoded {
         dpo: flags & DPO != 0,
         fua: flags & FUA != 0,
         at: [12, 16, 28],
+        tags: true,
     })))
 }

@@ -10,7 +10,7 @@ use crate::pr::Reserved;
 use super::{
     super::{Access, Descriptor, Feature, SERVICE_ACTION_OUT_16, VARIABLE},
     decode::{block, orwrite},
-    DPO, FUA, PROTECT,
+    DPO, FUA, PROTECT, PROTECT_TAGS,
 };
 
 /// WRITE LONG (10)
@@ -56,13 +56,13 @@ pub(super) const WRITE_ATOMIC_32: Descriptor = Descriptor {
     service_action: Some(0x000f),
     length: 32,
     name: "WRITE ATOMIC (32)",
-    requires: Feature::WriteAtomic,
+    requires: Feature::WriteAtomicLong,
     access: Access::Active,
     usage: &[
         0x7f, 0, 0, 0, 0, 0, 0x3f, 0xff, 0, 0x0f, 0xf8, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
         0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
     ],
-    optional: &[PROTECT, DPO, FUA],
+    optional: &[PROTECT_TAGS, DPO, FUA],
     ignored: 0x00,
     length_field: 28,
     reservations: Reserved::Writes,
@@ -75,13 +75,13 @@ pub(super) const WRITE_SCATTERED_32: Descriptor = Descriptor {
     service_action: Some(0x0011),
     length: 32,
     name: "WRITE SCATTERED (32)",
-    requires: Feature::Unprotected,
+    requires: Feature::LongForm,
     access: Access::Active,
     usage: &[
         0x7f, 0, 0, 0, 0, 0, 0x3f, 0xff, 0, 0x11, 0xf8, 0, 0xff, 0xff, 0, 0, 0xff, 0xff, 0, 0, 0,
         0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff,
     ],
-    optional: &[PROTECT, DPO, FUA],
+    optional: &[PROTECT_TAGS, DPO, FUA],
     ignored: 0x00,
     length_field: 28,
     reservations: Reserved::Writes,
@@ -130,7 +130,7 @@ pub(super) const WRITE_SCATTERED_16: Descriptor = Descriptor {
     service_action: Some(0x12),
     length: 16,
     name: "WRITE SCATTERED (16)",
-    requires: Feature::Unprotected,
+    requires: Feature::Always,
     access: Access::Active,
     usage: &[
         0x9f, 0x12, 0xf8, 0, 0xff, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x3f, 0,

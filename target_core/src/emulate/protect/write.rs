@@ -49,6 +49,24 @@ pub(super) fn write(
     Ok(Some((pos, blocks, layout.block(blocks) as u64)))
 }
 
+// The same, all of it or nothing.
+pub(super) fn write_atomic(
+    cmd: &mut Command,
+    dev: &Device,
+    extent: Extent,
+    fua: bool,
+) -> Result<(), Sense> {
+    let layout = Layout::new(dev, &rules(cmd)?);
+    let sent = layout.sent(extent.blocks.0);
+    if sent != 0 && (cmd.data.len() < sent || cmd.direction != Direction::Write) {
+        return Err(Sense::INVALID_FIELD_IN_COMMAND_IU);
+    }
+    if let Some((pos, ..)) = write(cmd, dev, extent, fua)? {
+        cmd.op = Op::WriteAtomic { pos, fua };
+    }
+    Ok(())
+}
+
 // Makes ready to be written what came as `blocks` blocks from block `from` of the data on.
 pub(super) fn prepare(
     cmd: &mut Command,

@@ -246,11 +246,14 @@ fn scattered(cdb: &[u8], limits: &BlockLimits, fits: Result<(), Sense>) {
 /// SBC-4, 4.21.2: what a CDB says of protection information, and where it may say that.
 fn protection(cdb: &[u8], decoded: &Decoded, features: &Features) {
     let (opcode, flags) = kind(cdb);
-    let transfers = matches!(
-        opcode,
-        0x28 | 0x2a | 0x2e | 0x2f | 0x41 | 0x88
-            ..=0x8b | 0x8e | 0x8f | 0x93 | 0xa8 | 0xaa | 0xae | 0xaf
-    );
+    let scattered = opcode == 0x9f && (cdb[0] == 0x7f || cdb[1] & 0x1f == 0x12);
+    let flags = if cdb[0] == 0x9f { cdb[2] } else { flags };
+    let transfers = scattered
+        || matches!(
+            opcode,
+            0x28 | 0x2a | 0x2e | 0x2f | 0x41 | 0x88
+                ..=0x8b | 0x8e | 0x8f | 0x93 | 0x9c | 0xa8 | 0xaa | 0xae | 0xaf
+        );
     let code = if transfers { flags >> 5 } else { 0 };
     // ORWRITE (32) has generations where others have tags.
     let long = transfers && cdb[0] == 0x7f && be16(cdb, 8) != 0x0e;
@@ -261,7 +264,8 @@ fn protection(cdb: &[u8], decoded: &Decoded, features: &Features) {
         Some(pi::Type::Two) => assert!(long || code == 0),
         Some(_) => assert!(!long),
     }
-    let tags = (long && features.protection.is_some()).then(|| pi::Tags {
+    // WRITE SCATTERED has them in its list.
+    let tags = (long && !scattered && features.protection.is_some()).then(|| pi::Tags {
         reference: be32(cdb, 20),
         application: be16(cdb, 24) as u16,
         mask: be16(cdb, 26) as u16,

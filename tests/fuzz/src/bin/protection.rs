@@ -127,6 +127,23 @@ fuzz_target!(|input: &[u8]| {
     let got = rules.compare(index, Tuple::new(tuple), Tuple::new(sent));
     assert_eq!(got.is_err(), differs);
 
+    // A run of blocks that begins elsewhere, from one of its blocks on: as a command of its own from there.
+    let (start, done) = (input.u64(), u64::from(input.u16()));
+    let run = rules.of_run(start, rules.fields.tags, done);
+    let there = Command {
+        kind,
+        lba: start.wrapping_add(done),
+        tags: tags
+            .filter(|_| kind == 2)
+            .map(|(first, application, mask)| (first.wrapping_add(done as u32), application, mask)),
+    };
+    let checks = run.received();
+    assert_eq!(row(checks), SENT[code]);
+    let wrong = there.wrong(row(checks), index, &tuple, guard);
+    let got = run.check(checks, index, Tuple::new(tuple), guard);
+    assert_eq!(got.is_err(), wrong.contains(&true));
+    assert_eq!(run.first, there.lba);
+
     // Table 133, footnotes f to h: what is generated passes every check of a CDB that knows of no other tags.
     let data = input.rest();
     let made = rules.generate(index, crc(data));

@@ -7,12 +7,12 @@
 
 use libfuzzer_sys::fuzz_target;
 use lio_fuzz::{
-    field::{be32, be64},
+    field::{be16, be32, be64},
     Input,
 };
 use lio_scsi::{
-    block::scattered::{extent, extents, Scattered, DESCRIPTOR, HEADER},
-    lba::{BlockSize, Blocks},
+    block::scattered::{descriptors, extent, extents, tags, Scattered, DESCRIPTOR, HEADER},
+    lba::Blocks,
     sense::{Asc, Key, Sense, Specific},
 };
 
@@ -38,6 +38,7 @@ fuzz_target!(|input: &[u8]| {
         dpo: false,
         fua: false,
         at: [4, 8, 10],
+        tags: false,
     };
     let capacity = input.number();
     let list = input.rest();
@@ -47,9 +48,10 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!((HEADER, DESCRIPTOR), (header, one));
     let whole = header + one * usize::from(what.ranges);
     assert_eq!(what.list(), whole);
-    for size in [BlockSize::B512, BlockSize::B4096] {
-        let room = usize::from(what.offset) * size.bytes() as usize;
-        assert_eq!(what.check_room(size).is_ok(), whole <= room);
+    // With and without protection information behind each block.
+    for block in [512, 520, 4096, 4104] {
+        let room = usize::from(what.offset) * block as usize;
+        assert_eq!(what.check_room(block).is_ok(), whole <= room);
     }
 
     let result = what.check_list(list, Blocks(capacity));
@@ -64,6 +66,11 @@ fuzz_target!(|input: &[u8]| {
         let (lba, blocks) = (be64(list, at), be32(list, at + 8));
         let got = extent(&list[at..at + one]).unwrap();
         assert_eq!((got.lba.0, got.blocks.0), (lba, u64::from(blocks)));
+        let got = tags(&list[at..at + one]).unwrap();
+        assert_eq!(got.reference, be32(list, at + 12));
+        assert_eq!(usize::from(got.application), be16(list, at + 16));
+        assert_eq!(usize::from(got.mask), be16(list, at + 18));
+        assert_eq!(descriptors(list).nth(index), Some(&list[at..at + one]));
         if u128::from(lba) + u128::from(blocks) > u128::from(capacity) {
             assert_eq!(result, Err(Sense::lba_out_of_range(lba.max(capacity))));
             return;
