@@ -55,6 +55,7 @@ mod tests {
     use super::{exception, reset, Change};
     use lio_scsi::{
         mode::{ErrorPolicy, Extension, Interlock, Values},
+        pi,
         provisioning::Thresholds,
         sense::Asc,
     };
@@ -71,6 +72,7 @@ mod tests {
         unchecked_if_zero: false,
         thresholds: Thresholds::OFF,
         extension: Extension::DEFAULT,
+        application: pi::ApplicationTags::DEFAULT,
     };
 
     #[test]

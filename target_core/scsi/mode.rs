@@ -142,6 +142,8 @@ pub struct Values {
     pub thresholds: Thresholds,
     /// The control extension page.
     pub extension: Extension,
+    /// Application tags of protection information.
+    pub application: pi::ApplicationTags,
 }
 
 /// The state of a logical unit that mode parameters show.

@@ -4,10 +4,14 @@
 //!
 //! The guard's CRC is the caller's to compute. What is here is decided by the CDB's fields and the type of protection alone.
 
+mod ranges;
+
 use crate::{
     lba::BlockSize,
     sense::{Asc, Key, Sense},
 };
+
+pub use ranges::{check_end, Ranges, Wrong, LENGTH as RANGES_LENGTH, MOST as MOST_RANGES};
 
 /// Bytes of protection information of one logical block, which is one protection information interval.
 pub const TUPLE: usize = 8;
@@ -40,13 +44,34 @@ impl Type {
         (self as u8).wrapping_sub(1).wrapping_shl(1) | 0x01
     }
 
-    /// The application tags are the application clients' own, and not modified (ATO in the control mode page).
+    /// The application tags are the application clients' own, and not modified, whether they want that or not (ATO in the control
+    /// mode page).
     ///
     /// Only commands of type 2 tell which are expected. Otherwise what is written without protection information would have the
-    /// application tag FFFFh, and would never be checked (SBC-4, table 133).
+    /// application tag FFFFh, and would never be checked (SBC-4, table 133), unless the application tag mode page says which.
     pub const fn owns_application_tags(self) -> bool {
         matches!(self, Self::Two)
     }
+}
+
+/// Whose application tags are, and what they are to be, as mode pages have it (SPC-4, 7.5.8; SBC-4, 6.5.4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ApplicationTags {
+    /// They are the application clients' own, whatever the type (ATO).
+    pub owned: bool,
+    /// The application tag mode page says what they are to be (ATMPE).
+    pub by_range: bool,
+    /// What it says.
+    pub ranges: Ranges,
+}
+
+impl ApplicationTags {
+    /// As they are by default.
+    pub const DEFAULT: Self = Self {
+        owned: false,
+        by_range: false,
+        ranges: Ranges::ZERO,
+    };
 }
 
 /// The protection information of one block.
@@ -193,6 +218,10 @@ pub struct Protection {
     pub checks_medium: bool,
     /// But not by commands that transfer no protection information (DPICZ).
     pub unless_zero: bool,
+    /// Application tags are the application clients' own (ATO).
+    pub owned: bool,
+    /// What they are to be, where a mode page says that (ATMPE).
+    pub ranges: Option<Ranges>,
 }
 
 impl Protection {
@@ -247,9 +276,9 @@ impl Protection {
     pub const fn compared(&self) -> Checks {
         let reference = match self.of {
             Type::One | Type::Two => true,
-            Type::Three => self.of.owns_application_tags(),
+            Type::Three => self.owned,
         };
-        let application = self.of.owns_application_tags();
+        let application = self.owned;
         match self.fields.code {
             0b001 | 0b011 | 0b100 => Checks {
                 guard: true,
@@ -280,6 +309,19 @@ impl Protection {
         Some(low(first.wrapping_add(index)))
     }
 
+    /// The application tag of that block, where it is known, and the bits of it that matter: what the CDB expects, or else what the
+    /// application tag mode page says.
+    fn application(&self, index: u64) -> Option<(u16, u16)> {
+        if !self.owned {
+            return None;
+        }
+        match (self.fields.tags, &self.ranges) {
+            (Some(tags), _) => Some((tags.application, tags.mask)),
+            (None, Some(ranges)) => Some((ranges.tag(self.first.wrapping_add(index)), 0xffff)),
+            (None, None) => None,
+        }
+    }
+
     /// `checks` find nothing wrong with `tuple`, which belongs to the block `index` blocks behind the first one, whose data has the
     /// CRC `guard`.
     ///
@@ -298,9 +340,8 @@ impl Protection {
         if checks.guard && tuple.guard != guard {
             return Err(Failed::Guard);
         }
-        if let Some(tags) = self.fields.tags {
-            let wrong = (tuple.application ^ tags.application) & tags.mask;
-            if checks.application && self.of.owns_application_tags() && wrong != 0 {
+        if let Some((expected, mask)) = self.application(index) {
+            if checks.application && (tuple.application ^ expected) & mask != 0 {
                 return Err(Failed::Application);
             }
         }
@@ -326,8 +367,9 @@ impl Protection {
         if checks.guard && medium.guard != sent.guard {
             return Err(Failed::Guard);
         }
-        if let Some(tags) = self.fields.tags {
-            if checks.application && (medium.application ^ sent.application) & tags.mask != 0 {
+        // What is behind the first block matters only to whether there is a mask.
+        if let Some((_, mask)) = self.application(index) {
+            if checks.application && (medium.application ^ sent.application) & mask != 0 {
                 return Err(Failed::Application);
             }
         }
@@ -344,10 +386,10 @@ impl Protection {
             Type::One => low(self.first.wrapping_add(index)),
             Type::Two | Type::Three => 0xffff_ffff,
         };
-        let application = if self.of.owns_application_tags() {
-            0xffff
-        } else {
-            0
+        let application = match self.ranges {
+            _ if !self.owned => 0,
+            Some(ranges) => ranges.tag(self.first.wrapping_add(index)),
+            None => 0xffff,
         };
         Tuple {
             guard,

@@ -17,6 +17,7 @@ mod primary;
 mod priority;
 mod properties;
 mod provisioning;
+mod ranges;
 mod saved;
 mod sense;
 mod token;

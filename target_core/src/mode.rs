@@ -21,11 +21,12 @@ use kernel::{
         Arc, Mutex,
     },
 };
-use lio_glue::noio;
+use lio_glue::{noio, rcu_box::RcuBox};
 use lio_policy::mode::{self as policy, Change};
 use lio_scsi::{
     bytes::Writer,
     mode::{saved, ErrorPolicy, Extension, Interlock, Unit, Values},
+    pi::{self, ApplicationTags, Fields, Protection, Ranges},
     priority::Priority,
     provisioning::Thresholds,
     sense::{Asc, Format, Sense, Style},
@@ -64,6 +65,11 @@ pub(crate) struct Mode {
     report_exceptions: Atomic<bool>,
     exception_test: Atomic<bool>,
     unchecked_if_zero: Atomic<bool>,
+    // ATO, ATMPE, and the application tag mode page where it was changed.
+    own_tags: Atomic<bool>,
+    tags_by_range: Atomic<bool>,
+    #[pin]
+    tag_ranges: RcuBox<Ranges>,
     // TCMOS, SCSIP, MAXIMUM SENSE DATA LENGTH.
     clock: Atomic<bool>,
     set_first: Atomic<bool>,
@@ -98,6 +104,9 @@ impl Mode {
             report_exceptions: Atomic::new(false),
             exception_test: Atomic::new(false),
             unchecked_if_zero: Atomic::new(false),
+            own_tags: Atomic::new(false),
+            tags_by_range: Atomic::new(false),
+            tag_ranges <- RcuBox::new(),
             clock: Atomic::new(true),
             set_first: Atomic::new(true),
             max_sense: Atomic::new(0),
@@ -127,6 +136,19 @@ impl Mode {
     /// DPICZ: protection information is not checked by commands that transfer none.
     pub(crate) fn unchecked_if_zero(&self) -> bool {
         self.unchecked_if_zero.load(Relaxed)
+    }
+
+    /// ATO, ATMPE, and the application tag mode page.
+    pub(crate) fn application_tags(&self) -> ApplicationTags {
+        ApplicationTags {
+            owned: self.own_tags.load(Relaxed),
+            by_range: self.tags_by_range.load(Relaxed),
+            ranges: self.tag_ranges(),
+        }
+    }
+
+    fn tag_ranges(&self) -> Ranges {
+        self.tag_ranges.with(|ranges| *ranges).unwrap_or_default()
     }
 
     /// QERR.
@@ -174,6 +196,22 @@ impl Device {
         self.backend().emulates_write_cache() && self.backend().switches_write_cache()
     }
 
+    /// The rules for a command about blocks from `first` on, on this unit with protection information of type `of`.
+    pub(crate) fn protection_rules(&self, of: pi::Type, fields: Fields, first: u64) -> Protection {
+        let mode = self.mode();
+        let owned = of.owns_application_tags() || mode.own_tags.load(Relaxed);
+        let by_range = owned && mode.tags_by_range.load(Relaxed);
+        Protection {
+            of,
+            fields,
+            first,
+            checks_medium: self.checks_protection(),
+            unless_zero: mode.unchecked_if_zero(),
+            owned,
+            ranges: by_range.then(|| mode.tag_ranges()),
+        }
+    }
+
     /// Whether MODE SELECT can save values.
     pub(crate) fn saves_mode(&self) -> bool {
         self.mode().saves.load(Relaxed)
@@ -198,6 +236,7 @@ impl Device {
             unchecked_if_zero: self.mode().unchecked_if_zero(),
             thresholds: *self.mode().thresholds.lock(),
             extension: self.mode().extension(),
+            application: self.mode().application_tags(),
         };
         // The storage's own cache is as it is.
         let with_cache = |of: &Values| Values {
@@ -367,6 +406,10 @@ impl Device {
     // `Mode::others` is held.
     fn apply(&self, current: &Values, new: &Values) -> Result<Change> {
         let change = Change::new(current, new);
+        if current.application.ranges != new.application.ranges {
+            let ranges = Arc::new(new.application.ranges, GFP_KERNEL)?;
+            self.mode().tag_ranges.publish(ranges)?;
+        }
         if let Some(on) = change.write_cache {
             self.backend().set_write_cache(on)?;
         }
@@ -378,6 +421,8 @@ impl Device {
         mode.report_exceptions.store(new.report_exceptions, Relaxed);
         mode.exception_test.store(new.exception_test, Relaxed);
         mode.unchecked_if_zero.store(new.unchecked_if_zero, Relaxed);
+        mode.own_tags.store(new.application.owned, Relaxed);
+        mode.tags_by_range.store(new.application.by_range, Relaxed);
         *mode.thresholds.lock() = new.thresholds;
         mode.clock.store(new.extension.clock, Relaxed);
         mode.set_first.store(new.extension.set_first, Relaxed);

@@ -1,7 +1,7 @@
 """Protection information (SBC-4, 4.21): what is checked and generated, by each back end that can keep it, over iSCSI, whose data has it
 behind each block."""
+# group: protection
 import errno
-import functools
 import os
 import threading
 import uuid
@@ -11,145 +11,16 @@ import initiator
 import lio
 import pytest
 import storage
-from sgio import field, information, say
+from protected import (APPLICATION, ESCAPE, FORMS, GUARD, MIB, READ, REFERENCE, SIZE, STORES, VERIFY, WRITE, WRITE_VERIFY, Cdb, Unit, be,
+                       corrupted, mix, pi, scattered)
+from sgio import say
 
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C module for iSCSI has it over RDMA alone")
-MIB = 1 << 20
-SIZE = 8 * MIB
-GUARD, APPLICATION, REFERENCE = "1001", "1002", "1003"
-ESCAPE = b"\xff" * 8
-
-
-def be(n, width):
-    return (n & (1 << 8 * width) - 1).to_bytes(width, "big")
-
-
-def table():
-    made = []
-    for byte in range(256):
-        crc = byte << 8
-        for _ in range(8):
-            crc = (crc << 1 ^ (0x8BB7 if crc & 0x8000 else 0)) & 0xFFFF
-        made.append(crc)
-    return made
-
-
-TABLE = table()
-
-
-@functools.lru_cache(maxsize=None)
-def crc(data):
-    """CRC-16/T10-DIF: SBC-4, 4.21.4."""
-    value = 0
-    for byte in data:
-        value = (value << 8 & 0xFFFF) ^ TABLE[value >> 8 ^ byte]
-    return value
-
-
-def pi(data, reference, application=0):
-    return be(crc(data), 2) + be(application, 2) + be(reference, 4)
-
-
-class Cdb:
-    """The forms that a command about blocks has."""
-
-    READ, WRITE, VERIFY, WRITE_VERIFY = range(4)
-    SHORT = {READ: (0x28, 0xA8, 0x88), WRITE: (0x2A, 0xAA, 0x8A), VERIFY: (0x2F, 0xAF, 0x8F), WRITE_VERIFY: (0x2E, 0xAE, 0x8E)}
-    LONG = {READ: 9, VERIFY: 10, WRITE: 11, WRITE_VERIFY: 12}
-
-    @staticmethod
-    def ten(what, protect, lba, n, flags=0):
-        return bytes([Cdb.SHORT[what][0], protect << 5 | flags]) + be(lba, 4) + b"\0" + be(n, 2) + b"\0"
-
-    @staticmethod
-    def twelve(what, protect, lba, n, flags=0):
-        return bytes([Cdb.SHORT[what][1], protect << 5 | flags]) + be(lba, 4) + be(n, 4) + b"\0\0"
-
-    @staticmethod
-    def sixteen(what, protect, lba, n, flags=0):
-        return bytes([Cdb.SHORT[what][2], protect << 5 | flags]) + be(lba, 8) + be(n, 4) + b"\0\0"
-
-    @staticmethod
-    def long(what, protect, lba, n, flags=0, reference=0, application=0, mask=0):
-        action = Cdb.LONG.get(what, what)
-        return (bytes([0x7F, 0, 0, 0, 0, 0, 0, 0x18]) + be(action, 2) + bytes([protect << 5 | flags, 0]) + be(lba, 8)
-                + be(reference, 4) + be(application, 2) + be(mask, 2) + be(n, 4))
-
-
-READ, WRITE, VERIFY, WRITE_VERIFY = range(4)
-FORMS = (Cdb.ten, Cdb.twelve, Cdb.sixteen)
-
-
-class Unit:
-    """A disk with protection information, and two sessions."""
-
-    def __init__(self, store, kind, block=512):
-        self.store, self.kind, self.block = store, kind, block
-        self.own = store.attrib("hw_pi_prot_type") != "0"  # the storage's
-        if not self.own:
-            store.attrib("block_size", block)
-            store.attrib("pi_prot_type", kind)
-        self.target = lio.IscsiTarget(store)
-        self.c = initiator.session(self.target)
-        self.other = initiator.session(self.target, name="iqn.2024-01.org.example:other", isid=b"\x80\0\0\0\0\2")
-
-    def __call__(self, cdb, read=0, write=b""):
-        status, data, answer = self.c.scsi(cdb, read, write)
-        assert status == 0, (status, say(answer.sense), field(answer.sense))
-        assert answer.residual == 0 or cdb[0] in (0x1A, 0xA3)
-        return data
-
-    def refused(self, cdb, what, read=0, write=b"", pointer=..., info=...):
-        status, _, answer = self.c.scsi(cdb, read, write)
-        assert status == 2 and say(answer.sense) == what, (status, answer.sense.hex())
-        if pointer is not ...:
-            assert field(answer.sense) == pointer, answer.sense.hex()
-        if info is not ...:
-            assert information(answer.sense) == info, answer.sense.hex()
-
-    def data(self, n, seed=1):
-        """`n` blocks, no two of them alike."""
-        return [be(seed << 32 | i, 8) * (self.block // 8) for i in range(n)]
-
-    def reference(self, lba):
-        """What is generated of it."""
-        return lba if self.kind == 1 else 0xFFFFFFFF
-
-    def pi(self, data, lba, application=0):
-        return [pi(d, self.reference(lba + i), application) for i, d in enumerate(data)]
-
-    def read(self, lba, n, protect=3):
-        """The blocks, and their protection information."""
-        form = Cdb.long if self.kind == 2 else Cdb.ten
-        got = self(form(READ, protect, lba, n), n * (self.block + 8))
-        units = [got[i : i + self.block + 8] for i in range(0, len(got), self.block + 8)]
-        return [u[: self.block] for u in units], [u[self.block :] for u in units]
-
-    def write(self, lba, data, tuples, protect=3, **tags):
-        form = Cdb.long if self.kind == 2 else Cdb.ten
-        self(form(WRITE, protect, lba, len(data), **tags), write=mix(data, tuples))
-
-    def delete(self):
-        self.c.close()
-        self.other.close()
-        self.target.delete()
-        self.store.delete()
-
-
-def mix(data, tuples):
-    return b"".join(d + t for d, t in zip(data, tuples))
-
-
-STORES = {"ramdisk": lio.ramdisk, "fileio": lio.fileio}
 
 
 @pytest.fixture(params=list(STORES))
 def two(request):
     return Unit(STORES[request.param](size=SIZE), 2)
-
-
-def corrupted(data, at=0):
-    return [d[:3] + bytes([d[3] ^ 1]) + d[4:] if i == at else d for i, d in enumerate(data)]
 
 
 def test_what_it_says_of_itself():
@@ -433,6 +304,7 @@ def test_type_2(two):
     assert two.read(40, 3) == ([data[0]] * 3, [pi(data[0], 9 + i) for i in range(3)])
     two(Cdb.long(VERIFY, 1, 40, 3, 6, reference=9), write=data[0] + pi(data[0], 9))
     scattered_tags(two)
+    application_tags(two)
 
 
 def scattered_tags(two):
@@ -507,21 +379,6 @@ def copied(unit):
     assert status == 2 and copying.copy_of(answer.sense) == (0, None, "source", f"B/{GUARD}"), answer.sense.hex()
 
 
-def scattered(unit, form, protect, runs, data, tuples=None, tags=None, offset=1):
-    """WRITE SCATTERED of `runs`, (LBA, blocks); each with (reference, application, mask) where there are `tags`."""
-    each = unit.block + (8 if protect else 0)
-    n = offset + len(data)
-    if form == 16:
-        cdb = bytes([0x9F, 0x12, protect << 5, 0]) + be(offset, 2) + bytes(2) + be(len(runs), 2) + be(n, 4) + b"\0\0"
-    else:
-        cdb = (bytes([0x7F, 0, 0, 0, 0, 0, 0, 0x18, 0, 0x11, protect << 5, 0]) + be(offset, 2) + bytes(2) + be(len(runs), 2) + bytes(10)
-               + be(n, 4))
-    head = bytes(32)
-    for (lba, count), (reference, application, mask) in zip(runs, tags or [(0xDEAD, 0xBEEF, 0xFFFF)] * len(runs)):
-        head += be(lba, 8) + be(count, 4) + be(reference, 4) + be(application, 2) + be(mask, 2) + bytes(12)
-    return cdb, head.ljust(offset * each, b"\xee") + (mix(data, tuples) if protect else b"".join(data))
-
-
 def write_scattered(unit):
     n = MIB // unit.block + 3  # the last run takes more than one operation
     runs = [(900, 2), (5, 0), (700, 1), (1000, n)]
@@ -574,9 +431,97 @@ def atomics(unit):
         unit.refused(cdb, "5/2000", write=mix(data, unit.pi(data, 64)) if protect else b"".join(data))
 
 
+def mode(unit, subpage=0, control=0):
+    """The control page, or its subpage 02h."""
+    return bytearray(unit(bytes([0x1A, 8, control << 6 | 0x0A, subpage, 255, 0]), 255)[4:])
+
+
+def select(unit, page, save=0):
+    unit(bytes([0x15, 0x10 | save, 0, 0, 4 + len(page), 0]), write=bytes(4) + bytes(page))
+
+
+def tags_page(ranges):
+    """The application tag mode page (SBC-4, 6.5.4) of (tag, first block, blocks)."""
+    page = bytes([0x4A, 2, 0, 108]) + bytes(12)
+    for tag, lba, n in ranges:
+        page += bytes([0x80 if (tag, lba, n) == ranges[-1] else 0, 0, 0, 0, 0, 0]) + be(tag, 2) + be(lba, 8) + be(n, 8)
+    return page.ljust(112, b"\0")
+
+
+def both_settle(unit):
+    for c in (unit.c, unit.other):
+        while c.scsi(bytes(6))[0]:
+            pass
+
+
+def application_tags(unit):
+    """With ATO and ATMPE, the application tag mode page says what the tags are that no CDB says."""
+    end = int.from_bytes(unit(bytes.fromhex("9e10") + bytes(8) + be(32, 4) + b"\0\0", 32)[:8], "big") + 1
+    whole = tags_page([(0, 0, end)])
+    assert mode(unit, 2)[4:] == whole[4:] and mode(unit, 2)[0] & 0x7F == 0x4A
+    assert mode(unit, 0, 1)[5] == (0x60 if unit.kind == 2 else 0xE0)  # what can be changed of TAS, ATO and ATMPE
+    ranges = [(0x1234, 0, 400), (0x5678, 400, 2), (0x9ABC, 402, end - 402)]
+    select(unit, tags_page(ranges))
+    assert mode(unit, 2)[4:] == tags_page(ranges)[4:]
+    status, _, answer = unit.other.scsi(bytes(6))
+    assert status == 2 and say(answer.sense) == "6/2a01"
+    # Not in order, with gaps, not to the end.
+    for wrong, at in (([(1, 0, 4), (2, 5, end - 5)], 16 + 24 + 8), ([(1, 0, 4), (2, 3, end - 3)], 16 + 24 + 8), ([(1, 1, end - 1)], 16 + 8),
+                      ([(1, 0, end + 1)], 16 + 16), ([(1, 0, 0), (2, 0, end)], 16 + 16)):
+        page = tags_page(wrong)
+        unit.refused(bytes([0x15, 0x10, 0, 0, 4 + len(page), 0]), "5/2600", write=bytes(4) + page, pointer=(False, 4 + at, 7))
+    data = unit.data(6, 41)
+    form = Cdb.long if unit.kind == 2 else Cdb.sixteen
+    unit(Cdb.sixteen(WRITE, 0, 398, 6), write=b"".join(data))
+    assert unit.read(398, 6) == (data, unit.pi(data, 398, 0xFFFF if unit.kind == 2 else 0))  # ATMPE is not set yet
+    control = mode(unit)
+    before = bytes(control)
+    control[5] |= 0xA0
+    select(unit, control)
+    assert mode(unit)[5] & 0xA0 == 0xA0
+    unit(Cdb.sixteen(WRITE, 0, 398, 6), write=b"".join(data))
+    expected = [pi(d, unit.reference(398 + i), tag) for i, (d, tag) in enumerate(zip(data, [0x1234] * 2 + [0x5678] * 2 + [0x9ABC] * 2))]
+    assert unit.read(398, 6) == (data, expected)
+    unit(Cdb.sixteen(READ, 0, 398, 6), 6 * unit.block)
+    unit(bytes([0x93, 0]) + be(399, 8) + be(2, 4) + b"\0\0", write=data[0])  # WRITE SAME
+    assert [t[2:4].hex() for t in unit.read(399, 2)[1]] == ["1234", "5678"]
+    cdb, sent = scattered(unit, 16, 0, [(403, 1), (399, 1)], data[:2])
+    unit(cdb, write=sent)
+    assert [unit.read(lba, 1)[1][0][2:4].hex() for lba in (403, 399)] == ["9abc", "1234"]
+    unit(Cdb.sixteen(WRITE, 0, 398, 6), write=b"".join(data))
+    # Other tags: refused as they come, and found where they are.
+    wrong = expected[:3] + [expected[3][:3] + b"\0" + expected[3][4:]] + expected[4:]
+    if unit.kind != 2:
+        for protect in (1, 2, 5):
+            unit.refused(form(WRITE, protect, 398, 6), f"B/{APPLICATION}", write=mix(data, wrong), info=401)
+        unit(form(WRITE, 4, 398, 6), write=mix(data, wrong))
+        unit.refused(form(READ, 1, 398, 6), f"B/{APPLICATION}", 6 * (unit.block + 8), info=401)
+        unit.refused(form(VERIFY, 3, 398, 6, 2), f"E/{APPLICATION}", write=mix(data, expected), info=401)
+        unit(form(READ, 4, 398, 6), 6 * (unit.block + 8))
+    else:
+        # The CDB's go first where it has them.
+        tags = {"reference": 5, "application": 0x7700, "mask": 0xFF00}
+        tuples = [pi(d, 5 + i, 0x7701) for i, d in enumerate(data)]
+        unit(form(WRITE, 1, 398, 6, **tags), write=mix(data, tuples))
+        unit(form(READ, 1, 398, 6, **tags), 6 * (unit.block + 8))
+    unit.refused(Cdb.ten(READ, 0, 398, 6), f"B/{APPLICATION}", 6 * unit.block, info=398 if unit.kind == 2 else 401)
+    # A reset has the saved values, or the defaults.
+    saves = control[0] & 0x80
+    if saves:
+        select(unit, tags_page(ranges[:1] + [(7, 400, end - 400)]), save=1)
+        select(unit, whole)
+    assert unit.c.tmf(initiator.LUN_RESET) == 0
+    both_settle(unit)
+    kept = tags_page(ranges[:1] + [(7, 400, end - 400)]) if saves else whole
+    assert mode(unit, 2)[4:] == kept[4:]
+    unit(bytes([0x15, 3 if saves else 2, 0, 0, 0, 0]))  # RTD: the defaults, saved
+    assert (mode(unit, 2)[4:], bytes(mode(unit))[2:]) == (whole[4:], before[2:])
+    both_settle(unit)
+
+
 CHECKS = (what_is_written_without_is_generated, what_is_written_with_it_is_kept, reserved_values, corrupted_on_its_way,
           corrupted_on_the_medium, what_is_not_checked, verify_compares, write_and_verify, write_same, compare_and_write, orwrite,
-          copied, write_long, write_scattered, atomics, large_and_partial, unmap)
+          copied, write_long, write_scattered, atomics, application_tags, large_and_partial, unmap)
 
 
 @pytest.mark.parametrize("name,kind,block", [("ramdisk", 1, 512), ("ramdisk", 3, 512), ("fileio", 1, 4096)])
@@ -669,7 +614,7 @@ def test_format_unit():
 
 
 def test_linux_as_initiator():
-    """open-iscsi and the loopback fabric transfer no protection information: it is generated, and checked, behind them."""
+    """open-iscsi transfers no protection information: it is generated, and checked, behind it. The loopback fabric does: `dix`."""
     store = lio.ramdisk(size=SIZE)
     store.attrib("pi_prot_type", 1)
     target, loop = lio.IscsiTarget(store), lio.Loopback(store)

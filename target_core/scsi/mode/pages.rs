@@ -28,8 +28,17 @@ pub(super) struct Reserved {
     pub(super) bit: u8,
 }
 
+impl From<pi::Wrong> for Reserved {
+    fn from(wrong: pi::Wrong) -> Self {
+        Reserved {
+            byte: wrong.at(),
+            bit: 7,
+        }
+    }
+}
+
 /// The longest page, without its header.
-pub(super) const LONGEST: usize = 28;
+pub(super) const LONGEST: usize = pi::RANGES_LENGTH as usize;
 
 impl Page {
     /// The bytes of the header: those of the page_0 format, or of the sub_page format (SPC-4, 7.5.7).
@@ -43,7 +52,29 @@ impl Page {
 
     /// The unit has the page.
     pub(super) fn is_there(&self, unit: &Unit) -> bool {
-        (self.code, self.subpage) != (0x1c, 0x02) || unit.knows_resources
+        match (self.code, self.subpage) {
+            (0x1c, 0x02) => unit.knows_resources,
+            (0x0a, 0x02) => unit.protection.is_some(),
+            _ => true,
+        }
+    }
+
+    /// What was taken of `page` is for this unit.
+    pub(super) fn settle(
+        &self,
+        unit: &Unit,
+        page: &[u8],
+        values: &mut Values,
+    ) -> Result<(), Reserved> {
+        match (self.code, self.subpage) {
+            // ATO is shown as set whatever was asked for.
+            (0x0a, 0x00) if unit.protection.is_some_and(pi::Type::owns_application_tags) => {
+                values.application.owned = unit.current.application.owned;
+                Ok(())
+            }
+            (0x0a, 0x02) => pi::check_end(page, unit.blocks).map_err(Reserved::from),
+            _ => Ok(()),
+        }
     }
 
     /// Writes ones where this initiator can change a bit.
@@ -68,7 +99,7 @@ impl Page {
 }
 
 /// All pages, in ascending order.
-pub(super) static PAGES: [Page; 6] = [
+pub(super) static PAGES: [Page; 7] = [
     Page {
         code: 0x01,
         subpage: 0,
@@ -102,8 +133,12 @@ pub(super) static PAGES: [Page; 6] = [
         length: 10,
         values: control,
         changeable: |unit, out| {
-            let protection = if unit.protection.is_some() { DPICZ } else { 0 };
-            out.put(&[D_SENSE | protection, QERR, UA_INTLCK_CTRL | SWP, TAS]);
+            let (checks, tags) = match unit.protection {
+                None => (0, 0),
+                Some(of) if of.owns_application_tags() => (DPICZ, ATMPE),
+                Some(_) => (DPICZ, ATO | ATMPE),
+            };
+            out.put(&[D_SENSE | checks, QERR, UA_INTLCK_CTRL | SWP, TAS | tags]);
             out.fill(0, 6);
         },
         take: take_control,
@@ -118,6 +153,17 @@ pub(super) static PAGES: [Page; 6] = [
             out.fill(0, 25);
         },
         take: take_control_extension,
+    },
+    Page {
+        code: 0x0a,
+        subpage: 0x02,
+        length: pi::RANGES_LENGTH,
+        values: |unit, values, out| values.application.ranges.write(unit.blocks, out),
+        changeable: |_, out| pi::Ranges::write_mask(out),
+        take: |page, values| {
+            values.application.ranges = pi::Ranges::read(page)?;
+            Ok(())
+        },
     },
     Page {
         code: 0x1c,
@@ -166,7 +212,7 @@ fn caching(_: &Unit, values: &Values, out: &mut Writer<'_>) {
     out.fill(0, 7);
 }
 
-/// In bytes 2, 2, 3, 4, 4, 5 and 5 of the control page.
+/// In bytes 2, 2, 3, 4, 4, 5, 5 and 5 of the control page.
 const DPICZ: u8 = 0x08;
 const D_SENSE: u8 = 0x04;
 const QERR: u8 = 0x06;
@@ -174,6 +220,7 @@ const UA_INTLCK_CTRL: u8 = 0x30;
 const SWP: u8 = 0x08;
 const TAS: u8 = 0x40;
 const ATO: u8 = 0x80;
+const ATMPE: u8 = 0x20;
 
 /// Control (SPC-4, 7.5.8).
 fn control(unit: &Unit, values: &Values, out: &mut Writer<'_>) {
@@ -204,8 +251,18 @@ fn control(unit: &Unit, values: &Values, out: &mut Writer<'_>) {
         } else {
             0
         });
-    let own = unit.protection.is_some_and(pi::Type::owns_application_tags);
-    out.u8(if values.task_aborted_status { TAS } else { 0 } | if own { ATO } else { 0 });
+    let owned = unit.protection.is_some_and(pi::Type::owns_application_tags);
+    out.u8(if values.task_aborted_status { TAS } else { 0 }
+        | if owned || values.application.owned {
+            ATO
+        } else {
+            0
+        }
+        | if values.application.by_range {
+            ATMPE
+        } else {
+            0
+        });
     out.be16(0);
     // BUSY TIMEOUT PERIOD: unlimited
     out.be16(0xffff);
@@ -233,6 +290,8 @@ fn take_control(page: &[u8], values: &mut Values) -> Result<(), Reserved> {
     };
     values.software_write_protect = attention & SWP != 0;
     values.task_aborted_status = tas & TAS != 0;
+    values.application.owned = tas & ATO != 0;
+    values.application.by_range = tas & ATMPE != 0;
     Ok(())
 }
 

@@ -5,7 +5,7 @@
 
 use super::pages::{Page, LONGEST, PAGES};
 use super::{Unit, Values};
-use crate::bytes::Writer;
+use crate::{bytes::Writer, lba::Blocks, pi};
 use core::str::Lines;
 
 /// The longest text.
@@ -17,6 +17,12 @@ pub struct Malformed(pub usize);
 
 /// Writes `values` of `unit`.
 pub fn write(unit: &Unit, values: &Values, out: &mut Writer<'_>) {
+    // What is kept is not what the unit makes of it, which may be formatted otherwise, and grow or shrink until it is read.
+    let unit = &Unit {
+        blocks: Blocks(u64::MAX),
+        protection: Some(pi::Type::One),
+        ..*unit
+    };
     for page in &PAGES {
         let mut bytes = [0; LONGEST];
         let mut body = Writer::new(&mut bytes);

@@ -35,6 +35,7 @@ pub fn select(unit: &Unit, ten: bool, list: &[u8]) -> Result<Values, Sense> {
         let body = list.get(start..end).ok_or(Sense::PARAMETER_LIST_LENGTH)?;
         unchanged(unit, page, body, start)?;
         (page.take)(body, &mut values)
+            .and_then(|()| page.settle(unit, body, &mut values))
             .map_err(|wrong| invalid_bit(start.saturating_add(wrong.byte), wrong.bit))?;
         at = end;
     }

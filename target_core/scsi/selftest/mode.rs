@@ -6,6 +6,7 @@ use super::hex;
 use crate::{
     lba::{BlockSize, Blocks},
     mode::{select, ErrorPolicy, Extension, Interlock, Unit, Values},
+    pi::ApplicationTags,
     priority::Priority,
     provisioning::{Threshold, Thresholds},
     sense::Sense,
@@ -24,6 +25,7 @@ const VALUES: Values = Values {
     unchecked_if_zero: false,
     thresholds: Thresholds::OFF,
     extension: Extension::DEFAULT,
+    application: ApplicationTags::DEFAULT,
 };
 
 pub(super) const DISK: Unit = Unit {

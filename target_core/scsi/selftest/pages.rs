@@ -9,6 +9,7 @@ use crate::{
     inquiry::{self, Alua, Identity, Page, Port, Protocol, Unit},
     lba::{BlockSize, Blocks},
     mode::{self, ErrorPolicy, Extension, Interlock, PageControl, Request, Values},
+    pi,
     provisioning::Thresholds,
     sense::Sense,
     vpd::{BlockLimits, Provisioning},
@@ -479,6 +480,7 @@ const DEFAULTS: Values = Values {
     unchecked_if_zero: false,
     thresholds: Thresholds::OFF,
     extension: Extension::DEFAULT,
+    application: pi::ApplicationTags::DEFAULT,
 };
 
 const ALL_PAGES: Request = Request {

@@ -36,6 +36,8 @@ fn protection(of: Type, code: u8, first: u64, tags: Option<Tags>) -> Protection 
         first,
         checks_medium: true,
         unless_zero: false,
+        owned: of.owns_application_tags(),
+        ranges: None,
     }
 }
 

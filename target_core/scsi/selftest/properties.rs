@@ -84,6 +84,11 @@ fn mode_values(random: &mut Random) -> mode::Values {
             priority: Priority::new(random.below(16) as u8),
             max_sense: random.below(53) as u8,
         },
+        application: pi::ApplicationTags {
+            owned: random.bool(),
+            by_range: random.bool(),
+            ranges: pi::Ranges::ZERO,
+        },
     }
 }
 
@@ -323,7 +328,7 @@ fn answers_are_bounded() {
         };
         let mut there = false;
         let bytes = written(|out| there = mode::write(&disk, &request, out).is_ok());
-        assert!(bytes.len() <= 8 + 16 + 56 + 32 + 32);
+        assert!(bytes.len() <= 8 + 16 + 56 + 32 + 32 + 112);
         if there {
             let length = if ten {
                 usize::from(be16(&bytes, 0).unwrap()) + 2

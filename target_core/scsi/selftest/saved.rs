@@ -9,10 +9,22 @@ use crate::{
         saved::{read, write, Malformed, MAX},
         ErrorPolicy, Extension, Interlock, Values,
     },
+    pi::{ApplicationTags, Ranges},
     priority::Priority,
     provisioning::{Threshold, Thresholds},
 };
 use std::{format, string::String};
+
+/// 1234h up to block 99, 5678h from there on.
+fn two_ranges() -> Ranges {
+    let mut page = [0; 108];
+    page[18..20].copy_from_slice(&[0x12, 0x34]);
+    page[35] = 100;
+    page[36] = 0x80;
+    page[42..44].copy_from_slice(&[0x56, 0x78]);
+    page[51] = 100;
+    Ranges::read(&page).unwrap()
+}
 
 fn text(values: &Values) -> String {
     let mut bytes = [0; MAX];
@@ -45,6 +57,11 @@ fn all_that_can_be_changed_is_kept() {
             set_first: false,
             priority: Priority::new(9),
             max_sense: 18,
+        },
+        application: ApplicationTags {
+            owned: true,
+            by_range: true,
+            ranges: two_ranges(),
         },
     };
     for values in [Values::default(), changed] {
@@ -80,8 +97,10 @@ fn nothing_else_is_taken() {
         // A reserved value: QERR 10b; more sense data than there is.
         (format!("page_0a_00=0004{}\n", "00".repeat(8)), 1),
         (format!("page_0a_01=0000ff{}\n", "00".repeat(25)), 1),
+        // No range is the last one.
+        (format!("page_0a_02={}\n", "00".repeat(108)), 1),
         ("\n".repeat(MAX + 1), 0),
-    ] as [(String, usize); 14]
+    ] as [(String, usize); 15]
     {
         let taken = read(text.as_bytes(), &Values::default());
         assert_eq!(taken, Err(Malformed(line)), "{text}");

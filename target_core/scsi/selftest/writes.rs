@@ -304,6 +304,8 @@ fn protection_of_runs() {
         first: 0,
         checks_medium: true,
         unless_zero: false,
+        owned: of == 2,
+        ranges: None,
     };
     let tags = Some(Tags {
         reference: 0xffff_fffe,

@@ -109,13 +109,7 @@ pub(super) fn memory(decoded: &Decoded, size: BlockSize, expected: u32) -> Optio
 fn begin(cmd: &mut Command, of: Type, decoded: &Decoded, extent: Extent) -> Result<(), Sense> {
     let dev = device(cmd)?;
     let protected = Protected {
-        rules: Protection {
-            of,
-            fields: decoded.protect,
-            first: extent.lba.0,
-            checks_medium: dev.checks_protection(),
-            unless_zero: dev.mode().unchecked_if_zero(),
-        },
+        rules: dev.protection_rules(of, decoded.protect, extent.lba.0),
         tuples: Buffer::new(),
     };
     cmd.protection =

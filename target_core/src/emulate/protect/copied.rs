@@ -10,7 +10,7 @@ use crate::{backend::Op, device::Device};
 use kernel::prelude::*;
 use lio_glue::buffer::Buffer;
 use lio_scsi::{
-    pi::{Fields, Protection, TUPLE},
+    pi::{Fields, TUPLE},
     sense::Sense,
 };
 
@@ -29,13 +29,7 @@ impl Protected {
             return Ok(None);
         };
         let size = device.block_size();
-        let rules = Protection {
-            of,
-            fields: Fields::default(),
-            first: pos >> size.shift(),
-            checks_medium: device.checks_protection(),
-            unless_zero: device.mode().unchecked_if_zero(),
-        };
+        let rules = device.protection_rules(of, Fields::default(), pos >> size.shift());
         let mut tuples = Buffer::new();
         let blocks = data.len() >> size.shift();
         tuples

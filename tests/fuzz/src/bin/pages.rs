@@ -27,8 +27,8 @@ use lio_scsi::{
 /// Standard INQUIRY data has this length; the longest page is that of designators, each of 259 bytes at most.
 const STANDARD: usize = 96;
 const LONGEST: usize = 4 + 20 + 3 * 8 + 3 * 259;
-/// A header of 8 bytes, a descriptor of 16, pages of 12, 20, 12, 32, 12 and 32 bytes.
-const MODE_DATA: usize = 8 + 16 + 12 + 20 + 12 + 32 + 12 + 32;
+/// A header of 8 bytes, a descriptor of 16, pages of 12, 20, 12, 32, 112, 12 and 32 bytes.
+const MODE_DATA: usize = 8 + 16 + 12 + 20 + 12 + 32 + 112 + 12 + 32;
 
 fn provisioning(input: &mut Input<'_>) -> Provisioning {
     let bits = input.u8();
@@ -244,6 +244,11 @@ fn mode_values(input: &mut Input<'_>) -> mode::Values {
             priority: Priority::new(bits >> 4),
             max_sense: input.below(53) as u8,
         },
+        application: pi::ApplicationTags {
+            owned: input.bool(),
+            by_range: input.bool(),
+            ranges: pi::Ranges::ZERO,
+        },
     }
 }
 
@@ -319,7 +324,17 @@ fn mode_data(input: &mut Input<'_>, short: usize) {
         (0x0a, 0, 2) => 0x04,
         (0x0a, 0, 3) => 0x06,
         (0x0a, 0, 4) => 0x38,
-        (0x0a, 0, 5) => 0x40,
+        // TAS, ATMPE, and ATO unless it is fixed; the descriptors of the application tag mode page (SBC-4, 6.5.4).
+        (0x0a, 0, 5) => match unit.protection {
+            None => 0x40,
+            Some(pi::Type::Two) => 0x60,
+            Some(_) => 0xe0,
+        },
+        (0x0a, 2, 16..) => match (byte - 16) % 24 {
+            0 => 0x80,
+            1..=5 => 0,
+            _ => 0xff,
+        },
         // TCMOS, SCSIP; MAXIMUM SENSE DATA LENGTH (SPC-4, 7.5.9).
         (0x0a, 1, 4) => 0x06,
         (0x0a, 1, 5) => 0x0f,
@@ -342,6 +357,16 @@ fn mode_data(input: &mut Input<'_>, short: usize) {
             (0, 2, usize::from(bytes[at + 1]))
         };
         pages.push((code, sub));
+        if (code, sub) == (0x0a, 2) {
+            assert!(unit.protection.is_some());
+            if request.control != PageControl::Changeable {
+                // One range of all blocks.
+                let one = &bytes[at + 16..at + 40];
+                assert_eq!(one[..16], [&[0x80][..], &[0; 15]].concat());
+                assert_eq!(be64(one, 16), unit.blocks.0);
+                assert!(bytes[at + 40..at + 112].iter().all(|byte| *byte == 0));
+            }
+        }
         if request.control == PageControl::Changeable {
             for byte in start..start + length {
                 assert_eq!(bytes[at + byte], changeable(code, sub, byte));

@@ -12,7 +12,7 @@ use lio_fuzz::{
     Input,
 };
 use lio_scsi::{
-    pi::{Checks, Failed, Fields, Protection, Tags, Tuple, Type},
+    pi::{Checks, Failed, Fields, Protection, Ranges, Tags, Tuple, Type},
     sense::Key,
 };
 
@@ -42,6 +42,10 @@ fuzz_target!(|input: &[u8]| {
     let lba = input.u64();
     let index = u64::from(input.u16());
     let (checks_medium, unless_zero) = (input.bool(), input.bool());
+    // ATO; with ATMPE, the blocks from `from` on have one tag, those before it another.
+    let owned = kind == 2 || input.bool();
+    let from = 1 + input.u64() % (u64::MAX - 1);
+    let by_range = input.bool().then(|| (input.u16(), input.u16(), from));
     let rules = Protection {
         of: Type::new(kind.into()).unwrap(),
         fields: Fields {
@@ -55,8 +59,24 @@ fuzz_target!(|input: &[u8]| {
         first: lba,
         checks_medium,
         unless_zero,
+        owned,
+        ranges: by_range.map(|(before, behind, from)| {
+            let one = |last: u8, tag: u16, start: u64, count: u64| {
+                let (tag, start, count) =
+                    (tag.to_be_bytes(), start.to_be_bytes(), count.to_be_bytes());
+                [&[last, 0, 0, 0, 0, 0], &tag[..], &start, &count].concat()
+            };
+            let page = [one(0, before, 0, from), one(0x80, behind, from, 0)].concat();
+            Ranges::read(&[&[0; 12], &page[..]].concat()).unwrap()
+        }),
     };
-    let model = Command { kind, lba, tags };
+    let model = Command {
+        kind,
+        lba,
+        tags,
+        owned,
+        by_range,
+    };
 
     // Which checks there are.
     let off = [false; 3];
@@ -119,7 +139,7 @@ fuzz_target!(|input: &[u8]| {
     let differs = !model.escapes(&tuple)
         && (compared[0] && tuple[..2] != here[..2]
             || compared[1]
-                && tags.is_some_and(|(_, _, mask)| {
+                && model.application(index).is_some_and(|(_, mask)| {
                     let of = |t: &[u8; 8]| u16::from_be_bytes([t[2], t[3]]) & mask;
                     of(&tuple) != of(&here)
                 })
@@ -136,6 +156,8 @@ fuzz_target!(|input: &[u8]| {
         tags: tags
             .filter(|_| kind == 2)
             .map(|(first, application, mask)| (first.wrapping_add(done as u32), application, mask)),
+        owned,
+        by_range,
     };
     let checks = run.received();
     assert_eq!(row(checks), SENT[code]);
@@ -148,11 +170,24 @@ fuzz_target!(|input: &[u8]| {
     let data = input.rest();
     let made = rules.generate(index, crc(data));
     assert_eq!(made.guard, crc(data));
-    assert_eq!(made.application, if model.ato() { 0xffff } else { 0 });
+    let tag = match model.by_range(index) {
+        Some(tag) if model.ato() => tag,
+        _ if model.ato() => 0xffff,
+        _ => 0,
+    };
+    assert_eq!(made.application, tag);
     let reference = match kind {
         1 => u32::from_be_bytes(model.reference(index).unwrap()),
         _ => 0xffff_ffff,
     };
     assert_eq!(made.reference, reference);
-    assert_eq!(rules.check(rules.read(), index, made, crc(data)), Ok(()));
+    // Another tag than the one that is written may be expected, where both are said.
+    let plain = Protection {
+        fields: Fields {
+            tags: None,
+            ..rules.fields
+        },
+        ..rules
+    };
+    assert_eq!(plain.check(plain.read(), index, made, crc(data)), Ok(()));
 });

@@ -17,7 +17,7 @@ use lio_scsi::{
     lba::{BlockSize, Blocks},
     log::{self, Counters},
     mode::{self, saved, ErrorPolicy, Extension, Interlock, PageControl, Unit, Values},
-    pi,
+    pi::{self, ApplicationTags, Ranges},
     priority::Priority,
     provisioning::{Threshold, Thresholds},
     sense::{Asc, FieldPointer, Key, Sense, Specific},
@@ -91,9 +91,12 @@ fn pages(unit: &Unit) -> Vec<Page> {
     control.mask[..4].copy_from_slice(&[4, 6, 0x38, 0x40]);
     // DPICZ, ATO
     control.now[0] |= u8::from(v.unchecked_if_zero) << 3;
-    if let Some(of) = unit.protection {
-        control.now[3] |= if of == pi::Type::Two { 0x80 } else { 0 };
+    let fixed = unit.protection == Some(pi::Type::Two);
+    control.now[3] |= u8::from(v.application.owned || fixed) << 7;
+    control.now[3] |= u8::from(v.application.by_range) << 5;
+    if unit.protection.is_some() {
         control.mask[0] |= 8;
+        control.mask[3] |= if fixed { 0x20 } else { 0xa0 };
     }
     let mut extension = plain(0x0a, 28);
     extension.sub = 1;
@@ -111,7 +114,21 @@ fn pages(unit: &Unit) -> Vec<Page> {
     let mut recovery = plain(0x01, 10);
     recovery.now[5] = u8::from(v.thresholds.report) << 7;
     recovery.mask[5] = u8::from(unit.knows_resources) << 7;
-    let mut all = vec![recovery, caching, control, extension, exceptions];
+    let mut all = vec![recovery, caching, control, extension];
+    if unit.protection.is_some() {
+        // SBC-4, 6.5.4. What it says is what it is read as.
+        let mut tags = plain(0x0a, 108);
+        tags.sub = 2;
+        tags.now = written(108, 7, |out| v.application.ranges.write(unit.blocks, out));
+        let read = ranges(&tags.now, Some(unit.blocks.0));
+        assert_eq!(read, Ok(v.application.ranges));
+        tags.mask[12..].fill(0xff);
+        for at in [12, 36, 60, 84] {
+            tags.mask[at..at + 6].copy_from_slice(&[0x80, 0, 0, 0, 0, 0]);
+        }
+        all.push(tags);
+    }
+    all.push(exceptions);
     if unit.knows_resources {
         let mut thresholds = plain(0x1c, 28);
         thresholds.sub = 2;
@@ -159,6 +176,8 @@ fn take(page: (u8, u8), body: &[u8], values: &mut Values) -> Result<(), usize> {
             values.descriptor_sense = body[0] & 4 != 0;
             values.unchecked_if_zero = body[0] & 8 != 0;
             values.software_write_protect = body[2] & 8 != 0;
+            values.application.owned = body[3] & 0x80 != 0;
+            values.application.by_range = body[3] & 0x20 != 0;
             values.task_aborted_status = body[3] & 0x40 != 0;
         }
         (0x1c, 0) => {
@@ -181,9 +200,58 @@ fn take(page: (u8, u8), body: &[u8], values: &mut Values) -> Result<(), usize> {
                 max_sense: body[2],
             };
         }
+        (0x0a, 2) => values.application.ranges = ranges(body, None)?,
         _ => {}
     }
     Ok(())
+}
+
+/// The application tag mode page: ranges in order, without a gap, up to the one that is the last; to the medium's end, where that
+/// counts.
+fn ranges(body: &[u8], blocks: Option<u64>) -> Result<Ranges, usize> {
+    let mut next = 0u128;
+    let mut found = vec![];
+    for at in [12, 36, 60, 84] {
+        let (tag, start, count) = (be16(body, at + 6), be64(body, at + 8), be64(body, at + 16));
+        if u128::from(start) != next || start == u64::MAX {
+            return Err(at + 8);
+        }
+        found.push((start, tag as u16));
+        next += u128::from(count);
+        if body[at] & 0x80 != 0 {
+            if let Some(blocks) = blocks {
+                // Or to its last block, as SBC-4 has it.
+                let ends = [blocks, blocks.saturating_sub(1)].map(u128::from);
+                if !ends.contains(&next) || count == 0 && start != 0 {
+                    return Err(at + 16);
+                }
+            }
+            let ranges = made(&found);
+            for (index, (start, tag)) in found.iter().enumerate() {
+                assert_eq!(ranges.tag(*start), *tag);
+                let end = found.get(index + 1).map_or(u64::MAX, |next| next.0);
+                assert_eq!(ranges.tag(end - 1), *tag);
+            }
+            return Ok(ranges);
+        }
+        if count == 0 || next > u128::from(u64::MAX) {
+            return Err(at + 16);
+        }
+    }
+    Err(84)
+}
+
+/// Of starts and tags, in order.
+fn made(ranges: &[(u64, u16)]) -> Ranges {
+    let mut body = vec![0; 12];
+    for (index, (start, tag)) in ranges.iter().enumerate() {
+        let next = ranges.get(index + 1).map(|next| next.0);
+        body.extend([if next.is_none() { 0x80 } else { 0 }, 0, 0, 0, 0, 0]);
+        body.extend(tag.to_be_bytes());
+        body.extend(start.to_be_bytes());
+        body.extend((next.unwrap_or(u64::MAX) - start).to_be_bytes());
+    }
+    Ranges::read(&body).unwrap()
 }
 
 fn model(unit: &Unit, ten: bool, list: &[u8]) -> Verdict<Values> {
@@ -281,8 +349,18 @@ fn model(unit: &Unit, ten: bool, list: &[u8]) -> Verdict<Values> {
                 return Verdict::Field(at + start + i);
             }
         }
+        let owned = values.application.owned;
         if let Err(wrong) = take((code, sub), body, &mut values) {
             return Verdict::Field(at + start + wrong);
+        }
+        if code == 0x0a && sub == 0 && unit.protection == Some(pi::Type::Two) {
+            // ATO is shown as set, whatever it was set to.
+            values.application.owned = owned;
+        }
+        if (code, sub) == (0x0a, 2) {
+            if let Err(wrong) = ranges(body, Some(unit.blocks.0)) {
+                return Verdict::Field(at + start + wrong);
+            }
         }
         at += start + page.now.len();
     }
@@ -329,9 +407,30 @@ fn unit(input: &mut Input<'_>) -> Unit {
             },
         },
         extension: extension(input),
+        application: ApplicationTags {
+            owned: input.bool(),
+            by_range: input.bool(),
+            ranges: Ranges::ZERO,
+        },
+    };
+    let blocks = input.number();
+    let mut tags = vec![(0, input.u16())];
+    for _ in 0..input.below(4) {
+        // Behind the one before it, and before the end.
+        let start = tags[tags.len() - 1].0 + 1 + u64::from(input.u16());
+        if start < blocks {
+            tags.push((start, input.u16()));
+        }
+    }
+    let current = Values {
+        application: ApplicationTags {
+            ranges: made(&tags),
+            ..current.application
+        },
+        ..current
     };
     Unit {
-        blocks: Blocks(input.number()),
+        blocks: Blocks(blocks),
         block_size: [BlockSize::B512, BlockSize::B4096][input.below(2)],
         write_protected: bit(4),
         dpo_fua: bit(5),
@@ -362,7 +461,7 @@ fn mode_select(input: &mut Input<'_>) {
             page: 0x3f,
             subpage: if kind & 16 != 0 { 0xff } else { 0 },
         };
-        list = written(256, 7, |out| {
+        list = written(512, 7, |out| {
             mode::write(&unit, &request, out).unwrap();
         });
         assert_eq!(mode::select(&unit, ten, &list), Ok(unit.current));
@@ -550,9 +649,11 @@ fn saved_model(unit: &Unit, text: &[u8]) -> Option<Values> {
 }
 
 fn saved_values(input: &mut Input<'_>) {
+    let unit = unit(input);
     let unit = Unit {
         knows_resources: true,
-        ..unit(input)
+        protection: unit.protection.or(Some(pi::Type::Three)),
+        ..unit
     };
     let mut text = written(saved::MAX, 7, |out| saved::write(&unit, &unit.current, out));
     assert_eq!(saved::read(&text, &unit.default), Ok(unit.current));

@@ -55,6 +55,10 @@ pub struct Command {
     pub lba: u64,
     /// Initial reference tag, application tag and its mask: of a CDB of 32 bytes.
     pub tags: Option<(u32, u16, u16)>,
+    /// ATO
+    pub owned: bool,
+    /// The application tag mode page, with ATMPE: the tag of the blocks before an address, of those from there on, the address.
+    pub by_range: Option<(u16, u16, u64)>,
 }
 
 impl Command {
@@ -65,7 +69,23 @@ impl Command {
 
     /// ATO, as it is set.
     pub fn ato(&self) -> bool {
-        self.kind == 2
+        self.owned
+    }
+
+    /// What the application tag mode page says of a block.
+    pub fn by_range(&self, index: u64) -> Option<u16> {
+        let (before, behind, from) = self.by_range?;
+        let lba = self.lba.wrapping_add(index);
+        Some(if lba < from { before } else { behind })
+    }
+
+    /// The application tag that is known, and its mask (4.21.3): with ATO, what the CDB expects, else the mode page's.
+    pub fn application(&self, index: u64) -> Option<(u16, u16)> {
+        match self.tags {
+            _ if !self.ato() => None,
+            Some((_, expected, mask)) => Some((expected, mask)),
+            None => Some((self.by_range(index)?, 0xffff)),
+        }
     }
 
     /// Tables 24 and 25; `None`: not known.
@@ -85,10 +105,9 @@ impl Command {
             return [NO; 3];
         }
         let application = u16::from_be_bytes([tuple[2], tuple[3]]);
-        let bad_application = match self.tags {
-            Some((_, expected, mask)) => self.ato() && application & mask != expected & mask,
-            None => NO,
-        };
+        let bad_application = self
+            .application(index)
+            .is_some_and(|(expected, mask)| application & mask != expected & mask);
         let bad_reference = self
             .reference(index)
             .is_some_and(|expected| tuple[4..] != expected);
