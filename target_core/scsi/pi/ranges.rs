@@ -66,7 +66,7 @@ impl Ranges {
     /// The application tag of the block `lba`.
     pub fn tag(&self, lba: u64) -> u16 {
         let ranges = self.starts.iter().zip(self.tags);
-        let mut before = ranges.filter(|(start, _)| **start <= lba);
+        let mut before = ranges.filter(|(start, _)| **start <= lba && **start != NONE);
         before.next_back().map_or(0, |(_, tag)| tag)
     }
 

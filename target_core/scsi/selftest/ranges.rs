@@ -81,7 +81,7 @@ fn the_page() {
     };
     assert_eq!(sense(&now, PageControl::Current)[8..], body(&FOUR));
     let tag = |lba| values.application.ranges.tag(lba);
-    let blocks = [0, 9, 10, 11, 60010, 60011, 65535, u64::MAX - 1];
+    let blocks = [0, 9, 10, 11, 60010, 60011, 65535, u64::MAX];
     assert_eq!(
         blocks.map(tag),
         [1, 1, 0x2345, 0xffff, 0xffff, 7, 7, 7],
@@ -110,6 +110,7 @@ fn the_page() {
     let stale = [(true, 5, 0, 65536), (true, 9, 3, 3)];
     let taken = select(&unit, false, &list(&stale)).unwrap();
     assert_eq!(taken.application.ranges.tag(4), 5);
+    assert_eq!(taken.application.ranges.tag(u64::MAX), 5);
     // To the letter of SBC-4, the end is the last block's address.
     let letter = select(&unit, false, &list(&[(true, 5, 0, 65535)])).unwrap();
     assert_eq!(letter, taken);
