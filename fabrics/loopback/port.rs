@@ -20,6 +20,7 @@ use kernel::{
 };
 use lio_configfs::{attributes, Builder, Value};
 use lio_glue::{rcu_box::RcuBox, rcu_map::RcuMap, wait::WaitQueue};
+use lio_scsi::pi::Type;
 use target_core::{
     fabric::{Contexts, FabricKind, FabricTarget, FabricTpg, Protocol, TpgDir},
     lun::Lun,
@@ -59,9 +60,15 @@ attributes! {
         ro "address" => |port, page| writeln!(page, "{}:0:{}", port.host.number(), port.tpg.tag());
     }
     static ATTRIB: Port = {
-        rw "fabric_prot_type" => |_, page| writeln!(page, "0"), |_, value| match value.u32_in(0..=3)? {
-            0 => Ok(()),
-            _ => Err(value.reject(ENOSYS, fmt!("protection information is the logical unit's, and not made by the fabric"))),
+        // Of units that have no protection information of their own; the next nexus has it.
+        rw "fabric_prot_type" => |port, page| writeln!(page, "{}", port.protection.load(Relaxed)), |port, value| {
+            match value.u32()? {
+                to @ (0 | 1 | 3) => {
+                    port.protection.store(to, Relaxed);
+                    Ok(())
+                }
+                _ => Err(value.reject(EINVAL, fmt!("0, 1 or 3 is wanted: none, or the type"))),
+            }
         };
     }
 }
@@ -131,6 +138,7 @@ impl FabricTarget for Wwn {
                 host: self.host.clone(),
                 ports: self.ports.clone(),
                 offline: Atomic::new(0),
+                protection: Atomic::new(0),
                 session <- RcuBox::new(),
                 luns <- new_mutex!(KVec::new(), "Port::luns"),
                 leaving: Atomic::new(0),
@@ -151,6 +159,8 @@ pub(crate) struct Port {
     host: Arc<Host<Ports>>,
     ports: Arc<Ports>,
     offline: Atomic<u32>,
+    // `fabric_prot_type`
+    protection: Atomic<u32>,
     // The one nexus.
     #[pin]
     session: RcuBox<Session<Loopback>>,
@@ -224,7 +234,7 @@ impl Port {
             Access::All,
             // A command is free for the midlayer a moment before its slot is.
             self.host.depth().saturating_add(64),
-            (),
+            Type::new(self.protection.load(Relaxed)),
         )?;
         if let Err(error) = self.session.publish(session.clone()) {
             session.close();

@@ -22,11 +22,12 @@ use kernel::{prelude::*, sync::Arc};
 use lio_glue::rcu_map::RcuMap;
 use lio_scsi::{
     lun::Lun as LunNumber,
+    pi::{Sent, Type},
     task::{Attribute, Function, Response, Tag},
 };
 use port::Port;
 use target_core::{
-    command::{Admitted, Reply, Residual, Start},
+    command::{Admitted, Cmd, Received, Reply, Residual, Start},
     fabric::Fabric,
     registry,
     session::Session,
@@ -62,7 +63,12 @@ pub(crate) struct Loopback;
 impl Fabric for Loopback {
     const NAME: &'static str = "loopback";
     type Request = Option<Scmd>;
-    type Session = ();
+    // What there is between the host and its initiator where a logical unit has none: `fabric_prot_type`.
+    type Session = Option<Type>;
+
+    fn protection(session: &Option<Type>) -> Option<Type> {
+        *session
+    }
 
     fn reply(mut reply: Reply<Self>) {
         if let Some(cmd) = reply.request_mut().take() {
@@ -109,6 +115,19 @@ impl Ports {
     }
 }
 
+// Lends the command's memory.
+fn lend(cmd: &mut Scmd, sent: Sent, to: &mut Cmd<Loopback, Received>) -> Result {
+    to.set_data(cmd.data()?);
+    match sent {
+        Sent::Behind => Ok(()),
+        Sent::Beside => to.set_protection(cmd.protection()?),
+        Sent::Made => {
+            to.make_protection();
+            Ok(())
+        }
+    }
+}
+
 /// What the wire would carry of a LUN that the midlayer knows by number.
 fn lun_bytes(lun: u64) -> Option<[u8; 8]> {
     Some(LunNumber(u16::try_from(lun).ok()?).to_bytes())
@@ -127,25 +146,23 @@ impl Driver for Ports {
             cmd.fail(HostByte::NoConnect);
             return Ok(());
         };
+        let (direction, sent) = cmd.direction();
         let started = session.start(&Start {
             tag: cmd.tag(),
             lun,
             cdb: cmd.cdb(),
             attribute: Attribute::Simple,
-            direction: cmd.direction(),
+            direction,
             expected: cmd.bytes(),
         });
         let Some(mut started) = started else {
             // All slots are taken, or the session has just ended: the next try will tell.
             return Err(cmd);
         };
-        match cmd.data() {
-            Ok(data) => started.set_data(data),
-            Err(_) => {
-                // It is answered, without a command that would hear of it.
-                started.abort();
-                return Err(cmd);
-            }
+        if lend(&mut cmd, sent, &mut started).is_err() {
+            // It is answered, without a command that would hear of it.
+            started.abort();
+            return Err(cmd);
         }
         if let Some(request) = started.request_mut() {
             *request = Some(cmd);

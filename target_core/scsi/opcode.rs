@@ -248,7 +248,11 @@ impl Descriptor {
             application: be16(raw, 24).unwrap_or(0),
             mask: be16(raw, 26).unwrap_or(0),
         });
-        Ok(pi::Fields { code, tags })
+        Ok(pi::Fields {
+            code,
+            tags,
+            sent: pi::Sent::Behind,
+        })
     }
 
     /// No bit is set that is not evaluated.

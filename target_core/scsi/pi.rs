@@ -132,6 +132,18 @@ pub struct Tags {
     pub mask: u16,
 }
 
+/// Where protection information is that goes with a command's data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sent {
+    /// Behind each block, as on a wire.
+    #[default]
+    Behind,
+    /// In memory of its own.
+    Beside,
+    /// Nowhere: the initiator's side knows of none. Its port makes that of what is written, and drops that of what is read.
+    Made,
+}
+
 /// What a CDB says of protection information.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fields {
@@ -139,18 +151,26 @@ pub struct Fields {
     pub code: u8,
     /// The tags, on a unit with type 2.
     pub tags: Option<Tags>,
+    /// Where what it asks for is: the port's to say.
+    pub sent: Sent,
 }
 
 impl Fields {
-    /// Protection information is transferred: behind each block's data.
+    /// Protection information comes or goes with the data.
     pub const fn transfers(&self) -> bool {
-        self.code != 0
+        self.code != 0 && !matches!(self.sent, Sent::Made)
     }
 
-    /// Bytes that are transferred for a block of `size`.
+    /// It does so in memory of its own.
+    pub const fn beside(&self) -> bool {
+        self.code != 0 && matches!(self.sent, Sent::Beside)
+    }
+
+    /// Bytes of a block of `size` in the data.
     pub const fn block(&self, size: BlockSize) -> u32 {
+        let behind = self.code != 0 && matches!(self.sent, Sent::Behind);
         size.bytes()
-            .wrapping_add(if self.transfers() { TUPLE as u32 } else { 0 })
+            .wrapping_add(if behind { TUPLE as u32 } else { 0 })
     }
 }
 
@@ -256,15 +276,17 @@ impl Protection {
 
     /// What is checked of blocks that were read to be compared: VRPROTECT with BYTCHK 01b and 11b (SBC-4, table 126).
     pub const fn read_to_compare(&self) -> Checks {
-        match self.fields.code {
-            0b000 => self.read(),
-            _ => Checks::NONE,
+        if self.fields.transfers() {
+            Checks::NONE
+        } else {
+            self.read()
         }
     }
 
     /// What is checked of blocks that the initiator sent (SBC-4, tables 68, 127 and 133). What may be checked is.
     pub const fn received(&self) -> Checks {
         match self.fields.code {
+            _ if !self.fields.transfers() => Checks::NONE,
             0b001 | 0b101 => Checks::of(true, true),
             0b010 => Checks::of(false, true),
             0b100 => Checks::of(true, false),
@@ -280,6 +302,7 @@ impl Protection {
         };
         let application = self.owned;
         match self.fields.code {
+            _ if !self.fields.transfers() => Checks::NONE,
             0b001 | 0b011 | 0b100 => Checks {
                 guard: true,
                 application,
@@ -381,7 +404,17 @@ impl Protection {
 
     /// The protection information of a block that was sent without any, `index` blocks behind the first one, and whose data has
     /// the CRC `guard` (SBC-4, table 133, footnotes f to h).
+    ///
+    /// What a port makes of it has the tags that the CDB expects.
     pub fn generate(&self, index: u64, guard: u16) -> Tuple {
+        let made = matches!(self.fields.sent, Sent::Made) && self.fields.code != 0;
+        if let (true, Type::Two, Some(tags)) = (made, self.of, self.fields.tags) {
+            return Tuple {
+                guard,
+                application: tags.application & tags.mask,
+                reference: tags.reference.wrapping_add(low(index)),
+            };
+        }
         let reference = match self.of {
             Type::One => low(self.first.wrapping_add(index)),
             Type::Two | Type::Three => 0xffff_ffff,

@@ -66,8 +66,11 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Refused> 
     let port = nexus.lun().port();
     let interlock = mode::interlock(device.attrib().emulate_ua_intlck_ctrl());
     let cdb = cmd.cdb.get(..cmd.cdb_len.min(MAX_CDB)).unwrap_or(&[]);
-    let decoded = match cdb::decode(cdb, &nexus.lun().features(port)) {
-        Ok(decoded) => decoded,
+    let decoded = match cdb::decode(cdb, &nexus.features(port)) {
+        Ok(mut decoded) => {
+            decoded.protect.sent = cmd.sent;
+            decoded
+        }
         Err(sense) => {
             // Unit attentions come before anything that is wrong with a command (SAM-5 5.14.4).
             return Err(nexus

@@ -362,7 +362,8 @@ impl Io {
     /// Memory for the protection information of the blocks that are read, or what is to be written with them, 8 bytes for each; the
     /// data is never lent pages then. `None`: none is wanted.
     pub fn protection(&self) -> Option<&lio_glue::buffer::Buffer> {
-        self.cmd.protection.as_deref().map(|p| &p.tuples)
+        let protected = self.cmd.protection.as_deref();
+        protected.filter(|p| p.kept).map(|p| &p.tuples)
     }
 
     /// Whether a read's data is empty and may be lent pages. Otherwise it is [`Self::allocate`]d.

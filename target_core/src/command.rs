@@ -44,6 +44,7 @@ use lio_glue::{buffer::Buffer, clock, gate::Ticket, noio, slot::Token, trace};
 use lio_policy::order::Place;
 use lio_scsi::{
     cdb::Decoded,
+    pi::Sent,
     sense::{Sense, SenseData, Style},
     status::Status,
     task::Attribute,
@@ -108,6 +109,8 @@ impl Default for Command {
             data: Buffer::new(),
             wanted: 0,
             scratch: None,
+            sent: Sent::Behind,
+            beside: None,
             protection: None,
             op: Op::None,
             io_result: Err(IoError::Aborted),
@@ -163,6 +166,10 @@ pub struct Command {
     pub(crate) scratch: Option<KBox<Buffer>>,
     /// What is to be done about protection information, if that is kept beside the blocks.
     pub(crate) protection: Option<KBox<Protected>>,
+    /// Where protection information is that the CDB asks for.
+    pub(crate) sent: Sent,
+    /// What came beside the data, or goes there.
+    pub(crate) beside: Option<KBox<Buffer>>,
     pub(crate) op: Op,
     pub(crate) io_result: Result<(), IoError>,
     /// What the back end found out by [`Op::Status`].
@@ -331,6 +338,25 @@ impl<F: Fabric> Cmd<F, Received> {
     pub fn set_data(&mut self, data: Buffer) {
         if let Some(token) = self.token.as_mut() {
             token.data = data;
+        }
+    }
+
+    /// Protection information, where the CDB asks for it, is in memory of its own: 8 bytes for each block, the initiator's too.
+    ///
+    /// # Errors
+    /// `ENOMEM`: the command is to be given up.
+    pub fn set_protection(&mut self, tuples: Buffer) -> Result {
+        if let Some(token) = self.token.as_mut() {
+            token.beside = Some(KBox::new(tuples, GFP_KERNEL)?);
+            token.sent = Sent::Beside;
+        }
+        Ok(())
+    }
+
+    /// The initiator's side knows of no protection information, whatever the CDB asks for, and leaves it to its port: this one.
+    pub fn make_protection(&mut self) {
+        if let Some(token) = self.token.as_mut() {
+            token.sent = Sent::Made;
         }
     }
 
@@ -583,6 +609,7 @@ fn answer<F: Fabric>(mut token: Token<Session<F>>) {
     token.scratch = None;
     token.preempted = None;
     token.protection = None;
+    token.beside = None;
     if core::mem::replace(&mut token.turn, Turn::No) == Turn::Had {
         if let Some(nexus) = &token.nexus {
             nexus.lun().device().turns().next();
@@ -736,6 +763,7 @@ pub(crate) fn begin<F: Fabric>(token: &mut Token<Session<F>>, start: &Start<'_>)
     cmd.started = 0;
     cmd.place = Place::Free;
     cmd.clears_flaws = false;
+    cmd.sent = Sent::Behind;
     cmd.io_result = Err(IoError::Aborted);
     cmd.style = Style::DEFAULT;
     cmd.set_status(Status::TaskAborted);
@@ -749,6 +777,7 @@ pub(crate) fn freeing<F: Fabric>(token: &mut Token<Session<F>>) -> bool {
     cmd.data.clear();
     cmd.scratch = None;
     cmd.protection = None;
+    cmd.beside = None;
     cmd.step = Step::None;
     cmd.decoded = None;
     // As in `reply`, which most commands have passed.

@@ -14,7 +14,7 @@ use crate::{
 use core::fmt;
 use kernel::{error::code::ENOSYS, prelude::*, sync::Arc};
 use lio_configfs::Builder;
-use lio_scsi::inquiry;
+use lio_scsi::{inquiry, pi};
 
 /// The data path of a fabric.
 pub trait Fabric: Sized + Send + Sync + 'static {
@@ -30,6 +30,12 @@ pub trait Fabric: Sized + Send + Sync + 'static {
     /// What tells the initiator's ports apart, beside its name: the ISID of iSCSI. With the name and the port's protocol it makes
     /// the TransportID by which reservations know the initiator port.
     fn isid(_session: &Self::Session) -> Option<[u8; 6]> {
+        None
+    }
+
+    /// The protection information that there is between the port and the initiator where a logical unit keeps none: the engine checks and
+    /// drops what comes, and makes what goes (SBC-4 4.21 for such a unit). Type 1 or 3.
+    fn protection(_session: &Self::Session) -> Option<pi::Type> {
         None
     }
 

@@ -39,6 +39,7 @@ use lio_scsi::{
     cdb::{Command as Cdb, Decoded, Features},
     lun::Lun as LunNumber,
     mode::Interlock,
+    pi,
     priority::Priority,
     sense::{Asc, Sense},
     status::Status,
@@ -401,6 +402,8 @@ pub struct Nexus {
     mapped: Arc<MappedLun>,
     // No other has had it.
     serial: u64,
+    // What the port has of it where the unit has none.
+    protection: Option<pi::Type>,
     // PREVENT ALLOW MEDIUM REMOVAL
     prevents_removal: Atomic<bool>,
     // SET PRIORITY; 0 is none.
@@ -418,12 +421,13 @@ pub struct Nexus {
 }
 
 impl Nexus {
-    pub(crate) fn new(mapped: Arc<MappedLun>) -> Result<Arc<Self>> {
+    pub(crate) fn new(mapped: Arc<MappedLun>, protection: Option<pi::Type>) -> Result<Arc<Self>> {
         static NEXT: Atomic<u64> = Atomic::new(1);
         Arc::pin_init(
             pin_init!(Nexus {
                 mapped,
                 serial: NEXT.fetch_add(1, Relaxed),
+                protection,
                 prevents_removal: Atomic::new(false),
                 priority: Atomic::new(0),
                 attention: Atomic::new(0),
@@ -444,6 +448,19 @@ impl Nexus {
     /// The portal group's LUN.
     pub fn lun(&self) -> &Arc<Lun> {
         &self.mapped.lun
+    }
+
+    /// The protection information of the unit as this initiator sees it: what is kept beside each block, or else what the port has
+    /// between itself and the initiator.
+    pub(crate) fn protection(&self) -> Option<pi::Type> {
+        self.lun().device().protection().or(self.protection)
+    }
+
+    /// Which commands and bits of them are valid through `port`, which is that of [`Self::lun`].
+    pub(crate) fn features(&self, port: Port) -> Features {
+        let mut features = self.lun().features(port);
+        features.protection = features.protection.or(self.protection);
+        features
     }
 
     /// What tells it from all others.

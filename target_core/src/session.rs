@@ -25,7 +25,7 @@ use lio_glue::{
     slot::{Host, Queue, Slots, Token},
     wait::wait_for_readers,
 };
-use lio_scsi::{lun::Lun as LunNumber, sense::Asc};
+use lio_scsi::{lun::Lun as LunNumber, pi, sense::Asc};
 
 /// The part of a session that does not depend on its fabric.
 #[pin_data]
@@ -35,6 +35,8 @@ pub struct Core {
     initiator: CString,
     isid: Option<[u8; 6]>,
     tpg: Arc<Tpg>,
+    // Of units that keep none.
+    protection: Option<pi::Type>,
     // Set when the group takes the session in.
     acl: SetOnce<Arc<NodeAcl>>,
     #[pin]
@@ -102,7 +104,7 @@ impl Core {
     /// Lets the session see a logical unit.
     pub(crate) fn map(&self, mapped: &Arc<MappedLun>) -> Result {
         mapped.lun().spread();
-        let nexus = Nexus::new(mapped.clone())?;
+        let nexus = Nexus::new(mapped.clone(), self.protection)?;
         mapped.lun().device().adopt_priority(self, &nexus);
         self.luns.insert(usize::from(mapped.number().0), nexus)
     }
@@ -184,6 +186,7 @@ impl<F: Fabric> Session<F> {
         static NEXT: Atomic<u64> = Atomic::new(1);
         let slots = Slots::new(depth.max(1))?;
         let isid = F::isid(&private);
+        let protection = F::protection(&private);
         let (name, class) = one_class!("Session::work");
         let session = Arc::pin_init(
             pin_init!(Session {
@@ -191,6 +194,7 @@ impl<F: Fabric> Session<F> {
                     id: NEXT.fetch_add(1, Relaxed),
                     initiator,
                     isid,
+                    protection,
                     tpg: tpg.clone(),
                     acl: SetOnce::new(),
                     luns <- RcuMap::new(),

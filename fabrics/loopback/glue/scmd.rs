@@ -4,8 +4,9 @@
 
 use super::sys;
 use core::ptr::{self, NonNull};
-use kernel::prelude::*;
+use kernel::{bindings, prelude::*};
 use lio_glue::buffer::{Buffer, Lease};
+use lio_scsi::pi::Sent;
 use target_core::command::Direction;
 
 /// Why a host could not do a command (the midlayer's "host byte").
@@ -84,13 +85,19 @@ impl Scmd {
         }
     }
 
-    /// Where its data goes.
-    pub(crate) fn direction(&self) -> Direction {
+    /// Where its data goes, and where the protection information is that the CDB may ask for.
+    pub(crate) fn direction(&self) -> (Direction, Sent) {
         // SAFETY: By the invariant.
-        match unsafe { sys::lio_scmd_direction(self.0.as_ptr()) } {
-            sys::LIO_SCMD_READ => Direction::Read,
-            sys::LIO_SCMD_WRITE => Direction::Write,
-            _ => Direction::None,
+        let both = unsafe { sys::lio_scmd_direction(self.0.as_ptr()) };
+        let sent = match both & (sys::LIO_SCMD_BESIDE | sys::LIO_SCMD_MADE) {
+            sys::LIO_SCMD_BESIDE => Sent::Beside,
+            sys::LIO_SCMD_MADE => Sent::Made,
+            _ => Sent::Behind,
+        };
+        match both & (sys::LIO_SCMD_READ | sys::LIO_SCMD_WRITE) {
+            sys::LIO_SCMD_READ => (Direction::Read, sent),
+            sys::LIO_SCMD_WRITE => (Direction::Write, sent),
+            _ => (Direction::None, sent),
         }
     }
 
@@ -106,10 +113,33 @@ impl Scmd {
     /// # Errors
     /// `ENOMEM`.
     pub(crate) fn data(&mut self) -> Result<Buffer> {
-        let mut buffer = Buffer::new();
-        let mut left = self.bytes();
         // SAFETY: By the invariant.
-        let mut sg = unsafe { sys::lio_scmd_sgl(self.0.as_ptr()) };
+        let sg = unsafe { sys::lio_scmd_sgl(self.0.as_ptr()) };
+        // SAFETY: It is the list of the command's data.
+        unsafe { self.memory(sg, self.bytes()) }
+    }
+
+    /// The memory for its protection information, lent as [`Self::data`] is.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub(crate) fn protection(&mut self) -> Result<Buffer> {
+        // SAFETY: By the invariant.
+        let sg = unsafe { sys::lio_scmd_prot_sgl(self.0.as_ptr()) };
+        // SAFETY: It is the list of the command's protection information.
+        unsafe { self.memory(sg, u32::MAX) }
+    }
+
+    /// The first `left` bytes of `sg`.
+    ///
+    /// # Safety
+    /// `sg` is one of the command's lists, or null.
+    unsafe fn memory(
+        &mut self,
+        mut sg: *mut bindings::scatterlist,
+        mut left: u32,
+    ) -> Result<Buffer> {
+        let mut buffer = Buffer::new();
         if left == 0 || sg.is_null() {
             return Ok(buffer);
         }

@@ -36,6 +36,9 @@ void lio_loop_lun_remove(struct lio_loop_host *host, u32 id, u64 lun);
 #define LIO_SCMD_NONE 0
 #define LIO_SCMD_READ 1
 #define LIO_SCMD_WRITE 2
+/* Beside the direction, where the CDB may ask for protection information: it is in memory of its own, or the host's to make. */
+#define LIO_SCMD_BESIDE 4
+#define LIO_SCMD_MADE 8
 u32 lio_scmd_id(struct scsi_cmnd *sc);
 u64 lio_scmd_lun(struct scsi_cmnd *sc);
 u64 lio_scmd_tag(struct scsi_cmnd *sc);
@@ -43,6 +46,7 @@ const u8 *lio_scmd_cdb(struct scsi_cmnd *sc, u32 *len);
 u32 lio_scmd_direction(struct scsi_cmnd *sc);
 u32 lio_scmd_bytes(struct scsi_cmnd *sc);
 struct scatterlist *lio_scmd_sgl(struct scsi_cmnd *sc);
+struct scatterlist *lio_scmd_prot_sgl(struct scsi_cmnd *sc);
 struct scatterlist *lio_scmd_seg(struct scatterlist *sg, struct page **page, u32 *off, u32 *len);
 void lio_scmd_status(struct scsi_cmnd *sc, u8 status, u32 residual);
 void lio_scmd_sense(struct scsi_cmnd *sc, const u8 *sense, size_t len);

@@ -9,7 +9,7 @@ use crate::{
     cdb::{decode, Command, Data, Direction, Features},
     lba::BlockSize,
     opcode::{self, Reporting},
-    pi::{Checks, Failed, Fields, Protection, Tags, Tuple, Type},
+    pi::{Checks, Failed, Fields, Protection, Sent, Tags, Tuple, Type},
     sense::{Asc, Key, Sense},
 };
 use std::{format, vec::Vec};
@@ -32,7 +32,11 @@ fn on(of: Option<Type>) -> Features {
 fn protection(of: Type, code: u8, first: u64, tags: Option<Tags>) -> Protection {
     Protection {
         of,
-        fields: Fields { code, tags },
+        fields: Fields {
+            code,
+            tags,
+            ..Fields::default()
+        },
         first,
         checks_medium: true,
         unless_zero: false,
@@ -284,7 +288,7 @@ fn cdbs() {
         got.protect,
         Fields {
             code: 1,
-            tags: None
+            ..Fields::default()
         }
     );
     let both = |direction, length| Data { direction, length };
@@ -299,7 +303,8 @@ fn cdbs() {
         got.protect,
         Fields {
             code: 1,
-            tags: Some(tags)
+            tags: Some(tags),
+            ..Fields::default()
         }
     );
     assert_eq!(got.data(BlockSize::B4096), both(Direction::In, 2 * 4104));
@@ -408,4 +413,57 @@ fn format_unit() {
         long.parse(&hex("00 00 00 01 00 00 00 00")),
         Err(Sense::invalid_parameter_byte(3))
     );
+}
+
+/// Protection information that is beside the data, or that a port makes of it.
+#[test]
+fn where_it_is() {
+    let with = |of, code, sent, tags| {
+        let rules = protection(of, code, 40, tags);
+        Protection {
+            fields: Fields {
+                sent,
+                ..rules.fields
+            },
+            ..rules
+        }
+    };
+    for of in TYPES {
+        for code in CODES {
+            let behind = with(of, code, Sent::Behind, None);
+            let beside = with(of, code, Sent::Beside, None);
+            let made = with(of, code, Sent::Made, None);
+            // The same rules, and shorter blocks.
+            assert_eq!(beside.read(), behind.read());
+            assert_eq!(beside.received(), behind.received());
+            assert_eq!(beside.compared(), behind.compared());
+            assert_eq!(beside.read_to_compare(), behind.read_to_compare());
+            let sizes = [behind, beside, made].map(|r| r.fields.block(BlockSize::B512));
+            assert_eq!(sizes, [if code == 0 { 512 } else { 520 }, 512, 512]);
+            let there = [behind, beside, made].map(|r| (r.fields.transfers(), r.fields.beside()));
+            assert_eq!(
+                there,
+                [(code != 0, false), (code != 0, code != 0), (false, false)]
+            );
+            // What is read is checked for the port; nothing came to be checked, or compared.
+            assert_eq!(made.read(), behind.read());
+            assert_eq!(made.read_to_compare(), behind.read());
+            assert!(!made.received().any() && !made.compared().any());
+        }
+    }
+    // What a port makes has the tags that the CDB expects, on a unit of type 2.
+    let tags = Tags {
+        reference: u32::MAX,
+        application: 0x1234,
+        mask: 0xff00,
+    };
+    let two = with(Type::Two, 1, Sent::Made, Some(tags));
+    let tuple = two.generate(1, 7);
+    assert_eq!(tuple.bytes(), [0, 7, 0x12, 0, 0, 0, 0, 0]);
+    assert_eq!(two.check(two.read(), 1, tuple, 7), Ok(()));
+    // Where the CDB asks for none, it is the target that makes it.
+    let none = with(Type::Two, 0, Sent::Made, Some(tags));
+    assert_eq!(none.generate(1, 7).reference, u32::MAX);
+    let one = with(Type::One, 1, Sent::Made, None);
+    assert_eq!(one.generate(1, 7).bytes(), [0, 7, 0, 0, 0, 0, 0, 41]);
 }

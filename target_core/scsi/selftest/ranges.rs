@@ -195,7 +195,11 @@ fn tags_that_are_known() {
     let ranges = Ranges::read(&body(&FOUR)).unwrap();
     let rules = |of, owned, tags| Protection {
         of: Type::new(of).unwrap(),
-        fields: Fields { code: 1, tags },
+        fields: Fields {
+            code: 1,
+            tags,
+            ..Fields::default()
+        },
         first: 9,
         checks_medium: true,
         unless_zero: false,

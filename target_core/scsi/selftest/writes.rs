@@ -299,7 +299,7 @@ fn protection_of_runs() {
         of: Type::new(of).unwrap(),
         fields: Fields {
             code: 1,
-            tags: None,
+            ..Fields::default()
         },
         first: 0,
         checks_medium: true,

@@ -96,14 +96,18 @@ pub(super) fn answer(session: &Core, cmd: &mut Command, command: &Cdb) -> Result
             Ok(())
         }),
         Cdb::ReadCapacity16 { allocation } => respond(cmd, allocation, |out| {
-            capacity(dev).write_16(out);
+            let capacity = Capacity {
+                protection: nexus.protection(),
+                ..capacity(dev)
+            };
+            capacity.write_16(out);
             Ok(())
         }),
         Cdb::ReportSupportedOperationCodes {
             request,
             allocation,
         } => {
-            let features = nexus.lun().features(nexus.lun().port());
+            let features = nexus.features(nexus.lun().port());
             respond(cmd, allocation, |out| {
                 opcode::report(&request, &features, out)
             })
@@ -252,7 +256,7 @@ pub(super) fn mode_unit(nexus: &Nexus) -> mode::Unit {
         block_size: dev.block_size(),
         write_protected: nexus.mapped().write_protect() || dev.read_only(),
         dpo_fua: dev.features().dpo_fua,
-        protection: dev.protection(),
+        protection: nexus.protection(),
         restricted_reordering: dev.attrib().emulate_rest_reord(),
         implicit_alua: dev.attrib().alua_support() && nexus.lun().port().implicit(),
         may_change: !nexus.mapped().write_protect(),
@@ -334,10 +338,13 @@ fn with_unit(
         write_cache: dev.backend().write_cache(),
         unavailable: access.state() == Some(State::Unavailable),
         removable: dev.attrib().removable(),
-        protect: dev.protection().is_some() || dev.features().protectable,
-        protection_types: match dev.attrib().hw_pi_prot_type() {
-            0 => pi::ALL_TYPES,
-            1 => pi::TYPE_1_ALONE,
+        protect: nexus.protection().is_some() || dev.features().protectable,
+        protection_types: match (dev.attrib().hw_pi_prot_type(), dev.protection()) {
+            // The port's own.
+            (0, None) if nexus.protection() == Some(pi::Type::One) => pi::TYPE_1_ALONE,
+            (0, None) if nexus.protection().is_some() => pi::TYPE_3_ALONE,
+            (0, _) => pi::ALL_TYPES,
+            (1, _) => pi::TYPE_1_ALONE,
             _ => pi::TYPE_3_ALONE,
         },
         protection_checks: dev.checks_protection(),

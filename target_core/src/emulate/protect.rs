@@ -32,7 +32,7 @@ use lio_scsi::{
     sense::Sense,
 };
 pub(super) use scattered::{check_run, prepare_run};
-use tuples::{check_read, make_room, tuple_at, Layout};
+use tuples::{check_read, make_room, room_beside, tuple_at, Layout};
 use update::{change, update, Update};
 use verify::{read_to_verify, verified, verify, Verify};
 use write::{same, write, write_atomic, write_same, Same};
@@ -40,6 +40,8 @@ use write::{same, write, write_atomic, write_same, Same};
 /// What a command has to do with protection information.
 pub(crate) struct Protected {
     rules: Protection,
+    /// It is kept beside the blocks; otherwise it is between the port and the initiator alone.
+    pub(crate) kept: bool,
     /// The protection information of the blocks of the current operation.
     pub(crate) tuples: Buffer,
 }
@@ -77,7 +79,12 @@ pub(super) fn execute(cmd: &mut Command, of: Type, decoded: &Decoded) -> Option<
         Cdb::Block(Block::WriteScattered(_)) => Extent::new(0, 0),
         _ => return None,
     };
-    Some(begin(cmd, of, decoded, extent))
+    let device = cmd.nexus.as_ref().map(|nexus| nexus.lun().device());
+    let kept = device.is_some_and(|device| device.protection().is_some());
+    if !kept && !decoded.protect.transfers() {
+        return None;
+    }
+    Some(begin(cmd, (of, kept), decoded, extent))
 }
 
 /// Bytes of memory that executing `decoded` takes, beside its write data; `None` for a command that has nothing to do with
@@ -106,10 +113,21 @@ pub(super) fn memory(decoded: &Decoded, size: BlockSize, expected: u32) -> Optio
     })
 }
 
-fn begin(cmd: &mut Command, of: Type, decoded: &Decoded, extent: Extent) -> Result<(), Sense> {
+fn begin(
+    cmd: &mut Command,
+    (of, kept): (Type, bool),
+    decoded: &Decoded,
+    extent: Extent,
+) -> Result<(), Sense> {
     let dev = device(cmd)?;
+    if decoded.protect.beside()
+        && !room_beside(cmd, u64::from(cmd.expected) >> dev.block_size().shift())
+    {
+        return Err(Sense::INVALID_FIELD_IN_COMMAND_IU);
+    }
     let protected = Protected {
         rules: dev.protection_rules(of, decoded.protect, extent.lba.0),
+        kept,
         tuples: Buffer::new(),
     };
     cmd.protection =
@@ -202,11 +220,14 @@ fn deliver(cmd: &mut Command, layout: Layout) -> Result<(), Sense> {
     let (Some(scratch), Some(protected)) = (cmd.scratch.as_mut(), &cmd.protection) else {
         return Err(Sense::INTERNAL_TARGET_FAILURE);
     };
-    if !rules.fields.transfers() {
+    if layout.unit == layout.size {
         if borrowed {
             cmd.data.copy_from(0, scratch, 0, scratch.len());
         } else {
             core::mem::swap(&mut cmd.data, &mut **scratch);
+        }
+        if let (true, Some(beside)) = (layout.beside, &cmd.beside) {
+            beside.copy_from(0, &protected.tuples, 0, protected.tuples.len());
         }
         return Ok(());
     }

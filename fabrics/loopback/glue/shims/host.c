@@ -81,6 +81,7 @@ static const struct scsi_host_template lio_loop_template = {
 	.eh_target_reset_handler = lio_loop_target_reset,
 	.this_id = -1,
 	.sg_tablesize = 256,
+	.sg_prot_tablesize = 256,
 	.max_sectors = 0xFFFF,
 	.track_queue_depth = 1,
 	.cmd_size = sizeof(struct lio_loop_cmd),
@@ -148,6 +149,10 @@ struct lio_loop_host *lio_loop_host_add(const struct lio_loop_ops *ops, void *dr
 	if (sh->nr_hw_queues > 1)
 		sh->can_queue = min(sh->can_queue, max(sh->can_queue / (int)sh->nr_hw_queues, 128));
 	sh->cmd_per_lun = clamp(cmd_per_lun, 1U, 4096U);
+	/* Protection information goes through, from the block layer to the logical unit and back. */
+	scsi_host_set_prot(sh, SHOST_DIF_TYPE1_PROTECTION | SHOST_DIF_TYPE2_PROTECTION | SHOST_DIF_TYPE3_PROTECTION |
+			       SHOST_DIX_TYPE1_PROTECTION | SHOST_DIX_TYPE2_PROTECTION | SHOST_DIX_TYPE3_PROTECTION);
+	scsi_host_set_guard(sh, SHOST_DIX_GUARD_CRC);
 	host->sh = sh;
 	*error = scsi_add_host(sh, &host->dev);
 	if (*error)

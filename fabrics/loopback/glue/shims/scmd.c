@@ -27,13 +27,28 @@ const u8 *lio_scmd_cdb(struct scsi_cmnd *sc, u32 *len)
 	return sc->cmnd;
 }
 
+/* Hosts that leave protection information to nobody (DIX of type 0) have two more operations, which this one does not announce. */
+static u32 protection(struct scsi_cmnd *sc)
+{
+	switch (scsi_get_prot_op(sc)) {
+	case SCSI_PROT_READ_PASS:
+	case SCSI_PROT_WRITE_PASS:
+		return LIO_SCMD_BESIDE;
+	case SCSI_PROT_READ_STRIP:
+	case SCSI_PROT_WRITE_INSERT:
+		return LIO_SCMD_MADE;
+	default:
+		return 0;
+	}
+}
+
 u32 lio_scmd_direction(struct scsi_cmnd *sc)
 {
 	switch (sc->sc_data_direction) {
 	case DMA_FROM_DEVICE:
-		return LIO_SCMD_READ;
+		return LIO_SCMD_READ | protection(sc);
 	case DMA_TO_DEVICE:
-		return LIO_SCMD_WRITE;
+		return LIO_SCMD_WRITE | protection(sc);
 	default:
 		return LIO_SCMD_NONE;
 	}
@@ -47,6 +62,11 @@ u32 lio_scmd_bytes(struct scsi_cmnd *sc)
 struct scatterlist *lio_scmd_sgl(struct scsi_cmnd *sc)
 {
 	return scsi_sg_count(sc) ? scsi_sglist(sc) : NULL;
+}
+
+struct scatterlist *lio_scmd_prot_sgl(struct scsi_cmnd *sc)
+{
+	return scsi_prot_sg_count(sc) ? scsi_prot_sglist(sc) : NULL;
 }
 
 struct scatterlist *lio_scmd_seg(struct scatterlist *sg, struct page **page, u32 *off, u32 *len)

@@ -43,9 +43,12 @@ impl Protected {
                 tuples.write_at(index.saturating_mul(TUPLE), &tuple.bytes());
             }
         }
-        KBox::new(Protected { rules, tuples }, GFP_KERNEL)
-            .map(Some)
-            .map_err(short)
+        let protected = Protected {
+            rules,
+            kept: true,
+            tuples,
+        };
+        KBox::new(protected, GFP_KERNEL).map(Some).map_err(short)
     }
 
     /// The blocks `data` that were read go with it.

@@ -19,6 +19,8 @@ use lio_scsi::{
 pub(super) struct Layout {
     pub(super) size: usize,
     pub(super) unit: usize,
+    /// Protection information is not behind the blocks, but in memory of its own.
+    pub(super) beside: bool,
 }
 
 impl Layout {
@@ -27,6 +29,7 @@ impl Layout {
         Layout {
             size: size.bytes() as usize,
             unit: rules.fields.block(size) as usize,
+            beside: rules.fields.beside(),
         }
     }
 
@@ -51,8 +54,17 @@ pub(super) fn tuple_at(buffer: &Buffer, at: usize) -> Tuple {
     Tuple::new(bytes)
 }
 
-// The protection information that came behind the block `index` of the data.
+// The memory for protection information beside the data is enough for `blocks` blocks.
+pub(super) fn room_beside(cmd: &Command, blocks: u64) -> bool {
+    let room = cmd.beside.as_ref().map_or(0, |beside| beside.len());
+    (room / TUPLE) as u64 >= blocks
+}
+
+// The protection information that came with the block `index` of the data.
 pub(super) fn sent_tuple(cmd: &Command, layout: Layout, index: u64) -> Tuple {
+    if let (true, Some(beside)) = (layout.beside, &cmd.beside) {
+        return tuple_at(beside, (index as usize).saturating_mul(TUPLE));
+    }
     tuple_at(&cmd.data, layout.sent(index).saturating_add(layout.size))
 }
 
@@ -83,7 +95,8 @@ pub(super) fn set_tuple(cmd: &Command, index: u64, tuple: Tuple) {
     }
 }
 
-// Checks `blocks` blocks that were read, the first of which is `done` blocks behind the command's first.
+// Checks `blocks` blocks that were read, the first of which is `done` blocks behind the command's first. What no protection
+// information is kept for has it after this.
 pub(super) fn check_read(
     cmd: &Command,
     layout: Layout,
@@ -94,6 +107,15 @@ pub(super) fn check_read(
     let (Some(protected), Some(medium)) = (&cmd.protection, &cmd.scratch) else {
         return Err(Sense::INTERNAL_TARGET_FAILURE);
     };
+    if !protected.kept {
+        // There is nothing to check: it is made here.
+        for index in 0..blocks {
+            let guard = medium.crc_t10dif(layout.block(index), layout.size);
+            let tuple = protected.rules.generate(done.saturating_add(index), guard);
+            set_tuple(cmd, index, tuple);
+        }
+        return Ok(());
+    }
     if !checks.any() {
         return Ok(());
     }

@@ -12,7 +12,8 @@ use lio_fuzz::{
     Input,
 };
 use lio_scsi::{
-    pi::{Checks, Failed, Fields, Protection, Ranges, Tags, Tuple, Type},
+    lba::BlockSize,
+    pi::{Checks, Failed, Fields, Protection, Ranges, Sent, Tags, Tuple, Type},
     sense::Key,
 };
 
@@ -42,6 +43,9 @@ fuzz_target!(|input: &[u8]| {
     let lba = input.u64();
     let index = u64::from(input.u16());
     let (checks_medium, unless_zero) = (input.bool(), input.bool());
+    // A port may have it beside the data, or make it.
+    let place = [Sent::Behind, Sent::Beside, Sent::Made][input.below(3)];
+    let comes = code != 0 && place != Sent::Made;
     // ATO; with ATMPE, the blocks from `from` on have one tag, those before it another.
     let owned = kind == 2 || input.bool();
     let from = 1 + input.u64() % (u64::MAX - 1);
@@ -55,6 +59,7 @@ fuzz_target!(|input: &[u8]| {
                 application,
                 mask,
             }),
+            sent: place,
         },
         first: lba,
         checks_medium,
@@ -80,18 +85,25 @@ fuzz_target!(|input: &[u8]| {
 
     // Which checks there are.
     let off = [false; 3];
-    let reads = if !checks_medium || unless_zero && code == 0 {
-        [off, off]
+    let read = if !checks_medium || unless_zero && code == 0 {
+        off
     } else {
-        [READ[code], READ_TO_COMPARE[code]]
+        READ[code]
     };
-    assert_eq!(row(rules.read()), reads[0]);
-    assert_eq!(row(rules.read_to_compare()), reads[1]);
-    assert_eq!(row(rules.received()), SENT[code]);
-    let mut compared = COMPARED[code];
+    // What is compared is not checked: as if nothing came, where nothing does.
+    let compares = if comes { READ_TO_COMPARE[code] } else { read };
+    assert_eq!(row(rules.read()), read);
+    assert_eq!(row(rules.read_to_compare()), compares);
+    let received = if comes { SENT[code] } else { off };
+    assert_eq!(row(rules.received()), received);
+    let mut compared = if comes { COMPARED[code] } else { off };
     compared[1] &= model.ato();
     compared[2] &= kind != 3 || model.ato();
     assert_eq!(row(rules.compared()), compared);
+    let with = if comes && place == Sent::Behind { 8 } else { 0 };
+    assert_eq!(rules.fields.block(BlockSize::B512), 512 + with);
+    assert_eq!(rules.fields.transfers(), comes);
+    assert_eq!(rules.fields.beside(), comes && place == Sent::Beside);
 
     // What they find.
     let mut tuple = bytes(&mut input);
@@ -160,7 +172,7 @@ fuzz_target!(|input: &[u8]| {
         by_range,
     };
     let checks = run.received();
-    assert_eq!(row(checks), SENT[code]);
+    assert_eq!(row(checks), received);
     let wrong = there.wrong(row(checks), index, &tuple, guard);
     let got = run.check(checks, index, Tuple::new(tuple), guard);
     assert_eq!(got.is_err(), wrong.contains(&true));
@@ -170,6 +182,14 @@ fuzz_target!(|input: &[u8]| {
     let data = input.rest();
     let made = rules.generate(index, crc(data));
     assert_eq!(made.guard, crc(data));
+    if let (true, Sent::Made, 2, Some((first, application, mask))) = (code != 0, place, kind, tags)
+    {
+        // The port's, with the tags that the CDB expects.
+        assert_eq!(made.application, application & mask);
+        assert_eq!(made.reference, first.wrapping_add(index as u32));
+        assert_eq!(rules.check(rules.read(), index, made, crc(data)), Ok(()));
+        return;
+    }
     let tag = match model.by_range(index) {
         Some(tag) if model.ato() => tag,
         _ if model.ato() => 0xffff,
