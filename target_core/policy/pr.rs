@@ -8,7 +8,7 @@
 
 mod kept;
 
-pub use kept::{Kept, NONE};
+pub use kept::{is_whole, Kept, NONE};
 
 use lio_scsi::{
     pr::{Action, Out, Reserved, Type},
@@ -98,6 +98,7 @@ pub struct State<'a> {
     len: usize,
     reservation: Option<Reservation>,
     generation: u32,
+    lost: bool,
 }
 
 type Outcome = Result<(), Refusal>;
@@ -116,7 +117,18 @@ impl<'a> State<'a> {
             len,
             reservation,
             generation,
+            lost: false,
         }
+    }
+
+    /// The same, where the device server has found (`lost`) that what was to persist is lost (SPC-4, 5.13.5.3.2).
+    pub fn with_loss(self, lost: bool) -> Self {
+        Self { lost, ..self }
+    }
+
+    /// Whether it is lost still.
+    pub fn is_lost(&self) -> bool {
+        self.lost
     }
 
     /// The registrations, in the order in which they were made.
@@ -172,6 +184,11 @@ impl<'a> State<'a> {
     /// The refusal; the state is as it was then.
     pub fn perform(&mut self, request: &Request<'_>, tell: &mut dyn FnMut(Event)) -> Outcome {
         let counts = match request.out.action {
+            Action::ReplaceLost => {
+                self.replace_lost(request)?;
+                true
+            }
+            _ if self.lost => return Err(Sense::RESERVATION_INFORMATION_LOST.into()),
             Action::Register => {
                 self.may_register(request)?;
                 self.register(request, tell)?
@@ -454,6 +471,33 @@ impl<'a> State<'a> {
             holder: to,
             kind: held.kind,
         });
+        Ok(())
+    }
+
+    // SPC-4, 5.13.11.3: never a conflict. Nobody hears of it.
+    fn replace_lost(&mut self, request: &Request<'_>) -> Outcome {
+        if !self.lost {
+            return Err(Sense::INVALID_RELEASE.into());
+        }
+        if request.key != 0 {
+            return Err(Sense::invalid_parameter_byte(0).into());
+        }
+        if request.action_key == 0 {
+            return Err(Sense::invalid_parameter_byte(8).into());
+        }
+        let kind = request.out.reservation()?;
+        if self.slots.is_empty() {
+            return Err(Sense::INSUFFICIENT_REGISTRATION_RESOURCES.into());
+        }
+        self.len = 0;
+        // PRGENERATION is 0 when it has counted this.
+        self.generation = u32::MAX;
+        self.set(request.nexus, request.action_key, false);
+        self.reservation = Some(Reservation {
+            holder: request.nexus,
+            kind,
+        });
+        self.lost = false;
         Ok(())
     }
 

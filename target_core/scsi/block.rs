@@ -321,11 +321,14 @@ pub struct Condition {
     pub ejected: bool,
     /// The medium's data is being destroyed, or was to be.
     pub erasing: Erasing,
+    /// What persistent reservations there were is not known any more (SPC-4, 5.13.5.3.2).
+    pub lost: bool,
 }
 
 impl Condition {
     const STOPPED: u32 = 1;
     const EJECTED: u32 = 2;
+    const LOST: u32 = 4;
     const FORMAT: u32 = 1 << 4;
     const FORMAT_FAILED: u32 = 2 << 4;
     const SANITIZE: u32 = 3 << 4;
@@ -336,6 +339,7 @@ impl Condition {
     pub const fn pack(self) -> u32 {
         let stopped = if self.stopped { Self::STOPPED } else { 0 };
         let ejected = if self.ejected { Self::EJECTED } else { 0 };
+        let lost = if self.lost { Self::LOST } else { 0 };
         let (kind, value) = match self.erasing {
             Erasing::No => (0, 0),
             Erasing::Format(done) => (Self::FORMAT, done),
@@ -343,7 +347,7 @@ impl Condition {
             Erasing::Sanitize(done) => (Self::SANITIZE, done),
             Erasing::SanitizeFailed(exit) => (Self::SANITIZE_FAILED, exit as u16),
         };
-        stopped | ejected | kind | ((value as u32) << 16)
+        stopped | ejected | lost | kind | ((value as u32) << 16)
     }
 
     /// Of that number.
@@ -352,6 +356,7 @@ impl Condition {
         Self {
             stopped: bits & Self::STOPPED != 0,
             ejected: bits & Self::EJECTED != 0,
+            lost: bits & Self::LOST != 0,
             erasing: match bits & Self::ERASING {
                 Self::FORMAT => Erasing::Format(value),
                 Self::FORMAT_FAILED => Erasing::FormatFailed,
@@ -400,9 +405,12 @@ impl Condition {
     /// Whether `command` may be executed.
     ///
     /// # Errors
-    /// NOT READY, or MEDIUM ERROR after what failed.
+    /// NOT READY, or MEDIUM ERROR after what failed; DATA PROTECT while reservations are lost.
     pub fn admit(self, command: &crate::cdb::Command) -> Result<(), Sense> {
         use crate::cdb::Command;
+        if self.lost && !is_for_lost_reservations(command) {
+            return Err(Sense::RESERVATION_INFORMATION_LOST);
+        }
         let capacity = matches!(
             command,
             Command::ReadCapacity10 | Command::ReadCapacity16 { .. }
@@ -439,5 +447,25 @@ impl Condition {
             Some(sense) if refused => Err(sense),
             _ => Ok(()),
         }
+    }
+}
+
+// What is processed while reservations are lost (SPC-4, 5.13.5.2 and 5.13.5.3.2).
+fn is_for_lost_reservations(command: &crate::cdb::Command) -> bool {
+    use crate::{cdb::Command, pr, primary::Primary};
+    match command {
+        Command::Inquiry { .. }
+        | Command::ReportLuns { .. }
+        | Command::ReportTargetPortGroups { .. }
+        | Command::RequestSense { .. }
+        | Command::Block(Block::StartStop(
+            StartStop::Power { start: true, .. } | StartStop::Medium { load: true, .. },
+        )) => true,
+        Command::Primary(primary) => matches!(
+            primary,
+            Primary::LogSense { .. } | Primary::ReadBuffer { .. } | Primary::WriteBuffer { .. }
+        ),
+        Command::PersistentReserveOut { out, .. } => out.action == pr::Action::ReplaceLost,
+        _ => false,
     }
 }

@@ -126,6 +126,8 @@ pub enum Action {
     RegisterAndIgnore = 6,
     /// REGISTER AND MOVE
     RegisterAndMove = 7,
+    /// REPLACE LOST RESERVATION
+    ReplaceLost = 8,
 }
 
 /// The CDB of PERSISTENT RESERVE OUT. Most service actions ignore SCOPE and TYPE, so they are held against the standard
@@ -225,6 +227,13 @@ impl<'a> Parameters<'a> {
                     read.aptpl = flags & 0x01 != 0;
                     read.all_ports = flags & 0x04 != 0;
                 }
+                if action == Action::ReplaceLost {
+                    read.aptpl = flags & 0x01 != 0;
+                    // Not ignored, but invalid here (SPC-4, table 216).
+                    if flags & 0x04 != 0 {
+                        return Err(Sense::invalid_parameter_byte(20));
+                    }
+                }
                 if flags & 0x08 != 0 {
                     return Err(Sense::invalid_parameter_byte(20));
                 }
@@ -316,6 +325,7 @@ pub fn write_reservation(out: &mut Writer<'_>, generation: u32, held: Option<(Ty
 
 /// REPORT CAPABILITIES (SPC-4, 6.15.4). `active`: APTPL is in force (PTPL_A).
 pub fn write_capabilities(out: &mut Writer<'_>, active: bool) {
+    const RLR_C: u8 = 0x80;
     const CRH: u8 = 0x10;
     const SIP_C: u8 = 0x08;
     const ATP_C: u8 = 0x04;
@@ -324,7 +334,7 @@ pub fn write_capabilities(out: &mut Writer<'_>, active: bool) {
     // Reading commands of table 66 pass write exclusive reservations, TEST UNIT READY passes all.
     const ALLOW_COMMANDS: u8 = 0x03 << 4;
     out.be16(8);
-    out.u8(CRH | SIP_C | ATP_C | PTPL_C);
+    out.u8(RLR_C | CRH | SIP_C | ATP_C | PTPL_C);
     out.u8(TMV | ALLOW_COMMANDS | u8::from(active));
     // PERSISTENT RESERVATION TYPE MASK: bit n of the first byte is type n, the second byte goes on.
     let mask = Type::ALL

@@ -215,6 +215,8 @@ codes! {
     REPORTED_LUNS_CHANGED = 0x3f, 0x0e;
     /// INTERNAL TARGET FAILURE
     INTERNAL_TARGET_FAILURE = 0x44, 0x00;
+    /// PERSISTENT RESERVATION INFORMATION LOST
+    RESERVATION_INFORMATION_LOST = 0x44, 0x01;
     /// PROTOCOL SERVICE CRC ERROR
     PROTOCOL_SERVICE_CRC = 0x47, 0x05;
     /// SOME COMMANDS CLEARED BY ISCSI PROTOCOL EVENT
@@ -307,6 +309,8 @@ senses! {
     SAVING_NOT_SUPPORTED = IllegalRequest, SAVING_NOT_SUPPORTED;
     /// A write to a unit, or through an ACL, that does not allow it.
     WRITE_PROTECTED = DataProtect, WRITE_PROTECTED;
+    /// What persistent reservations there were is not known any more.
+    RESERVATION_INFORMATION_LOST = DataProtect, RESERVATION_INFORMATION_LOST;
     /// The back end's store is full.
     SPACE_ALLOCATION_FAILED = DataProtect, SPACE_ALLOCATION_FAILED;
     /// The back end failed to read.

@@ -79,6 +79,8 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Refused> 
                 .into());
         }
     };
+    // Before the reservations: by the time that lost ones are replaced, the new one is in force.
+    let condition = device.condition();
     let reserved = decoded.command.reserved(decoded.descriptor.reservations);
     if !nexus.access(session).allows(reserved) && !nexus.outranks_conflict() {
         return Err(Refused::Conflict);
@@ -93,7 +95,7 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Refused> 
         }
         alua::admit(&nexus, port, cmd, &decoded)?;
     }
-    if let Some(condition) = device.condition() {
+    if let Some(condition) = condition {
         condition.admit(&decoded.command)?;
     }
     if decoded.command.writes() && (nexus.mapped().write_protect() || device.write_protected()) {

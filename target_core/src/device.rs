@@ -25,7 +25,7 @@ use kernel::{
     prelude::*,
     str::CString,
     sync::{
-        atomic::{Atomic, Full, Relaxed},
+        atomic::{Acquire, Atomic, Full, Relaxed},
         Arc, Mutex, SetOnce, SpinLock,
     },
     workqueue::Work,
@@ -443,6 +443,7 @@ impl Device {
         }
         if self.exports() == 0 {
             self.restore_mode();
+            self.reservations.look_for_loss(self)?;
         }
         self.with_users(|users| {
             if users.deleted {
@@ -546,7 +547,7 @@ impl Device {
 
     /// What keeps the unit from being used as usual, if anything does.
     pub(crate) fn condition(&self) -> Option<Condition> {
-        match self.condition.load(Relaxed) {
+        match self.condition.load(Acquire) {
             0 => None,
             bits => Some(Condition::unpack(bits)),
         }

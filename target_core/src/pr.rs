@@ -53,6 +53,8 @@ struct Held {
     reservation: Option<Reservation>,
     generation: u32,
     aptpl: bool,
+    // What was to persist is lost: nothing of it excludes anybody, the device's condition everybody.
+    lost: bool,
     // The file says nothing that another set-up left there.
     filed: bool,
     legacy: Option<Legacies>,
@@ -69,6 +71,7 @@ impl Held {
             self.reservation,
             self.generation,
         )
+        .with_loss(self.lost)
     }
 }
 
@@ -105,7 +108,11 @@ impl Reservations {
     fn publish(&self, held: &mut Held, enabled: bool) {
         held.changes = held.changes.wrapping_add(1).max(1) & (u64::MAX >> 8);
         let reserved = held.reservation.is_some() || held.legacy.is_some();
-        let epoch = if reserved && enabled { held.changes } else { 0 };
+        let epoch = if reserved && enabled && !held.lost {
+            held.changes
+        } else {
+            0
+        };
         self.epoch.store(epoch, Relaxed);
     }
 
@@ -129,6 +136,23 @@ impl Reservations {
             }
         };
         (self.epoch(), access)
+    }
+
+    /// The first LUN is about to be linked: whether what was to persist is lost (SPC-4, 5.13.5.3). Then that is the device's condition
+    /// until REPLACE LOST RESERVATION.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub(crate) fn look_for_loss(&self, device: &Device) -> Result {
+        let lost = device.attrib().emulate_pr() && scope(|| aptpl::is_lost(device))?;
+        let _changing = self.changing.lock();
+        let mut held = self.held.lock();
+        held.aptpl |= lost;
+        held.lost = lost;
+        self.publish(&mut held, device.attrib().emulate_pr());
+        drop(held);
+        device.set_condition(|condition| condition.lost = lost);
+        Ok(())
     }
 
     /// RESERVE: whether there is no conflict.

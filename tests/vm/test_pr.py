@@ -13,7 +13,7 @@ import pytest
 import sgio
 
 ours = pytest.mark.skipif(lio.STOCK, reason="the C modules do this otherwise")
-REGISTER, RESERVE, RELEASE, CLEAR, PREEMPT, PREEMPT_AND_ABORT, IGNORE, MOVE = range(8)
+REGISTER, RESERVE, RELEASE, CLEAR, PREEMPT, PREEMPT_AND_ABORT, IGNORE, MOVE, REPLACE = range(9)
 KEYS, RESERVATION, CAPABILITIES, FULL = range(4)
 TYPES = {1: "Write Exclusive Access", 3: "Exclusive Access", 5: "Write Exclusive Access, Registrants Only",
          6: "Exclusive Access, Registrants Only", 7: "Write Exclusive Access, All Registrants", 8: "Exclusive Access, All Registrants"}
@@ -130,7 +130,7 @@ def quiet(c):
 
 def test_registering_reserving_releasing(target):
     a, b = login(target, A), login(target, B)
-    assert pr_in(a, CAPABILITIES)[:6] == bytes.fromhex("00081db0ea01") or lio.STOCK
+    assert pr_in(a, CAPABILITIES)[:6] == bytes.fromhex("00089db0ea01") or lio.STOCK
     assert keys(a) == (0, []) and reservation(a) is None
     assert out(a, RESERVE, 0, kind=1) == "conflict" and out(a, REGISTER, 1, 2) == "conflict"
     assert out(a, REGISTER, 0, 0xA) == "good" and out(b, IGNORE, 77, 0xB) == "good"
@@ -385,6 +385,57 @@ def test_registrations_outlive_the_modules():
     FILE.parent.write_text("")
     assert out(a, REGISTER, 0xA2, 0xA3, flags=APTPL) == "4/4400" and sorted(keys(a)[1]) == [0xB, 0xA2]
     FILE.parent.unlink()
+    a.close()
+
+
+@ours
+def test_lost_reservations():
+    """A file that is cut off: everybody is refused until one initiator replaces what is lost, or the administrator puts it right."""
+    target = make()
+    a, b = login(target, A), login(target, B)
+    assert out(a, REPLACE, 0, 0xA, kind=1) == "5/2604" and pr_in(a, CAPABILITIES)[2] & 0x80
+    assert out(a, REGISTER, 0, 0xA, flags=APTPL) == out(b, REGISTER, 0, 0xB, flags=APTPL) == out(a, RESERVE, 0xA, kind=1) == "good"
+    whole = FILE.read_bytes()
+    a.close()
+    b.close()
+    lio.clear(unload=True)
+    for content in (whole[:-1], whole[:200], b"", bytes(8192), whole[:-1] + b"x" * (2 << 20)):
+        FILE.write_bytes(content)
+        back = store()
+        if len(content) == len(whole) - 1:
+            restore(back)  # All that can be read.
+        target = make(back)
+        a, b = login(target, A), login(target, B)
+        for c in (a, b):
+            for cdb, more in ((READ, {"read": 4096}), (WRITE, {"write": bytes(4096)}), (bytes(6), {}), (b"\x16" + bytes(5), {}),
+                              (struct.pack(">BBxxxxxHx", 0x5E, KEYS, 8), {"read": 8})):
+                assert say(c.scsi(cdb, **more)) == "7/4401", cdb.hex()
+            assert out(c, IGNORE, 0, 1) == out(c, CLEAR, 0xA) == "7/4401"
+            assert c.scsi(bytes.fromhex("120000002400"), read=36)[0] == 0
+            # START STOP UNIT, START
+            assert say(c.scsi(bytes.fromhex("1b0000000100"))) == "good"
+        # What is wrong replaces nothing.
+        assert out(b, REPLACE, 0xB, 0xB1, kind=3) == out(b, REPLACE, 0, 0, kind=3) == "5/2600" and out(b, REPLACE, 0, 1, kind=2) == "5/2400"
+        assert say(b.scsi(READ, read=4096)) == "7/4401"
+        assert out(b, REPLACE, 0, 0xB1, kind=3, flags=APTPL) == "good"
+        assert keys(b) == (0, [0xB1]) and reservation(b) == (0xB1, 3) and say(b.scsi(WRITE, write=bytes(4096))) == "good"
+        assert say(a.scsi(READ, read=4096)) == say(a.scsi(WRITE, write=bytes(4096))) == "conflict"
+        assert out(a, REPLACE, 0, 0xA, kind=1) == "5/2604"
+        assert "sa_res_key=177\n" in FILE.read_text() and FILE.read_bytes().endswith(b"PR_REG_END: 0\n\0")
+        a.close()
+        b.close()
+        lio.clear()
+    # What was put right is not lost, nor what is not there at all.
+    FILE.write_bytes(whole[:200])
+    back = store()
+    FILE.write_bytes(whole)
+    restore(back)
+    target = make(back)
+    fenced(target)
+    target.delete()
+    FILE.unlink()
+    a = login(make(back), A)
+    assert keys(a)[1] == [] and say(a.scsi(WRITE, write=bytes(4096))) == "good"
     a.close()
 
 

@@ -136,6 +136,37 @@ impl<'a> Kept<'a> {
     }
 }
 
+/// Whether `file` is all that was written to it: each registration with its end, or [`NONE`], and the NUL that is the last of it. It may
+/// have been cut off where it was not replaced as a whole.
+pub fn is_whole(file: &[u8]) -> bool {
+    let Some(mut rest) = file
+        .strip_suffix(&[0])
+        .and_then(|text| core::str::from_utf8(text).ok())
+    else {
+        return false;
+    };
+    if rest.trim_end() == NONE {
+        return true;
+    }
+    let mut count = 0usize;
+    while !rest.is_empty() {
+        let Some(after) = registration(rest) else {
+            return false;
+        };
+        rest = after;
+        count = count.saturating_add(1);
+    }
+    count != 0
+}
+
+// What follows the first registration of a file.
+fn registration(text: &str) -> Option<&str> {
+    let (number, rest) = text.strip_prefix("PR_REG_START: ")?.split_once('\n')?;
+    let (lines, rest) = rest.split_once("PR_REG_END: ")?;
+    let (end, rest) = rest.split_once('\n')?;
+    (number == end && Kept::parse(lines).is_ok()).then_some(rest)
+}
+
 fn number(text: &str) -> Result<u64, &'static str> {
     let parsed = match text.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16),

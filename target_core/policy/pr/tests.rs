@@ -14,6 +14,7 @@ struct Unit {
     len: usize,
     held: Option<Reservation>,
     generation: u32,
+    lost: bool,
     events: Vec<Event>,
 }
 
@@ -42,6 +43,7 @@ impl Unit {
             len: 0,
             held: None,
             generation: 0,
+            lost: false,
             events: Vec::new(),
         }
     }
@@ -62,13 +64,15 @@ impl Unit {
 
     fn go(&mut self, request: Request<'_>) -> Outcome {
         let mut events = Vec::new();
-        let mut state = State::new(&mut self.slots, self.len, self.held, self.generation);
+        let mut state = State::new(&mut self.slots, self.len, self.held, self.generation)
+            .with_loss(self.lost);
         let outcome = state.perform(&request, &mut |event| events.push(event));
         (self.len, self.held, self.generation) = (
             state.registrations().len(),
             state.reservation(),
             state.generation(),
         );
+        self.lost = state.is_lost();
         self.events = events;
         outcome
     }
@@ -348,6 +352,68 @@ port_rtpi=2
 target_lun=4
 PR_REG_END: 0
 ";
+
+#[test]
+fn replacing_what_is_lost() {
+    let mut unit = Unit::registered();
+    unit.typed(Action::Reserve, A, Type::ExclusiveAccess, 0)
+        .unwrap();
+    let replace = |key, new, kind| {
+        let mut request = request(Action::ReplaceLost, B, key, new);
+        request.out.kind = kind;
+        request
+    };
+    let before = (unit.keys(), unit.generation);
+    // Nothing is lost (SPC-4, 5.13.11.3).
+    assert_eq!(unit.go(replace(0, 9, 7)), Err(Sense::INVALID_RELEASE.into()));
+    unit.lost = true;
+    // Nothing else is processed, and what is wrong replaces nothing.
+    let lost = Sense::RESERVATION_INFORMATION_LOST;
+    for action in [Action::Register, Action::RegisterAndIgnore, Action::Clear] {
+        assert_eq!(unit.go(request(action, A, 1, 2)), Err(lost.into()));
+    }
+    for (wrong, sense) in [
+        (replace(2, 9, 7), Sense::invalid_parameter_byte(0)),
+        (replace(0, 0, 7), Sense::invalid_parameter_byte(8)),
+        (replace(0, 9, 2), Sense::invalid_cdb_bit(2, 3)),
+    ] {
+        assert_eq!(unit.go(wrong), Err(sense.into()));
+        assert!(unit.lost);
+    }
+    assert_eq!((unit.keys(), unit.generation), before);
+    unit.go(replace(0, 9, 7)).unwrap();
+    assert_eq!((unit.keys(), unit.generation), (vec![(B.0, 9)], 0));
+    assert_eq!(unit.state().registrations()[0].generation, 0);
+    let held = Reservation {
+        holder: B,
+        kind: Type::WriteExclusiveAllRegistrants,
+    };
+    assert_eq!((unit.held, unit.lost), (Some(held), false));
+    assert!(unit.events.is_empty());
+    assert_eq!(unit.go(replace(0, 9, 7)), Err(Sense::INVALID_RELEASE.into()));
+}
+
+#[test]
+fn a_file_that_is_cut_off_is_known() {
+    let second = STOCK.replace(": 0", ": 12").replace("43981", "1");
+    let file = std::format!("{STOCK}{second}\0");
+    assert!(is_whole(file.as_bytes()));
+    assert!(is_whole(std::format!("{NONE}\0").as_bytes()));
+    for length in 0..file.len() {
+        assert!(!is_whole(&file.as_bytes()[..length]), "{length}");
+    }
+    // As a whole it is there, but not as it was.
+    for (from, to) in [
+        ("PR_REG_END: 12", "PR_REG_END: 1"),
+        ("sa_res_key=1\n", "sa_res_key=\n"),
+        ("PR_REG_START: 12\n", ""),
+        ("res_holder=1", "res_holder=\u{fffd}"),
+    ] {
+        assert!(file.contains(from));
+        assert!(!is_whole(file.replace(from, to).as_bytes()), "{to}");
+    }
+    assert!(!is_whole(b"\0") && !is_whole(&[0xff, 0]) && !is_whole(&[0; 4096]));
+}
 
 #[test]
 fn what_is_kept_is_the_stock_modules_text() {

@@ -48,7 +48,7 @@ const UNMAP: Optional = Optional {
 /// What is ignored in byte 1: bits 7 to 5 of SCSI-2's LUN field in CDBs of 6 bytes and some of 10; RELADR, FUA_NV, SYNC_NV, which
 /// are obsolete; RARC, a hint. GROUP NUMBER has six bits, as in SBC-4, and is
 /// not looked at.
-pub static TABLE: [Descriptor; 101] = [
+pub static TABLE: [Descriptor; 102] = [
     Descriptor {
         opcode: 0x00,
         service_action: None,
@@ -303,6 +303,7 @@ pub static TABLE: [Descriptor; 101] = [
     reservations::PR_OUT_PREEMPT_AND_ABORT,
     reservations::PR_OUT_REGISTER_AND_IGNORE_EXISTING_KEY,
     reservations::PR_OUT_REGISTER_AND_MOVE,
+    reservations::PR_OUT_REPLACE_LOST_RESERVATION,
     block::READ_32,
     block::VERIFY_32,
     block::WRITE_32,

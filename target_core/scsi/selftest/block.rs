@@ -515,10 +515,16 @@ fn conditions() {
                 stopped,
                 ejected,
                 erasing,
+                lost: false,
             };
             assert_eq!(Condition::unpack(condition.pack()), condition);
             assert_eq!(condition.pack() == 0, condition == Condition::default());
             assert_eq!(condition.sense().is_none(), condition.pack() == 0);
+            let lost = Condition {
+                lost: true,
+                ..condition
+            };
+            assert_eq!(Condition::unpack(lost.pack()), lost);
         }
     }
     let at = |erasing, cdb: &str| {
@@ -559,6 +565,47 @@ fn conditions() {
         at(Erasing::FormatFailed, read),
         Some(Sense::new(Key::MediumError, Asc::FORMAT_FAILED))
     );
+}
+
+#[test]
+fn while_reservations_are_lost() {
+    let lost = Condition {
+        lost: true,
+        ..Condition::default()
+    };
+    // SPC-4, 5.13.5.2
+    for cdb in [
+        "12 00 00 00 24 00",
+        "4d 00 40 00 00 00 00 00 10 00",
+        "3c 02 00 00 00 00 00 00 10 00",
+        "a0 00 00 00 00 00 00 00 00 10 00 00",
+        "a3 0a 00 00 00 00 00 00 00 10 00 00",
+        "03 00 00 00 12 00",
+        "1b 00 00 00 01 00",
+        "3b 02 00 00 00 00 00 00 10 00",
+        "5f 08 01 00 00 00 00 00 18 00",
+    ] {
+        assert_eq!(lost.admit(&command(cdb)), Ok(()), "{cdb}");
+    }
+    for cdb in [
+        "00 00 00 00 00 00",
+        "08 00 00 00 01 00",
+        "2a 00 00 00 00 00 00 00 01 00",
+        "1a 00 3f 00 10 00",
+        "25 00 00 00 00 00 00 00 00 00",
+        "1b 00 00 00 00 00",
+        "5e 00 00 00 00 00 00 00 10 00",
+        "5f 06 01 00 00 00 00 00 18 00",
+        "16 00 00 00 00 00",
+        "4c 02 00 00 00 00 00 00 00 00",
+        "04 00 00 00 00 00",
+    ] {
+        assert_eq!(
+            lost.admit(&command(cdb)),
+            Err(Sense::RESERVATION_INFORMATION_LOST),
+            "{cdb}"
+        );
+    }
 }
 
 #[test]

@@ -306,7 +306,7 @@ fn refusals() {
             Sense::INVALID_OPERATION_CODE,
         ),
         ("5e 04 00 00 00 00 00 00 ff 00", bit(1, 4)),
-        ("5f 08 00 00 00 00 00 00 18 00", bit(1, 4)),
+        ("5f 09 00 00 00 00 00 00 18 00", bit(1, 4)),
         (
             "5f 00 00 00 00 00 01 00 01 00",
             Sense::PARAMETER_LIST_LENGTH,

@@ -164,12 +164,22 @@ fn parameter_lists() {
         read(Action::RegisterAndIgnore, &list(0x01)),
         Ok((true, false, false))
     );
+    assert_eq!(
+        read(Action::ReplaceLost, &list(0x01)),
+        Ok((true, false, false))
+    );
+    assert_eq!(read(Action::ReplaceLost, &list(0x04)), Err(wrong(20)));
     // Valid for registering only.
     assert_eq!(
         read(Action::Reserve, &list(0x05)),
         Ok((false, false, false))
     );
-    for action in [Action::RegisterAndIgnore, Action::Reserve, Action::Clear] {
+    for action in [
+        Action::RegisterAndIgnore,
+        Action::Reserve,
+        Action::Clear,
+        Action::ReplaceLost,
+    ] {
         assert_eq!(read(action, &list(0x08)), Err(wrong(20)));
     }
     for action in [Action::Register, Action::Release, Action::Preempt] {
@@ -274,7 +284,7 @@ fn what_is_told() {
     // WR_EX 1, EX_AC 3, WR_EX_RO 5, EX_AC_RO 6, WR_EX_AR 7; EX_AC_AR is bit 0 of the next byte.
     assert_eq!(
         written(|out| write_capabilities(out, true)),
-        hex("00 08 1d b1 ea 01 00 00")
+        hex("00 08 9d b1 ea 01 00 00")
     );
     let name = hex("06 00 00 00 60 01 40 5a bc de f0 12 00 00 00 00 00 00 00 00 00 00 00 00");
     let (id, _) = TransportId::parse(&name, 0).unwrap();

@@ -10,8 +10,8 @@ use crate::{
     tpg::Tpg,
 };
 use core::fmt::Write;
-use kernel::{prelude::*, sync::Arc};
-use lio_policy::pr::{Kept, Registration, Reservation, State, MAX_REGISTRATIONS, NONE};
+use kernel::{error::code::*, prelude::*, sync::Arc};
+use lio_policy::pr::{is_whole, Kept, Registration, Reservation, State, MAX_REGISTRATIONS, NONE};
 
 /// Where the file is, for messages.
 pub(super) const PLACE: &str = "pr/aptpl_SERIAL below dbroot";
@@ -78,6 +78,41 @@ pub(super) fn text(
 /// Has the file say `text`, durably.
 pub(super) fn store(device: &Device, text: &Text) -> Result {
     dbroot::store(device, &Dir::Below("pr"), "aptpl", &text.0)
+}
+
+/// Bytes of the file that most are shorter than; and of any file: names are what is long in it.
+const SHORT: usize = 4096;
+const LONGEST: usize = MAX_REGISTRATIONS * 1024;
+
+/// Whether there is a file that cannot be read as a whole. An administrator who removes it, or puts it right, is heard.
+///
+/// # Errors
+/// `ENOMEM`.
+pub(super) fn is_lost(device: &Device) -> Result<bool> {
+    if !dbroot::has_files(device) {
+        return Ok(false);
+    }
+    let mut why = EFBIG;
+    for most in [SHORT, LONGEST] {
+        let mut file = KVVec::from_elem(0u8, most, GFP_KERNEL)?;
+        why = match dbroot::read(device, &Dir::Below("pr"), "aptpl", &mut file) {
+            Ok(len) if is_whole(file.get(..len).unwrap_or(&[])) => return Ok(false),
+            Ok(_) => EBADMSG,
+            Err(e) if e == ENOENT || e == ENOTDIR => return Ok(false),
+            Err(e) if e == ENOMEM => return Err(e),
+            Err(e) => e,
+        };
+        if why != EFBIG {
+            break;
+        }
+    }
+    pr_err!(
+        "{}: registrations that were kept are lost: {}: {:?}; its commands are refused until REPLACE LOST RESERVATION\n",
+        device.path(),
+        PLACE,
+        why
+    );
+    Ok(true)
 }
 
 impl Reservations {

@@ -52,6 +52,7 @@ struct Decided {
     reservation: Option<Reservation>,
     generation: u32,
     aptpl: bool,
+    lost: bool,
     /// The file is to say so, and the command fails if it cannot.
     keep: bool,
     /// What the file may still say of another time is to go.
@@ -192,7 +193,8 @@ impl Change<'_> {
         // Two for each that is registered now, at most.
         let mut events = KVVec::with_capacity(len.saturating_mul(2), GFP_KERNEL)
             .map_err(|e| no_memory(e.into()))?;
-        let mut state = State::new(&mut slots, len, held.reservation, held.generation);
+        let mut state =
+            State::new(&mut slots, len, held.reservation, held.generation).with_loss(held.lost);
         let was_registered = state.find(named.sender).is_some();
         let request = Request {
             out: self.out,
@@ -213,7 +215,7 @@ impl Change<'_> {
             Action::Register | Action::RegisterAndIgnore => {
                 was_registered || state.find(named.sender).is_some()
             }
-            Action::RegisterAndMove => true,
+            Action::RegisterAndMove | Action::ReplaceLost => true,
             _ => false,
         };
         let forced = self.nexus.lun().device().attrib().force_pr_aptpl();
@@ -222,6 +224,7 @@ impl Change<'_> {
         } else {
             held.aptpl
         };
+        let lost = state.is_lost();
         let (reservation, generation) = (state.reservation(), state.generation());
         let len = state.registrations().len();
         slots.truncate(len);
@@ -233,6 +236,7 @@ impl Change<'_> {
             reservation,
             generation,
             aptpl,
+            lost,
             keep: aptpl || held.aptpl,
             tidy: registers && !held.filed,
             events,
@@ -303,8 +307,13 @@ impl Reservations {
         held_now.generation = decided.generation;
         held_now.aptpl = decided.aptpl;
         held_now.filed |= decided.keep || decided.tidy;
+        let replaced = core::mem::replace(&mut held_now.lost, decided.lost) && !decided.lost;
         self.publish(held_now, true);
         drop(held);
+        if replaced {
+            // After what is in force now: see `admit`.
+            device.set_condition(|condition| condition.lost = false);
+        }
         // By the numbers of before, which those have that are told.
         Ok(Performed(tell(
             change,

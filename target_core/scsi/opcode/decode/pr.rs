@@ -35,6 +35,7 @@ pub(in super::super) fn persistent_reserve_out(raw: &Raw) -> Decoded {
         5 => Action::PreemptAndAbort,
         6 => Action::RegisterAndIgnore,
         7 => Action::RegisterAndMove,
+        8 => Action::ReplaceLost,
         _ => return Err(Sense::invalid_cdb_bit(1, 4)),
     };
     let list_length = u32::from_be_bytes([l0, l1, l2, l3]);

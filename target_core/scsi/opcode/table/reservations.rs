@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Rows of PERSISTENT RESERVE IN and OUT (SPC-4, 6.15 and 6.16), RESERVE and RELEASE (SPC-2, 7.21 and 7.22).
-//!
-//! REPLACE LOST RESERVATION (SPC-4, 6.16.2) is none of them: it is for a device server that has found that its persistent reservation
-//! information is lost. This one keeps that for whoever sets the device up, who hands it back, and never finds that out.
 
 use super::{
     super::{Access, Descriptor, Feature},
@@ -275,6 +272,24 @@ pub(super) const PR_OUT_REGISTER_AND_MOVE: Descriptor = Descriptor {
     access: Access::Standby,
     usage: &[
         0x5f, 0x07, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
+    ],
+    optional: &[],
+    ignored: 0x00,
+    length_field: 5,
+    reservations: Reserved::Manages,
+    decode: pr::persistent_reserve_out,
+};
+
+/// PERSISTENT RESERVE OUT, REPLACE LOST RESERVATION
+pub(super) const PR_OUT_REPLACE_LOST_RESERVATION: Descriptor = Descriptor {
+    opcode: 0x5f,
+    service_action: Some(0x08),
+    length: 10,
+    name: "PERSISTENT RESERVE OUT, REPLACE LOST RESERVATION",
+    requires: Feature::Reservations,
+    access: Access::Standby,
+    usage: &[
+        0x5f, 0x08, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
     ],
     optional: &[],
     ignored: 0x00,

@@ -12,7 +12,8 @@ use lio_fuzz::{
     written, Input,
 };
 use lio_policy::pr::{
-    Access, Event, Kept, Legacy, NexusId, Refusal, Registration, Request, Reservation, State,
+    is_whole, Access, Event, Kept, Legacy, NexusId, Refusal, Registration, Request, Reservation,
+    State,
 };
 use lio_scsi::{
     opcode::TABLE,
@@ -20,7 +21,7 @@ use lio_scsi::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-const ACTIONS: [Action; 8] = [
+const ACTIONS: [Action; 9] = [
     Action::Register,
     Action::Reserve,
     Action::Release,
@@ -29,6 +30,7 @@ const ACTIONS: [Action; 8] = [
     Action::PreemptAndAbort,
     Action::RegisterAndIgnore,
     Action::RegisterAndMove,
+    Action::ReplaceLost,
 ];
 
 /// Four initiators with two ports each.
@@ -56,7 +58,10 @@ fn command(input: &mut Input<'_>, unit: &Unit) -> model::Out {
         }
         list
     });
-    let action = input.u8() % 8;
+    let action = match input.u8() {
+        248.. => 8,
+        n => n % 8,
+    };
     model::Out {
         action,
         scope: u8::from(kind >= 0xf8),
@@ -117,6 +122,7 @@ fn compare(state: &State<'_>, unit: &Unit) {
         .filter(|n| state.holds(NexusId(*n)))
         .collect();
     assert_eq!(holders, unit.holders());
+    assert_eq!(state.is_lost(), unit.lost);
     if let Some(held) = state.reservation() {
         assert!(keys.contains_key(&held.holder.0), "held by nobody");
     }
@@ -170,7 +176,10 @@ fn sequence(input: &mut Input<'_>) {
     let (mut len, mut generation) = (0, 0);
     let mut unit = Unit::new(room);
     while !input.is_empty() {
-        let mut state = State::new(&mut slots, len, held, generation);
+        if input.below(64) == 63 {
+            unit.lost = true;
+        }
+        let mut state = State::new(&mut slots, len, held, generation).with_loss(unit.lost);
         if input.below(32) == 31 {
             let gone = NexusId(input.below(NEXUSES) as u32);
             state.drop_nexuses(|nexus| nexus == gone);
@@ -201,7 +210,7 @@ fn sequence(input: &mut Input<'_>) {
 
 /// What is read of any bytes is written as it was meant, in the parameter data and in the file.
 fn lists(input: &mut Input<'_>) {
-    let action = ACTIONS[input.below(8)];
+    let action = ACTIONS[input.below(9)];
     let bytes = input.rest();
     if let Ok(parameters) = Parameters::parse(action, bytes) {
         assert_eq!(parameters.key.to_be_bytes(), bytes[..8]);
@@ -217,6 +226,13 @@ fn lists(input: &mut Input<'_>) {
         assert!(count <= bytes.len() / 24 + 1);
         assert!(count == 0 || matches!(action, Action::Register | Action::RegisterAndMove));
     }
+    // Of a file that is whole, each registration can be handed back.
+    if is_whole(bytes) {
+        let text = std::str::from_utf8(bytes).unwrap();
+        for one in text.split("PR_REG_START: ").skip(1) {
+            assert!(Kept::parse(one).is_ok(), "{one}");
+        }
+    }
     if let Ok(text) = std::str::from_utf8(bytes) {
         if let Ok(kept) = Kept::parse(text) {
             let mut file = String::new();
@@ -226,6 +242,11 @@ fn lists(input: &mut Input<'_>) {
             let plain = |name: &str| !name.contains(char::is_whitespace) && !name.contains('=');
             if plain(kept.fabric) && plain(kept.initiator) && plain(kept.target) {
                 assert_eq!(Kept::parse(&handed), Ok(kept));
+                // A file of two of them is whole, until it is cut off.
+                kept.write(1, &mut file).unwrap();
+                file.push('\0');
+                assert!(is_whole(file.as_bytes()), "{file}");
+                assert!(!is_whole(&file.as_bytes()[..file.len() / 2]));
             }
         }
     }

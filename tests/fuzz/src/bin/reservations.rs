@@ -45,8 +45,12 @@ const NO_ROOM: model::Code = (0x55, 0x04);
 
 fn status(outcome: Result<(), Refusal>) -> Status {
     let illegal = |sense: Sense| {
-        assert_eq!(sense.key, Key::IllegalRequest);
-        Status::Illegal((sense.asc.code, sense.asc.qualifier))
+        let code = (sense.asc.code, sense.asc.qualifier);
+        match sense.key {
+            Key::IllegalRequest => Status::Illegal(code),
+            Key::DataProtect => Status::Protected(code),
+            key => panic!("{key:?}"),
+        }
     };
     match outcome {
         Ok(()) => Status::Good,
@@ -85,7 +89,10 @@ fn run(data: &[u8]) {
             action_key: key(&mut input, &unit, by),
             ..Default::default()
         };
-        let (action, code, held) = match input.below(12) {
+        // What was to persist is found lost, now and then.
+        unit.lost |= input.below(64) == 63;
+        state = state.with_loss(unit.lost);
+        let (action, code, held) = match input.below(13) {
             0..=2 => (model::Action::Register, Action::Register, 0),
             3 => (
                 model::Action::RegisterAndIgnore,
@@ -117,6 +124,14 @@ fn run(data: &[u8]) {
                     kind(&mut input)
                 };
                 (model::Action::Preempt { kind, abort }, code, kind)
+            }
+            12 => {
+                let kind = if input.below(8) == 0 {
+                    2
+                } else {
+                    kind(&mut input)
+                };
+                (model::Action::ReplaceLost(kind), Action::ReplaceLost, kind)
             }
             _ => {
                 let unregister = input.bool();
@@ -225,6 +240,7 @@ fn compare(state: &State<'_>, unit: &Unit) {
         "{registered:?} {unit:?}"
     );
     assert_eq!(state.generation(), unit.generation);
+    assert_eq!(state.is_lost(), unit.lost);
     assert_eq!(
         state.reservation().map(|r| r.kind as u8),
         unit.reserved.map(|(kind, _)| kind)

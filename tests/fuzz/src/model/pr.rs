@@ -20,6 +20,7 @@ pub enum Answer {
 const INVALID_FIELD_IN_CDB: Answer = Answer::Check(0x24, 0x00);
 const INVALID_FIELD_IN_LIST: Answer = Answer::Check(0x26, 0x00);
 const INVALID_RELEASE: Answer = Answer::Check(0x26, 0x04);
+const LOST: Answer = Answer::Check(0x44, 0x01);
 const NO_REGISTRATION_RESOURCES: Answer = Answer::Check(0x55, 0x04);
 
 pub const RESERVATIONS_PREEMPTED: (u8, u8) = (0x2a, 0x03);
@@ -51,6 +52,8 @@ pub struct Unit {
     pub reservation: Option<(u8, Nexus)>,
     pub generation: u32,
     pub room: usize,
+    /// 5.13.5.3.2: a recoverable lost persistent reservation condition.
+    pub lost: bool,
     /// Unit attentions of the last command.
     pub attentions: BTreeSet<(Nexus, (u8, u8))>,
     /// Whose commands the last command aborts.
@@ -72,6 +75,7 @@ impl Unit {
             reservation: None,
             generation: 0,
             room,
+            lost: false,
             attentions: BTreeSet::new(),
             aborted: BTreeSet::new(),
         }
@@ -125,7 +129,9 @@ impl Unit {
             // Not to be registered, which it was not: nothing is done.
             let nothing =
                 [0, 6].contains(&out.action) && out.action_key == 0 && after.keys == self.keys;
-            if ![1, 2].contains(&out.action) && !nothing {
+            if out.action == 8 {
+                after.generation = 0;
+            } else if ![1, 2].contains(&out.action) && !nothing {
                 after.generation = after.generation.wrapping_add(1);
             }
             *self = after;
@@ -138,6 +144,8 @@ impl Unit {
 
     fn perform(&mut self, out: &Out) -> Answer {
         match out.action {
+            8 => self.replace(out),
+            _ if self.lost => LOST,
             0 | 6 => self.register(out),
             _ if self.key(out.from) == 0 || self.key(out.from) != out.key => Answer::Conflict,
             1 => self.reserve(out),
@@ -282,6 +290,23 @@ impl Unit {
         } else if self.keys.is_empty() && old.is_some_and(|(kind, _)| all_registrants(kind)) {
             self.reservation = None;
         }
+        Answer::Good
+    }
+
+    /// REPLACE LOST RESERVATION: 5.13.11.3.
+    fn replace(&mut self, out: &Out) -> Answer {
+        if !self.lost {
+            return INVALID_RELEASE;
+        }
+        if out.key != 0 || out.action_key == 0 {
+            return INVALID_FIELD_IN_LIST;
+        }
+        if out.scope != 0 || ![1, 3, 5, 6, 7, 8].contains(&out.kind) {
+            return INVALID_FIELD_IN_CDB;
+        }
+        self.keys = BTreeMap::from([(out.from, out.action_key)]);
+        self.reservation = Some((out.kind, out.from));
+        self.lost = false;
         Answer::Good
     }
 

@@ -15,6 +15,7 @@ pub const RESERVATIONS_RELEASED: Code = (0x2a, 0x04);
 pub const REGISTRATIONS_PREEMPTED: Code = (0x2a, 0x05);
 pub const INVALID_FIELD_IN_CDB: Code = (0x24, 0x00);
 pub const INVALID_FIELD_IN_PARAMETER_LIST: Code = (0x26, 0x00);
+pub const RESERVATION_INFORMATION_LOST: Code = (0x44, 0x01);
 pub const INVALID_RELEASE: Code = (0x26, 0x04);
 
 /// The types that there are (SPC-4, table 165).
@@ -38,6 +39,7 @@ pub enum Action {
     Clear,
     Preempt { kind: u8, abort: bool },
     Move { unregister: bool },
+    ReplaceLost(u8),
 }
 
 /// What comes with it.
@@ -60,6 +62,8 @@ pub enum Status {
     Conflict,
     /// CHECK CONDITION, ILLEGAL REQUEST
     Illegal(Code),
+    /// CHECK CONDITION, DATA PROTECT
+    Protected(Code),
 }
 
 /// What it does to others.
@@ -86,6 +90,8 @@ pub struct Unit {
     pub aptpl: bool,
     /// Who has it by RESERVE.
     pub legacy: Option<Nexus>,
+    /// What was to persist is lost.
+    pub lost: bool,
 }
 
 impl Unit {
@@ -162,8 +168,15 @@ impl Unit {
         if self.legacy.is_some() {
             return Status::Conflict;
         }
+        if let Action::ReplaceLost(kind) = action {
+            return self.replace_lost(by, kind, p);
+        }
+        if self.lost {
+            return Status::Protected(RESERVATION_INFORMATION_LOST);
+        }
         let own = self.registered.get(&by).map(|r| r.key);
         match action {
+            Action::ReplaceLost(_) => unreachable!(),
             Action::Register | Action::RegisterAndIgnore => {
                 self.register(by, own, action, p, ports, others)
             }
@@ -340,6 +353,30 @@ impl Unit {
         self.reserve(kind, to);
         self.aptpl = p.aptpl;
         self.count();
+        Status::Good
+    }
+
+    // SPC-4, 5.13.11.3: a new beginning, with one registration and its reservation.
+    fn replace_lost(&mut self, by: Nexus, kind: u8, p: &Parameters) -> Status {
+        if !self.lost {
+            return Status::Illegal(INVALID_RELEASE);
+        }
+        if p.key != 0 || p.action_key == 0 {
+            return Status::Illegal(INVALID_FIELD_IN_PARAMETER_LIST);
+        }
+        if !TYPES.contains(&kind) {
+            return Status::Illegal(INVALID_FIELD_IN_CDB);
+        }
+        let new = Registration {
+            key: p.action_key,
+            all_ports: false,
+        };
+        *self = Self {
+            registered: BTreeMap::from([(by, new)]),
+            aptpl: p.aptpl,
+            ..Self::default()
+        };
+        self.reserve(kind, by);
         Status::Good
     }
 
