@@ -3,6 +3,7 @@
 //! Commands of block devices beyond reading and writing (SBC-4, clause 5), and their parameter data.
 
 pub mod erase;
+pub mod long;
 pub mod orwrite;
 pub mod scattered;
 
@@ -34,6 +35,8 @@ pub enum Block {
     WriteScattered(scattered::Scattered),
     /// WRITE LONG (10), (16): the block is to be unreadable.
     WriteLong(Lba),
+    /// READ LONG (10), (16)
+    ReadLong(long::ReadLong),
     /// PRE-FETCH (10), (16). No blocks at all means to the end of the medium.
     PreFetch {
         /// The blocks.
@@ -141,6 +144,7 @@ impl Block {
             Self::GetLbaStatus { allocation, .. } | Self::ReadDefectData { allocation, .. } => {
                 Data::new(Direction::In, allocation.into())
             }
+            Self::ReadLong(what) => Data::new(Direction::In, what.length.into()),
             Self::Format(format) => Data::new(Direction::Out, format.list_length().into()),
             Self::Sanitize(erase::Sanitize {
                 how: erase::How::Overwrite(length),
@@ -162,7 +166,9 @@ impl Block {
                 Some(t.extent)
             }
             // The first block is to be there; the scan ends with the medium.
-            Self::GetLbaStatus { lba, .. } | Self::WriteLong(lba) => Some(Extent {
+            Self::GetLbaStatus { lba, .. }
+            | Self::WriteLong(lba)
+            | Self::ReadLong(long::ReadLong { lba, .. }) => Some(Extent {
                 lba,
                 blocks: Blocks(1),
             }),

@@ -37,7 +37,7 @@ pub struct Features {
     pub compare_and_write: bool,
     /// WRITE ATOMIC: the back end has a way to write all or nothing.
     pub write_atomic: bool,
-    /// WRITE LONG (emulate_write_long).
+    /// WRITE LONG and READ LONG (emulate_write_long).
     pub write_long: bool,
     /// REPORT SUPPORTED OPERATION CODES (emulate_rsoc).
     pub report_opcodes: bool,

@@ -250,6 +250,8 @@ pub enum Specific {
     Progress(u16),
     /// More unit attentions happened than could be kept.
     UnitAttentionOverflow,
+    /// A field of the CDB is not the length of what there is: ILI, and the difference in the place of INFORMATION.
+    Length(FieldPointer, i32),
     /// Which segment of a copy failed, and why; with COPY ABORTED.
     Copy(CopyFailure),
 }
@@ -508,7 +510,8 @@ impl Sense {
         const SKSV: u8 = 0x80;
         match self.specific {
             Specific::None => None,
-            Specific::Field(FieldPointer { in_cdb, byte, bit }) => {
+            Specific::Field(FieldPointer { in_cdb, byte, bit })
+            | Specific::Length(FieldPointer { in_cdb, byte, bit }, _) => {
                 let [hi, lo] = byte.to_be_bytes();
                 let in_cdb = if in_cdb { 0x40 } else { 0 };
                 let bit = bit.map_or(0, |bit| 0x08 | (bit & 7));
@@ -523,6 +526,14 @@ impl Sense {
         }
     }
 
+    // The difference of an incorrect length (ILI).
+    const fn difference(&self) -> Option<i32> {
+        match self.specific {
+            Specific::Length(_, difference) => Some(difference),
+            _ => None,
+        }
+    }
+
     /// What there is to say of a copy.
     fn copy(&self) -> Option<&CopyFailure> {
         match &self.specific {
@@ -534,10 +545,16 @@ impl Sense {
     /// Fixed format (SPC-4, 4.5.3): 18 bytes, and what the failed end of a copy has to say.
     fn write_fixed(&self, out: &mut Writer<'_>) {
         // An INFORMATION that does not fit four bytes is left out, with VALID zero.
-        let information = self.information.and_then(|i| u32::try_from(i).ok());
+        const ILI: u8 = 0x20;
+        let difference = self.difference();
+        let information = match difference {
+            // In two's complement.
+            Some(difference) => Some(u32::from_be_bytes(difference.to_be_bytes())),
+            None => self.information.and_then(|i| u32::try_from(i).ok()),
+        };
         out.u8(if information.is_some() { 0xf0 } else { 0x70 });
         out.u8(0);
-        out.u8(self.key as u8);
+        out.u8(self.key as u8 | if difference.is_some() { ILI } else { 0 });
         out.be32(information.unwrap_or(0));
         let copy = self.copy();
         out.u8(copy.map_or(0, CopyFailure::fixed_length).saturating_add(10));
@@ -551,10 +568,15 @@ impl Sense {
         }
     }
 
-    /// Descriptor format (SPC-4, 4.5.2): 8 bytes, 12 for the INFORMATION, 8 for what is specific to the key, 24 for a copy.
+    /// Descriptor format (SPC-4, 4.5.2): 8 bytes, 12 for the INFORMATION, 8 for what is specific to the key, 4 for ILI, 24 for a copy.
     fn write_descriptor(&self, out: &mut Writer<'_>) {
         let specific = self.specific_bytes();
-        let additional: u8 = match (self.information, specific) {
+        let difference = self.difference();
+        let information = match difference {
+            Some(difference) => Some(u64::from_be_bytes(i64::from(difference).to_be_bytes())),
+            None => self.information,
+        };
+        let additional: u8 = match (information, specific) {
             (None, None) => 0,
             (None, Some(_)) => 8,
             (Some(_), None) => 12,
@@ -562,13 +584,14 @@ impl Sense {
         };
         let copy = self.copy();
         let additional = additional.saturating_add(copy.map_or(0, CopyFailure::descriptors_length));
+        let additional = additional.saturating_add(if difference.is_some() { 4 } else { 0 });
         out.u8(0x72);
         out.u8(self.key as u8);
         out.u8(self.asc.code);
         out.u8(self.asc.qualifier);
         out.fill(0, 3);
         out.u8(additional);
-        if let Some(information) = self.information {
+        if let Some(information) = information {
             // Type 00h, additional length 0Ah, VALID.
             out.put(&[0x00, 0x0a, 0x80, 0x00]);
             out.be64(information);
@@ -578,6 +601,10 @@ impl Sense {
             out.put(&[0x02, 0x06, 0x00, 0x00]);
             out.put(&specific);
             out.u8(0);
+        }
+        if difference.is_some() {
+            // Block commands: type 05h, additional length 02h, ILI.
+            out.put(&[0x05, 0x02, 0x00, 0x20]);
         }
         if let Some(failure) = copy {
             failure.write_descriptors(out);

@@ -9,6 +9,7 @@ mod alua;
 mod block;
 mod blocks;
 mod copy;
+mod long;
 mod orwrite;
 mod parameters;
 mod pr;
@@ -32,6 +33,7 @@ use lio_scsi::{
 };
 
 pub(crate) use blocks::Step;
+pub(crate) use long::reads_all;
 pub(crate) use protect::Protected;
 
 /// Executes an admitted command, whose data has arrived. Leaves an operation in `cmd.op`, or the answer.

@@ -9,6 +9,7 @@ use crate::{
     backend::Op,
     command::{Command, Direction},
     device::Device,
+    emulate,
 };
 use core::ops::ControlFlow;
 use kernel::{
@@ -101,6 +102,9 @@ pub(crate) fn look(device: &Device, cmd: &mut Command) -> ControlFlow<()> {
         return ControlFlow::Continue(());
     }
     if let Op::Read { pos, len } = cmd.op {
+        if emulate::reads_all(cmd) {
+            return ControlFlow::Continue(());
+        }
         let Some(at) = flaws.first(pos, len.into()) else {
             return ControlFlow::Continue(());
         };

@@ -343,6 +343,9 @@ def write_long(unit):
         unit.refused(Cdb.ten(READ, protect, 70, 3), "3/1114", read=3 * (unit.block + 8), info=71)
         unit.refused(Cdb.ten(VERIFY, protect, 70, 3), "3/1114", info=71)
     assert unit.read(72, 1) == (data[2:], expected[2:])
+    # READ LONG shows all of it, and checks nothing.
+    assert unit(bytes([0x9E, 0x11]) + be(71, 8) + bytes(2) + be(unit.block + 8, 2) + bytes(2), unit.block + 8) == mix(data[1:2], expected[1:2])
+    unit.refused(bytes([0x3E, 0]) + be(71, 4) + b"\0" + be(unit.block, 2) + b"\0", "5/2400", read=unit.block, info=(1 << 32) - 8)
     unit(Cdb.ten(WRITE, 1, 71, 1), write=mix(data[1:2], expected[1:2]))
     assert unit.read(70, 3) == (data, expected)
 

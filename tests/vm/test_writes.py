@@ -319,8 +319,6 @@ def test_write_long(unit):
     unit.refused(mark(42, 0), "5/2400", (True, 1, 6))
     unit.refused(mark(42, 0x60), "5/2400", (True, 1, 5))
     unit.refused(mark(SIZE // n), "5/2100")
-    unit.refused(bytes([0x3E]) + bytes(9), "5/2000")  # READ LONG is obsolete
-    unit.refused(bytes([0x9E, 0x11]) + bytes(14), "5/2400", (True, 1, 4))
     unit.refused(bytes([0x9E, 0x15]) + bytes(14), "5/2400", (True, 1, 4))  # BACKGROUND CONTROL: there is nothing of the kind
     # No more than there is room for; a reset and other sessions keep them, FORMAT UNIT ends them.
     for lba in range(255):
@@ -337,6 +335,37 @@ def test_write_long(unit):
     assert unit.look(40, 4) == bytes(4 * n)
 
 
+def test_read_long(unit):
+    """What is in a block, also where WRITE LONG has marked it, and how long it is (SBC-3, 5.19 and 5.20)."""
+    def ten(lba, length, flags=0):
+        return bytes([0x3E, flags]) + be(lba, 4) + b"\0" + be(length, 2) + b"\0"
+
+    def sixteen_long(lba, length, flags=0):
+        return bytes([0x9E, 0x11]) + be(lba, 8) + bytes(2) + be(length, 2) + bytes([flags, 0])
+    n, data = unit.block, data_of(unit, 3)
+    unit.refused(ten(20, n), "5/2000", read=n)
+    unit.refused(sixteen_long(20, n), "5/2400", (True, 1, 4), read=n)
+    unit.store.attrib("emulate_write_long", 1)
+    unit(sixteen(0x8A, 0, 20, 3), write=data)
+    unit(mark(21))
+    for form, at, pblock, correct in ((ten, 7, 4, 2), (sixteen_long, 12, 2, 1)):
+        for flags in (0, correct, pblock):
+            assert unit(form(20, n, flags), read=n) == data[:n]
+            unit(form(20, 0, flags))
+        # It cannot be corrected, but read.
+        assert unit(form(21, n), read=n) == data[n : 2 * n]
+        assert information(unit.refused(form(21, n, correct), BAD, read=n)) == 21
+        for length in (1, n - 1, n + 8, 0xFFFF):
+            sense = unit.refused(form(20, length), "5/2400", (True, at, None), read=length)
+            assert sense[2] & 0x20 and information(sense) == (length - n) % (1 << 32)
+        unit.refused(form(SIZE // n, n), "5/2100", read=n)
+        unit.refused(form(20, n, 8), "5/2400", read=n)
+        # An initiator that takes less.
+        status, got, answer = unit.c.scsi(form(20, n), 100)
+        assert (status, got, answer.residual) == (0, data[:100], 100 - n)
+    unit.refused(sixteen(0x88, 0, 21, 1), BAD, read=n)
+
+
 def test_bad_blocks_as_linux_sees_them():
     """The kernel's disk driver gives its reader an error, and no data that it did not read."""
     store = lio.ramdisk(size=SIZE)
@@ -350,5 +379,8 @@ def test_bad_blocks_as_linux_sees_them():
     with pytest.raises(OSError) as failed:
         storage.pread(disk, 96 * 512, 4096)
     assert failed.value.errno in (errno.EIO, errno.ENODATA)
+    assert "should be 512" in lio.run("sg_read_long", "--lba=100", "--xfer_len=520", disk, check=False).stdout
+    lio.run("sg_read_long", "--lba=100", "--xfer_len=512", "--out=/tmp/long", disk)
+    assert Path("/tmp/long").read_bytes() == data[100 * 512 : 101 * 512]
     storage.pwrite(disk, 0, data)
     assert storage.pread(disk, 0, MIB) == data

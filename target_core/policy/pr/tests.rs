@@ -64,8 +64,8 @@ impl Unit {
 
     fn go(&mut self, request: Request<'_>) -> Outcome {
         let mut events = Vec::new();
-        let mut state = State::new(&mut self.slots, self.len, self.held, self.generation)
-            .with_loss(self.lost);
+        let mut state =
+            State::new(&mut self.slots, self.len, self.held, self.generation).with_loss(self.lost);
         let outcome = state.perform(&request, &mut |event| events.push(event));
         (self.len, self.held, self.generation) = (
             state.registrations().len(),
@@ -365,7 +365,10 @@ fn replacing_what_is_lost() {
     };
     let before = (unit.keys(), unit.generation);
     // Nothing is lost (SPC-4, 5.13.11.3).
-    assert_eq!(unit.go(replace(0, 9, 7)), Err(Sense::INVALID_RELEASE.into()));
+    assert_eq!(
+        unit.go(replace(0, 9, 7)),
+        Err(Sense::INVALID_RELEASE.into())
+    );
     unit.lost = true;
     // Nothing else is processed, and what is wrong replaces nothing.
     let lost = Sense::RESERVATION_INFORMATION_LOST;
@@ -390,7 +393,10 @@ fn replacing_what_is_lost() {
     };
     assert_eq!((unit.held, unit.lost), (Some(held), false));
     assert!(unit.events.is_empty());
-    assert_eq!(unit.go(replace(0, 9, 7)), Err(Sense::INVALID_RELEASE.into()));
+    assert_eq!(
+        unit.go(replace(0, 9, 7)),
+        Err(Sense::INVALID_RELEASE.into())
+    );
 }
 
 #[test]

@@ -48,7 +48,7 @@ const UNMAP: Optional = Optional {
 /// What is ignored in byte 1: bits 7 to 5 of SCSI-2's LUN field in CDBs of 6 bytes and some of 10; RELADR, FUA_NV, SYNC_NV, which
 /// are obsolete; RARC, a hint. GROUP NUMBER has six bits, as in SBC-4, and is
 /// not looked at.
-pub static TABLE: [Descriptor; 102] = [
+pub static TABLE: [Descriptor; 104] = [
     Descriptor {
         opcode: 0x00,
         service_action: None,
@@ -234,6 +234,7 @@ pub static TABLE: [Descriptor; 102] = [
     block::READ_DEFECT_DATA_10,
     primary::WRITE_BUFFER,
     primary::READ_BUFFER,
+    write::READ_LONG_10,
     write::WRITE_LONG_10,
     Descriptor {
         opcode: 0x41,
@@ -448,6 +449,7 @@ pub static TABLE: [Descriptor; 102] = [
         reservations: Reserved::Persistently,
         decode: decode::read_capacity_16,
     },
+    write::READ_LONG_16,
     block::GET_LBA_STATUS_16,
     Descriptor {
         opcode: 0x9e,

@@ -2,7 +2,7 @@
 
 //! Commands of block devices beyond reading and writing (SBC-4 5).
 
-use super::{blocks, orwrite, parameters::respond, writes};
+use super::{blocks, long, orwrite, parameters::respond, writes};
 use crate::{
     alua,
     backend::{Op, ReadCache},
@@ -70,7 +70,8 @@ pub(super) fn execute(cmd: &mut Command, command: &Block) -> Result<(), Sense> {
             extent, compare, ..
         } => write_and_verify(cmd, extent, compare),
         Block::OrWrite(what) => orwrite::begin(cmd, &what),
-        Block::WriteLong(_) => write_long(cmd),
+        Block::WriteLong(_) => long::write(cmd),
+        Block::ReadLong(what) => long::read(cmd, &what),
         Block::WriteAtomic(t) => writes::atomic(cmd, t),
         Block::WriteScattered(what) => writes::scatter(cmd, what),
         // With IMMED the answer may come before the blocks are there; it may come later as well.
@@ -105,6 +106,7 @@ pub(super) fn memory(command: &Block, size: BlockSize) -> u64 {
         Block::WriteAndVerify { extent, .. } => blocks::chunk(bytes(extent)),
         Block::OrWrite(what) => bytes(what.transfer.extent),
         Block::WriteAtomic(_) | Block::WriteLong(_) => 0,
+        Block::ReadLong(what) => what.length.into(),
         // A piece of the data, and the descriptors.
         Block::WriteScattered(what) => {
             blocks::chunk(Blocks(what.blocks.into()).bytes(size).unwrap_or(u64::MAX))
@@ -211,14 +213,6 @@ fn write_and_verify(cmd: &mut Command, extent: Extent, compare: bool) -> Result<
     );
     cmd.op = Op::Write { pos, fua };
     Ok(())
-}
-
-// Marks the block as unreadable (SBC-4 5.50).
-fn write_long(cmd: &mut Command) -> Result<(), Sense> {
-    let dev = blocks::device(cmd)?;
-    let decoded = cmd.decoded.ok_or(Sense::INTERNAL_TARGET_FAILURE)?;
-    let extent = decoded.command.extent().ok_or(Sense::LBA_OUT_OF_RANGE)?;
-    dev.flaws().mark(blocks::bytes(&dev, extent)?.0)
 }
 
 fn pre_fetch(cmd: &mut Command, extent: Extent) -> Result<(), Sense> {

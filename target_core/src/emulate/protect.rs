@@ -15,7 +15,7 @@ mod write;
 
 use super::{
     blocks::{self, bytes, chunk, device},
-    writes,
+    long, writes,
 };
 use crate::{
     backend::Op,
@@ -25,10 +25,10 @@ use crate::{
 use kernel::prelude::*;
 use lio_glue::buffer::Buffer;
 use lio_scsi::{
-    block::Block,
+    block::{long::ReadLong, Block},
     cdb::{Command as Cdb, Compare, Decoded},
     lba::{BlockSize, Blocks, Extent},
-    pi::{Protection, Type, TUPLE},
+    pi::{Fields, Protection, Type, TUPLE},
     sense::Sense,
 };
 pub(super) use scattered::{check_run, prepare_run};
@@ -70,6 +70,7 @@ pub(crate) enum Step {
 /// Begins `decoded` on a unit with protection information of type `of`; `None` for a command that has nothing to do with it.
 pub(super) fn execute(cmd: &mut Command, of: Type, decoded: &Decoded) -> Option<Result<(), Sense>> {
     let extent = match decoded.command {
+        Cdb::Block(Block::ReadLong(what)) => return Some(read_long(cmd, of, &what)),
         Cdb::Read(t) | Cdb::Write(t) | Cdb::CompareAndWrite(t) => t.extent,
         Cdb::Verify { extent, .. } | Cdb::WriteSame { extent, .. } => extent,
         Cdb::Block(Block::WriteAndVerify { extent, .. }) => extent,
@@ -99,6 +100,7 @@ pub(super) fn memory(decoded: &Decoded, size: BlockSize, expected: u32) -> Optio
             // Where they are read, and what is sent.
             with(sent).saturating_mul(2)
         }
+        Cdb::Block(Block::ReadLong(what)) => with(what.length.into()).saturating_mul(2),
         Cdb::Block(Block::OrWrite(or)) => with(all(or.transfer.extent)),
         Cdb::Write(t) | Cdb::CompareAndWrite(t) | Cdb::Block(Block::WriteAtomic(t)) => {
             with(all(t.extent))
@@ -203,6 +205,27 @@ fn read(cmd: &mut Command, dev: &Device, extent: Extent) -> Result<(), Sense> {
     let len = u32::try_from(layout.block(blocks)).map_err(|_| Sense::LBA_OUT_OF_RANGE)?;
     cmd.op = Op::Read { pos, len };
     Ok(())
+}
+
+// A block with its protection information, of which nothing is checked, as with RDPROTECT 011b.
+fn read_long(cmd: &mut Command, of: Type, what: &ReadLong) -> Result<(), Sense> {
+    let dev = device(cmd)?;
+    let extent = long::extent(&dev, what);
+    let fields = Fields {
+        code: 0b011,
+        tags: None,
+    };
+    let block = u64::from(fields.block(dev.block_size()));
+    if !what.transfers(extent.blocks.0.saturating_mul(block))? {
+        return Ok(());
+    }
+    let protected = Protected {
+        rules: dev.protection_rules(of, fields, extent.lba.0),
+        tuples: Buffer::new(),
+    };
+    cmd.protection =
+        Some(KBox::new(protected, GFP_KERNEL).map_err(|_| Sense::INSUFFICIENT_RESOURCES)?);
+    read(cmd, &dev, extent)
 }
 
 // All blocks are read: what goes to the initiator.

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! ORWRITE, and WRITE LONG, which marks a block as unreadable (SBC-4, 5.10, 5.11, 5.50 and 5.51).
+//! ORWRITE, and WRITE LONG, which marks a block as unreadable (SBC-4, 5.10, 5.11, 5.50 and 5.51); READ LONG, which reads it all the same.
 
 use super::{block::transfer_32, extent_10, extent_16, transfer, Decoded, Raw};
 use crate::{
     block::{
+        long::ReadLong,
         orwrite::{Operation, OrWrite, Policy},
         Block,
     },
@@ -55,4 +56,26 @@ pub(in super::super) fn write_long_10(raw: &Raw) -> Decoded {
 
 pub(in super::super) fn write_long_16(raw: &Raw) -> Decoded {
     write_long(raw, extent_16(raw).lba)
+}
+
+pub(in super::super) fn read_long_10(raw: &Raw) -> Decoded {
+    let [_, flags, _, _, _, _, _, l0, l1, ..] = *raw;
+    Ok(Command::Block(Block::ReadLong(ReadLong {
+        lba: extent_10(raw).lba,
+        physical: flags & 0x04 != 0,
+        correct: flags & 0x02 != 0,
+        length: u16::from_be_bytes([l0, l1]),
+        length_at: 7,
+    })))
+}
+
+pub(in super::super) fn read_long_16(raw: &Raw) -> Decoded {
+    let [_, _, _, _, _, _, _, _, _, _, _, _, l0, l1, flags, ..] = *raw;
+    Ok(Command::Block(Block::ReadLong(ReadLong {
+        lba: extent_16(raw).lba,
+        physical: flags & 0x02 != 0,
+        correct: flags & 0x01 != 0,
+        length: u16::from_be_bytes([l0, l1]),
+        length_at: 12,
+    })))
 }

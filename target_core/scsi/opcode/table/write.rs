@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Rows of commands that write all or nothing, several runs of blocks, bits, and what cannot be read (SBC-4, 5.11, 5.48 to 5.51, 5.55,
-//! 5.56).
+//! 5.56); and of READ LONG, which reads that (SBC-3, 5.19 and 5.20).
 //!
 //! ATOMIC BOUNDARY is not evaluated: no back end has boundaries.
 
@@ -11,6 +11,42 @@ use super::{
     super::{Access, Descriptor, Feature, SERVICE_ACTION_OUT_16, VARIABLE},
     decode::{block, orwrite},
     DPO, FUA, PROTECT, PROTECT_TAGS,
+};
+
+/// READ LONG (10)
+pub(super) const READ_LONG_10: Descriptor = Descriptor {
+    opcode: 0x3e,
+    service_action: None,
+    length: 10,
+    name: "READ LONG (10)",
+    requires: Feature::WriteLong,
+    access: Access::Active,
+    usage: &[
+        0x3e, 0x06, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0,
+    ],
+    optional: &[],
+    ignored: 0x00,
+    length_field: 7,
+    reservations: Reserved::Reads,
+    decode: orwrite::read_long_10,
+};
+
+/// READ LONG (16)
+pub(super) const READ_LONG_16: Descriptor = Descriptor {
+    opcode: 0x9e,
+    service_action: Some(0x11),
+    length: 16,
+    name: "READ LONG (16)",
+    requires: Feature::WriteLong,
+    access: Access::Active,
+    usage: &[
+        0x9e, 0x11, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0xff, 0xff, 0x03, 0,
+    ],
+    optional: &[],
+    ignored: 0x00,
+    length_field: 12,
+    reservations: Reserved::Reads,
+    decode: orwrite::read_long_16,
 };
 
 /// WRITE LONG (10)

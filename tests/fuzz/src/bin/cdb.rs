@@ -50,8 +50,9 @@ fn layout(cdb: &[u8]) -> Option<Layout> {
         }
         0x89 => of(16, be64(cdb, 2), cdb[13].into()),
         0x9c => of(16, be64(cdb, 2), be16(cdb, 12) as u64),
-        // WRITE LONG is about one block.
-        0x3f => of(10, be32(cdb, 2).into(), 1),
+        // READ LONG and WRITE LONG are about one block.
+        0x3e | 0x3f => of(10, be32(cdb, 2).into(), 1),
+        0x9e if cdb[1] & 0x1f == 0x11 => of(16, be64(cdb, 2), 1),
         0x9f if cdb[1] & 0x1f == 0x11 => of(16, be64(cdb, 2), 1),
         // WRITE SCATTERED has its addresses in the data.
         0x7f if be16(cdb, 8) == 0x11 => None,
@@ -124,6 +125,8 @@ fn data(cdb: &[u8], block: u64) -> (Direction, u64) {
         0x5a => (Direction::In, be16(cdb, 7) as u64),
         0x25 => (Direction::In, 8),
         0x9e if cdb[0] == 0x7f => (Direction::In, be32(cdb, 28).into()),
+        0x3e => (Direction::In, be16(cdb, 7) as u64),
+        0x9e if cdb[1] & 0x1f == 0x11 => (Direction::In, be16(cdb, 12) as u64),
         0x9e => (Direction::In, be32(cdb, 10).into()),
         0x37 => (Direction::In, be16(cdb, 7) as u64),
         0xb7 => (Direction::In, be32(cdb, 6).into()),
@@ -394,7 +397,7 @@ fuzz_target!(|input: &[u8]| {
         (0x41 | 0x93, _) if limits.max_write_same != 0 => limits.max_write_same,
         (0x41 | 0x93 | 0x35 | 0x91, _) => u64::MAX,
         (_, Command::Verify { compare, .. }) if compare != Compare::Data => u64::MAX,
-        (0x34 | 0x90 | 0x9e | 0x3f | 0x9f, _) => u64::MAX,
+        (0x34 | 0x90 | 0x9e | 0x3e | 0x3f | 0x9f, _) => u64::MAX,
         _ if limits.max_transfer != 0 => limits.max_transfer.into(),
         _ => u64::MAX,
     };

@@ -34,6 +34,7 @@ struct Seen {
     key: u8,
     code: (u8, u8),
     information: Option<u64>,
+    ili: bool,
     specific: Option<[u8; 3]>,
     /// The segment of a copy that failed, and which end, with its key, code and qualifier.
     segment: Option<u16>,
@@ -55,6 +56,7 @@ fn read(bytes: &[u8]) -> Seen {
                 key: bytes[2] & 0x0f,
                 code: (bytes[12], bytes[13]),
                 information: (bytes[0] & 0x80 != 0).then(|| be32(bytes, 3).into()),
+                ili: bytes[2] & 0x20 != 0,
                 specific: (bytes[15] & 0x80 != 0).then(|| bytes[15..18].try_into().unwrap()),
                 segment: (bytes[2] == 10).then(|| u16::from_be_bytes([bytes[10], bytes[11]])),
                 forwarded: forwarded(bytes, bytes[8], Side::Source).or(forwarded(
@@ -70,6 +72,7 @@ fn read(bytes: &[u8]) -> Seen {
                 key: bytes[1],
                 code: (bytes[2], bytes[3]),
                 information: None,
+                ili: false,
                 specific: None,
                 segment: None,
                 forwarded: None,
@@ -84,6 +87,10 @@ fn read(bytes: &[u8]) -> Seen {
                     (2, 8) if bytes[at + 4] & 0x80 != 0 => {
                         let specific = bytes[at + 4..at + 7].try_into().unwrap();
                         assert_eq!(seen.specific.replace(specific), None);
+                    }
+                    (5, 4) => {
+                        assert_eq!(bytes[at + 2..end], [0, 0x20]);
+                        seen.ili = true;
                     }
                     (1, 12) => {
                         let number = be64(bytes, at + 4).try_into().unwrap();
@@ -118,7 +125,7 @@ fuzz_target!(|input: &[u8]| {
         qualifier: input.u8(),
     };
     let information = input.bool().then(|| input.number());
-    let specific = match input.below(5) {
+    let specific = match input.below(6) {
         0 => Specific::None,
         1 => Specific::Progress(input.u16()),
         2 => Specific::UnitAttentionOverflow,
@@ -134,6 +141,14 @@ fuzz_target!(|input: &[u8]| {
                 (side, KEYS[input.below(KEYS.len())], asc)
             }),
         }),
+        4 => Specific::Length(
+            FieldPointer {
+                in_cdb: true,
+                byte: input.u16(),
+                bit: None,
+            },
+            input.number() as i32,
+        ),
         _ => Specific::Field(FieldPointer {
             in_cdb: input.bool(),
             byte: input.u16(),
@@ -160,12 +175,21 @@ fuzz_target!(|input: &[u8]| {
             (seen.key, seen.code),
             (key as u8, (asc.code, asc.qualifier))
         );
-        match format {
+        let difference = match specific {
+            Specific::Length(_, difference) => Some(difference),
+            _ => None,
+        };
+        assert_eq!(seen.ili, difference.is_some());
+        match (format, difference) {
+            (Format::Fixed, Some(d)) => assert_eq!(seen.information, Some(u64::from(d as u32))),
+            (Format::Descriptor, Some(d)) => {
+                assert_eq!(seen.information.map(|i| i as i64), Some(d.into()));
+            }
             // A number that does not fit the fixed format's four bytes is not told at all.
-            Format::Fixed => {
+            (Format::Fixed, None) => {
                 assert_eq!(seen.information, information.filter(|i| *i <= 0xffff_ffff))
             }
-            Format::Descriptor => assert_eq!(seen.information, information),
+            (Format::Descriptor, None) => assert_eq!(seen.information, information),
         }
         if let Specific::Copy(copy) = specific {
             assert_eq!(seen.segment, Some(copy.segment));
@@ -187,7 +211,7 @@ fuzz_target!(|input: &[u8]| {
             (Specific::Progress(done), Some(bytes)) => {
                 assert_eq!((bytes[0], be16(&bytes, 1)), (0x80, done.into()));
             }
-            (Specific::Field(at), Some(bytes)) => {
+            (Specific::Field(at) | Specific::Length(at, _), Some(bytes)) => {
                 assert_eq!(be16(&bytes, 1), at.byte.into());
                 assert_eq!(bytes[0] & 0x40 != 0, at.in_cdb);
                 assert_eq!(bytes[0] & 0x08 != 0, at.bit.is_some());
