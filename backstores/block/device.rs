@@ -203,6 +203,15 @@ impl Backend for Device {
         written.or_else(|e| outcome(Op::Write { pos, fua: true }, e))
     }
 
+    fn flush(&self) -> Result<(), IoError> {
+        let dev = self.open.get().ok_or(IoError::Gone)?;
+        let op = Op::Flush {
+            pos: 0,
+            len: u64::MAX,
+        };
+        flush(dev).or_else(|e| outcome(op, e))
+    }
+
     fn can_unmap(&self) -> bool {
         self.can_unmap.load(Relaxed)
     }

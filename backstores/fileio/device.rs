@@ -278,6 +278,24 @@ impl Backend for Device {
         })
     }
 
+    fn flush(&self) -> Result<(), IoError> {
+        let open = self.open().ok_or(IoError::Gone)?;
+        if open.facts.memory {
+            return Ok(());
+        }
+        let op = Op::Flush {
+            pos: 0,
+            len: u64::MAX,
+        };
+        open.flush(&self.flushed).map_err(|e| open.outcome(op, e))
+    }
+
+    fn fetch(&self, pos: u64, len: u64) -> Result<(), IoError> {
+        let open = self.open().ok_or(IoError::Gone)?;
+        let op = Op::Read { pos, len: 0 };
+        open.fetch(pos, len).map_err(|e| open.outcome(op, e))
+    }
+
     // A block device is none whose file system could share blocks; a file in memory takes its changes in turn, and what
     // goes past the page cache does not come into it here.
     fn file(&self) -> Option<File> {

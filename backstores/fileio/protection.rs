@@ -114,9 +114,14 @@ impl Protection {
             (Op::Unmap { pos, len } | Op::WriteZeroes { pos, len, .. }, _) => {
                 self.fill(self.of(pos), self.of(len), how)
             }
-            (Op::Flush { .. }, _) => self.file.sync(0, u64::MAX),
+            (Op::Flush { .. }, _) => self.flush(),
             (Op::Read { .. } | Op::Status { .. } | Op::None, _) => Ok(()),
         }
+    }
+
+    /// All of it is made durable.
+    pub(crate) fn flush(&self) -> Result {
+        self.file.sync(0, u64::MAX)
     }
 
     /// The `len` bytes from `pos` on were written over for good.

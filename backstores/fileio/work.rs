@@ -22,6 +22,9 @@ use lio_glue::{
 };
 use target_core::backend::{Io, IoError, Op, Wipe};
 
+/// Bytes that are read into the page cache at once.
+const FETCH: u64 = 1 << 20;
+
 /// What is known of an open file.
 #[derive(Clone, Copy)]
 pub(crate) struct Facts {
@@ -72,18 +75,50 @@ impl Open {
             Op::Write { .. } | Op::Unmap { .. } | Op::WriteZeroes { .. } if durable => {
                 result.and_then(|()| self.file.failed_since(mark))
             }
-            // A flush is about all that was written since the flush before, if that may still have been on its way then.
-            Op::Flush { .. } if self.facts.buffered => {
-                let since = flushed.load(Relaxed);
-                let now = self.file.failures();
-                let failed = self.file.failed_since(since);
-                if failed.is_err() {
-                    flushed.store(now, Relaxed);
-                }
-                result.and(failed)
-            }
+            Op::Flush { .. } => self.flushed(result, flushed),
             _ => result,
         }
+    }
+
+    // A flush that ended with `result` is about all that was written since the flush before, if that may still have been on its way
+    // then.
+    fn flushed(&self, result: Result, flushed: &Atomic<u32>) -> Result {
+        if !self.facts.buffered {
+            return result;
+        }
+        let since = flushed.load(Relaxed);
+        let now = self.file.failures();
+        let failed = self.file.failed_since(since);
+        if failed.is_err() {
+            flushed.store(now, Relaxed);
+        }
+        result.and(failed)
+    }
+
+    /// All that was written is made durable. `flushed`: the failures that the last flush told of. Waits.
+    pub(crate) fn flush(&self, flushed: &Atomic<u32>) -> Result {
+        let result = match &self.protection {
+            None => self.file.sync(0, u64::MAX),
+            Some(protection) => {
+                let _whole = protection.whole.lock();
+                let synced = self.file.sync(0, u64::MAX);
+                synced.and_then(|()| protection.flush())
+            }
+        };
+        self.flushed(result, flushed)
+    }
+
+    /// Reads `len` bytes from `pos` on into the page cache. Waits.
+    pub(crate) fn fetch(&self, pos: u64, len: u64) -> Result {
+        let data = Buffer::alloc(len.min(FETCH) as usize, false)?;
+        let mut done = 0u64;
+        while done < len {
+            match self.file.read(pos.saturating_add(done), &data, 0)? {
+                0 => break,
+                n => done = done.saturating_add(n as u64),
+            }
+        }
+        Ok(())
     }
 
     fn attempt(&self, io: &Io, done: &mut usize, durable: bool) -> Result {

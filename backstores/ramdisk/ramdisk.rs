@@ -383,6 +383,11 @@ impl Backend for Ramdisk {
         })
     }
 
+    // It is as durable as it gets.
+    fn flush(&self) -> Result<(), IoError> {
+        Ok(())
+    }
+
     fn read_cache(&self) -> ReadCache {
         ReadCache::All
     }

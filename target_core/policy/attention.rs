@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Unit attention conditions (SAM-5, 5.14).
+//! Unit attention conditions (SAM-5, 5.14), and errors of commands that were answered before they failed (SPC-5, 4.4.6).
 //!
 //! Each I_T_L nexus has a [`Queue`]. What happens to the unit is put into the queues of all nexuses that are to know; before a
 //! command is processed, [`Queue::admit`] says whether it is to be answered with a unit attention instead.
@@ -19,6 +19,8 @@ pub const CAPACITY: usize = 8;
 pub struct Queue {
     /// The conditions; those that are none are behind the others.
     conditions: [Option<Asc>; CAPACITY],
+    /// The error of an earlier command.
+    deferred: Option<Sense>,
     /// A condition was dropped for want of room, and that was not reported yet.
     overflowed: bool,
 }
@@ -50,13 +52,14 @@ impl Queue {
     pub const fn new() -> Self {
         Self {
             conditions: [None; CAPACITY],
+            deferred: None,
             overflowed: false,
         }
     }
 
-    /// There is no condition. The I/O path may keep this in an atomic of its own.
+    /// There is no condition, and no error. The I/O path may keep this in an atomic of its own.
     pub fn is_empty(&self) -> bool {
-        matches!(self.conditions, [None, ..])
+        matches!(self.conditions, [None, ..]) && self.deferred.is_none()
     }
 
     /// The first condition is reported before RESERVATION CONFLICT (SAM-5, 5.3.3).
@@ -92,6 +95,16 @@ impl Queue {
         self.overflowed = true;
     }
 
+    /// An earlier command has failed with `sense`: told once, after the conditions that are there. Of several, the first is told.
+    pub fn defer(&mut self, sense: Sense) {
+        let sense = Sense {
+            specific: Specific::Deferred,
+            information: None,
+            ..sense
+        };
+        self.deferred.get_or_insert(sense);
+    }
+
     /// Clears the condition `asc`, if it is there.
     pub fn clear(&mut self, asc: Asc) {
         let mut kept = [None; CAPACITY];
@@ -113,7 +126,8 @@ impl Queue {
     /// - REPORT LUNS reports nothing, and clears REPORTED LUNS DATA HAS CHANGED, as its answer is what that asks for; the
     ///   nexus's other logical units are the caller's business, through [`Queue::clear`];
     /// - REQUEST SENSE reports in its parameter data, for which the caller asks [`Queue::take`];
-    /// - any other is answered with the first condition, which is cleared unless `interlock` keeps it.
+    /// - any other is answered with the first condition, which is cleared unless `interlock` keeps it; without one, with the error of
+    ///   an earlier command.
     pub fn admit(&mut self, command: &Command, interlock: Interlock) -> Admission {
         match command {
             Command::Inquiry { .. } | Command::RequestSense { .. } => Admission::Process,
@@ -123,10 +137,12 @@ impl Queue {
             }
             _ => {
                 let sense = match interlock {
-                    Interlock::Clear => self.take(),
+                    Interlock::Clear => self.take_condition(),
                     Interlock::Keep | Interlock::Establish => self.peek(),
                 };
-                sense.map_or(Admission::Process, Admission::Report)
+                sense
+                    .or_else(|| self.deferred.take())
+                    .map_or(Admission::Process, Admission::Report)
             }
         }
     }
@@ -136,8 +152,12 @@ impl Queue {
         self.admit(&Command::TestUnitReady, interlock)
     }
 
-    /// The first condition, which is cleared by this: the parameter data of REQUEST SENSE.
+    /// The first condition, which is cleared by this, or the error of an earlier command: the parameter data of REQUEST SENSE.
     pub fn take(&mut self) -> Option<Sense> {
+        self.take_condition().or_else(|| self.deferred.take())
+    }
+
+    fn take_condition(&mut self) -> Option<Sense> {
         let sense = self.peek()?;
         self.conditions.rotate_left(1);
         let [.., last] = &mut self.conditions;

@@ -54,7 +54,12 @@ pub enum Block {
         allocation: u32,
     },
     /// START STOP UNIT
-    StartStop(StartStop),
+    StartStop {
+        /// What is to be done.
+        what: StartStop,
+        /// Answer before it is done (IMMED).
+        immediate: bool,
+    },
     /// PREVENT ALLOW MEDIUM REMOVAL
     PreventRemoval {
         /// The medium is not to be removed by START STOP UNIT.
@@ -152,7 +157,7 @@ impl Block {
             }) => Data::new(Direction::Out, length.into()),
             Self::Sanitize(_) => Data::NONE,
             Self::PreFetch { .. }
-            | Self::StartStop(_)
+            | Self::StartStop { .. }
             | Self::PreventRemoval { .. }
             | Self::WriteLong(_) => Data::NONE,
         }
@@ -464,9 +469,10 @@ fn is_for_lost_reservations(command: &crate::cdb::Command) -> bool {
         | Command::ReportLuns { .. }
         | Command::ReportTargetPortGroups { .. }
         | Command::RequestSense { .. }
-        | Command::Block(Block::StartStop(
-            StartStop::Power { start: true, .. } | StartStop::Medium { load: true, .. },
-        )) => true,
+        | Command::Block(Block::StartStop {
+            what: StartStop::Power { start: true, .. } | StartStop::Medium { load: true, .. },
+            ..
+        }) => true,
         Command::Primary(primary) => matches!(
             primary,
             Primary::LogSense { .. } | Primary::ReadBuffer { .. } | Primary::WriteBuffer { .. }

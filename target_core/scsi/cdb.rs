@@ -300,9 +300,10 @@ impl Command {
     /// are for everybody (SPC-4, table 66; SBC-3, table 13); beside a reservation by RESERVE, only the latter (SPC-2, table 10).
     pub fn reserved(&self, row: pr::Reserved) -> pr::Reserved {
         match self {
-            Self::Block(Block::StartStop(
-                StartStop::Power { start: true, .. } | StartStop::Medium { load: true, .. },
-            )) => pr::Reserved::Persistently,
+            Self::Block(Block::StartStop {
+                what: StartStop::Power { start: true, .. } | StartStop::Medium { load: true, .. },
+                ..
+            }) => pr::Reserved::Persistently,
             Self::Block(Block::PreventRemoval { prevent: false }) => pr::Reserved::Allowed,
             _ => row,
         }

@@ -250,6 +250,8 @@ pub enum Specific {
     Progress(u16),
     /// More unit attentions happened than could be kept.
     UnitAttentionOverflow,
+    /// Nothing; the error is that of an earlier command, which was answered before (SPC-5, 4.4.6): response codes 71h and 73h.
+    Deferred,
     /// A field of the CDB is not the length of what there is: ILI, and the difference in the place of INFORMATION.
     Length(FieldPointer, i32),
     /// Which segment of a copy failed, and why; with COPY ABORTED.
@@ -509,7 +511,7 @@ impl Sense {
     fn specific_bytes(&self) -> Option<[u8; 3]> {
         const SKSV: u8 = 0x80;
         match self.specific {
-            Specific::None => None,
+            Specific::None | Specific::Deferred => None,
             Specific::Field(FieldPointer { in_cdb, byte, bit })
             | Specific::Length(FieldPointer { in_cdb, byte, bit }, _) => {
                 let [hi, lo] = byte.to_be_bytes();
@@ -524,6 +526,11 @@ impl Sense {
             Specific::UnitAttentionOverflow => Some([SKSV | 0x01, 0, 0]),
             Specific::Copy(failure) => failure.pointer(),
         }
+    }
+
+    // What the response code has more.
+    const fn deferred(&self) -> u8 {
+        matches!(self.specific, Specific::Deferred) as u8
     }
 
     // The difference of an incorrect length (ILI).
@@ -552,7 +559,8 @@ impl Sense {
             Some(difference) => Some(u32::from_be_bytes(difference.to_be_bytes())),
             None => self.information.and_then(|i| u32::try_from(i).ok()),
         };
-        out.u8(if information.is_some() { 0xf0 } else { 0x70 });
+        let valid = if information.is_some() { 0x80 } else { 0 };
+        out.u8(0x70 | self.deferred() | valid);
         out.u8(0);
         out.u8(self.key as u8 | if difference.is_some() { ILI } else { 0 });
         out.be32(information.unwrap_or(0));
@@ -585,7 +593,7 @@ impl Sense {
         let copy = self.copy();
         let additional = additional.saturating_add(copy.map_or(0, CopyFailure::descriptors_length));
         let additional = additional.saturating_add(if difference.is_some() { 4 } else { 0 });
-        out.u8(0x72);
+        out.u8(0x72 | self.deferred());
         out.u8(self.key as u8);
         out.u8(self.asc.code);
         out.u8(self.asc.qualifier);

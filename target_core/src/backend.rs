@@ -146,6 +146,22 @@ pub trait Backend: Send + Sync + 'static {
     /// As an operation's.
     fn wipe(&self, pos: u64, what: Wipe) -> Result<(), IoError>;
 
+    /// All writes that were completed before become durable, as by [`Op::Flush`]. Sleeps until then; called from a worker that may wait.
+    ///
+    /// # Errors
+    /// As an operation's.
+    fn flush(&self) -> Result<(), IoError>;
+
+    /// Reads `len` bytes from `pos` on into the cache, where [`Self::read_cache`] says that this helps. Sleeps until then; called from a
+    /// worker that may wait.
+    ///
+    /// # Errors
+    /// As an operation's.
+    fn fetch(&self, pos: u64, len: u64) -> Result<(), IoError> {
+        let _ = (pos, len);
+        Ok(())
+    }
+
     /// The file that the bytes are in, at the same positions, if they are in one that others may copy from.
     fn file(&self) -> Option<File> {
         None

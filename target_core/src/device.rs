@@ -6,6 +6,7 @@ use crate::{
     alua::Alua,
     attrib::Attrib,
     backend::{Backend, Geometry, Kind},
+    behind::Behind,
     erase::Eraser,
     flaws::Flaws,
     kept::Kept,
@@ -182,6 +183,10 @@ pub struct Device {
     #[pin]
     pub(crate) order_work: Work<Device>,
     #[pin]
+    pub(crate) behind_work: Work<Device, 1>,
+    #[pin]
+    behind: Behind,
+    #[pin]
     alua: Alua,
     // What keeps the unit from being used as usual, as `Condition::pack` has it: 0 is nothing.
     condition: Atomic<u32>,
@@ -216,6 +221,7 @@ impl Device {
         let alua = Alua::new()?;
         let path = CString::try_from_fmt(fmt!("core/{}/{}", hba.name(), &*name))?;
         let (work_name, work_class) = one_class!("Device::order_work");
+        let (behind_name, behind_class) = one_class!("Device::behind_work");
         Arc::pin_init(
             try_pin_init!(Device {
                 backend: Used {
@@ -241,6 +247,8 @@ impl Device {
                 turns <- Turns::new(),
                 order <- Order::new(),
                 order_work <- Work::new(work_name, work_class),
+                behind_work <- Work::new(behind_name, behind_class),
+                behind <- Behind::new(),
                 alua <- alua,
                 condition: Atomic::new(0),
                 eraser <- Eraser::new(),
@@ -300,6 +308,10 @@ impl Device {
 
     pub(crate) fn order(&self) -> &Order {
         &self.order
+    }
+
+    pub(crate) fn behind(&self) -> &Behind {
+        &self.behind
     }
 
     pub(crate) fn eraser(&self) -> &Eraser {

@@ -396,6 +396,10 @@ const PREVIOUS: [(Status, Asc); 3] = [
     ),
 ];
 
+/// A flush behind an answer was asked for, and is under way.
+const FLUSH_ASKED: u32 = 1;
+const FLUSH_BEGUN: u32 = 2;
+
 /// One session's view of a logical unit.
 #[pin_data]
 pub struct Nexus {
@@ -414,6 +418,8 @@ pub struct Nexus {
     previous: [Atomic<bool>; PREVIOUS.len()],
     #[pin]
     attentions: SpinLock<Queue>,
+    // Of a flush that goes on behind the answer: see FLUSH_ASKED.
+    flush: Atomic<u32>,
     // What reservations leave to the session, in its lowest byte, and in which epoch that is so.
     access: Atomic<u64>,
     #[pin]
@@ -433,6 +439,7 @@ impl Nexus {
                 attention: Atomic::new(0),
                 previous: [const { Atomic::new(false) }; PREVIOUS.len()],
                 attentions <- new_spinlock!(Queue::new(), "Nexus::attentions"),
+                flush: Atomic::new(0),
                 access: Atomic::new(0),
                 copies <- Copies::new(),
             }),
@@ -520,6 +527,28 @@ impl Nexus {
     pub(crate) fn attend(&self, what: Asc) {
         let mut queue = self.attentions.lock();
         queue.establish(what);
+        self.attention.store(1, Release);
+    }
+
+    /// It is to hear of the next flush that begins behind answers, should it fail.
+    pub(crate) fn await_flush(&self) {
+        self.flush.store(FLUSH_ASKED, Release);
+    }
+
+    /// A flush begins.
+    pub(crate) fn begin_flush(&self) {
+        let _ = self.flush.cmpxchg(FLUSH_ASKED, FLUSH_BEGUN, Full);
+    }
+
+    /// It has ended: whether this is to hear of it, and of no later one.
+    pub(crate) fn end_flush(&self) -> bool {
+        self.flush.cmpxchg(FLUSH_BEGUN, 0, Full).is_ok()
+    }
+
+    /// A command that was answered has failed: the next one is told so. Process context.
+    pub(crate) fn defer(&self, sense: Sense) {
+        let mut queue = self.attentions.lock();
+        queue.defer(sense);
         self.attention.store(1, Release);
     }
 

@@ -153,7 +153,7 @@ impl Order {
 pub(crate) fn kick(device: &Arc<Device>) {
     if let Ok(engine) = crate::engine() {
         // One that is enqueued already has everything before it.
-        let _ = engine.ordering().enqueue(device.clone());
+        let _ = engine.ordering().enqueue::<Arc<Device>, 0>(device.clone());
     }
     // The worker may be waiting.
     tmf::wake();

@@ -22,6 +22,7 @@ mod alua;
 pub mod attrib;
 pub mod backend;
 pub mod background;
+mod behind;
 pub mod command;
 mod copy;
 mod dbroot;

@@ -6,6 +6,7 @@ import mmap
 import os
 import time
 
+import faulty
 import initiator
 import lio
 import pytest
@@ -223,6 +224,9 @@ def test_pre_fetch_fills_the_page_cache():
         assert before < 64
         assert unit.status(sixteen(0x90, 0, 0, 4 * MIB // 512)) == 4
         assert resident(file) >= before + 4 * MIB // 4096 - 64
+        # With IMMED it comes in behind the answer.
+        assert unit.status(sixteen(0x90, 2, 8 * MIB // 512, 4 * MIB // 512)) == 4
+        lio.wait_for(lambda: resident(file) >= before + 8 * MIB // 4096 - 128)
     finally:
         lio.clear()
         lio.run("umount", "/tmp/ext4")
@@ -308,6 +312,92 @@ def test_start_and_stop(kind):
     unit.refused(bytes([0x1B, 0, 0, 0, 2, 0]), "5/2400", (True, 4, 1))
     unit.refused(bytes([0x1E, 0, 0, 0, 1, 0]), "5/2000")
     assert unit(bytes.fromhex("12 00 00 00 24 00"), read=36)[1] == 0
+
+
+def test_immediate_answers():
+    """IMMED: the answer comes before the cache is written, and the unit stops when it is."""
+    d = faulty.Device("lio-immediate")
+    unit = Unit(lio.iblock(dev=d.path))
+    tur, start = bytes(6), bytes.fromhex("1b 00 00 00 01 00")
+    d.become(d.delay(3))
+
+    def took(cdb):
+        begun = time.monotonic()
+        unit(cdb)
+        return time.monotonic() - begun
+
+    def flushed():
+        return storage.flushes(d.below)
+    assert took(ten(0x35, 0, 0, 0)) > 2.9
+    for form, op in ((ten, 0x35), (sixteen, 0x91)):
+        before = flushed()
+        assert took(form(op, 2, 0, 0)) < 2
+        lio.wait_for(lambda: flushed() > before)
+    for flags, sense in ((1, "2/0402"), (0, None)):
+        assert took(bytes([0x1B, 1, 0, 0, 0, 0])) < 2
+        unit(tur)
+        if flags:
+            lio.wait_for(lambda: unit.status(tur) == 2)
+            unit.refused(tur, sense)
+        else:  # It is started before it has stopped.
+            before = flushed()
+            unit(start)
+            lio.wait_for(lambda: flushed() > before)
+            time.sleep(0.5)
+        assert took(start) < 2
+        unit(tur)
+    # What goes on is in nobody's way.
+    unit(ten(0x35, 2, 0, 0))
+    unit(bytes([0x1B, 1, 0, 0, 0, 0]))
+    lio.clear()
+    lio.wait_for(lambda: lio.run("dmsetup", "info", "-c", "--noheadings", "-o", "open", d.name).stdout.strip() == "0")
+
+
+def test_deferred_errors():
+    """What fails behind an answer is told with the next command, which is not processed (SPC-5, 4.4.6)."""
+    d = faulty.Device("lio-deferred")
+    unit = Unit(lio.fileio(file=d.path, size=32 * MIB, buffered=True))
+    tur, stop, flush = bytes(6), bytes([0x1B, 1, 0, 0, 0, 0]), ten(0x35, 2, 0, 0)
+    d.become(d.bad(64))
+
+    def lose():
+        unit(sixteen(0x8A, 0, 64, 8), write=PATTERN)  # the cache takes it
+
+    def told(cdb):
+        """The first answer that says so."""
+        answers = []
+
+        def asked():
+            answers.append(unit.c.scsi(cdb)[2].sense)
+            return answers[-1]
+        sense = lio.wait_for(asked)
+        assert say(sense) == "3/0c00"
+        return sense[0] & 0x7F
+    lose()
+    unit(flush)
+    assert told(tur) == 0x71
+    unit(tur)
+    # Others hear of it by their own flush.
+    status, _, answer = unit.other.scsi(ten(0x35, 0, 0, 0))
+    assert (status, say(answer.sense), answer.sense[0] & 0x7F) == (2, "3/0c00", 0x70)
+    unit(ten(0x35, 0, 0, 0))
+    # In descriptor format; what it comes before is not done.
+    page = bytes([0, 0, 0, 0, 0x0A, 0x0A, 0x04]) + bytes(9)
+    unit(bytes([0x15, 0x10, 0, 0, len(page), 0]), write=page)
+    lose()
+    unit(flush)
+    assert told(tur) == 0x73
+    # The unit does not stop then; REQUEST SENSE tells of it, too.
+    lose()
+    unit(stop)
+    lio.wait_for(lambda: say(unit(bytes([3, 0, 0, 0, 64, 0]), read=64)) == "3/0c00")
+    unit(tur)
+    d.good()
+    lose()
+    unit(flush)
+    unit(stop)
+    lio.wait_for(lambda: unit.status(tur) == 2)
+    unit.refused(tur, "2/0402")
 
 
 def test_who_may_only_read_stops_nothing():

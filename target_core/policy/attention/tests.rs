@@ -171,3 +171,43 @@ fn a_lost_nexus_forgets() {
     assert!(queue.is_empty());
     assert_eq!(queue.take(), None);
 }
+
+#[test]
+fn deferred_errors() {
+    let test = Command::TestUnitReady;
+    let told = Admission::Report(Sense {
+        specific: Specific::Deferred,
+        ..Sense::WRITE_ERROR
+    });
+    for interlock in [Interlock::Clear, Interlock::Keep] {
+        let mut queue = queue(&[Asc::RESET]);
+        queue.defer(Sense::WRITE_ERROR.with_information(7));
+        // The first one is told, once, after unit attentions; not to those that report none.
+        queue.defer(Sense::OFFLINE);
+        let inquiry = Command::Inquiry {
+            page: Page::Standard,
+            allocation: 36,
+        };
+        let luns = Command::ReportLuns {
+            select: Select::Units,
+            allocation: 16,
+        };
+        for other in [inquiry, luns] {
+            assert_eq!(queue.admit(&other, interlock), Admission::Process);
+        }
+        let reset = Admission::Report(Sense::unit_attention(Asc::RESET));
+        assert_eq!(queue.admit(&test, interlock), reset);
+        queue.clear(Asc::RESET);
+        assert!(!queue.is_empty() && !queue.outranks_conflict());
+        assert_eq!(queue.admit(&test, interlock), told);
+        assert!(queue.is_empty());
+        assert_eq!(queue.admit(&test, interlock), Admission::Process);
+        queue.defer(Sense::WRITE_ERROR);
+        assert_eq!(queue.admit_undecoded(interlock), told);
+        queue.defer(Sense::WRITE_ERROR);
+        assert_eq!(queue.take().map(Admission::Report), Some(told));
+        queue.defer(Sense::WRITE_ERROR);
+        queue.clear_all();
+        assert!(queue.is_empty());
+    }
+}

@@ -176,7 +176,8 @@ fn power_conditions() {
     for condition in 0..16u8 {
         for modifier in 0..16u8 {
             for bits in 0..8u8 {
-                let cdb = [0x1b, 1, 0, modifier, (condition << 4) | bits, 0];
+                let immediate = (bits ^ modifier) & 1;
+                let cdb = [0x1b, immediate, 0, modifier, (condition << 4) | bits, 0];
                 let got = decode(&cdb, &ALL).map(|d| d.command);
                 let known = match condition {
                     0x0 | 0x1 | 0x7 => modifier == 0,
@@ -200,7 +201,11 @@ fn power_conditions() {
                     (0, false) => StartStop::Power { start, no_flush },
                     _ => StartStop::PowerCondition,
                 };
-                assert_eq!(got, Ok(Command::Block(Block::StartStop(expected))));
+                let expected = Block::StartStop {
+                    what: expected,
+                    immediate: immediate != 0,
+                };
+                assert_eq!(got, Ok(Command::Block(expected)));
             }
         }
     }

@@ -6,6 +6,7 @@ use super::{blocks, long, orwrite, parameters::respond, writes};
 use crate::{
     alua,
     backend::{Op, ReadCache},
+    behind,
     command::{Command, Turn},
     device::{Device, MAX_TRANSFER},
     erase,
@@ -74,14 +75,13 @@ pub(super) fn execute(cmd: &mut Command, command: &Block) -> Result<(), Sense> {
         Block::ReadLong(what) => long::read(cmd, &what),
         Block::WriteAtomic(t) => writes::atomic(cmd, t),
         Block::WriteScattered(what) => writes::scatter(cmd, what),
-        // With IMMED the answer may come before the blocks are there; it may come later as well.
-        Block::PreFetch { extent, .. } => pre_fetch(cmd, extent),
+        Block::PreFetch { extent, immediate } => pre_fetch(cmd, extent, immediate),
         Block::GetLbaStatus {
             lba,
             scan,
             allocation,
         } => get_lba_status(cmd, lba, scan, allocation),
-        Block::StartStop(what) => start_stop(cmd, what),
+        Block::StartStop { what, immediate } => start_stop(cmd, what, immediate),
         Block::PreventRemoval { prevent } => {
             let nexus = cmd.nexus.as_ref().ok_or(Sense::LUN_NOT_SUPPORTED)?;
             nexus.set_prevents_removal(prevent);
@@ -115,7 +115,7 @@ pub(super) fn memory(command: &Block, size: BlockSize) -> u64 {
         Block::PreFetch { .. } => blocks::chunk(u64::MAX),
         // The descriptors, and what is made of them.
         Block::GetLbaStatus { .. } => 8192,
-        Block::StartStop(_) | Block::PreventRemoval { .. } => 0,
+        Block::StartStop { .. } | Block::PreventRemoval { .. } => 0,
         Block::ReadDefectData { .. } => 4096,
         // The parameter list, once more.
         Block::Format(_) | Block::Sanitize(_) => 8192,
@@ -215,7 +215,7 @@ fn write_and_verify(cmd: &mut Command, extent: Extent, compare: bool) -> Result<
     Ok(())
 }
 
-fn pre_fetch(cmd: &mut Command, extent: Extent) -> Result<(), Sense> {
+fn pre_fetch(cmd: &mut Command, extent: Extent, immediate: bool) -> Result<(), Sense> {
     let dev = blocks::device(cmd)?;
     let (pos, len) = blocks::bytes(&dev, extent)?;
     let wanted = match len {
@@ -236,6 +236,10 @@ fn pre_fetch(cmd: &mut Command, extent: Extent) -> Result<(), Sense> {
             } else {
                 Status::Good
             };
+            if immediate && behind::fetch(&dev, pos, left) {
+                go_on(cmd, Step::End(status));
+                return Ok(());
+            }
             step(cmd, Step::PreFetch { pos, left, status })
         }
     }
@@ -360,7 +364,7 @@ fn answer_status(cmd: &mut Command, run: &Run, completion: Completion) -> Result
     })
 }
 
-fn start_stop(cmd: &mut Command, what: StartStop) -> Result<(), Sense> {
+fn start_stop(cmd: &mut Command, what: StartStop, immediate: bool) -> Result<(), Sense> {
     let dev = blocks::device(cmd)?;
     let nexus = cmd.nexus.clone().ok_or(Sense::LUN_NOT_SUPPORTED)?;
     let stop = |cmd: &mut Command, eject: bool, no_flush: bool| {
@@ -370,6 +374,10 @@ fn start_stop(cmd: &mut Command, what: StartStop) -> Result<(), Sense> {
         }
         if no_flush {
             return step(cmd, Step::Stop { eject });
+        }
+        if immediate {
+            behind::stop(&dev, &nexus, eject);
+            return Ok(());
         }
         go_on(cmd, Step::Stop { eject });
         cmd.op = Op::Flush {
@@ -381,7 +389,8 @@ fn start_stop(cmd: &mut Command, what: StartStop) -> Result<(), Sense> {
     match what {
         StartStop::PowerCondition => Ok(()),
         StartStop::Power { start: true, .. } => {
-            let before = dev.set_condition(|condition| condition.stopped = false);
+            let start = || dev.set_condition(|condition| condition.stopped = false);
+            let before = dev.behind().start(start);
             if before.stopped {
                 dev.kept().count_cycle();
             }
@@ -393,9 +402,11 @@ fn start_stop(cmd: &mut Command, what: StartStop) -> Result<(), Sense> {
             Err(Sense::invalid_cdb_bit(4, 1))
         }
         StartStop::Medium { load: true, .. } => {
-            let before = dev.set_condition(|condition| {
-                condition.ejected = false;
-                condition.stopped = false;
+            let before = dev.behind().start(|| {
+                dev.set_condition(|condition| {
+                    condition.ejected = false;
+                    condition.stopped = false;
+                })
             });
             if before.stopped {
                 dev.kept().count_cycle();

@@ -5,6 +5,7 @@
 use crate::{
     alua,
     backend::{IoError, Op},
+    behind,
     command::{Command, Direction, Turn},
     device::{Device, MAX_TRANSFER},
 };
@@ -159,9 +160,10 @@ pub(super) fn compare_and_write(cmd: &mut Command, t: Transfer) -> Result<(), Se
 pub(super) fn flush(cmd: &mut Command, extent: Extent, immediate: bool) -> Result<(), Sense> {
     let dev = device(cmd)?;
     let (pos, len) = bytes(&dev, extent)?;
-    // With IMMED the answer may come before the flush is done; that it comes after is allowed as well, and what it says is
-    // known to be true.
-    let _ = immediate;
+    if let (true, Some(nexus)) = (immediate, &cmd.nexus) {
+        behind::flush(&dev, nexus);
+        return Ok(());
+    }
     cmd.op = Op::Flush {
         pos,
         len: if len == 0 { u64::MAX } else { len },

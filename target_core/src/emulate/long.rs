@@ -4,7 +4,6 @@
 
 use super::blocks;
 use crate::{command::Command, device::Device};
-use kernel::prelude::*;
 use lio_scsi::{
     block::{long::ReadLong, Block},
     cdb::{Command as Cdb, Transfer},

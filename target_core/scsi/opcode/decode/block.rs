@@ -145,7 +145,7 @@ pub(in super::super) fn get_lba_status_32(raw: &Raw) -> Decoded {
 }
 
 pub(in super::super) fn start_stop_unit(raw: &Raw) -> Decoded {
-    let [_, _, _, modifier, flags, ..] = *raw;
+    let [_, immediate, _, modifier, flags, ..] = *raw;
     let (start, loej, no_flush) = (flags & 0x01 != 0, flags & 0x02 != 0, flags & 0x04 != 0);
     let modifier = modifier & 0x0f;
     let what = match (flags >> 4, modifier) {
@@ -161,7 +161,10 @@ pub(in super::super) fn start_stop_unit(raw: &Raw) -> Decoded {
         (0x0 | 0x1 | 0x2 | 0x3 | 0x7 | 0xa | 0xb, _) => return Err(Sense::invalid_cdb_bit(3, 3)),
         _ => return Err(Sense::invalid_cdb_bit(4, 7)),
     };
-    Ok(Command::Block(Block::StartStop(what)))
+    Ok(Command::Block(Block::StartStop {
+        what,
+        immediate: immediate & 0x01 != 0,
+    }))
 }
 
 pub(in super::super) fn prevent_allow(raw: &Raw) -> Decoded {

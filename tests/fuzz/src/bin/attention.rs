@@ -39,6 +39,8 @@ fn precedence(code: (u8, u8)) -> usize {
 struct Model {
     conditions: Vec<(u8, u8)>,
     overflowed: bool,
+    /// The error of an earlier command, by its qualifier: SPC-5, 4.4.6.
+    deferred: Option<u8>,
 }
 
 impl Model {
@@ -64,9 +66,12 @@ impl Model {
         self.conditions.retain(|held| *held != code);
     }
 
-    /// What is reported; and cleared, if it is not kept.
+    /// What is reported; and cleared, if it is not kept. An error is never kept.
     fn report(&mut self, keep: bool) -> Option<((u8, u8), bool)> {
-        let report = (*self.conditions.first()?, self.overflowed);
+        let Some(first) = self.conditions.first() else {
+            return self.deferred.take().map(|q| ((0x0c, q), false));
+        };
+        let report = (*first, self.overflowed);
         if !keep {
             self.conditions.remove(0);
             self.overflowed = false;
@@ -76,7 +81,12 @@ impl Model {
 }
 
 fn seen(sense: Sense) -> ((u8, u8), bool) {
-    assert_eq!((sense.key, sense.information), (Key::UnitAttention, None));
+    assert_eq!(sense.information, None);
+    if sense.specific == Specific::Deferred {
+        assert_eq!(sense.key, Key::MediumError);
+        return ((sense.asc.code, sense.asc.qualifier), false);
+    }
+    assert_eq!(sense.key, Key::UnitAttention);
     let overflow = match sense.specific {
         Specific::None => false,
         Specific::UnitAttentionOverflow => true,
@@ -105,7 +115,7 @@ fuzz_target!(|input: &[u8]| {
     while !input.is_empty() {
         let interlock = [Interlock::Clear, Interlock::Keep, Interlock::Establish][input.below(3)];
         let keep = interlock != Interlock::Clear;
-        match input.below(9) {
+        match input.below(10) {
             0..=3 => {
                 let asc = code(&mut input);
                 queue.establish(asc);
@@ -148,6 +158,15 @@ fuzz_target!(|input: &[u8]| {
                 };
                 assert_eq!(queue.admit(&command, interlock), Admission::Process);
             }
+            8 => {
+                let qualifier = input.u8();
+                let asc = Asc {
+                    code: 0x0c,
+                    qualifier,
+                };
+                queue.defer(Sense::new(Key::MediumError, asc));
+                model.deferred.get_or_insert(qualifier);
+            }
             7 => assert_eq!(queue.take().map(seen), model.report(false)),
             _ => {
                 queue.clear_all();
@@ -162,6 +181,9 @@ fuzz_target!(|input: &[u8]| {
             "{queue:?} {:?}",
             model.conditions
         );
-        assert_eq!(queue.is_empty(), model.conditions.is_empty());
+        assert_eq!(
+            queue.is_empty(),
+            model.conditions.is_empty() && model.deferred.is_none()
+        );
     }
 });

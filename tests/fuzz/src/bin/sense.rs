@@ -35,6 +35,7 @@ struct Seen {
     code: (u8, u8),
     information: Option<u64>,
     ili: bool,
+    deferred: bool,
     specific: Option<[u8; 3]>,
     /// The segment of a copy that failed, and which end, with its key, code and qualifier.
     segment: Option<u16>,
@@ -50,13 +51,14 @@ fn forwarded(bytes: &[u8], at: u8, side: Side) -> Option<(Side, u8, u8, u8)> {
 
 fn read(bytes: &[u8]) -> Seen {
     match bytes[0] & 0x7f {
-        0x70 => {
+        0x70 | 0x71 => {
             assert_eq!(bytes.len(), 8 + usize::from(bytes[7]));
             Seen {
                 key: bytes[2] & 0x0f,
                 code: (bytes[12], bytes[13]),
                 information: (bytes[0] & 0x80 != 0).then(|| be32(bytes, 3).into()),
                 ili: bytes[2] & 0x20 != 0,
+                deferred: bytes[0] & 1 != 0,
                 specific: (bytes[15] & 0x80 != 0).then(|| bytes[15..18].try_into().unwrap()),
                 segment: (bytes[2] == 10).then(|| u16::from_be_bytes([bytes[10], bytes[11]])),
                 forwarded: forwarded(bytes, bytes[8], Side::Source).or(forwarded(
@@ -66,13 +68,14 @@ fn read(bytes: &[u8]) -> Seen {
                 )),
             }
         }
-        0x72 => {
+        0x72 | 0x73 => {
             assert_eq!(bytes.len(), 8 + usize::from(bytes[7]));
             let mut seen = Seen {
                 key: bytes[1],
                 code: (bytes[2], bytes[3]),
                 information: None,
                 ili: false,
+                deferred: bytes[0] & 1 != 0,
                 specific: None,
                 segment: None,
                 forwarded: None,
@@ -125,7 +128,7 @@ fuzz_target!(|input: &[u8]| {
         qualifier: input.u8(),
     };
     let information = input.bool().then(|| input.number());
-    let specific = match input.below(6) {
+    let specific = match input.below(7) {
         0 => Specific::None,
         1 => Specific::Progress(input.u16()),
         2 => Specific::UnitAttentionOverflow,
@@ -141,6 +144,7 @@ fuzz_target!(|input: &[u8]| {
                 (side, KEYS[input.below(KEYS.len())], asc)
             }),
         }),
+        5 => Specific::Deferred,
         4 => Specific::Length(
             FieldPointer {
                 in_cdb: true,
@@ -180,6 +184,7 @@ fuzz_target!(|input: &[u8]| {
             _ => None,
         };
         assert_eq!(seen.ili, difference.is_some());
+        assert_eq!(seen.deferred, specific == Specific::Deferred);
         match (format, difference) {
             (Format::Fixed, Some(d)) => assert_eq!(seen.information, Some(u64::from(d as u32))),
             (Format::Descriptor, Some(d)) => {
@@ -199,7 +204,7 @@ fuzz_target!(|input: &[u8]| {
             assert_eq!(seen.forwarded, cause);
         }
         match (specific, seen.specific) {
-            (Specific::None, None) => {}
+            (Specific::None | Specific::Deferred, None) => {}
             (Specific::Copy(copy), seen) => match (copy.field, seen) {
                 (None, None) => {}
                 (Some(field), Some(bytes)) => {
