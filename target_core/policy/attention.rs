@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Unit attention conditions (SAM-5, 5.14), and errors of commands that were answered before they failed (SPC-5, 4.4.6).
+//! Unit attention conditions (SAM-5, 5.14), and errors of commands that were answered before they failed (SPC-4, 4.5).
 //!
 //! Each I_T_L nexus has a [`Queue`]. What happens to the unit is put into the queues of all nexuses that are to know; before a
 //! command is processed, [`Queue::admit`] says whether it is to be answered with a unit attention instead.

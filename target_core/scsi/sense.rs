@@ -250,7 +250,7 @@ pub enum Specific {
     Progress(u16),
     /// More unit attentions happened than could be kept.
     UnitAttentionOverflow,
-    /// Nothing; the error is that of an earlier command, which was answered before (SPC-5, 4.4.6): response codes 71h and 73h.
+    /// Nothing; the error is that of an earlier command, which was answered before (SPC-4, 4.5): response codes 71h and 73h.
     Deferred,
     /// A field of the CDB is not the length of what there is: ILI, and the difference in the place of INFORMATION.
     Length(FieldPointer, i32),

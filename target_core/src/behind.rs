@@ -4,7 +4,7 @@
 //! read into a cache.
 //!
 //! A device has one worker for all of it. What fails is told to those I_T nexuses whose commands it was for, as a deferred error
-//! (SPC-5 4.4.6). Where there is no room for more, a command is answered when it is done, as without IMMED.
+//! (SPC-4 4.5). Where there is no room for more, a command is answered when it is done, as without IMMED.
 
 use crate::{
     backend::{IoError, Op},

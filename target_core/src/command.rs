@@ -34,6 +34,7 @@ use crate::{
     fabric::Fabric,
     flaws,
     lun::{Export, Nexus},
+    order,
     session::Session,
     shares::Share,
     tmf::Preempted,
@@ -466,8 +467,9 @@ fn arrive<F: Fabric>(token: &mut Token<Session<F>>) -> bool {
     let Some(nexus) = &token.nexus else {
         return true;
     };
-    let order = nexus.lun().device().order();
-    match order.arrive(token.attribute, token.shared()) {
+    let device = nexus.lun().device();
+    let attribute = order::attribute(device, token);
+    match device.order().arrive(attribute, token.shared()) {
         Some(place) => {
             token.place = place;
             true

@@ -149,6 +149,23 @@ impl Order {
     }
 }
 
+/// The task attribute that `cmd` is processed with. Under restricted reordering, SIMPLE commands that write are processed as ORDERED
+/// ones: what is on the medium in the end is to be the same (SPC-4 7.5.8), and a read shows what was written before it.
+#[inline]
+pub(crate) fn attribute(device: &Device, cmd: &Command) -> Attribute {
+    match cmd.attribute {
+        Attribute::Simple if device.attrib().emulate_rest_reord() => {
+            let writes = cmd.decoded.is_some_and(|d| d.command.writes());
+            if writes {
+                Attribute::Ordered
+            } else {
+                Attribute::Simple
+            }
+        }
+        given => given,
+    }
+}
+
 /// What is held is looked at again. Any context.
 pub(crate) fn kick(device: &Arc<Device>) {
     if let Ok(engine) = crate::engine() {

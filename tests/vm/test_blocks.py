@@ -354,7 +354,7 @@ def test_immediate_answers():
 
 
 def test_deferred_errors():
-    """What fails behind an answer is told with the next command, which is not processed (SPC-5, 4.4.6)."""
+    """What fails behind an answer is told with the next command, which is not processed (SPC-4, 4.5)."""
     d = faulty.Device("lio-deferred")
     unit = Unit(lio.fileio(file=d.path, size=32 * MIB, buffered=True))
     tur, stop, flush = bytes(6), bytes([0x1B, 1, 0, 0, 0, 0]), ten(0x35, 2, 0, 0)
@@ -382,8 +382,9 @@ def test_deferred_errors():
     assert (status, say(answer.sense), answer.sense[0] & 0x7F) == (2, "3/0c00", 0x70)
     unit(ten(0x35, 0, 0, 0))
     # In descriptor format; what it comes before is not done.
-    page = bytes([0, 0, 0, 0, 0x0A, 0x0A, 0x04]) + bytes(9)
-    unit(bytes([0x15, 0x10, 0, 0, len(page), 0]), write=page)
+    page = bytearray(unit(bytes([0x1A, 8, 0x0A, 0, 16, 0]), read=16))
+    page[0], page[4], page[6] = 0, 0x0A, page[6] | 4
+    unit(bytes([0x15, 0x10, 0, 0, len(page), 0]), write=bytes(page))
     lose()
     unit(flush)
     assert told(tur) == 0x73

@@ -95,6 +95,37 @@ def test_ordered_waits_and_others_wait_for_it(target, lun):
         feed(a, older)
 
 
+def test_restricted_reordering():
+    """Writes are processed in order, whatever comes first (SPC-4, 7.5.8)."""
+    store = lio.ramdisk()
+    target = lio.IscsiTarget(store)
+    qam = bytes([0x1A, 8, 0x0A, 0, 16, 0])
+    with sessions(target, 2) as (a, b):
+        assert a.scsi(qam, read=16)[1][7] & 0xF0 == 0x10
+        with lio.refused():
+            store.attrib("emulate_rest_reord", 1)  # while it is exported
+        older = stalled(a)
+        assert a.finish(write(a, 9, SIMPLE, lba=64))[0] == 0
+        feed(a, older, 1)
+    target.delete()
+    store.attrib("emulate_rest_reord", 1)
+    target = lio.IscsiTarget(store)
+    with sessions(target, 2) as (a, b):
+        assert a.scsi(qam, read=16)[1][7] & 0xF0 == 0
+        for value in range(3):
+            older = stalled(a)
+            newer = write(a, value, SIMPLE, lba=64)
+            waits(a)
+            newest = read(a, lba=64)
+            waits(a)
+            assert b.finish(b.start(TUR, attr=HEAD))[0] == 0
+            feed(a, older, 9)
+            assert a.finish(newer)[0] == 0
+            reads(a, newest, value)
+        # Reads do not wait for each other, nor does a write keep them from beginning that were there before it.
+        reads(b, read(b, lba=64), 2)
+
+
 def test_each_logical_unit_by_itself(target):
     with sessions(target, 2) as (a, b):
         older = stalled(a, 0)

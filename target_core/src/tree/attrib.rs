@@ -74,7 +74,11 @@ attributes! {
                 dev.reservations().refresh(dev);
             })
         };
-        rw "emulate_rest_reord" => show!(emulate_rest_reord), fixed_flag!(emulate_rest_reord);
+        rw "emulate_rest_reord" => show!(emulate_rest_reord), |dev, value| {
+            let on = value.bool()?;
+            let a = dev.attrib();
+            idle(dev, value, a.emulate_rest_reord() == on, || a.set_emulate_rest_reord(on))
+        };
         rw "emulate_rsoc" => show!(emulate_rsoc), flag!(set_emulate_rsoc);
         rw "emulate_sanitize" => show!(emulate_sanitize), flag!(set_emulate_sanitize);
         rw "emulate_tas" => show!(emulate_tas), |dev, value| {

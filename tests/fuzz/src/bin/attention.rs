@@ -39,7 +39,7 @@ fn precedence(code: (u8, u8)) -> usize {
 struct Model {
     conditions: Vec<(u8, u8)>,
     overflowed: bool,
-    /// The error of an earlier command, by its qualifier: SPC-5, 4.4.6.
+    /// The error of an earlier command, by its qualifier: SPC-4, 4.5.
     deferred: Option<u8>,
 }
 
