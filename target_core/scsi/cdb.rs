@@ -31,6 +31,8 @@ pub struct Features {
     pub unmap: bool,
     /// WRITE SAME that writes.
     pub write_same: bool,
+    /// WRITE SAME of no blocks is of all to the end of the medium: WSNZ is zero (emulate_write_same_all).
+    pub write_same_all: bool,
     /// WRITE SAME that unmaps (emulate_tpws).
     pub write_same_unmap: bool,
     /// COMPARE AND WRITE (emulate_caw).
@@ -200,7 +202,7 @@ pub enum Command {
     },
     /// WRITE SAME (10), (16), (32)
     WriteSame {
-        /// The blocks; never none.
+        /// The blocks. None are all to the end of the medium, until [`Decoded::resolve`].
         extent: Extent,
         /// The blocks may be unmapped if they then read as the data that is sent.
         unmap: bool,
@@ -287,6 +289,9 @@ pub fn decode(cdb: &[u8], features: &Features) -> Result<Decoded, Sense> {
     };
     descriptor.check_bits(&raw, features)?;
     let command = descriptor.decode(&raw)?;
+    if command.is_write_same_to_end() && !features.write_same_all {
+        return Err(descriptor.invalid_length());
+    }
     Ok(Decoded {
         command,
         descriptor,
@@ -371,6 +376,10 @@ impl Command {
         }
     }
 
+    fn is_write_same_to_end(&self) -> bool {
+        matches!(self, Self::WriteSame { extent, .. } if extent.blocks.is_zero())
+    }
+
     /// The command's data is that of blocks on the medium, to or from it.
     pub fn transfers(&self) -> bool {
         match self {
@@ -420,6 +429,16 @@ impl Decoded {
         let blocks = size.blocks_in(data.length);
         let length = blocks.0.saturating_mul(self.protect.block(size).into());
         Data { length, ..data }
+    }
+
+    /// What is said as `to the end of the medium` is so many blocks, on one of `capacity` blocks.
+    pub fn resolve(&mut self, capacity: Blocks) {
+        if let Command::WriteSame { extent, .. } = &mut self.command {
+            if extent.blocks.is_zero() {
+                // One at least, which is out of range then.
+                extent.blocks = Blocks(capacity.0.saturating_sub(extent.lba.0).max(1));
+            }
+        }
     }
 
     /// The command fits a medium of `capacity` blocks and the unit's limits, those that the block limits page reports.

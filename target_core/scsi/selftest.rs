@@ -71,6 +71,7 @@ const ALL: Features = Features {
     protection: None,
     protectable: false,
     third_party_copy: true,
+    write_same_all: false,
     saves_mode: true,
 };
 

@@ -59,6 +59,8 @@ pub struct BlockLimits {
     pub unmap_alignment: u32,
     /// MAXIMUM WRITE SAME LENGTH; 0: no limit.
     pub max_write_same: u64,
+    /// WRITE SAME of no blocks is of all to the end of the medium: WSNZ is zero.
+    pub write_same_all: bool,
     /// MAXIMUM ATOMIC TRANSFER LENGTH; 0: none. There are no boundaries in an atomic write.
     pub max_atomic: u32,
     /// ATOMIC ALIGNMENT
@@ -162,7 +164,7 @@ fn mode_page_policy(_: &Unit<'_>, out: &mut Writer<'_>) {
 fn block_limits(unit: &Unit<'_>, out: &mut Writer<'_>) {
     let limits = &unit.limits;
     // WSNZ
-    out.u8(0x01);
+    out.u8(u8::from(!limits.write_same_all));
     out.u8(limits.max_compare_and_write);
     out.be16(limits.optimal_granularity);
     out.be32(limits.max_transfer);

@@ -66,7 +66,7 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Refused> 
     let port = nexus.lun().port();
     let interlock = mode::interlock(device.attrib().emulate_ua_intlck_ctrl());
     let cdb = cmd.cdb.get(..cmd.cdb_len.min(MAX_CDB)).unwrap_or(&[]);
-    let decoded = match cdb::decode(cdb, &nexus.features(port)) {
+    let mut decoded = match cdb::decode(cdb, &nexus.features(port)) {
         Ok(mut decoded) => {
             decoded.protect.sent = cmd.sent;
             decoded
@@ -102,7 +102,9 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Refused> 
         return Err(Sense::WRITE_PROTECTED.into());
     }
     if decoded.command.is_checked() {
-        decoded.check(device.capacity(), &device.limits())?;
+        let capacity = device.capacity();
+        decoded.resolve(capacity);
+        decoded.check(capacity, &device.limits())?;
     }
     cmd.decoded = Some(decoded);
     let block = device.block_size();

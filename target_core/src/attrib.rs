@@ -99,6 +99,8 @@ attributes! {
     removable: bool = 0, set_removable;
     /// SANITIZE: it destroys all data.
     emulate_sanitize: bool = 0, set_emulate_sanitize;
+    /// WRITE SAME of no blocks is of all to the end of the medium.
+    emulate_write_same_all: bool = 0, set_emulate_write_same_all;
     /// WRITE LONG: it makes blocks unreadable until they are written again.
     emulate_write_long: bool = 0, set_emulate_write_long;
     /// Blocks of one UNMAP.

@@ -218,8 +218,22 @@ def test_write_same(each):
         ok(each.scsi(write_same16(16, 8, 8), write=bytes(512)))
         if vpd(each, 0xB2)[5] & 4:  # LBPRZ
             assert ok(each.scsi(read16(16, 8), read=4096)).data == bytes(4096)
+    assert Limits(each).wsnz or lio.STOCK
     if Limits(each).wsnz:
         refused(each.scsi(write_same16(0, 0), write=a), "5/2400")
+    if not lio.STOCK:
+        each.store.attrib("emulate_write_same_all", 1)
+        limits, last = Limits(each), 32 * MIB // 512 - 1
+        assert not limits.wsnz
+        if 0 < limits.write_same <= last:
+            refused(each.scsi(write_same16(0, 0), write=a), "5/2400")
+        first = last - 8
+        ok(each.scsi(write_same16(first - 1, 1), write=a))
+        ok(each.scsi(write_same16(first, 0), write=b))
+        assert ok(each.scsi(read16(first - 1, 10), read=5120)).data == a + b * 9
+        ok(each.scsi(b"\x41\0" + be(last, 4) + bytes(4), write=a))
+        assert ok(each.scsi(read16(last - 1, 2), read=1024)).data == b + a
+        refused(each.scsi(write_same16(last + 1, 0), write=a), "5/2100")
 
 
 @ours

@@ -252,12 +252,8 @@ pub(super) fn unmap(raw: &Raw) -> Decoded {
     })
 }
 
-fn write_same(raw: &Raw, extent: Extent, length_field: u16) -> Decoded {
+fn write_same(raw: &Raw, extent: Extent) -> Decoded {
     let [_, flags, ..] = *raw;
-    // The block limits page says WSNZ: no blocks does not mean all of them.
-    if extent.blocks.is_zero() {
-        return Err(Sense::invalid_cdb_byte(length_field));
-    }
     Ok(Command::WriteSame {
         extent,
         unmap: flags & 0x08 != 0,
@@ -266,11 +262,11 @@ fn write_same(raw: &Raw, extent: Extent, length_field: u16) -> Decoded {
 }
 
 pub(super) fn write_same_10(raw: &Raw) -> Decoded {
-    write_same(raw, extent_10(raw), 7)
+    write_same(raw, extent_10(raw))
 }
 
 pub(super) fn write_same_16(raw: &Raw) -> Decoded {
-    write_same(raw, extent_16(raw), 10)
+    write_same(raw, extent_16(raw))
 }
 
 pub(super) fn compare_and_write(raw: &Raw) -> Decoded {

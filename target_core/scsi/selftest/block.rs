@@ -10,7 +10,7 @@ use crate::{
         whole_blocks, write_defects, Block, Completion, Condition, DefectRequest, Erasing,
         LbaStatus, Provisioned, StartStop,
     },
-    cdb::{decode, Command, Compare, Data, Direction, Transfer},
+    cdb::{decode, Command, Compare, Data, Direction, Features, Transfer},
     lba::{BlockSize, Blocks, Extent, Lba},
     sense::{Asc, Key, Sense},
     vpd::BlockLimits,
@@ -628,4 +628,44 @@ fn progress_goes_up() {
         assert_eq!(last, u16::MAX);
     }
     assert_eq!(progress(0, 0), 0);
+}
+
+#[test]
+fn write_same_to_the_end() {
+    let features = Features {
+        write_same_all: true,
+        ..ALL
+    };
+    let limits = BlockLimits {
+        max_write_same: 100,
+        ..BlockLimits::default()
+    };
+    for (cdb, length_at) in [
+        ("41 00 00 00 00 32 00 00 00 00", 7),
+        ("93 00 00 00 00 00 00 00 00 32 00 00 00 00 00 00", 10),
+        (
+            "7f 00 00 00 00 00 00 18 00 0d 00 00 00 00 00 00 00 00 00 32 ff ff ff ff 00 00 00 00 00 00 00 00",
+            28,
+        ),
+    ] {
+        let bytes = hex(cdb);
+        let refused = Sense::invalid_cdb_byte(length_at);
+        assert_eq!(decode(&bytes, &ALL).err(), Some(refused), "{cdb}");
+        let decoded = decode(&bytes, &features).unwrap();
+        let lba = decoded.command.extent().unwrap().lba.0;
+        for (capacity, fits) in [
+            (lba + 1, Ok(())),
+            (lba + 100, Ok(())),
+            (lba + 101, Err(refused)),
+            (lba, Err(Sense::lba_out_of_range(lba))),
+        ] {
+            let mut decoded = decoded;
+            decoded.resolve(Blocks(capacity));
+            assert_eq!(decoded.check(Blocks(capacity), &limits), fits, "{cdb}");
+        }
+    }
+    // Others are as they are.
+    let mut some = decode(&hex("41 00 00 00 00 32 00 00 02 00"), &features).unwrap();
+    some.resolve(Blocks(1000));
+    assert_eq!(some.command.extent(), Some(Extent::new(0x32, 2)));
 }

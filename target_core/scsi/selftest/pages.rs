@@ -58,6 +58,7 @@ pub(super) const UNIT: Unit<'_> = Unit {
     limits: BlockLimits {
         max_compare_and_write: 1,
         optimal_granularity: 1,
+        write_same_all: false,
         max_transfer: 16384,
         optimal_transfer: 16384,
         max_unmap_blocks: 8192,

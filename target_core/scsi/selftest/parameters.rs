@@ -178,6 +178,7 @@ fn stock_target_port_groups() {
 const LIMITS: BlockLimits = BlockLimits {
     max_compare_and_write: 0,
     optimal_granularity: 1,
+    write_same_all: false,
     max_transfer: 0,
     optimal_transfer: 0,
     max_unmap_blocks: 50,

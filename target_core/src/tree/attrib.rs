@@ -104,6 +104,7 @@ attributes! {
         };
         rw "emulate_write_cache" => |dev, page| writeln!(page, "{}", u32::from(shown_write_cache(dev))), write_cache;
         rw "emulate_write_long" => show!(emulate_write_long), flag!(set_emulate_write_long);
+        rw "emulate_write_same_all" => show!(emulate_write_same_all), flag!(set_emulate_write_same_all);
         rw "enforce_pr_isids" => show!(enforce_pr_isids), |dev, value| {
             let on = value.bool()?;
             let a = dev.attrib();

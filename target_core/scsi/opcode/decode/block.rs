@@ -68,7 +68,7 @@ pub(in super::super) fn verify_32(raw: &Raw) -> Decoded {
 }
 
 pub(in super::super) fn write_same_32(raw: &Raw) -> Decoded {
-    super::write_same(&flags_32(raw), extent_32(raw), 28)
+    super::write_same(&flags_32(raw), extent_32(raw))
 }
 
 // Of BYTCHK's values, 10b and 11b are reserved here (SBC-4, 5.51): all blocks are sent, so no single one stands for them.

@@ -46,6 +46,7 @@ const ALL: Features = Features {
     protection: None,
     protectable: false,
     third_party_copy: true,
+    write_same_all: true,
     saves_mode: true,
 };
 

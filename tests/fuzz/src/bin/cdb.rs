@@ -297,6 +297,7 @@ fuzz_target!(|input: &[u8]| {
         protection: pi::Type::new(u32::from(input.u8()) & 3),
         protectable: bits & 2 != 0,
         third_party_copy: bits & 2 != 0,
+        write_same_all: bits & 4 != 0,
         saves_mode: bits & 4 != 0,
     };
     let size = [512, 1024, 2048, 4096][input.below(4)];
@@ -378,6 +379,19 @@ fuzz_target!(|input: &[u8]| {
     let fits = decoded.check(Blocks(capacity), &limits);
     if opcode == 0x9f && (cdb[0] == 0x7f || cdb[1] & 0x1f == 0x12) {
         return scattered(cdb, &limits, fits);
+    }
+    // WRITE SAME of no blocks is of all that follow, where it may be said (SBC-4, 5.52).
+    if let (0x41 | 0x93, Some(layout)) = (opcode, layout(cdb)) {
+        let mut resolved = decoded;
+        resolved.resolve(Blocks(capacity));
+        let after = resolved.command.extent().unwrap();
+        assert_eq!(after.lba.0, layout.lba);
+        if layout.blocks == 0 {
+            assert!(features.write_same_all);
+            assert_eq!(after.blocks.0, capacity.saturating_sub(layout.lba).max(1));
+        } else {
+            assert_eq!(after.blocks.0, layout.blocks);
+        }
     }
     let Some(expected) = layout(cdb) else {
         assert_eq!(command.extent(), None);

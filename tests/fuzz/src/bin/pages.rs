@@ -95,6 +95,7 @@ fn unit<'a>(input: &mut Input<'a>) -> Unit<'a> {
             unmap_granularity: input.u32(),
             unmap_alignment: input.u32(),
             max_write_same: input.u64(),
+            write_same_all: input.bool(),
             max_atomic: input.u32(),
             atomic_alignment: input.u32(),
             atomic_granularity: input.u32(),
@@ -185,6 +186,8 @@ fn inquiry_data(unit: &Unit<'_>, code: Option<u8>, short: usize) {
         0x83 => identification(unit, &bytes),
         0xb0 => {
             let limits = &unit.limits;
+            // WSNZ
+            assert_eq!(bytes[4], u8::from(!limits.write_same_all));
             assert_eq!(
                 (bytes[5], be32(&bytes, 8)),
                 (limits.max_compare_and_write, limits.max_transfer)
