@@ -2,11 +2,11 @@
 
 //! Attributes: the files of a directory.
 
-use crate::{Lines, Value};
+use crate::{dir::Whole, Dir, Lines, Value};
 use core::any::Any;
 use core::fmt;
 use kernel::{prelude::*, sync::Arc};
-use lio_glue::configfs::{AttrDesc, Node, STORE_MAX};
+use lio_glue::configfs::{AttrDesc, Directory, Node, STORE_MAX};
 
 /// A file of a directory that keeps a `T`. See [`attributes!`](crate::attributes).
 pub struct Attr<T: ?Sized> {
@@ -192,6 +192,12 @@ pub(crate) trait Section: Send + Sync {
     fn store(&self, node: &Node, i: usize, value: &[u8]) -> Result;
     /// The `Arc` of the data.
     fn data(&self) -> &dyn Any;
+    /// What the directory does, if the data knows.
+    fn acts(&self) -> Option<&dyn Dir> {
+        None
+    }
+    /// A directory that has this section alone.
+    fn alone(self: KBox<Self>) -> Result<KBox<dyn Directory>>;
 }
 
 pub(crate) struct Of<T: ?Sized + 'static> {
@@ -243,5 +249,39 @@ impl<T: ?Sized + Send + Sync + 'static> Section for Of<T> {
 
     fn data(&self) -> &dyn Any {
         &self.data
+    }
+
+    fn alone(self: KBox<Self>) -> Result<KBox<dyn Directory>> {
+        Ok(KBox::new(Whole(KBox::into_inner(self)), GFP_KERNEL)?)
+    }
+}
+
+/// Attributes of the object that the directory stands for.
+pub(crate) struct Acting<T: 'static>(pub(crate) Of<T>);
+
+impl<T: Dir + 'static> Section for Acting<T> {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+    fn desc(&self, i: usize) -> Option<AttrDesc> {
+        self.0.desc(i)
+    }
+    fn show(&self, i: usize, page: &mut [u8]) -> Result<usize> {
+        self.0.show(i, page)
+    }
+    fn list(&self, i: usize, lines: &mut Lines<'_>) -> Result {
+        self.0.list(i, lines)
+    }
+    fn store(&self, node: &Node, i: usize, value: &[u8]) -> Result {
+        self.0.store(node, i, value)
+    }
+    fn data(&self) -> &dyn Any {
+        &self.0.data
+    }
+    fn acts(&self) -> Option<&dyn Dir> {
+        Some(&self.0.data)
+    }
+    fn alone(self: KBox<Self>) -> Result<KBox<dyn Directory>> {
+        Ok(KBox::new(Whole(KBox::into_inner(self)), GFP_KERNEL)?)
     }
 }

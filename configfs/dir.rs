@@ -3,7 +3,7 @@
 //! Directories: what they do, and how they are put together.
 
 use crate::{
-    attr::{Attr, Of, Section},
+    attr::{Acting, Attr, Of, Section},
     Lines,
 };
 use core::any::{Any, TypeId};
@@ -78,14 +78,64 @@ impl<D: Dir + ?Sized> Dir for Arc<D> {
     }
 }
 
-/// The one kind of directory there is.
+/// What a directory is made of.
+pub(crate) trait Parts: Send + Sync + 'static {
+    /// The section that attribute `i` is in, and its index there.
+    fn find(&self, i: usize) -> Option<(&dyn Section, usize)>;
+    /// What it does.
+    fn dir(&self) -> Option<&dyn Dir>;
+    /// The data of that type.
+    fn data(&self, id: TypeId) -> Option<&dyn Any>;
+    /// The same, if it is the object that the directory stands for.
+    fn object(&self, id: TypeId) -> Option<&dyn Any>;
+}
+
+fn of_type(data: &dyn Any, id: TypeId) -> Option<&dyn Any> {
+    (data.type_id() == id).then_some(data)
+}
+
+/// Nothing at all.
+struct Bare;
+
+impl Parts for Bare {
+    fn find(&self, _: usize) -> Option<(&dyn Section, usize)> {
+        None
+    }
+    fn dir(&self) -> Option<&dyn Dir> {
+        None
+    }
+    fn data(&self, _: TypeId) -> Option<&dyn Any> {
+        None
+    }
+    fn object(&self, _: TypeId) -> Option<&dyn Any> {
+        None
+    }
+}
+
+/// One section, as most have: there are many directories, and this has no memory but the section's.
+impl<S: Section + 'static> Parts for S {
+    fn find(&self, i: usize) -> Option<(&dyn Section, usize)> {
+        Some((self, i))
+    }
+    fn dir(&self) -> Option<&dyn Dir> {
+        self.acts()
+    }
+    fn data(&self, id: TypeId) -> Option<&dyn Any> {
+        of_type(Section::data(self), id)
+    }
+    fn object(&self, id: TypeId) -> Option<&dyn Any> {
+        self.acts()?;
+        of_type(Section::data(self), id)
+    }
+}
+
+/// Anything.
 struct Content {
     sections: KVec<KBox<dyn Section>>,
     dir: Option<KBox<dyn Dir>>,
 }
 
-impl Content {
-    /// The section that attribute `i` is in, and its index there.
+impl Parts for Content {
     fn find(&self, mut i: usize) -> Option<(&dyn Section, usize)> {
         for section in &self.sections {
             match i.checked_sub(section.len()) {
@@ -95,28 +145,59 @@ impl Content {
         }
         None
     }
+
+    fn dir(&self) -> Option<&dyn Dir> {
+        match &self.dir {
+            Some(dir) => Some(&**dir),
+            None => self.sections.iter().find_map(|s| s.acts()),
+        }
+    }
+
+    fn data(&self, id: TypeId) -> Option<&dyn Any> {
+        self.sections.iter().find_map(|s| of_type(s.data(), id))
+    }
+
+    fn object(&self, id: TypeId) -> Option<&dyn Any> {
+        let mut objects = self.sections.iter().filter(|s| s.acts().is_some());
+        objects.find_map(|s| of_type(s.data(), id))
+    }
 }
 
-impl Directory for Content {
+impl Content {
+    fn directory(mut self) -> Result<KBox<dyn Directory>> {
+        if self.dir.is_none() && self.sections.len() <= 1 {
+            return match self.sections.pop() {
+                Some(section) => section.alone(),
+                None => Ok(KBox::new(Whole(Bare), GFP_KERNEL)?),
+            };
+        }
+        Ok(KBox::new(Whole(self), GFP_KERNEL)?)
+    }
+}
+
+/// A directory of these parts.
+pub(crate) struct Whole<P>(pub(crate) P);
+
+impl<P: Parts> Directory for Whole<P> {
     fn attr(&self, i: usize) -> Option<AttrDesc> {
-        let (section, i) = self.find(i)?;
+        let (section, i) = self.0.find(i)?;
         section.desc(i)
     }
 
     fn show(&self, _node: &Node, i: usize, page: &mut [u8]) -> Result<usize> {
-        let (section, i) = self.find(i).ok_or(EIO)?;
+        let (section, i) = self.0.find(i).ok_or(EIO)?;
         section.show(i, page)
     }
 
     fn stream(&self, _node: &Node, i: usize, out: Option<&mut [u8]>) -> Result<usize> {
-        let (section, i) = self.find(i).ok_or(EIO)?;
+        let (section, i) = self.0.find(i).ok_or(EIO)?;
         let mut lines = Lines::new(out);
         section.list(i, &mut lines)?;
         Ok(lines.len())
     }
 
     fn store(&self, node: &Node, i: usize, value: &[u8]) -> Result {
-        let (section, i) = self.find(i).ok_or(EIO)?;
+        let (section, i) = self.0.find(i).ok_or(EIO)?;
         section.store(node, i, value)
     }
 
@@ -124,42 +205,43 @@ impl Directory for Content {
         let Ok(utf8) = name.to_str() else {
             return Err(node.reject(EINVAL, fmt!("'{name}' is not UTF-8")));
         };
-        match &self.dir {
+        match self.0.dir() {
             Some(dir) => dir.mkdir(node, utf8),
             None => nothing_is_made(node, utf8),
         }
     }
 
     fn rmdir(&self, node: &Node, child: &Node) {
-        if let Some(dir) = &self.dir {
+        if let Some(dir) = self.0.dir() {
             dir.rmdir(node, child);
         }
     }
 
     fn removed(&self, node: &Node) {
-        if let Some(dir) = &self.dir {
+        if let Some(dir) = self.0.dir() {
             dir.removed(node);
         }
     }
 
     fn link(&self, node: &Node, target: &Node) -> Result {
-        match &self.dir {
+        match self.0.dir() {
             Some(dir) => dir.link(node, target),
             None => nothing_is_linked(node, target),
         }
     }
 
     fn unlink(&self, node: &Node, target: &Node) {
-        if let Some(dir) = &self.dir {
+        if let Some(dir) = self.0.dir() {
             dir.unlink(node, target);
         }
     }
 
     fn data(&self, id: TypeId) -> Option<&dyn Any> {
-        self.sections
-            .iter()
-            .map(|s| s.data())
-            .find(|data| (**data).type_id() == id)
+        self.0.data(id)
+    }
+
+    fn object(&self, id: TypeId) -> Option<&dyn Any> {
+        self.0.object(id)
     }
 }
 
@@ -212,6 +294,21 @@ impl<'a> Builder<'a> {
         })
     }
 
+    /// The directory stands for `object`: the files of `table` are about it, it does what there is to do, and
+    /// [`Node::object`] finds it. This is smaller than [`Builder::attrs`] with [`Builder::dir`].
+    pub fn object<T: Dir + 'static>(self, table: &'static [Attr<T>], object: Arc<T>) -> Self {
+        self.attempt(|b| {
+            let of = Of {
+                table,
+                data: object,
+            };
+            let section = KBox::new(Acting(of), GFP_KERNEL)?;
+            Ok(b.content
+                .sections
+                .push(section as KBox<dyn Section>, GFP_KERNEL)?)
+        })
+    }
+
     /// Keeps `data` with the directory, for [`Node::data`].
     pub fn data<T: ?Sized + Send + Sync + 'static>(self, data: Arc<T>) -> Self {
         self.attrs(&[], data)
@@ -253,7 +350,7 @@ impl<'a> Builder<'a> {
             None => Tree::new(
                 self.owner,
                 self.name,
-                KBox::new(self.content, GFP_KERNEL)?,
+                self.content.directory()?,
                 self.children,
             ),
         }
@@ -269,7 +366,7 @@ impl<'a> Builder<'a> {
             None => Subsystem::register(
                 self.owner,
                 self.name,
-                KBox::new(self.content, GFP_KERNEL)?,
+                self.content.directory()?,
                 self.children,
             ),
         }

@@ -119,4 +119,7 @@ pub trait Directory: Send + Sync + 'static {
 
     /// What the directory keeps of the type with this id, if it does.
     fn data(&self, id: TypeId) -> Option<&dyn Any>;
+
+    /// The same, if that is what the directory itself stands for, and not what it is about.
+    fn object(&self, id: TypeId) -> Option<&dyn Any>;
 }

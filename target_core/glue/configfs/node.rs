@@ -158,6 +158,14 @@ impl Node {
             .cloned()
     }
 
+    /// The object that the directory stands for, if it is a `T`: directories below it do not have it.
+    pub fn object<T: 'static>(&self) -> Option<Arc<T>> {
+        self.directory()
+            .object(TypeId::of::<Arc<T>>())?
+            .downcast_ref::<Arc<T>>()
+            .cloned()
+    }
+
     /// Whether both are the same directory.
     pub fn is(&self, other: &Node) -> bool {
         self.0 == other.0
