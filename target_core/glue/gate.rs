@@ -126,19 +126,6 @@ impl<T: Send + Sync + 'static> Gated<T> {
         })
     }
 
-    /// Has each processor count for itself from now on. Before that, entering costs a shared counter, and closing hardly
-    /// anything. May sleep.
-    pub fn spread(&self) {
-        // SAFETY: The gate is live by the invariant.
-        unsafe { sys::lio_gate_spread(self.gate()) }
-    }
-
-    /// Whether [`spread`](Self::spread) was called in time.
-    pub fn is_spread(&self) -> bool {
-        // SAFETY: The gate is live by the invariant.
-        unsafe { sys::lio_gate_is_spread(self.gate()) }
-    }
-
     /// Lets nobody in any more; those inside may stay. May sleep. Closing twice is harmless.
     pub fn close(&self) {
         // SAFETY: The gate is live by the invariant.

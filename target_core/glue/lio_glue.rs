@@ -15,6 +15,7 @@ pub mod global;
 mod lock_class;
 pub mod module;
 pub mod noio;
+pub mod once_box;
 pub mod page_store;
 pub mod percpu;
 pub mod rcu_box;

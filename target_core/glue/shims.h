@@ -48,19 +48,14 @@ void lio_deferred_queue(struct lio_deferred *d, void (*fn)(void *arg), void *arg
 /* gate.c: a percpu_ref that is closed, waited for, and freed with what it guards */
 struct lio_gate {
 	struct percpu_ref ref;
-	struct wait_queue_head wait;
-	struct mutex lock;
 	struct work_struct work;
 	atomic_t parties;
 	bool closing;
 	bool closed;
-	bool spread;
 	void (*free)(struct lio_gate *gate);
 };
 int lio_gate_init(struct lio_gate *gate, void (*free)(struct lio_gate *gate));
 void lio_gate_exit(struct lio_gate *gate);
-void lio_gate_spread(struct lio_gate *gate);
-bool lio_gate_is_spread(struct lio_gate *gate);
 bool lio_gate_tryget(struct lio_gate *gate);
 void lio_gate_get(struct lio_gate *gate);
 void lio_gate_put(struct lio_gate *gate);

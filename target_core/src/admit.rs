@@ -129,8 +129,8 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Refused> 
     if port.is_limited() && (decoded.command.extent().is_some() || decoded.command.writes()) {
         let now = clock::now_ns();
         let mapped = nexus.mapped();
-        let start = nexus.lun().limits().take(now, data.length);
-        let start = start.max(mapped.limits().take(now, data.length));
+        let start = nexus.lun().special().take(now, data.length);
+        let start = start.max(mapped.special().take(now, data.length));
         if start > now {
             cmd.due = cmd.due.max(start);
         }

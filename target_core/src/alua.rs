@@ -13,7 +13,7 @@ mod segments;
 
 pub(crate) use group::{Asks, Group, Settings, DEFAULT, MAX_GROUPS};
 pub(crate) use lu_group::{LuGroup, LuGroups, DEFAULT_LU_GROUP};
-pub(crate) use port::{Port, Secondary, LIMITED, MEASURED, SEGMENTED};
+pub(crate) use port::{Port, Secondary, SecondaryState, LIMITED, MEASURED, SEGMENTED};
 pub(crate) use segments::Segments;
 
 use crate::{

@@ -238,7 +238,7 @@ impl Device {
                 names <- new_mutex!(Names::default(), "Device::names"),
                 setup <- new_mutex!((), "Device::setup"),
                 users <- new_mutex!(Users::default(), "Device::users"),
-                stats: LunStats::new()?,
+                stats: LunStats::new(),
                 resets: Atomic::new(0),
                 aborts: Atomic::new(0),
                 aborts_missed: Atomic::new(0),
@@ -473,7 +473,7 @@ impl Device {
         if let Ok(engine) = crate::engine() {
             engine.tokens().revoke(lun);
         }
-        if lun.limits().weight().set(0) != 0 {
+        if lun.weight().set(0) != 0 {
             self.shares.count(true, false);
         }
         self.with_users(|users| {

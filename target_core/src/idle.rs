@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How long a device has had nothing to do, as far as its commands are measured (`statistics/latency`): from the answer of the last
+//! How long a device has had nothing to do, as far as its commands are measured (`latency`): from the answer of the last
 //! one at work to the next one.
 
 use kernel::sync::atomic::{Atomic, Full, Relaxed};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How long commands take, from their admission to their answer: `statistics/latency`, off unless asked for. Each CPU counts for
+//! How long commands take, from their admission to their answer: `latency`, off unless asked for. Each CPU counts for
 //! itself; reading disturbs nobody.
 
 use crate::command::Direction;
@@ -29,14 +29,11 @@ pub(crate) struct Latency {
 }
 
 impl Latency {
-    pub(crate) fn new() -> Result<Arc<Self>> {
-        Arc::pin_init(
-            pin_init!(Latency {
-                histogram <- RcuBox::new(),
-                on: Atomic::new(false),
-            }),
-            GFP_KERNEL,
-        )
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Latency {
+            histogram <- RcuBox::new(),
+            on: Atomic::new(false),
+        })
     }
 
     pub(crate) fn is_on(&self) -> bool {

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Limits that an administrator sets to a LUN, or to one initiator's commands to it: `limits/`. Commands that touch the medium wait
+//! Limits that an administrator sets to a LUN, or to one initiator's commands to it: `limits`. Commands that touch the medium wait
 //! for their turn; none is refused.
 
-use crate::shares::Weight;
 use kernel::sync::atomic::{Atomic, Full, Relaxed};
 use lio_policy::rate::Rate;
 
@@ -69,7 +68,6 @@ pub(crate) enum Which {
 pub(crate) struct Limits {
     commands: Limit,
     bytes: Limit,
-    weight: Weight,
 }
 
 impl Limits {
@@ -77,7 +75,6 @@ impl Limits {
         Limits {
             commands: Limit::new(),
             bytes: Limit::new(),
-            weight: Weight::new(),
         }
     }
 
@@ -88,21 +85,14 @@ impl Limits {
         }
     }
 
-    /// Its share of the device.
-    pub(crate) fn weight(&self) -> &Weight {
-        &self.weight
-    }
-
     /// Whether there is any.
     pub(crate) fn is_set(&self) -> bool {
         self.commands.is_set() || self.bytes.is_set()
     }
 
-    /// Changes one; returns whether there were any before, and are now. Not called twice at the same time.
-    pub(crate) fn set(&self, which: Which, rate: Rate) -> (bool, bool) {
-        let before = self.is_set();
+    /// Sets one. Not called twice at the same time.
+    pub(crate) fn set(&self, which: Which, rate: Rate) {
         self.limit(which).set(rate);
-        (before, self.is_set())
     }
 
     /// When a command of `bytes` starts, that has come at the time `now`.

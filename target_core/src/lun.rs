@@ -7,33 +7,34 @@
 //! - [`Nexus`]: what one session knows of a logical unit: the I_T_L nexus, with its unit attentions.
 
 use crate::{
-    alua::{Group, Port, Secondary, Settings, LIMITED, MEASURED, SEGMENTED},
+    alua::{Group, Port, Secondary, SecondaryState, Settings, LIMITED, MEASURED, SEGMENTED},
     command::{Command, Direction},
     copy::Copies,
     device::Device,
-    latency::Latency,
-    limits::{Limits, Which},
+    limits::Limits,
     mode::interlock,
     session::Core,
+    shares::{Flow, Weight},
+    special::Special,
     stats::{LunStats, MappedStats},
     tpg::Tpg,
 };
 use kernel::{
-    new_mutex, new_spinlock,
+    new_spinlock,
     prelude::*,
     sync::{
         atomic::{Acquire, Atomic, Full, Relaxed, Release},
-        Arc, Mutex, SpinLock,
+        Arc, SpinLock,
     },
 };
 use lio_glue::{
     clock,
     gate::{Gated, Ticket},
+    once_box::OnceBox,
 };
 use lio_policy::{
     attention::{Admission, Queue},
     pr::Access,
-    rate::Rate,
 };
 use lio_scsi::{
     cdb::{Command as Cdb, Decoded, Features},
@@ -62,16 +63,17 @@ impl Export {
 pub struct Lun {
     number: LunNumber,
     tpg: Arc<Tpg>,
-    gate: Gated<Export>,
+    // From the first session that has it on.
+    gate: OnceBox<Gated<Export>>,
     device: Arc<Device>,
     pub(crate) stats: LunStats,
     // What commands have to know of the two that follow.
     port: Atomic<u64>,
     #[pin]
-    group: Mutex<Arc<Group>>,
-    secondary: Arc<Secondary>,
-    limits: Limits,
-    latency: Arc<Latency>,
+    group: SpinLock<Arc<Group>>,
+    secondary: OnceBox<Arc<Secondary>>,
+    special: Special,
+    weight: Weight,
     // How many of this and of those that initiators see have limits, and histograms.
     limited: Atomic<u32>,
     measured: Atomic<u32>,
@@ -88,16 +90,14 @@ impl Lun {
             try_pin_init!(Lun {
                 number,
                 tpg: tpg.clone(),
-                gate: Gated::new(Export {
-                    device: device.clone(),
-                })?,
+                gate: OnceBox::new(),
                 device: device.clone(),
-                stats: LunStats::new()?,
+                stats: LunStats::new(),
                 port: Atomic::new(0),
-                group <- new_mutex!(group, "Lun::group"),
-                secondary: Secondary::new()?,
-                limits: Limits::new(),
-                latency: Latency::new()?,
+                group <- new_spinlock!(group, "Lun::group"),
+                secondary: OnceBox::new(),
+                special: Special::new(),
+                weight: Weight::new(),
                 limited: Atomic::new(0),
                 measured: Atomic::new(0),
             }? Error),
@@ -113,7 +113,7 @@ impl Lun {
 
     /// The group is as `settings` say. With the device's groups locked, as what follows.
     pub(crate) fn set_port(&self, settings: &Settings) {
-        let mut port = Port::new(settings, self.secondary.get().offline);
+        let mut port = Port::new(settings, self.secondary().offline);
         if self.limited.load(Relaxed) != 0 || self.device.shares().is_on() {
             port.0 |= LIMITED;
         }
@@ -126,38 +126,42 @@ impl Lun {
         self.port.store(port.0, Relaxed);
     }
 
-    /// The limits of all commands that come through this port.
-    pub(crate) fn limits(&self) -> &Limits {
-        &self.limits
+    /// The limits of all commands that come through this port, and how long they take.
+    pub(crate) fn special(&self) -> &Special {
+        &self.special
     }
 
-    /// How long these take.
-    pub(crate) fn latency(&self) -> &Latency {
-        &self.latency
+    /// Its share of the device.
+    pub(crate) fn weight(&self) -> &Weight {
+        &self.weight
     }
 
-    /// Has `f` change a limit of this, or of an initiator's view of it.
-    pub(crate) fn set_limit(&self, limits: &Limits, which: Which, f: impl FnOnce(&mut Rate)) {
+    /// Sets limits of this, or of an initiator's view of it.
+    ///
+    /// # Errors
+    /// `ENOMEM`
+    pub(crate) fn set_limits(&self, special: &Special, f: impl FnOnce(&Limits)) -> Result {
+        let limits = special.make_limits()?;
         self.device.with_groups(|_| {
-            let mut rate = limits.limit(which).rate();
-            f(&mut rate);
-            let (before, now) = limits.set(which, rate);
-            count(&self.limited, before, now);
+            let before = limits.is_set();
+            f(limits);
+            count(&self.limited, before, limits.is_set());
             self.group().with(|s| self.set_port(s));
         });
         crate::delay::release(self);
+        Ok(())
     }
 
     /// Sets the weight of this, or of an initiator's view of it; 0 is none.
     ///
     /// # Errors
     /// `ENOMEM`
-    pub(crate) fn set_shares(&self, limits: &Limits, weight: u32) -> Result {
+    pub(crate) fn set_shares(&self, of: &Weight, weight: u32) -> Result {
         let mut luns = KVec::new();
         self.device
             .each_lun(|lun| Ok(luns.push(lun.clone(), GFP_KERNEL)?))?;
         self.device.with_groups(|_| {
-            let before = limits.weight().set(weight);
+            let before = of.set(weight);
             self.device.shares().count(before != 0, weight != 0);
         });
         // Commands of all ports have to know.
@@ -171,7 +175,12 @@ impl Lun {
     ///
     /// # Errors
     /// `ENOMEM`
-    pub(crate) fn set_measured(&self, latency: &Latency, on: bool) -> Result {
+    pub(crate) fn set_measured(&self, special: &Special, on: bool) -> Result {
+        let latency = match special.latency() {
+            Some(latency) => latency,
+            None if !on => return Ok(()),
+            None => special.make_latency()?,
+        };
         self.device.with_groups(|_| {
             let before = latency.set(on)?;
             if on {
@@ -194,8 +203,19 @@ impl Lun {
     }
 
     /// The secondary access state.
-    pub(crate) fn secondary(&self) -> &Arc<Secondary> {
-        &self.secondary
+    pub(crate) fn secondary(&self) -> SecondaryState {
+        self.secondary.get().map(|s| s.get()).unwrap_or_default()
+    }
+
+    /// The same, to be changed.
+    ///
+    /// # Errors
+    /// `ENOMEM`
+    pub(crate) fn keep_secondary(&self) -> Result<&Arc<Secondary>> {
+        match self.secondary.get() {
+            Some(secondary) => Ok(secondary),
+            None => self.secondary.get_or_init(Secondary::new()?),
+        }
     }
 
     /// Which commands and bits of them are valid through this port, which is [`Self::port`].
@@ -244,27 +264,37 @@ impl Lun {
 
     /// Enters, for one command. Lock-free.
     pub(crate) fn enter(&self) -> Option<Ticket<Export>> {
-        self.gate.try_enter()
+        self.gate.get()?.try_enter()
     }
 
-    /// Sessions have it from now on.
-    pub(crate) fn spread(&self) {
-        self.gate.spread();
+    // Sessions have it from now on: it takes what commands need. With the group's lists locked, as `close`.
+    fn begin(&self) -> Result {
+        if self.is_had() {
+            return Ok(());
+        }
+        self.device.stats().begin()?;
+        self.stats.begin()?;
+        self.gate.get_or_init(Gated::new(Export {
+            device: self.device.clone(),
+        })?)?;
+        Ok(())
     }
 
     /// Whether a session ever had it.
-    pub(crate) fn is_spread(&self) -> bool {
-        self.gate.is_spread()
+    pub(crate) fn is_had(&self) -> bool {
+        self.gate.get().is_some()
     }
 
-    /// Lets no command in any more.
+    /// Lets no command in any more. With the group's lists locked.
     pub(crate) fn close(&self) {
-        self.gate.close();
+        if let Some(gate) = self.gate.get() {
+            gate.close();
+        }
     }
 
     /// Whether all commands have left, waiting for a while.
     pub(crate) fn wait_closed(&self, timeout_ms: u32) -> bool {
-        self.gate.wait_closed(timeout_ms)
+        self.gate.get().is_none_or(|g| g.wait_closed(timeout_ms))
     }
 }
 
@@ -283,23 +313,23 @@ fn count(counter: &Atomic<u32>, before: bool, now: bool) {
 pub struct MappedLun {
     number: LunNumber,
     lun: Arc<Lun>,
-    write_protect: Atomic<u32>,
+    write_protect: Atomic<bool>,
     // Made by demo mode, or by a fabric without ACLs: no link in the tree stands for it.
     generated: Atomic<bool>,
     // The device's losses of data that this initiator has been told of, by whatever session.
     losses: Atomic<u32>,
     pub(crate) stats: MappedStats,
-    limits: Limits,
-    latency: Arc<Latency>,
+    special: Special,
+    flow: Flow,
 }
 
 impl Drop for MappedLun {
     fn drop(&mut self) {
         // Commands find out when the LUN's word is next set.
-        count(&self.lun.limited, self.limits.is_set(), false);
+        count(&self.lun.limited, self.special.is_limited(), false);
         let shares = self.lun.device.shares();
-        shares.count(self.limits.weight().get() != 0, false);
-        count(&self.lun.measured, self.latency.is_on(), false);
+        shares.count(self.weight().get() != 0, false);
+        count(&self.lun.measured, self.special.is_measured(), false);
     }
 }
 
@@ -323,12 +353,12 @@ impl MappedLun {
             MappedLun {
                 number,
                 lun: lun.clone(),
-                write_protect: Atomic::new(write_protect.into()),
+                write_protect: Atomic::new(write_protect),
                 generated: Atomic::new(generated),
                 losses: Atomic::new(lun.device.losses()),
-                stats: MappedStats::new()?,
-                limits: Limits::new(),
-                latency: Latency::new()?,
+                stats: MappedStats::new(),
+                special: Special::new(),
+                flow: Flow::new(),
             },
             GFP_KERNEL,
         )?)
@@ -344,14 +374,28 @@ impl MappedLun {
         &self.lun
     }
 
-    /// The limits of this initiator's commands.
-    pub(crate) fn limits(&self) -> &Limits {
-        &self.limits
+    /// A session has it from now on.
+    ///
+    /// # Errors
+    /// `ENOMEM`
+    pub(crate) fn begin(&self) -> Result {
+        self.stats.begin()?;
+        self.lun.begin()
     }
 
-    /// How long these take.
-    pub(crate) fn latency(&self) -> &Latency {
-        &self.latency
+    /// The limits of this initiator's commands, and how long they take.
+    pub(crate) fn special(&self) -> &Special {
+        &self.special
+    }
+
+    /// Its share of the device.
+    pub(crate) fn weight(&self) -> &Weight {
+        self.flow.weight()
+    }
+
+    /// What it has asked for of the device.
+    pub(crate) fn flow(&self) -> &Flow {
+        &self.flow
     }
 
     /// Counters.
@@ -377,12 +421,12 @@ impl MappedLun {
 
     /// Whether this initiator may only read.
     pub fn write_protect(&self) -> bool {
-        self.write_protect.load(Relaxed) != 0
+        self.write_protect.load(Relaxed)
     }
 
     /// Sets whether this initiator may only read; commands from now on see it.
     pub fn set_write_protect(&self, on: bool) {
-        self.write_protect.store(on.into(), Relaxed);
+        self.write_protect.store(on, Relaxed);
     }
 }
 
@@ -422,7 +466,6 @@ pub struct Nexus {
     flush: Atomic<u32>,
     // What reservations leave to the session, in its lowest byte, and in which epoch that is so.
     access: Atomic<u64>,
-    #[pin]
     copies: Copies,
 }
 
@@ -441,7 +484,7 @@ impl Nexus {
                 attentions <- new_spinlock!(Queue::new(), "Nexus::attentions"),
                 flush: Atomic::new(0),
                 access: Atomic::new(0),
-                copies <- Copies::new(),
+                copies: Copies::new(),
             }),
             GFP_KERNEL,
         )
@@ -652,8 +695,8 @@ impl Nexus {
         };
         if cmd.started != 0 {
             let took = clock::now_ns().saturating_sub(cmd.started);
-            self.mapped.latency.count(cmd.direction, took);
-            self.lun().latency.count(cmd.direction, took);
+            self.mapped.special.count(cmd.direction, took);
+            self.lun().special.count(cmd.direction, took);
             let now = cmd.started.saturating_add(took);
             self.lun().device.kept().idle().leave(now);
             if cmd.decoded.is_some_and(|d| d.command.transfers()) {

@@ -103,7 +103,7 @@ impl Core {
 
     /// Lets the session see a logical unit.
     pub(crate) fn map(&self, mapped: &Arc<MappedLun>) -> Result {
-        mapped.lun().spread();
+        mapped.begin()?;
         let nexus = Nexus::new(mapped.clone(), self.protection)?;
         mapped.lun().device().adopt_priority(self, &nexus);
         self.luns.insert(usize::from(mapped.number().0), nexus)

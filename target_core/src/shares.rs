@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Shares that LUNs and initiators have of a device, as an administrator weighs them: `limits/shares`.
+//! Shares that LUNs and initiators have of a device, as an administrator weighs them: `shares` in `limits`.
 //!
 //! While any is set, commands that touch the medium are at the back end [`AT_ONCE`] at a time, and the others wait here, to go on in
 //! the order that [`lio_policy::shares`] gives them. Without any, commands do not come here.
@@ -23,7 +23,7 @@ use lio_glue::{
     noio, one_class,
     slot::{Erased, List},
 };
-use lio_policy::shares::{self as policy, Clock, Flow, AT_ONCE};
+use lio_policy::shares::{self as policy, Clock, AT_ONCE};
 
 /// A command that waits.
 type Held = Erased<Command, Shared>;
@@ -40,31 +40,45 @@ pub(crate) enum Share {
     Has,
 }
 
-/// The weight of a LUN, or of an initiator; and what an initiator's commands to a LUN have asked for.
-pub(crate) struct Weight {
-    weight: Atomic<u32>,
+/// The weight of a LUN, or of an initiator's view of it.
+pub(crate) struct Weight(Atomic<u32>);
+
+impl Weight {
+    pub(crate) const fn new() -> Self {
+        Weight(Atomic::new(0))
+    }
+
+    /// The weight; 0 is none.
+    pub(crate) fn get(&self) -> u32 {
+        self.0.load(Relaxed)
+    }
+
+    /// Sets it; returns the one before.
+    pub(crate) fn set(&self, weight: u32) -> u32 {
+        self.0.xchg(weight, Relaxed)
+    }
+}
+
+/// The same with what an initiator's commands to a LUN have asked for.
+pub(crate) struct Flow {
+    weight: Weight,
     // With the device's state locked.
     round: Atomic<u32>,
     tag: Atomic<u64>,
 }
 
-impl Weight {
+impl Flow {
     pub(crate) const fn new() -> Self {
-        Weight {
-            weight: Atomic::new(0),
+        Flow {
+            weight: Weight::new(),
             round: Atomic::new(0),
             tag: Atomic::new(0),
         }
     }
 
-    /// The weight; 0 is none.
-    pub(crate) fn get(&self) -> u32 {
-        self.weight.load(Relaxed)
-    }
-
-    /// Sets it; returns the one before.
-    pub(crate) fn set(&self, weight: u32) -> u32 {
-        self.weight.xchg(weight, Relaxed)
+    /// The weight.
+    pub(crate) fn weight(&self) -> &Weight {
+        &self.weight
     }
 }
 
@@ -146,13 +160,12 @@ impl Shares {
     /// A command of `nexus` that transfers `bytes` has come. It has its share at once, or a place among those that [`wait`](Self::wait).
     /// Process context.
     pub(crate) fn enter(&self, nexus: &Nexus, bytes: u64) -> Option<Start> {
-        let (lun, own) = (nexus.lun().limits(), nexus.mapped().limits());
-        let weight = policy::weight(lun.weight().get(), own.weight().get());
+        let (lun, flow) = (nexus.lun().weight(), nexus.mapped().flow());
+        let weight = policy::weight(lun.get(), flow.weight().get());
         let priority = nexus.priority().or(nexus.lun().device().initial_priority());
         let weight = policy::prioritized(weight, priority);
-        let flow = own.weight();
         let mut state = self.state.lock();
-        let mut asked = Flow {
+        let mut asked = policy::Flow {
             tag: flow.tag.load(Relaxed),
             round: flow.round.load(Relaxed),
         };

@@ -4,7 +4,7 @@
 
 use crate::command::Direction;
 use kernel::prelude::*;
-use lio_glue::{clock, percpu::PercpuCounters};
+use lio_glue::{clock, percpu::LateCounters};
 
 const COMMANDS: usize = 0;
 const READ: usize = 1;
@@ -20,11 +20,20 @@ const READ_TIME: usize = 6;
 const WRITE_TIME: usize = 7;
 
 /// Counters of a device or of a LUN.
-pub struct LunStats(PercpuCounters<8>);
+pub struct LunStats(LateCounters<8>);
 
 impl LunStats {
-    pub(crate) fn new() -> Result<Self> {
-        Ok(LunStats(PercpuCounters::new()?))
+    /// Nothing is counted, and no memory taken, before [`LunStats::begin`].
+    pub(crate) const fn new() -> Self {
+        LunStats(LateCounters::new())
+    }
+
+    /// There may be commands from now on.
+    ///
+    /// # Errors
+    /// `ENOMEM`
+    pub(crate) fn begin(&self) -> Result {
+        self.0.begin()
     }
 
     pub(crate) fn count(&self, direction: Direction, read: u64, written: u64, full: bool) {
@@ -91,16 +100,25 @@ impl LunStats {
 
 /// Counters of a LUN as one initiator sees it.
 pub struct MappedStats {
-    counters: PercpuCounters<3>,
+    counters: LateCounters<3>,
     created: usize,
 }
 
 impl MappedStats {
-    pub(crate) fn new() -> Result<Self> {
-        Ok(MappedStats {
-            counters: PercpuCounters::new()?,
+    /// As [`LunStats::new`].
+    pub(crate) fn new() -> Self {
+        MappedStats {
+            counters: LateCounters::new(),
             created: clock::jiffies(),
-        })
+        }
+    }
+
+    /// As [`LunStats::begin`].
+    ///
+    /// # Errors
+    /// `ENOMEM`
+    pub(crate) fn begin(&self) -> Result {
+        self.counters.begin()
     }
 
     pub(crate) fn count(&self, read: u64, written: u64) {

@@ -46,6 +46,7 @@ mod ramdisk;
 pub mod registry;
 pub mod session;
 pub mod shares;
+mod special;
 mod stats;
 mod thresholds;
 mod tmf;

@@ -315,8 +315,8 @@ impl Tpg {
         // What the sessions saw is kept until no command is at work any more.
         let mut seen = KVVec::new();
         let mut affected = KVVec::new();
-        lun.close();
         self.with_lists(|lists| {
+            lun.close();
             lists.luns.retain(|l| !Arc::ptr_eq(l, lun));
             for acl in lists.acls.iter() {
                 acl.mapped.lock().retain(|m| !Arc::ptr_eq(m.lun(), lun));
@@ -359,7 +359,7 @@ impl Tpg {
         }
         device.reservations().unlinked(lun);
         // The last command may be about to drop what it held, in an interrupt.
-        if lun.is_spread() {
+        if lun.is_had() {
             wait_for_readers();
         }
         drop(seen);

@@ -184,4 +184,4 @@ def store(kind="ramdisk", name="s0", **kw):
 
 
 def limit(target, bytes_per_second, lun=0):
-    lio.write(target.path / f"lun/lun_{lun}/limits/bytes_per_second", bytes_per_second)
+    lio.write(target.path / f"lun/lun_{lun}/limits", f"bytes_per_second={bytes_per_second}")

@@ -22,7 +22,7 @@ VARIES = re.compile(
 
 
 # What the stock modules do not have.
-NEW = re.compile(r"/lun_\d+/(limits|statistics/latency)(/|$)|/attrib/(emulate_sanitize|emulate_write_(long|same_all)|removable|login_redirect)$|"
+NEW = re.compile(r"/lun_\d+/(limits|latency)$|/attrib/(emulate_sanitize|emulate_write_(long|same_all)|removable|login_redirect)$|"
                  r"/tpgt_\d+/(sessions|attrib/(dscp|tcp_\w+|max_sessions\w*|allowed_addresses))$|/acls/[^/]+/attrib/allowed_addresses$")
 
 

@@ -347,7 +347,7 @@ def test_at_once(world):
 
     def write_victims(rng):
         # But for limits: who may send a byte a second waits for hours.
-        paths = [p for top in (victims, wwn, iqn) for p in odd_values.files(top, writable=True) if p.parent.name != "limits"]
+        paths = [p for top in (victims, wwn, iqn) for p in odd_values.files(top, writable=True) if p.name != "limits"]
         for p in rng.sample(paths, min(len(paths), 20)):
             put(p, rng.choice([b"1", b"0", b"rd_pages=16", b"naa.5001405000000056", *odd_values.values(rng, 3)]))
 

@@ -341,3 +341,33 @@ def test_a_back_end_that_does_not_answer(hung):
     hung.enable()
     with initiator.session(hung) as c:
         assert c.scsi(bytes.fromhex("28000000000000000800"), read=4096)[0] == 0
+
+
+@pytest.mark.skipif(lio.SLOW > 1, reason="the debug kernel's objects are larger")
+def test_many_luns_take_little(target):
+    """What a LUN that no session has takes is what configfs has for its files, and little more, as seen by an initiator or not."""
+    store = (target.path / "lun/lun_0" / os.readlink(target.path / "lun/lun_0/store")).resolve()
+    acl = target.path / "acls" / name(0)
+    acl.mkdir()
+
+    def slabs():
+        lio.write("/proc/sys/vm/drop_caches", 3)
+        return available("Slab") + available("Percpu")
+
+    def create(first, n):
+        for i in range(first, first + n):
+            (target.path / f"lun/lun_{i}").mkdir()
+            (target.path / f"lun/lun_{i}/store").symlink_to(store)
+
+    def show(first, n):
+        for i in range(first, first + n):
+            (acl / f"lun_{i}").mkdir()
+            (acl / f"lun_{i}/lun").symlink_to(target.path / f"lun/lun_{i}")
+
+    n = 512
+    create(1, 256)  # These fill what slabs had free.
+    before = slabs()
+    create(257, n)
+    created = slabs()
+    show(1, n)
+    assert (created - before) / n < 14 << 10 and (slabs() - created) / n < 12.5 * 1024

@@ -155,7 +155,7 @@ def test_general_statistics(two):
     assert [n - b for n, b in zip(now(two.b), before)] == [1, 2, 9, 8, 0, 0, 0, 0, 0]
     assert now(two.a, control=3) == [0] * 9
     began = time.monotonic()
-    lio.write(two.target.path / "lun/lun_0/statistics/latency/enable", 1)
+    lio.write(two.target.path / "lun/lun_0/latency", 1)
     for lba in range(4):
         ok(two.a, write10(lba, 1), write=bytes(512))
     time.sleep(1)

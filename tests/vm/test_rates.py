@@ -37,10 +37,10 @@ def took(c, n, cdb=READ, length=4096):
 
 def test_commands_per_second(target):
     lun = target.path / "lun/lun_0"
-    assert [read(lun / "limits" / f) for f in ("iops", "iops_burst", "bytes_per_second", "bytes_burst", "shares")] == ["0"] * 5
+    assert read(lun / "limits") == "iops=0,iops_burst=0,bytes_per_second=0,bytes_burst=0,shares=0"
     with login(target) as c:
-        write(lun / "limits/iops_burst", 5)
-        write(lun / "limits/iops", 20)
+        write(lun / "limits", "iops=20,iops_burst=5")
+        assert read(lun / "limits") == "iops=20,iops_burst=5,bytes_per_second=0,bytes_burst=0,shares=0"
         assert 1.9 <= took(c, 45 - 1) < 2.9 * lio.SLOW, "39 of 44 wait for 50 ms each"
         assert took(c, 20, INQUIRY, 96) < 0.9 * lio.SLOW, "what does not touch the medium is not counted"
         # Those of another initiator wait with them.
@@ -49,11 +49,11 @@ def test_commands_per_second(target):
             assert took(c, 5) < 0.5 * lio.SLOW
             assert took(d, 20) >= 0.45
         # Without the limit those that wait go on.
-        write(lun / "limits/iops", 1)
+        write(lun / "limits", "iops=1")
         tags = [c.start(READ, 4096, initiator.READ) for _ in range(16)]
         time.sleep(0.3)
         start = time.monotonic()
-        write(lun / "limits/iops", 0)
+        write(lun / "limits", "iops=0")
         for t in tags:
             assert c.finish(t, timeout=30)[0] == 0
         assert time.monotonic() - start < 5 * lio.SLOW
@@ -63,25 +63,25 @@ def test_commands_per_second(target):
 def test_bytes_per_second(target):
     lun = target.path / "lun/lun_0"
     with login(target) as c:
-        write(lun / "limits/bytes_burst", 64 << 10)
-        write(lun / "limits/bytes_per_second", 256 << 10)
+        write(lun / "limits", f"bytes_burst={64 << 10}")
+        write(lun / "limits", f"bytes_per_second={256 << 10}")
         read_64k = b"\x28\0\0\0\0\0\0\0\x80\0"
         assert 1.7 <= took(c, 8, read_64k, 65536) < 2.9 * lio.SLOW, "512 KiB, of which 64 KiB are there at once"
-        for wrong in ("-1", "x", str(1 << 40)):
+        for wrong in ("bytes_per_second=-1", "bytes_per_second=x", f"bytes_per_second={1 << 40}", "1", " ", "iops=1,bytes=1", "iops=1,"):
             with refused(errno.EINVAL, errno.ERANGE):
-                write(lun / "limits/bytes_per_second", wrong)
-        assert read(lun / "limits/bytes_per_second") == str(256 << 10)
+                write(lun / "limits", wrong)
+        assert read(lun / "limits") == f"iops=0,iops_burst=0,bytes_per_second={256 << 10},bytes_burst={64 << 10},shares=0"
 
 
 def test_one_initiator(target):
     """Its own limit holds it alone; abort and the end of the session do not wait."""
     mapped = target.path / "acls" / ONE / "lun_0"
     with login(target) as c, login(target, OTHER) as d:
-        write(mapped / "limits/iops_burst", 1)
-        write(mapped / "limits/iops", 10)
+        write(mapped / "limits", "iops_burst=1")
+        write(mapped / "limits", "iops=10")
         assert took(c, 8) >= 0.65
         assert took(d, 50) < 3 * lio.SLOW
-        write(mapped / "limits/iops", 1)
+        write(mapped / "limits", "iops=1")
         took(c, 1)
         victims = [c.start(READ, 4096, initiator.READ) for _ in range(20)]
         start = time.monotonic()
@@ -136,12 +136,12 @@ def slow():
 
 def test_shares(slow):
     """What a busy disk does is shared as the weights say; one alone has all of it; what waits is aborted at once."""
-    one, other = (slow.path / "acls" / name / "lun_0/limits/shares" for name in (ONE, OTHER))
+    one, other = (slow.path / "acls" / name / "lun_0/limits" for name in (ONE, OTHER))
     with login(slow) as c, login(slow, OTHER) as d:
-        write(one, 400)
+        write(one, "shares=400")
         a, b = served([c, d], 5 * lio.SLOW)
         assert 2.9 < a / b < 6 and a + b > 120, (a, b)
-        write(other, 800)
+        write(other, "shares=800")
         a, b = served([c, d], 5 * lio.SLOW)
         assert 1.5 < b / a < 2.8, (a, b)
         # A command priority of Ch halves what the other has by its weight (SAM-5 8.7); a reset ends it.
@@ -160,16 +160,16 @@ def test_shares(slow):
                 pass
         # Without weights nobody waits, those that do go on.
         tags = [c.start(READ, 4096, initiator.READ) for _ in range(60)]
-        write(one, 0)
-        write(other, 0)
+        write(one, "shares=0")
+        write(other, "shares=0")
         for t in tags:
             assert c.finish(t, timeout=30)[0] == 0
         for wrong in ("-1", "x", "1001"):
             with refused(errno.EINVAL, errno.ERANGE):
-                write(one, wrong)
-        assert read(one) == read(other) == "0"
+                write(one, f"shares={wrong}")
+        assert read(one) == read(other) and read(one).endswith(",shares=0")
         # Of the LUN goes with the LUN, while commands of it wait.
-        write(slow.path / "lun/lun_0/limits/shares", 7)
+        write(slow.path / "lun/lun_0/limits", "shares=7")
         [c.start(READ, 4096, initiator.READ) for _ in range(60)]
         start = time.monotonic()
         slow.delete()
@@ -177,7 +177,7 @@ def test_shares(slow):
 
 
 def histogram(path):
-    rows = [line.split() for line in read(path / "statistics/latency/histogram").splitlines()]
+    rows = [line.split() for line in read(path / "latency").splitlines()[1:]]
     return {r[0]: [int(n) for n in r[1:]] for r in rows}
 
 
@@ -185,9 +185,9 @@ def test_histograms(target):
     lun, mapped = target.path / "lun/lun_0", target.path / "acls" / ONE / "lun_0"
     with login(target) as c, login(target, OTHER) as d:
         took(c, 10)
-        assert histogram(lun) == histogram(mapped) == {} and read(lun / "statistics/latency/enable") == "0"
-        write(lun / "statistics/latency/enable", 1)
-        write(mapped / "statistics/latency/enable", 1)
+        assert histogram(lun) == histogram(mapped) == {} and read(lun / "latency") == "off"
+        write(lun / "latency", 1)
+        write(mapped / "latency", 1)
         took(c, 10)
         took(d, 7)
         for _ in range(3):
@@ -198,14 +198,14 @@ def test_histograms(target):
         assert [sum(n) for n in zip(*histogram(mapped).values())] == [10, 3, 1]
         # A delay is seen where it belongs.
         before = histogram(lun)
-        write(lun / "limits/iops_burst", 1)
-        write(lun / "limits/iops", 3)
+        write(lun / "limits", "iops_burst=1")
+        write(lun / "limits", "iops=3")
         took(c, 3)
         late = sum(n[0] for end, n in histogram(lun).items() if end != "more" and int(end[1:]) > 260_000)
         assert late - sum(n[0] for end, n in before.items() if end != "more" and int(end[1:]) > 260_000) >= 2
-        write(lun / "statistics/latency/enable", 0)
+        write(lun / "latency", 0)
         assert histogram(lun) == {} and histogram(mapped) != {}
-        write(lun / "statistics/latency/enable", 1)
+        write(lun / "latency", 1)
         assert histogram(lun) == {}, "it begins anew"
 
 
@@ -213,7 +213,7 @@ def test_a_disk_under_a_limit():
     """fio at 200 commands a second over loopback, verified, at about that rate."""
     port = lio.Loopback(lio.ramdisk())
     disk = port.disk()
-    write(port.path / "lun/lun_0/limits/iops", 200)
+    write(port.path / "lun/lun_0/limits", "iops=200")
     result = lio.fio(disk, seconds=4, rw="randwrite", bs="4k", iodepth=16, size="8m")
     job = result["jobs"][0]
     assert job["error"] == 0

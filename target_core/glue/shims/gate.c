@@ -8,6 +8,9 @@
 #include "../shims.h"
 #include "defer.h"
 
+/* Few gates are waited for at a time, and many are open: this is of all. */
+static DECLARE_WAIT_QUEUE_HEAD(lio_gate_waits);
+
 static void lio_gate_free_work(struct work_struct *work)
 {
 	struct lio_gate *gate = container_of(work, struct lio_gate, work);
@@ -22,7 +25,7 @@ static void lio_gate_emptied(struct percpu_ref *ref)
 	struct lio_gate *gate = container_of(ref, struct lio_gate, ref);
 
 	smp_store_release(&gate->closed, true);
-	wake_up_all(&gate->wait);
+	wake_up_all(&lio_gate_waits);
 	if (atomic_dec_and_test(&gate->parties)) {
 		atomic_inc(&lio_defer_pending);
 		queue_work(lio_defer_wq, &gate->work);
@@ -33,47 +36,20 @@ int lio_gate_init(struct lio_gate *gate, void (*free)(struct lio_gate *gate))
 {
 	if (!lio_defer_wq)
 		return -ENODEV;
-	init_waitqueue_head(&gate->wait);
-	mutex_init(&gate->lock);
 	INIT_WORK(&gate->work, lio_gate_free_work);
 	atomic_set(&gate->parties, 2);
 	gate->closing = false;
 	gate->closed = false;
-	gate->spread = false;
 	gate->free = free;
-	return percpu_ref_init(&gate->ref, lio_gate_emptied, PERCPU_REF_INIT_ATOMIC, GFP_KERNEL);
+	return percpu_ref_init(&gate->ref, lio_gate_emptied, 0, GFP_KERNEL);
 }
 EXPORT_SYMBOL_GPL(lio_gate_init);
 
 void lio_gate_exit(struct lio_gate *gate)
 {
 	percpu_ref_exit(&gate->ref);
-	mutex_destroy(&gate->lock);
 }
 EXPORT_SYMBOL_GPL(lio_gate_exit);
-
-/*
- * Until now one counter did for all processors: a gate that was never spread is closed without waiting for a grace period.
- * Tickets may be out.
- */
-void lio_gate_spread(struct lio_gate *gate)
-{
-	if (READ_ONCE(gate->spread))
-		return;
-	mutex_lock(&gate->lock);
-	if (!gate->closing && !gate->spread) {
-		percpu_ref_switch_to_percpu(&gate->ref);
-		WRITE_ONCE(gate->spread, true);
-	}
-	mutex_unlock(&gate->lock);
-}
-EXPORT_SYMBOL_GPL(lio_gate_spread);
-
-bool lio_gate_is_spread(struct lio_gate *gate)
-{
-	return READ_ONCE(gate->spread);
-}
-EXPORT_SYMBOL_GPL(lio_gate_is_spread);
 
 bool lio_gate_tryget(struct lio_gate *gate)
 {
@@ -101,29 +77,22 @@ EXPORT_SYMBOL_GPL(lio_gate_is_closing);
 
 void lio_gate_close(struct lio_gate *gate)
 {
-	mutex_lock(&gate->lock);
-	if (!gate->closing) {
-		WRITE_ONCE(gate->closing, true);
+	if (!xchg(&gate->closing, true))
 		percpu_ref_kill(&gate->ref);
-	}
-	mutex_unlock(&gate->lock);
 }
 EXPORT_SYMBOL_GPL(lio_gate_close);
 
 /* Idle, not uninterruptible: an administrator may well wait for a slow disk, which is no hung task. */
 bool lio_gate_wait(struct lio_gate *gate, u32 timeout_ms)
 {
-	return wait_event_idle_timeout(gate->wait, smp_load_acquire(&gate->closed), msecs_to_jiffies(timeout_ms));
+	return wait_event_idle_timeout(lio_gate_waits, smp_load_acquire(&gate->closed), msecs_to_jiffies(timeout_ms));
 }
 EXPORT_SYMBOL_GPL(lio_gate_wait);
 
 /* The owner's handle goes: nobody else can close it now. */
 void lio_gate_release(struct lio_gate *gate)
 {
-	if (!gate->closing) {
-		WRITE_ONCE(gate->closing, true);
-		percpu_ref_kill(&gate->ref);
-	}
+	lio_gate_close(gate);
 	if (atomic_dec_and_test(&gate->parties)) {
 		atomic_inc(&lio_defer_pending);
 		queue_work(lio_defer_wq, &gate->work);

@@ -378,9 +378,13 @@ impl Device {
     }
 
     /// Sets whether a port of the device is offline.
-    pub(crate) fn set_offline(&self, lun: &Arc<Lun>, offline: bool, asks: Asks) {
+    ///
+    /// # Errors
+    /// `ENOMEM`
+    pub(crate) fn set_offline(&self, lun: &Arc<Lun>, offline: bool, asks: Asks) -> Result {
+        let secondary = lun.keep_secondary()?;
         let keep = self.with_groups(|_| {
-            let keep = lun.secondary().with(|s| {
+            let keep = secondary.with(|s| {
                 s.offline = offline;
                 s.status = match asks.by {
                     By::Implicit => Status::Implicit,
@@ -401,8 +405,9 @@ impl Device {
                 lun.tpg().tag(),
                 lun.number().0
             ));
-            metadata::keep(lun.secondary(), path, asks.by == By::Implicit);
+            metadata::keep(secondary, path, asks.by == By::Implicit);
         }
+        Ok(())
     }
 }
 

@@ -225,8 +225,8 @@ impl End {
         let Some(nexus) = self.nexus(core).filter(|n| n.lun().port().is_limited()) else {
             return now;
         };
-        let start = nexus.lun().limits().take(now, bytes);
-        start.max(nexus.mapped().limits().take(now, bytes))
+        let start = nexus.lun().special().take(now, bytes);
+        start.max(nexus.mapped().special().take(now, bytes))
     }
 }
 

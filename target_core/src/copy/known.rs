@@ -10,7 +10,7 @@ use kernel::{
     prelude::*,
     sync::{Arc, Mutex},
 };
-use lio_glue::noio;
+use lio_glue::{noio, once_box::OnceBox};
 use lio_scsi::{
     copy::{
         results::{Origin, Outcome, Progress},
@@ -69,23 +69,20 @@ impl Drop for Listed {
     }
 }
 
-/// These copies, oldest first.
-#[pin_data]
-pub(crate) struct Copies {
-    #[pin]
-    known: Mutex<KVec<Known>>,
-}
+/// These copies, oldest first. There is no memory for them before the first.
+pub(crate) struct Copies(OnceBox<Mutex<KVec<Known>>>);
 
 impl Copies {
-    pub(crate) fn new() -> impl PinInit<Self> {
-        pin_init!(Copies {
-            known <- new_mutex!(KVec::new(), "Copies::known"),
-        })
+    pub(crate) const fn new() -> Self {
+        Copies(OnceBox::new())
     }
 
     // Commands hold the lock, which those may wait for that free memory.
     fn with<R>(&self, f: impl FnOnce(&mut KVec<Known>) -> R) -> R {
-        noio::scope(|| f(&mut self.known.lock()))
+        match self.0.get() {
+            Some(known) => noio::scope(|| f(&mut known.lock())),
+            None => f(&mut KVec::new()),
+        }
     }
 
     /// A copy begins.
@@ -93,6 +90,9 @@ impl Copies {
     /// # Errors
     /// OPERATION IN PROGRESS if one with the identifier is at work; INSUFFICIENT RESOURCES.
     pub(crate) fn begin(&self, id: u32, origin: Origin) -> Result<(), Sense> {
+        let known = new_mutex!(KVec::new(), "Copies::known");
+        noio::scope(|| self.0.get_or_init(known).map(|_| ()))
+            .map_err(|_| Sense::INSUFFICIENT_RESOURCES)?;
         self.with(|known| {
             if known.iter().any(|k| k.id == id && !k.has_ended()) {
                 return Err(Sense::new(Key::IllegalRequest, Asc::OPERATION_IN_PROGRESS));

@@ -136,7 +136,9 @@ pub(super) fn set_groups(cmd: &mut Command, nexus: &Nexus, length: u32) -> Resul
             Possible::Group(group, state) => device
                 .change_state(group, *state, asks)
                 .map_err(|_| Sense::SET_TARGET_PORT_GROUPS_FAILED)?,
-            Possible::Offline(lun) => device.set_offline(lun, true, asks),
+            Possible::Offline(lun) => device
+                .set_offline(lun, true, asks)
+                .map_err(|_| Sense::INSUFFICIENT_RESOURCES)?,
         }
     }
     Ok(())

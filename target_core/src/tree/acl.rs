@@ -2,7 +2,11 @@
 
 //! `FABRIC/WWN/tpgt_N/acls/NAME`: an initiator, with the LUNs `lun_N` that it sees.
 
-use super::{acl_stats, limits, lun, tpg};
+use super::{
+    acl_stats, limits,
+    lun::{self, LunDir},
+    tpg,
+};
 use crate::{
     fabric::{AclDir, FabricAcl},
     lun::MappedLun,
@@ -29,6 +33,8 @@ attributes! {
     }
 
     static MAPPED: MappedDir = {
+        rw "latency" => limits::show_latency, limits::store_latency;
+        rw "limits" => limits::show, limits::store;
         rw "write_protect" => |dir, page| match dir.linked() {
             Ok(mapped) => writeln!(page, "{}", u32::from(mapped.write_protect())),
             // Nothing, as the tools expect.
@@ -125,9 +131,7 @@ impl Dir for Handle {
             GFP_KERNEL,
         )?;
         Builder::new(module, name)
-            .attrs(MAPPED, mapped.clone())
-            .dir(mapped.clone())
-            .group(limits::mapped(&mapped, module))
+            .object(MAPPED, mapped.clone())
             .group(acl_stats::builder(&mapped, module))
             .build()
     }
@@ -185,18 +189,17 @@ impl MappedDir {
 
 impl Dir for MappedDir {
     fn link(&self, dir: &Node, target: &Node) -> Result {
-        let Some(handle) = target.data::<lun::Handle>() else {
+        let Some(lun) = target.object::<LunDir>() else {
             return Err(dir.reject(EINVAL, fmt!("'{}' is not a LUN", target.path())));
         };
         let tpg = &self.acl.tpg;
-        if !Arc::ptr_eq(handle.dir().tpg(), tpg) {
+        if !Arc::ptr_eq(lun.tpg(), tpg) {
             return Err(dir.reject(
                 EINVAL,
                 fmt!("'{}' is another portal group's", target.path()),
             ));
         }
-        let lun = handle
-            .dir()
+        let lun = lun
             .linked()
             .map_err(|_| dir.reject(EINVAL, fmt!("'{}' has no device", target.path())))?;
         self.acl

@@ -2,7 +2,7 @@
 
 //! `…/acls/NAME/lun_N/statistics`: the SCSI MIB of an initiator (RFC 4455).
 
-use super::{acl::MappedDir, limits};
+use super::acl::MappedDir;
 use core::fmt::Write;
 use kernel::{error::code::*, prelude::*, sync::Arc, ThisModule};
 use lio_configfs::{attributes, Builder, Page};
@@ -56,7 +56,6 @@ attributes! {
 pub(super) fn builder(mapped: &Arc<MappedDir>, module: &'static ThisModule) -> Builder<'static> {
     let group = |name, table| Builder::new(module, name).attrs(table, mapped.clone());
     Builder::new(module, "statistics")
-        .group(limits::mapped_latency(mapped, module))
         .group(group("scsi_att_intr_port", SCSI_ATT_INTR_PORT))
         .group(group("scsi_auth_intr", SCSI_AUTH_INTR))
 }

@@ -2,7 +2,7 @@
 
 //! Asymmetric logical unit access (SPC-5 5.17): `core/KIND_N/NAME/alua`, and the files of a LUN.
 
-use super::lun::LunDir;
+use super::{limits, lun::LunDir};
 use crate::{
     alua::{Asks, Group, Settings, DEFAULT},
     device::Device,
@@ -92,29 +92,30 @@ attributes! {
     pub(super) static LUN: LunDir = {
         rw "alua_tg_pt_gp" => show_group, store_group;
         rw "alua_tg_pt_offline" => |lun, page| {
-            writeln!(page, "{}", u32::from(lun.linked()?.secondary().get().offline))
+            writeln!(page, "{}", u32::from(lun.linked()?.secondary().offline))
         }, |dir, value| {
             let lun = linked(dir, value)?;
             let offline = bit(value)?;
-            lun.device().set_offline(&lun, offline, Asks::IMPLICIT);
-            Ok(())
+            lun.device().set_offline(&lun, offline, Asks::IMPLICIT)
         };
         rw "alua_tg_pt_status" => |lun, page| {
-            writeln!(page, "{}", lun.linked()?.secondary().get().status as u32)
+            writeln!(page, "{}", lun.linked()?.secondary().status as u32)
         }, |dir, value| {
             let lun = linked(dir, value)?;
             let status = status(value)?;
-            lun.secondary().with(|s| s.status = status);
+            lun.keep_secondary()?.with(|s| s.status = status);
             Ok(())
         };
         rw "alua_tg_pt_write_md" => |lun, page| {
-            writeln!(page, "{}", u32::from(lun.linked()?.secondary().get().write_metadata))
+            writeln!(page, "{}", u32::from(lun.linked()?.secondary().write_metadata))
         }, |dir, value| {
             let lun = linked(dir, value)?;
             let on = bit(value)?;
-            lun.secondary().with(|s| s.write_metadata = on);
+            lun.keep_secondary()?.with(|s| s.write_metadata = on);
             Ok(())
         };
+        rw "latency" => limits::show_latency, limits::store_latency;
+        rw "limits" => limits::show, limits::store;
     }
 }
 
@@ -279,7 +280,7 @@ fn show_group(dir: &LunDir, page: &mut Page<'_>) -> Result {
     let lun = dir.linked()?;
     let group = lun.group();
     let (id, state, status) = group.with(|s| (s.id, s.core.state(), s.core.status));
-    let secondary = lun.secondary().get();
+    let secondary = lun.secondary();
     page.write_fmt(fmt!(
         "TG Port Alias: {}\nTG Port Group ID: {}\n\
          TG Port Primary Access State: {}\nTG Port Primary Access Status: {}\n\

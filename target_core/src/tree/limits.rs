@@ -1,31 +1,33 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `limits/` and `statistics/latency/` of a LUN, and of a LUN as one initiator sees it. The stock modules have neither.
+//! `limits` and `latency` of a LUN, and of a LUN as one initiator sees it. The stock modules have neither: they are a file each, as
+//! directories would take a fifth of all the memory that a LUN has.
 
 use super::{acl::MappedDir, lun::LunDir};
 use crate::{
-    latency::Latency,
-    limits::{Limits, Which},
+    limits::Which,
     lun::{Lun, MappedLun},
+    shares::Weight,
+    special::Special,
 };
-use kernel::{prelude::*, sync::Arc, ThisModule};
-use lio_configfs::{attributes, Attr, Builder, Page, Value};
+use kernel::{prelude::*, sync::Arc};
+use lio_configfs::{Page, Value};
 use lio_policy::{
     rate::{Rate, MAX_UNITS},
     shares::MOST,
 };
 
 /// What has limits and a histogram.
-trait Measured: Send + Sync + 'static {
+pub(super) trait Measured: Send + Sync + 'static {
     type Object: Holder;
 
     fn object(&self) -> Result<Arc<Self::Object>>;
 }
 
 /// A LUN, or an initiator's view of one.
-trait Holder {
-    fn limits(&self) -> &Limits;
-    fn latency(&self) -> &Latency;
+pub(super) trait Holder {
+    fn special(&self) -> &Special;
+    fn weight(&self) -> &Weight;
     fn lun(&self) -> &Lun;
 }
 
@@ -44,11 +46,11 @@ impl Measured for MappedDir {
 }
 
 impl Holder for Lun {
-    fn limits(&self) -> &Limits {
-        Lun::limits(self)
+    fn special(&self) -> &Special {
+        Lun::special(self)
     }
-    fn latency(&self) -> &Latency {
-        Lun::latency(self)
+    fn weight(&self) -> &Weight {
+        Lun::weight(self)
     }
     fn lun(&self) -> &Lun {
         self
@@ -56,51 +58,15 @@ impl Holder for Lun {
 }
 
 impl Holder for MappedLun {
-    fn limits(&self) -> &Limits {
-        MappedLun::limits(self)
+    fn special(&self) -> &Special {
+        MappedLun::special(self)
     }
-    fn latency(&self) -> &Latency {
-        MappedLun::latency(self)
+    fn weight(&self) -> &Weight {
+        MappedLun::weight(self)
     }
     fn lun(&self) -> &Lun {
         MappedLun::lun(self)
     }
-}
-
-fn show<M: Measured>(
-    dir: &M,
-    page: &mut Page<'_>,
-    which: Which,
-    f: impl FnOnce(Rate) -> u64,
-) -> Result {
-    let object = dir.object()?;
-    writeln!(page, "{}", f(object.limits().limit(which).rate()))
-}
-
-fn store<M: Measured>(
-    dir: &M,
-    value: &Value<'_>,
-    which: Which,
-    f: impl FnOnce(&mut Rate, u64),
-) -> Result {
-    let number = value.u64()?;
-    if number > MAX_UNITS {
-        return Err(value.reject(ERANGE, fmt!("a number from 0 to {MAX_UNITS} is wanted")));
-    }
-    let object = object(dir, value)?;
-    object
-        .lun()
-        .set_limit(object.limits(), which, |rate| f(rate, number));
-    Ok(())
-}
-
-fn store_shares<M: Measured>(dir: &M, value: &Value<'_>) -> Result {
-    let weight = value.u32_in(0..=MOST)?;
-    let object = object(dir, value)?;
-    object
-        .lun()
-        .set_shares(object.limits(), weight)
-        .map_err(|e| value.reject(e, fmt!("there is no memory for it")))
 }
 
 fn object<M: Measured>(dir: &M, value: &Value<'_>) -> Result<Arc<M::Object>> {
@@ -108,69 +74,114 @@ fn object<M: Measured>(dir: &M, value: &Value<'_>) -> Result<Arc<M::Object>> {
         .map_err(|e| value.reject(e, fmt!("nothing is linked here")))
 }
 
-fn show_enable<M: Measured>(dir: &M, page: &mut Page<'_>) -> Result {
-    writeln!(page, "{}", u32::from(dir.object()?.latency().is_on()))
+const KEYS: [&str; 5] = [
+    "iops",
+    "iops_burst",
+    "bytes_per_second",
+    "bytes_burst",
+    "shares",
+];
+
+/// `KEY=NUMBER` of all, with commas between them.
+pub(super) fn show<M: Measured>(dir: &M, page: &mut Page<'_>) -> Result {
+    const NONE: Rate = Rate {
+        per_second: 0,
+        burst: 0,
+    };
+    let object = dir.object()?;
+    let limits = object.special().limits();
+    let rate = |which| limits.map_or(NONE, |l| l.limit(which).rate());
+    let (commands, bytes) = (rate(Which::Commands), rate(Which::Bytes));
+    let numbers = [
+        commands.per_second,
+        commands.burst,
+        bytes.per_second,
+        bytes.burst,
+        object.weight().get().into(),
+    ];
+    for (i, (key, number)) in KEYS.iter().zip(numbers).enumerate() {
+        let comma = if i == 0 { "" } else { "," };
+        page.write_fmt(fmt!("{comma}{key}={number}"))?;
+    }
+    writeln!(page)
 }
 
-fn store_enable<M: Measured>(dir: &M, value: &Value<'_>) -> Result {
+/// Some of the same: the others stay as they are. All of them or none.
+pub(super) fn store<M: Measured>(dir: &M, value: &Value<'_>) -> Result {
+    let mut new = [None; KEYS.len()];
+    for pair in value.str()?.split([',', '\n']) {
+        let (place, number) = parse(pair, &mut new)
+            .ok_or_else(|| value.reject(EINVAL, fmt!("'{pair}' is not KEY=NUMBER")))?;
+        *place = Some(number);
+    }
+    let [iops, iops_burst, bytes, bytes_burst, shares] = new;
+    let rates = [iops, iops_burst, bytes, bytes_burst];
+    if rates.iter().flatten().any(|n| *n > MAX_UNITS) {
+        return Err(value.reject(ERANGE, fmt!("a rate is from 0 to {MAX_UNITS}")));
+    }
+    if shares.is_some_and(|n| n > MOST.into()) {
+        return Err(value.reject(ERANGE, fmt!("shares are from 0 to {MOST}")));
+    }
+    let object = object(dir, value)?;
+    let (lun, special) = (object.lun(), object.special());
+    let no_memory = |e| value.reject(e, fmt!("there is no memory for it"));
+    if rates.iter().any(Option::is_some) {
+        special.make_limits().map_err(no_memory)?;
+    }
+    if let Some(weight) = shares {
+        // Not above MOST.
+        lun.set_shares(object.weight(), weight as u32)
+            .map_err(no_memory)?;
+    }
+    if rates.iter().any(Option::is_some) {
+        lun.set_limits(special, |limits| {
+            let set = |which, per_second: Option<u64>, burst: Option<u64>| {
+                if per_second.or(burst).is_some() {
+                    let old = limits.limit(which).rate();
+                    let rate = Rate {
+                        per_second: per_second.unwrap_or(old.per_second),
+                        burst: burst.unwrap_or(old.burst),
+                    };
+                    limits.set(which, rate);
+                }
+            };
+            set(Which::Commands, iops, iops_burst);
+            set(Which::Bytes, bytes, bytes_burst);
+        })
+        .map_err(no_memory)?;
+    }
+    Ok(())
+}
+
+// The place of a pair's key, and the number.
+fn parse<'a>(
+    pair: &str,
+    places: &'a mut [Option<u64>; KEYS.len()],
+) -> Option<(&'a mut Option<u64>, u64)> {
+    let (key, number) = pair.split_once('=')?;
+    let mut places = KEYS.iter().zip(places);
+    let (_, place) = places.find(|(k, _)| **k == key.trim())?;
+    Some((place, number.trim().parse().ok()?))
+}
+
+/// `off`, or `on` and the histogram.
+pub(super) fn show_latency<M: Measured>(dir: &M, page: &mut Page<'_>) -> Result {
+    let object = dir.object()?;
+    match object.special().latency().filter(|l| l.is_on()) {
+        None => writeln!(page, "off"),
+        Some(latency) => {
+            writeln!(page, "on")?;
+            latency.show(page)
+        }
+    }
+}
+
+/// Begins a histogram, from nothing, or ends it.
+pub(super) fn store_latency<M: Measured>(dir: &M, value: &Value<'_>) -> Result {
     let on = value.bool()?;
     let object = object(dir, value)?;
     object
         .lun()
-        .set_measured(object.latency(), on)
+        .set_measured(object.special(), on)
         .map_err(|e| value.reject(e, fmt!("there is no memory for it")))
-}
-
-macro_rules! tables {
-    ($limits:ident, $latency:ident, $dir:ty) => {
-        attributes! {
-            static $limits: $dir = {
-                rw "bytes_burst" => |dir, page| show(dir, page, Which::Bytes, |r| r.burst),
-                    |dir, value| store(dir, value, Which::Bytes, |r, n| r.burst = n);
-                rw "bytes_per_second" => |dir, page| show(dir, page, Which::Bytes, |r| r.per_second),
-                    |dir, value| store(dir, value, Which::Bytes, |r, n| r.per_second = n);
-                rw "iops" => |dir, page| show(dir, page, Which::Commands, |r| r.per_second),
-                    |dir, value| store(dir, value, Which::Commands, |r, n| r.per_second = n);
-                rw "iops_burst" => |dir, page| show(dir, page, Which::Commands, |r| r.burst),
-                    |dir, value| store(dir, value, Which::Commands, |r, n| r.burst = n);
-                rw "shares" => |dir, page| writeln!(page, "{}", dir.object()?.limits().weight().get()), store_shares;
-            }
-
-            static $latency: $dir = {
-                rw "enable" => show_enable, store_enable;
-                ro "histogram" => |dir, page| dir.object()?.latency().show(page);
-            }
-        }
-    };
-}
-
-tables!(LUN_LIMITS, LUN_LATENCY, LunDir);
-tables!(MAPPED_LIMITS, MAPPED_LATENCY, MappedDir);
-
-fn builder<T: Send + Sync + 'static>(
-    name: &'static str,
-    table: &'static [Attr<T>],
-    dir: &Arc<T>,
-    module: &'static ThisModule,
-) -> Builder<'static> {
-    Builder::new(module, name).attrs(table, dir.clone())
-}
-
-pub(super) fn lun(dir: &Arc<LunDir>, module: &'static ThisModule) -> Builder<'static> {
-    builder("limits", LUN_LIMITS, dir, module)
-}
-
-pub(super) fn lun_latency(dir: &Arc<LunDir>, module: &'static ThisModule) -> Builder<'static> {
-    builder("latency", LUN_LATENCY, dir, module)
-}
-
-pub(super) fn mapped(dir: &Arc<MappedDir>, module: &'static ThisModule) -> Builder<'static> {
-    builder("limits", MAPPED_LIMITS, dir, module)
-}
-
-pub(super) fn mapped_latency(
-    dir: &Arc<MappedDir>,
-    module: &'static ThisModule,
-) -> Builder<'static> {
-    builder("latency", MAPPED_LATENCY, dir, module)
 }

@@ -2,7 +2,7 @@
 
 //! `FABRIC/WWN/tpgt_N/lun/lun_N`: a LUN, which a link to a device's directory fills.
 
-use super::{alua, device, limits, numbered, port_stats, tpg};
+use super::{alua, device, numbered, port_stats, tpg};
 use crate::{
     background::{self, Job},
     lun::Lun,
@@ -14,19 +14,10 @@ use lio_scsi::lun::Lun as LunNumber;
 /// The directory `lun`.
 pub(super) struct Luns(pub(super) Arc<tpg::Handle>);
 
-/// A LUN's directory and those below it.
+/// A LUN's directory, which mapped LUNs can be linked to, and those below it.
 pub(super) struct LunDir {
     tpg: Arc<tpg::Handle>,
     number: LunNumber,
-}
-
-/// A LUN's own directory has it, and no other directory: what a mapped LUN can be linked to.
-pub(super) struct Handle(Arc<LunDir>);
-
-impl Handle {
-    pub(super) fn dir(&self) -> &LunDir {
-        &self.0
-    }
 }
 
 /// The number in `lun_N`.
@@ -100,10 +91,7 @@ impl Dir for Luns {
             GFP_KERNEL,
         )?;
         Builder::new(module, name)
-            .attrs(alua::LUN, lun.clone())
-            .data(Arc::new(Handle(lun.clone()), GFP_KERNEL)?)
-            .dir(lun.clone())
-            .group(limits::lun(&lun, module))
+            .object(alua::LUN, lun.clone())
             .group(port_stats::builder(&lun, module))
             .build()
     }

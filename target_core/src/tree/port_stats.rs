@@ -2,7 +2,7 @@
 
 //! `…/lun_N/statistics`: the SCSI MIB of a target port (RFC 4455).
 
-use super::{device_stats::instance, limits, lun::LunDir, wwn};
+use super::{device_stats::instance, lun::LunDir, wwn};
 use kernel::{prelude::*, sync::Arc, ThisModule};
 use lio_configfs::{attributes, Builder};
 
@@ -77,7 +77,6 @@ attributes! {
 pub(super) fn builder(lun: &Arc<LunDir>, module: &'static ThisModule) -> Builder<'static> {
     let group = |name, table| Builder::new(module, name).attrs(table, lun.clone());
     Builder::new(module, "statistics")
-        .group(limits::lun_latency(lun, module))
         .group(group("scsi_port", SCSI_PORT))
         .group(group("scsi_tgt_port", SCSI_TGT_PORT))
         .group(group("scsi_transport", SCSI_TRANSPORT))
