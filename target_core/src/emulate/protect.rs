@@ -28,7 +28,7 @@ use lio_scsi::{
     block::{long::ReadLong, Block},
     cdb::{Command as Cdb, Compare, Decoded},
     lba::{BlockSize, Blocks, Extent},
-    pi::{Fields, Protection, Type, TUPLE},
+    pi::{Fields, Protection, Sent, Type, TUPLE},
     sense::Sense,
 };
 pub(super) use scattered::{check_run, prepare_run};
@@ -69,8 +69,10 @@ pub(crate) enum Step {
 
 /// Begins `decoded` on a unit with protection information of type `of`; `None` for a command that has nothing to do with it.
 pub(super) fn execute(cmd: &mut Command, of: Type, decoded: &Decoded) -> Option<Result<(), Sense>> {
+    let device = cmd.nexus.as_ref().map(|nexus| nexus.lun().device());
+    let kept = device.is_some_and(|device| device.protection().is_some());
     let extent = match decoded.command {
-        Cdb::Block(Block::ReadLong(what)) => return Some(read_long(cmd, of, &what)),
+        Cdb::Block(Block::ReadLong(what)) if kept => return Some(read_long(cmd, of, &what)),
         Cdb::Read(t) | Cdb::Write(t) | Cdb::CompareAndWrite(t) => t.extent,
         Cdb::Verify { extent, .. } | Cdb::WriteSame { extent, .. } => extent,
         Cdb::Block(Block::WriteAndVerify { extent, .. }) => extent,
@@ -80,8 +82,6 @@ pub(super) fn execute(cmd: &mut Command, of: Type, decoded: &Decoded) -> Option<
         Cdb::Block(Block::WriteScattered(_)) => Extent::new(0, 0),
         _ => return None,
     };
-    let device = cmd.nexus.as_ref().map(|nexus| nexus.lun().device());
-    let kept = device.is_some_and(|device| device.protection().is_some());
     if !kept && !decoded.protect.transfers() {
         return None;
     }
@@ -214,6 +214,7 @@ fn read_long(cmd: &mut Command, of: Type, what: &ReadLong) -> Result<(), Sense> 
     let fields = Fields {
         code: 0b011,
         tags: None,
+        sent: Sent::Behind,
     };
     let block = u64::from(fields.block(dev.block_size()));
     if !what.transfers(extent.blocks.0.saturating_mul(block))? {
@@ -221,6 +222,7 @@ fn read_long(cmd: &mut Command, of: Type, what: &ReadLong) -> Result<(), Sense> 
     }
     let protected = Protected {
         rules: dev.protection_rules(of, fields, extent.lba.0),
+        kept: true,
         tuples: Buffer::new(),
     };
     cmd.protection =
