@@ -54,7 +54,7 @@ impl Type {
     }
 }
 
-/// Whose application tags are, and what they are to be, as mode pages have it (SPC-4, 7.5.8; SBC-4, 6.5.4).
+/// Whose application tags are, and what they are to be, as mode pages have it (SPC-4, 7.5.8; SBC-4, 6.5.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ApplicationTags {
     /// They are the application clients' own, whatever the type (ATO).

@@ -444,7 +444,7 @@ def select(unit, page, save=0):
 
 
 def tags_page(ranges):
-    """The application tag mode page (SBC-4, 6.5.4) of (tag, first block, blocks)."""
+    """The application tag mode page (SBC-4, 6.5.3) of (tag, first block, blocks)."""
     page = bytes([0x4A, 2, 0, 108]) + bytes(12)
     for tag, lba, n in ranges:
         page += bytes([0x80 if (tag, lba, n) == ranges[-1] else 0, 0, 0, 0, 0, 0]) + be(tag, 2) + be(lba, 8) + be(n, 8)

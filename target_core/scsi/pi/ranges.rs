@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Application tags by ranges of blocks: the application tag mode page (SBC-4, 6.5.4).
+//! Application tags by ranges of blocks: the application tag mode page (SBC-4, 6.5.3).
 
 use crate::{
     bytes::{be16, be64, Writer},

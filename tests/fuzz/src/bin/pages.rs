@@ -327,7 +327,7 @@ fn mode_data(input: &mut Input<'_>, short: usize) {
         (0x0a, 0, 2) => 0x04,
         (0x0a, 0, 3) => 0x06,
         (0x0a, 0, 4) => 0x38,
-        // TAS, ATMPE, and ATO unless it is fixed; the descriptors of the application tag mode page (SBC-4, 6.5.4).
+        // TAS, ATMPE, and ATO unless it is fixed; the descriptors of the application tag mode page (SBC-4, 6.5.3).
         (0x0a, 0, 5) => match unit.protection {
             None => 0x40,
             Some(pi::Type::Two) => 0x60,

@@ -116,7 +116,7 @@ fn pages(unit: &Unit) -> Vec<Page> {
     recovery.mask[5] = u8::from(unit.knows_resources) << 7;
     let mut all = vec![recovery, caching, control, extension];
     if unit.protection.is_some() {
-        // SBC-4, 6.5.4. What it says is what it is read as.
+        // SBC-4, 6.5.3. What it says is what it is read as.
         let mut tags = plain(0x0a, 108);
         tags.sub = 2;
         tags.now = written(108, 7, |out| v.application.ranges.write(unit.blocks, out));
