@@ -11,7 +11,7 @@ from pathlib import Path
 import machine
 from machine import lio
 from objects import Named
-from rows import ALSO, BOUND, DEPTHS, Setup, by_setup
+from rows import Setup, all_rows, by_setup
 
 TARGET, INITIATOR, PORT = "10.66.0.1", "10.66.0.2", 7000
 OUT = lio.TOP / "out/bench"
@@ -88,7 +88,7 @@ def main():
         serve()
         return
     rounds, share, only, quick = int(sys.argv[2]), float(sys.argv[3]), re.compile(sys.argv[4]), sys.argv[5]
-    rows = [r for r in BOUND + ([] if quick else ALSO + DEPTHS) if r.setup.fabric != "loopback" and only.search(r.name)]
+    rows = [r for r in all_rows(quick) if r.setup.fabric != "loopback" and only.search(r.name)]
     if not rows:
         return
     cable(INITIATOR)

@@ -5,7 +5,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from rows import ALSO, BOUND, DEPTHS, LOOPBACK
+from rows import ALSO, BOUND, DEPTHS, LOOPBACK, grows
 
 ROWS = {r.name: r for r in BOUND + ALSO + DEPTHS}
 
@@ -58,6 +58,33 @@ def section(title, rows, bounds):
     return lines + [f"{len(rows)} rows: {statistics.geometric_mean(ratios):.2f} in the geometric mean, {min(ratios):.2f} in the worst", ""]
 
 
+def growth(seen, throughput):
+    """What grows -> how many there are -> the figures of (C modules, ours)."""
+    out = {}
+    for name, v in seen.items():
+        for w in v:
+            for m in v[w]:
+                out.setdefault(name, {}).setdefault(m["n"], {}).setdefault(w, []).append(m["value"])
+    for name, v in throughput.items():
+        if name in ROWS and grows(ROWS[name]):
+            of = out.setdefault(f"depth over {ROWS[name].setup.fabric}, ns per I/O", {})
+            of[ROWS[name].depth] = {w: [1e9 / m["iops"] for m in v[w]] for w in ("stock", "ours") if w in v}
+    both = {name: {n: (three(v["stock"]), three(v["ours"])) for n, v in sorted(by.items()) if {"stock", "ours"} <= v.keys()}
+            for name, by in sorted(out.items())}
+    return {name: by for name, by in both.items() if len(by) > 1}
+
+
+def growing(grown):
+    """Lines of text: the medians, what they are of those of the fewest, and the ratio."""
+    lines = []
+    for name, by in grown.items():
+        c1, r1 = (v[0] for v in by[min(by)])
+        lines.append(f"{'how it grows: ' + name:45} {'C modules':>9}  of the first {'ours':>9}  of the first  ratio")
+        lines += [f"{n:45} {c[0]:9.0f}  {c[0] / c1:12.2f} {r[0]:9.0f}  {r[0] / r1:12.2f}  {c[0] / r[0]:5.2f}" for n, (c, r) in by.items()]
+        lines.append("")
+    return lines
+
+
 def others(seen):
     """tgt, and the limit: their IOPS, and ours as a share of it."""
     lines = []
@@ -95,7 +122,7 @@ def svg(parts, machine):
 
 def main():
     folder, machine = Path(sys.argv[1]), sys.argv[2]
-    seen, costs, objects = (read(folder / f"{n}.jsonl") for n in ("throughput", "cost", "objects"))
+    seen, costs, objects, grown = (read(folder / f"{n}.jsonl") for n in ("throughput", "cost", "objects", "growth"))
     throughput = compare({n: {w: [m["iops"] for m in x] for w, x in v.items()} for n, v in seen.items()}, "more")
     cost = compare(loopback_cost(seen) | {n: {w: [m["ns"] for m in x] for w, x in v.items()} for n, v in costs.items()}, "less")
     things = compare({n: {w: [m["value"] for m in x] for w, x in v.items()} for n, v in objects.items()}, "less")
@@ -105,6 +132,8 @@ def main():
     text += section("cost, ns per I/O", cost, lambda n: ROWS[n].cost)
     text += section("context switches, per 1,000 I/Os", switches, lambda n: ())
     text += section("objects: bytes, ms", things, lambda n: (2, 10) if n.startswith("time") else (1.5, 3))
+    grown = growth(grown, seen)
+    text += growing(grown)
     text += others(seen)
     (folder / "table.txt").write_text("\n".join(text))
     with open(folder / "table.csv", "w", newline="") as f:
@@ -112,6 +141,8 @@ def main():
         w.writerow(["what", "row"] + [f"{m} {v}" for m in ("C", "ours") for v in ("median", "least", "most")] + ["ratio"])
         for what, rows in (("IOPS", throughput), ("ns per I/O", cost), ("switches per 1000 I/Os", switches), ("object", things)):
             w.writerows([what, n, *(f"{v:.1f}" for v in (*c, *r)), f"{ratio:.3f}"] for n, (c, r, ratio) in rows.items())
+        for name, by in grown.items():
+            w.writerows(["growth", f"{name}, {n}", *(f"{v:.1f}" for v in (*c, *r)), f"{c[0] / r[0]:.3f}"] for n, (c, r) in by.items())
     (folder / "plot.svg").write_text(svg([("IOPS, ours as a multiple of the C modules (line: 1)", throughput),
                                           ("cost per I/O, the C modules' as a multiple of ours", cost),
                                           ("memory and time of objects, likewise", things)], machine))

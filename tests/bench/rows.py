@@ -56,6 +56,16 @@ ALSO = [r for s in (LOOPBACK, ISCSI, LOOPBACK._replace(store="fileio"), ISCSI._r
 DEPTHS = [Row(s, "4k", READ, d, 1) for s in (LOOPBACK, ISCSI) for d in (4, 16, 64, 256, 1024)]
 
 
+def grows(row):
+    """Whether it tells how cost grows with depth."""
+    return row.setup in (LOOPBACK, ISCSI) and row.bs == "4k" and row.rw == READ and row.jobs == 1
+
+
+def all_rows(quick):
+    """Those that are measured; in a quick run, of those without a bound the shallowest and the deepest."""
+    return BOUND + [r for r in ALSO + DEPTHS if not quick or grows(r) and r.depth in (1, 1024)]
+
+
 def by_setup(rows):
     """Setup -> its rows."""
     out = {}

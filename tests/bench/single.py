@@ -1,15 +1,16 @@
 """What initiator and target reach together, in one VM: `single.py ROUNDS SHARE ONLY QUICK` writes a line of JSON a measurement
-to out/bench/throughput.jsonl and out/bench/objects.jsonl. The C modules, ours, and what bounds or rivals them, take turns."""
+to out/bench/{throughput,objects,growth}.jsonl. The C modules, ours, and what bounds or rivals them, take turns."""
 import json
 import os
 import re
 import sys
 import time
 
+import growth
 import machine
 import objects
 from machine import lio
-from rows import ALSO, BOUND, DEPTHS, ISCSI, LOOPBACK, by_setup
+from rows import ISCSI, LOOPBACK, all_rows, by_setup
 
 OUT = lio.TOP / "out/bench"
 
@@ -63,10 +64,11 @@ def tgt(rows, share):
 
 def main():
     rounds, share, only, quick = int(sys.argv[1]), float(sys.argv[2]), re.compile(sys.argv[3]), sys.argv[4]
-    rows = [r for r in BOUND + ([] if quick else ALSO + DEPTHS) if only.search(r.name)]
+    rows = [r for r in all_rows(quick) if only.search(r.name)]
     groups = by_setup(rows)
     start = time.monotonic()
-    with open(OUT / "throughput.jsonl", "w") as out, open(OUT / "objects.jsonl", "w") as out2:
+    with open(OUT / "throughput.jsonl", "w") as out, open(OUT / "objects.jsonl", "w") as out2, \
+            open(OUT / "growth.jsonl", "w") as out3:
         for i in range(rounds):
             turns = {w: modules(w, groups, share) for w in ("stock", "ours") if rows}
             bare, rival = groups.get(LOOPBACK, []), groups.get(ISCSI, [])
@@ -81,6 +83,10 @@ def main():
                 for name, value in objects.measure(which, only, quick):
                     out2.write(json.dumps({"row": name, "modules": which, "value": value}) + "\n")
                 out2.flush()
+                for of, n, figure, value in growth.measure(which, only, share, quick):
+                    out3.write(json.dumps({"row": f"{of}, {figure}", "n": n, "modules": which, "value": value}) + "\n")
+                    out3.flush()
+                print(f"round {i + 1} of {rounds}, objects and growth, {which}: {time.monotonic() - start:.0f} s", flush=True)
 
 
 if __name__ == "__main__":
