@@ -164,13 +164,13 @@ fn parse<'a>(
     Some((place, number.trim().parse().ok()?))
 }
 
-/// `off`, or `on` and the histogram.
+/// `0`, or `1` and the histogram.
 pub(super) fn show_latency<M: Measured>(dir: &M, page: &mut Page<'_>) -> Result {
     let object = dir.object()?;
     match object.special().latency().filter(|l| l.is_on()) {
-        None => writeln!(page, "off"),
+        None => writeln!(page, "0"),
         Some(latency) => {
-            writeln!(page, "on")?;
+            writeln!(page, "1")?;
             latency.show(page)
         }
     }
