@@ -90,6 +90,7 @@ CONFIGURATIONS = {
     "slow": (lambda: slow({"emulate_sanitize": 1}), "Sanitize.Reset", "-d -S"),
     "512e": (lambda: on_scsi_debug(THIN, lbpu=1, lbpws=1, lbpws10=1, physblk_exp=3, unmap_granularity=8),
              "CompareAndWrite GetLBAStatus Unmap WriteSame10 WriteSame16", "-d"),
+    "zero": (lambda: one(lio.ramdisk, {"emulate_write_same_all": 1}), "WriteSame10.ZeroBlocks WriteSame16.ZeroBlocks", "-d"),
     "atomic": (lambda: on_scsi_debug({}, atomic_wr=1, atomic_wr_max_length=256, atomic_wr_align=4, atomic_wr_gran=4),
                "WriteAtomic16", "-d"),
     "paths": (two_paths, "MultipathIO", "-d"),
