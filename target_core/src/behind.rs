@@ -118,48 +118,67 @@ impl WorkItem<1> for Device {
     }
 }
 
+// What was asked for meanwhile does not wait for all that is to be read.
 fn run(device: &Device) {
-    let writes = {
+    while write_back(device) || fetch_piece(device) {}
+}
+
+// Writes the cache, if somebody wants that, and stops the unit; whether somebody did.
+fn write_back(device: &Device) -> bool {
+    {
         let mut state = device.behind().state.lock();
         let stops = state.stop.take();
         state.stopping = stops;
-        core::mem::take(&mut state.flush) || stops.is_some()
+        if !core::mem::take(&mut state.flush) && stops.is_none() {
+            return false;
+        }
+    }
+    device.each_nexus(|_, nexus| nexus.begin_flush());
+    let done = if device.is_deleted() {
+        Err(IoError::Gone)
+    } else {
+        device.backend().flush()
     };
-    if writes {
-        device.each_nexus(|_, nexus| nexus.begin_flush());
-        let done = if device.is_deleted() {
-            Err(IoError::Gone)
-        } else {
-            device.backend().flush()
-        };
-        tell(device, done);
-        let mut state = device.behind().state.lock();
-        if let (Some(eject), Ok(())) = (state.stopping.take(), done) {
-            device.set_condition(|condition| {
-                if eject {
-                    condition.ejected = true;
-                } else {
-                    condition.stopped = true;
-                }
-            });
-        }
-    }
-    while let Some((pos, len)) = next(device) {
-        let mut done = 0u64;
-        while done < len && !device.is_deleted() {
-            let n = PIECE.min(len.saturating_sub(done));
-            // What cannot be read is told to who reads it.
-            if device.backend().fetch(pos.saturating_add(done), n).is_err() {
-                break;
+    tell(device, done);
+    let mut state = device.behind().state.lock();
+    if let (Some(eject), Ok(())) = (state.stopping.take(), done) {
+        device.set_condition(|condition| {
+            if eject {
+                condition.ejected = true;
+            } else {
+                condition.stopped = true;
             }
-            done = done.saturating_add(n);
-        }
+        });
     }
+    true
 }
 
-fn next(device: &Device) -> Option<(u64, u64)> {
-    let mut state = device.behind().state.lock();
-    state.fetch.iter_mut().find_map(Option::take)
+// Reads a piece of what is to be read, while there is anybody who may want it; whether there was any.
+fn fetch_piece(device: &Device) -> bool {
+    let unwanted = device.exports() == 0;
+    let wanted = {
+        let mut state = device.behind().state.lock();
+        if unwanted {
+            state.fetch = [None; MOST];
+        }
+        state.fetch.iter_mut().find_map(|slot| {
+            let (pos, len) = slot.take()?;
+            let n = PIECE.min(len);
+            let rest = (pos.saturating_add(n), len.saturating_sub(n));
+            *slot = Some(rest).filter(|(_, left)| *left != 0);
+            Some((pos, n, rest))
+        })
+    };
+    let Some((pos, len, rest)) = wanted else {
+        return false;
+    };
+    if device.backend().fetch(pos, len).is_err() {
+        // What cannot be read is told to who reads it.
+        let mut state = device.behind().state.lock();
+        let left = state.fetch.iter_mut().find(|slot| **slot == Some(rest));
+        left.map(Option::take);
+    }
+    true
 }
 
 // How writing the cache ended: to those who have asked for it. All others hear of lost data by their own next flush.

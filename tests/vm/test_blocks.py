@@ -232,6 +232,23 @@ def test_pre_fetch_fills_the_page_cache():
         lio.run("umount", "/tmp/ext4")
 
 
+def test_what_is_read_behind_an_answer_holds_nothing_up():
+    """Of a disk that takes a minute to be read, the cache is written meanwhile; and it is not read for nobody."""
+    lio.modprobe("dm_mod", "dm_delay")
+    below = lio.loop_device(SIZE)
+    with storage.dm("lio-slow-reads", f"0 {SIZE // 512} delay {below} 0 200 {below} 0 0\n") as disk:
+        unit = Unit(lio.fileio(file=disk, size=SIZE, buffered=True))
+        lio.run("bash", "-c", "sync; echo 1 > /proc/sys/vm/drop_caches")
+        for _ in range(2):
+            assert unit.status(sixteen(0x90, 2, 0, SIZE // 512)) == 4
+        before = storage.flushes(below)
+        unit(ten(0x35, 2, 0, 0))
+        lio.wait_for(lambda: storage.flushes(below) > before, 10)
+        lio.clear()
+        opened = ("dmsetup", "info", "-c", "--noheadings", "-o", "open", "lio-slow-reads")
+        lio.wait_for(lambda: lio.run(*opened, check=False).stdout.strip() != "1", 10)
+
+
 def resident(file):
     """Pages of a file in the page cache: mincore(2)."""
     with open(file, "r+b") as f, mmap.mmap(f.fileno(), SIZE) as m:

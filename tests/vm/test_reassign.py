@@ -111,6 +111,27 @@ def test_a_write_goes_on(target):
         lio.wait_for(lambda: states(target) == {1: "logged_in"})
 
 
+def test_a_tag_that_is_used_twice(target):
+    """The connection's own command with the tag goes first; the one that is kept has its turn when there is none."""
+    with recoverable(target) as s:
+        a, b, *_ = s.with_legs(2)
+        itt, _ = asked(b)
+        lose(b, a)
+        recover(a)
+        a.send(a.command_pdu(WRITE_4K, 4096, WRITE, b"", itt=itt))
+        r2t = a.receive()
+        assert (r2t.opcode, r2t.itt, r2t.data_sn) == (R2T, itt, 0), r2t
+        assert a.reassign(itt) == ALLEGIANT
+        a.answer_r2t(r2t, b"1" * 4096)
+        assert a.finish(itt)[0] == 0
+        assert a.reassign(itt) == COMPLETE
+        r2t = a.receive()
+        assert (r2t.opcode, r2t.itt, r2t.data_sn) == (R2T, itt, 1), r2t
+        a.answer_r2t(r2t, b"2" * 4096)
+        assert a.finish(itt)[0] == 0
+        assert a.scsi(READ_4K, read=4096)[1] == b"2" * 4096
+
+
 def test_a_read_goes_on(target):
     """What was not acknowledged is sent again: from ExpDataSN on, in PDUs as this connection takes them, then the status."""
     with recoverable(target) as s:

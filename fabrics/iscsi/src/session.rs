@@ -386,17 +386,17 @@ impl Shared {
         session: &Session,
     ) -> (Place, Option<Arc<Connection>>) {
         let c = self.connections.lock();
+        let is_live = |o: &Connection| session.has_tag(&|tag| tag == o.tag(itt.0));
+        // First: who has used a tag twice does not get two tasks with it.
+        if c.list.iter().any(|o| o.is_here() && is_live(o)) {
+            return (Place::Allegiant, None);
+        }
         for o in c.list.iter().filter(|o| !o.is_leaving()) {
-            let is_live = || session.has_tag(&|tag| tag == o.tag(itt.0));
             if let Some(estate) = o.estate.lock().as_deref_mut() {
-                let logged_out = estate.is_logged_out();
-                let place = estate.place(itt);
-                if let Some(place) = place.or_else(|| is_live().then_some(Place::Kept(logged_out)))
-                {
+                let kept = Place::Kept(estate.is_logged_out());
+                if let Some(place) = estate.place(itt).or_else(|| is_live(o).then_some(kept)) {
                     return (place, Some(o.clone()));
                 }
-            } else if is_live() {
-                return (Place::Allegiant, None);
             }
         }
         (Place::Nowhere, None)
