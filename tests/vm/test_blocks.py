@@ -233,10 +233,10 @@ def test_pre_fetch_fills_the_page_cache():
 
 
 def test_what_is_read_behind_an_answer_holds_nothing_up():
-    """Of a disk that takes a minute to be read, the cache is written meanwhile; and it is not read for nobody."""
+    """Of a disk that takes half a minute to be read, the cache is written meanwhile; and it is not read for nobody."""
     lio.modprobe("dm_mod", "dm_delay")
     below = lio.loop_device(SIZE)
-    with storage.dm("lio-slow-reads", f"0 {SIZE // 512} delay {below} 0 200 {below} 0 0\n") as disk:
+    with storage.dm("lio-slow-reads", f"0 {SIZE // 512} delay {below} 0 2000 {below} 0 0\n") as disk:
         unit = Unit(lio.fileio(file=disk, size=SIZE, buffered=True))
         lio.run("bash", "-c", "sync; echo 1 > /proc/sys/vm/drop_caches")
         for _ in range(2):
