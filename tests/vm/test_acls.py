@@ -265,3 +265,25 @@ def test_many_names(target):
     # The last ones are known, the first ones are not.
     depth = {i: lio.read(configure(target, f"iqn.2024-01.org.example:n{i}") / "cmdsn_depth") for i in (0, 20, 290, 299)}
     assert depth == {0: "33", 20: "33", 290: "64", 299: "64"}
+
+
+def test_each_counts_what_is_its_own():
+    """Commands and MiB of each initiator in its ACL, of both in the LUN and in the device."""
+    names = [NAME, NAME + "-2"]
+    target = lio.IscsiTarget(store := lio.ramdisk("rd0"), acls=names)
+    folders = [target.path / "acls" / n / "lun_0/statistics/scsi_auth_intr" for n in names]
+    folders += [target.path / "lun/lun_0/statistics/scsi_tgt_port", store.path / "statistics/scsi_lu"]
+
+    def counted():
+        return [[int(lio.read(f / n)) for n in ("in_cmds" if "port" in f.name else "num_cmds", "read_mbytes", "write_mbytes")] for f in folders]
+    one, two = (login(target, n) for n in names)
+    before = counted()
+    for c, reads, writes_ in (one, 5, 2), (two, 0, 3):
+        for _ in range(reads):
+            assert c.scsi(bytes.fromhex("28000000000000080000"), read=1 << 20)[0] == 0
+        for _ in range(writes_):
+            assert c.scsi(bytes.fromhex("2a000000000000080000"), write=bytes(1 << 20))[0] == 0
+    more = [[b - a for a, b in zip(x, y)] for x, y in zip(before, counted())]
+    assert more == [[7, 5, 2], [3, 0, 3], [10, 5, 5], [10, 5, 5]], more
+    for c in one, two:
+        leave(c)

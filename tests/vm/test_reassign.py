@@ -132,6 +132,19 @@ def test_a_tag_that_is_used_twice(target):
         assert a.scsi(READ_4K, read=4096)[1] == b"2" * 4096
 
 
+def test_immediate_commands_end(target):
+    """7.14: they are not kept, so that an ORDERED command does not wait for them."""
+    with recoverable(target) as s:
+        a, b, *_ = s.with_legs(2)
+        itt, _ = asked(b, immediate=True)
+        lose(b, a)
+        assert tuple(a.scsi(TUR)[2].sense[12:14]) == CLEARED
+        ordered = a.start(READ_4K, 4096, READ, attr=2)
+        assert a.finish(ordered, timeout=10)[0] == 0
+        recover(a)
+        assert a.reassign(itt) == NO_TASK
+
+
 def test_a_read_goes_on(target):
     """What was not acknowledged is sent again: from ExpDataSN on, in PDUs as this connection takes them, then the status."""
     with recoverable(target) as s:
