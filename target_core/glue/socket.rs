@@ -269,6 +269,12 @@ impl Socket {
         (n, all)
     }
 
+    /// How long ago TCP received data last, in milliseconds.
+    pub fn idle_ms(&self) -> u32 {
+        // SAFETY: The socket is alive.
+        unsafe { sys::lio_sock_idle_ms(self.raw.0.as_ptr()) }
+    }
+
     /// Tells TCP about the connection.
     ///
     /// # Errors

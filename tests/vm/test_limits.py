@@ -274,6 +274,23 @@ def test_data_that_stops(target):
     lio.wait_for(lambda: attribute(target.wwn_path / "fabric_statistics/iscsi_sess_err", "cxn_errors") == "1")
 
 
+def test_data_that_stops_within_a_pdu(target):
+    """The time counts from the last byte that came, of whatever part of a PDU."""
+    acl = target.acl(name(1))
+    for key, value in {"dataout_timeout": 4, "nopin_timeout": 0}.items():
+        attribute(acl / "attrib", key, value)
+    with initiator.session(target, name=name(1), keys=SOLICITED) as c:
+        itt = c.start(bytes.fromhex("2a000000000000008000"), 65536, WRITE)
+        data = c.data_out_pdu(itt, c.receive().ttt, bytes(65536))
+        for part in data[:20000], data[20000:30000], data[30000:40000]:
+            c.send(part)
+            time.sleep(0.7)
+        start = time.monotonic() - 0.7
+        assert c.receive(40) is None
+        took = time.monotonic() - start
+        assert 3.5 < took < 5.5 * lio.SLOW, took
+
+
 def test_who_sends_in_an_order_of_its_own_is_waited_for(target):
     """The data of one command comes for longer than dataout_timeout before that of the one before it does."""
     acl = target.acl(name(1))

@@ -330,3 +330,9 @@ u32 lio_sock_acked(struct lio_sock *s, bool *all)
 	return una;
 }
 EXPORT_SYMBOL_GPL(lio_sock_acked);
+
+u32 lio_sock_idle_ms(struct lio_sock *s)
+{
+	return jiffies_to_msecs(tcp_jiffies32 - READ_ONCE(inet_csk(s->sock->sk)->icsk_ack.lrcvtime));
+}
+EXPORT_SYMBOL_GPL(lio_sock_idle_ms);

@@ -220,9 +220,10 @@ impl Ffp {
     fn turn(&mut self, own: Option<&Connection>) -> Result<bool, End> {
         let events = self.link.wait(self.timers.sleep_ms());
         self.timers.tick();
-        // A part of a PDU may have come, which is no event; but it shows that the initiator is there.
-        if self.timers.is_due() {
+        // A part of a PDU may have come, which is no event; but it shows that the initiator was there then.
+        if self.timers.is_due() && !self.link.readable {
             self.link.readable = true;
+            self.timers.came_before(self.link.sock.idle_ms());
         }
         // The event may have come, and gone, while the login's last response was sent.
         if let Some(own) = own {

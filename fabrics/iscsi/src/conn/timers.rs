@@ -41,6 +41,8 @@ pub(super) struct Timers {
     now: u64,
     // When full feature phase began.
     started: u64,
+    // When what is received now has come.
+    came: u64,
     // When something came last.
     heard: u64,
     // When to look next.
@@ -59,6 +61,7 @@ impl Timers {
         Timers {
             now,
             started: now,
+            came: now,
             heard: now,
             next: now,
             ping: None,
@@ -81,6 +84,12 @@ impl Timers {
     /// Takes the time.
     pub(super) fn tick(&mut self) {
         self.now = now_ms();
+        self.came = self.now;
+    }
+
+    /// What is found now has been there for so long.
+    pub(super) fn came_before(&mut self, ms: u32) {
+        self.came = self.now.saturating_sub(u64::from(ms));
     }
 
     /// Whether it is time to look.
@@ -109,7 +118,7 @@ impl Timers {
 
     /// Something came.
     pub(super) fn heard(&mut self) {
-        self.heard = self.now;
+        self.heard = self.heard.max(self.came);
     }
 
     /// The initiator answered a ping.
