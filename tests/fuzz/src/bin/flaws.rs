@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Blocks that are marked as unreadable, against a set that has room for all.
-// fuzz: -max_len=4000
+// fuzz: -max_len=300
 
 #![no_main]
 
@@ -14,6 +14,8 @@ fuzz_target!(|input: &[u8]| {
     let mut input = Input::new(input);
     let mut flaws = Flaws::new();
     let mut model = BTreeSet::new();
+    // So many fill it, more than once.
+    let mut many = 2;
     while !input.is_empty() {
         match input.below(8) {
             0..=4 => {
@@ -24,8 +26,8 @@ fuzz_target!(|input: &[u8]| {
                     model.insert(pos);
                 }
             }
-            5 => {
-                // Many at once.
+            5 if many > 0 => {
+                many -= 1;
                 let pos = input.u32();
                 for n in 0..input.u8() {
                     let pos = u64::from(pos) + u64::from(n) * 512;
@@ -36,7 +38,7 @@ fuzz_target!(|input: &[u8]| {
                     }
                 }
             }
-            6 => {
+            5 | 6 => {
                 let (pos, len) = (input.number(), input.number());
                 let first = model.range(pos..).next().copied();
                 let first = first.filter(|at| at - pos < len);

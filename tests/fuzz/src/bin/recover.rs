@@ -47,7 +47,8 @@ struct Sequence {
 
 struct Link {
     write: Recovering,
-    here: Vec<bool>,
+    /// 1: this byte is here.
+    here: Vec<u8>,
     sequences: Vec<Sequence>,
     /// What the target has asked for and not seen the end of: with the number of each R2T.
     asked: Vec<Wanted>,
@@ -64,10 +65,8 @@ impl Link {
             let range = r2t.offset..r2t.offset + r2t.length;
             assert!(r2t.length > 0 && r2t.length <= self.max_burst);
             assert!(range.end as usize <= self.here.len());
-            assert!(
-                range.clone().all(|at| !self.here[at as usize]),
-                "asked for what is here"
-            );
+            let bytes = &self.here[range.start as usize..range.end as usize];
+            assert!(!bytes.contains(&1), "asked for what is here");
             for other in &self.asked {
                 assert!(range.end <= other.offset || range.start >= other.offset + other.length);
             }
@@ -91,10 +90,12 @@ impl Link {
             assert!(place.keep <= pdu.data_len.bytes());
         }
         if good {
-            for at in place.offset..place.offset + place.keep {
-                assert!(!self.here[at as usize], "taken twice");
-                self.here[at as usize] = true;
-            }
+            let (at, keep) = (place.offset as usize, place.keep as usize);
+            let bytes = self.here.get_mut(at..at + keep);
+            assert!(bytes.is_some() || keep == 0);
+            let bytes = bytes.unwrap_or_default();
+            assert!(!bytes.contains(&1), "taken twice");
+            bytes.fill(1);
         } else {
             self.write.spoil();
         }
@@ -145,13 +146,13 @@ fn transfer(input: &mut Input<'_>) {
         cdb: [0; 16],
     };
     let write = Recovering::new(&command, &parameters, INDEX, wanted);
-    let mut here = vec![false; wanted.min(expected) as usize];
+    let mut here = vec![0; wanted.min(expected) as usize];
     let place = write.immediate();
     assert_eq!(
         (place.offset, place.keep),
         (0, immediate.min(here.len() as u32))
     );
-    here[..place.keep as usize].fill(true);
+    here[..place.keep as usize].fill(1);
     let mut link = Link {
         write,
         here,
@@ -214,10 +215,7 @@ fn transfer(input: &mut Input<'_>) {
             _ => link.deliver(&pdu, true),
         }
     }
-    assert!(
-        link.here.iter().all(|here| *here),
-        "executed without its data"
-    );
+    assert!(!link.here.contains(&0), "executed without its data");
     assert_eq!(link.write.r2ts(), DataSn(link.sent));
 }
 
