@@ -252,7 +252,7 @@ def orwrite(unit):
 
 
 def large_and_partial(unit):
-    n = (MIB + MIB // 2) // unit.block + 5
+    n = min((MIB + MIB // 2) // unit.block + 5, int(unit.store.attrib("hw_max_sectors")) - 16)
     data = (unit.data(16) * n)[:n]
     tuples = unit.pi(data, 128)
     unit(Cdb.sixteen(WRITE, 1, 128, n), write=mix(data, tuples))
@@ -383,7 +383,8 @@ def copied(unit):
 
 
 def write_scattered(unit):
-    n = MIB // unit.block + 3  # the last run takes more than one operation
+    # The last run takes more than one operation, where the storage takes so much at once.
+    n = min(MIB // unit.block + 3, int(unit.store.attrib("hw_max_sectors")) - 16)
     runs = [(900, 2), (5, 0), (700, 1), (1000, n)]
     lbas = [lba + i for lba, count in runs for i in range(count)]
     data = unit.data(n + 3, 31)
