@@ -335,20 +335,23 @@ def test_write_long(unit):
     assert unit.look(40, 4) == bytes(4 * n)
 
 
+def read_long(lba, length, flags=0):
+    return bytes([0x3E, flags]) + be(lba, 4) + b"\0" + be(length, 2) + b"\0"
+
+
+def read_long_16(lba, length, flags=0):
+    return bytes([0x9E, 0x11]) + be(lba, 8) + bytes(2) + be(length, 2) + bytes([flags, 0])
+
+
 def test_read_long(unit):
     """What is in a block, also where WRITE LONG has marked it, and how long it is (SBC-3, 5.19 and 5.20)."""
-    def ten(lba, length, flags=0):
-        return bytes([0x3E, flags]) + be(lba, 4) + b"\0" + be(length, 2) + b"\0"
-
-    def sixteen_long(lba, length, flags=0):
-        return bytes([0x9E, 0x11]) + be(lba, 8) + bytes(2) + be(length, 2) + bytes([flags, 0])
     n, data = unit.block, data_of(unit, 3)
-    unit.refused(ten(20, n), "5/2000", read=n)
-    unit.refused(sixteen_long(20, n), "5/2400", (True, 1, 4), read=n)
+    unit.refused(read_long(20, n), "5/2000", read=n)
+    unit.refused(read_long_16(20, n), "5/2400", (True, 1, 4), read=n)
     unit.store.attrib("emulate_write_long", 1)
     unit(sixteen(0x8A, 0, 20, 3), write=data)
     unit(mark(21))
-    for form, at, pblock, correct in ((ten, 7, 4, 2), (sixteen_long, 12, 2, 1)):
+    for form, at, pblock, correct in ((read_long, 7, 4, 2), (read_long_16, 12, 2, 1)):
         for flags in (0, correct, pblock):
             assert unit(form(20, n, flags), read=n) == data[:n]
             unit(form(20, 0, flags))
@@ -364,6 +367,29 @@ def test_read_long(unit):
         status, got, answer = unit.c.scsi(form(20, n), 100)
         assert (status, got, answer.residual) == (0, data[:100], 100 - n)
     unit.refused(sixteen(0x88, 0, 21, 1), BAD, read=n)
+
+
+@pytest.mark.parametrize("lowest", [0, 2])
+def test_read_long_of_a_physical_block(lowest):
+    """PBLOCK: all of the physical block that the logical one is in, wherever physical blocks begin."""
+    with storage.scsi_debug(dev_size_mb=16, delay=0, physblk_exp=3, lowest_aligned=lowest) as disk:
+        unit = Unit(lio.iblock(dev=disk))
+        unit.store.attrib("emulate_write_long", 1)
+        capacity = unit(bytes([0x9E, 0x10]) + bytes(8) + be(32, 4) + bytes(2), read=32)
+        assert capacity[13] & 15 == 3 and int.from_bytes(capacity[14:16], "big") & 0x3FFF == lowest
+        data = data_of(unit, 64)
+        unit(sixteen(0x8A, 0, 0, 64), write=data)
+        last = SIZE // 512 - 1
+        for form, pblock in (read_long, 4), (read_long_16, 2):
+            for lba in (16, 20, 23, 24):
+                first = (lba - lowest) // 8 * 8 + lowest
+                assert unit(form(lba, 4096, pblock), read=4096) == data[first * 512 : (first + 8) * 512]
+                assert unit(form(lba, 512), read=512) == data[lba * 512 : (lba + 1) * 512]
+            sense = unit.refused(form(20, 512, pblock), "5/2400", read=512)
+            assert sense[2] & 0x20 and information(sense) == (512 - 4096) % (1 << 32)
+            if lowest:  # what there is of the first and of the last one
+                assert unit(form(0, lowest * 512, pblock), read=lowest * 512) == data[: lowest * 512]
+                assert len(unit(form(last, (8 - lowest) * 512, pblock), read=4096 - lowest * 512)) == 4096 - lowest * 512
 
 
 def test_bad_blocks_as_linux_sees_them():
