@@ -15,7 +15,9 @@ SLACK = {"slabs": 16, "vmalloc": 0, "threads": 0, "sockets": 2, "memory": 512, "
 LOOSE = {"slabs: dentry": 2000, "slabs: lsm_inode_cache": 2000, "slabs: radix_tree_node": 200, "slabs: kernfs_node_cache": 200,
          "slabs: vm_area_struct": 200, "slabs: anon_vma": 200, "slabs: anon_vma_chain": 200, "slabs: maple_node": 200,
          "slabs: eventpoll_epi": 200, "slabs: tw_sock_TCP": 1000, "slabs: tw_sock_TCPv6": 1000, "slabs: vmap_area": 500,
-         "vmalloc: kernel_clone": 8, "vmalloc: copy_process": 8}
+         "vmalloc: kernel_clone": 8, "vmalloc: copy_process": 8,
+         # kmemleak's own, of all the others.
+         "slabs: kmemleak_object": 5000, "slabs: kmemleak_scan_area": 5000}
 
 
 def settle():
@@ -98,6 +100,10 @@ def memory():
     # Where a debug kernel keeps each stack that it has seen, in pools of four pages.
     with contextlib.suppress(FileNotFoundError):
         kept += int(re.search(r"pools: (\d+)", lio.read("/sys/kernel/debug/stackdepot/stats"))[1]) * 16
+    # KASAN's shadow, an eighth in whole pages, of areas that are free, but the processors have not been told.
+    if os.uname().release.endswith("-debug"):
+        for size, who in (line.split()[1:3] for line in lio.read("/proc/vmallocinfo").splitlines()):
+            kept += -(-int(size) // 32768) * 4 if who == "unpurged" else 0
     return {"pages": m["MemTotal"] - kept - sum(m.get(k, 0) for k in kinds), "per processor": m["Percpu"]}
 
 
