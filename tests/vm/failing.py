@@ -142,13 +142,17 @@ class Nth:
         if self.failed() and self.interval > 1:
             counted[self.kind] = self.interval
 
-    def reach(self, do):
-        """Has it fail, if it has not yet, by doing more: so that it is known how far the kernel has counted."""
+    def reach(self, do, then):
+        """Has it fail, if it has not yet, by doing more: so that it is known how far the kernel has counted. `then` each time after
+        that, when none fails or counts."""
         with self:
             for _ in range(10_000):
                 if self.failed():
                     return
                 do()
+                setting(self.kind, "probability", 0)
+                then()
+                setting(self.kind, "probability", 100)
         raise AssertionError("it never comes to that")
 
 
@@ -164,7 +168,7 @@ def one_by_one(do, then, kinds=KINDS, most=3000):
             if not nth.failed():
                 there_were[kind] = n - 1
                 if n > 1:
-                    nth.reach(lambda: do(f"{kind} beyond {n}"))
+                    nth.reach(lambda: do(f"{kind} beyond {n}"), then)
                 break  # who makes none has counted none
         else:
             raise AssertionError(f"{kind}: more than {most}")
