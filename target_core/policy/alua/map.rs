@@ -193,7 +193,12 @@ impl<'a> Map<'a> {
                 _ => (),
             }
             left = left.saturating_sub(here);
-            at = Lba(at.0.saturating_add(here));
+            at = match at.0.checked_add(here) {
+                Some(next) => Lba(next),
+                None if left == 0 => break,
+                // Beyond the last address there is no segment.
+                None => return Admission::Refuse(Sense::ALUA_UNAVAILABLE),
+            };
         }
         Admission::Process
     }

@@ -183,6 +183,25 @@ fn maps_that_come_again() {
 }
 
 #[test]
+fn nothing_goes_on_beyond_the_last_address() {
+    let (mut segments, mut members) = storage();
+    for text in [
+        "0 0\n0 18446744073709551615 1:O",
+        "2147483648 2\n0 1 1:O\n2147483648 2147483649 1:O",
+    ] {
+        let map = Map::parse(text, &mut segments, &mut members)
+            .unwrap()
+            .unwrap();
+        let check = |lba, blocks| map.check(1, Extent::new(lba, blocks));
+        assert_eq!(check(u64::MAX, 1), Admission::Process, "{text}");
+        // Not block by block.
+        let unavailable = Admission::Refuse(Sense::ALUA_UNAVAILABLE);
+        assert_eq!(check(u64::MAX, u64::MAX), unavailable, "{text}");
+        assert_eq!(check(0, u64::MAX), Admission::Process, "{text}");
+    }
+}
+
+#[test]
 fn wrong_maps() {
     let (mut segments, mut members) = storage();
     assert!(Map::parse(" \n\n", &mut segments, &mut members)
