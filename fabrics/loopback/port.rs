@@ -146,8 +146,10 @@ impl FabricTarget for Wwn {
             }),
             GFP_KERNEL,
         )?;
-        self.ports.ports.insert(tpg.tag().into(), port.clone())?;
-        Ok(Arc::new(Group(port), GFP_KERNEL)?)
+        // Last: nobody but a group that is there takes it back.
+        let group = Arc::new(Group(port.clone()), GFP_KERNEL)?;
+        self.ports.ports.insert(tpg.tag().into(), port)?;
+        Ok(group)
     }
 }
 
