@@ -12,7 +12,7 @@ use crate::{
     kept::Kept,
     lun::{Lun, Nexus},
     mode::Mode,
-    order::Order,
+    order::{self, Order},
     pr::Reservations,
     priority::Priorities,
     session::Core,
@@ -502,6 +502,14 @@ impl Device {
         if unused {
             self.backend.close();
         }
+    }
+
+    /// Commands were aborted: those go on, to be answered as such, that wait for others of the device. Any context.
+    pub(crate) fn let_aborted_go(self: &Arc<Self>) {
+        if self.order.is_active() {
+            order::kick(self);
+        }
+        self.shares.abort();
     }
 
     /// Calls `f` for each LUN that is linked to the device.

@@ -109,7 +109,9 @@ impl Order {
     pub(crate) fn hold(&self, cmd: Held, device: &Arc<Device>) {
         let ordered = cmd.place.is_ordered();
         let mut state = self.state.lock();
-        if !ordered && state.ordered.lets(cmd.place) {
+        // One that was aborted before this is looked for by nobody any more.
+        let aborted = cmd.shared().is_aborted();
+        if aborted || !ordered && state.ordered.lets(cmd.place) {
             drop(state);
             return cmd.finish();
         }

@@ -6,7 +6,6 @@ use crate::{
     command::{self, Cmd, Command, Received, Shared, Start},
     fabric::Fabric,
     lun::{MappedLun, Nexus},
-    order,
     tpg::{Access, NodeAcl, Tpg},
 };
 use kernel::{
@@ -375,12 +374,9 @@ impl<F: Fabric> AnySession for Session<F> {
         {
             F::kick(self);
             crate::delay::kick();
+            // Who takes a logical unit away from the session does this for the unit's device.
             for (_, nexus) in self.core.nexuses() {
-                let device = nexus.lun().device();
-                if device.order().is_active() {
-                    order::kick(device);
-                }
-                device.shares().abort();
+                nexus.lun().device().let_aborted_go();
             }
         }
     }

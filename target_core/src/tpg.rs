@@ -346,6 +346,8 @@ impl Tpg {
         for (session, number) in affected.iter() {
             session.abort(true, &|_, l| LunNumber::parse(l) == Some(*number));
         }
+        // The sessions do not see it any more.
+        device.let_aborted_go();
         drop(affected);
         let mut late = false;
         while !lun.wait_closed(PATIENCE_MS) {

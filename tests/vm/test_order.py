@@ -4,6 +4,7 @@ not being sent."""
 # group: tasks
 import contextlib
 import threading
+import time
 
 import initiator
 import lio
@@ -32,9 +33,9 @@ def sessions(target, n):
                for i in range(n)]
 
 
-def stalled(c, lun=0, lba=64):
+def stalled(c, lun=0, lba=64, attr=SIMPLE):
     """A write that waits for its data: its R2T, to be answered by `feed`."""
-    itt = c.start(rw(0x8A, lba, 8), BLOCK, WRITE, lun=lun)
+    itt = c.start(rw(0x8A, lba, 8), BLOCK, WRITE, lun=lun, attr=attr)
     a = c.receive()
     assert a.opcode == R2T and a.itt == itt, a
     return a
@@ -279,6 +280,32 @@ def test_the_lun_goes(target):
         left = [b.receive(), b.receive()]
         assert {x.status for x in left} == {TASK_ABORTED}
         assert b.scsi(TUR, lun=1)[0] in (0, 2)
+
+
+@pytest.mark.parametrize("what", ["lun", "mapped"])
+def test_what_goes_does_not_wait_for_others(what):
+    """What waits for another initiator's ORDERED command through another LUN of the device is answered at once when its own LUN goes."""
+    store, names = lio.ramdisk(), [f"iqn.2024-01.org.example:i{i}" for i in range(2)]
+    target = lio.IscsiTarget(store, store, acls=names)
+    for name in names:
+        lio.write(target.path / "acls" / name / "attrib/dataout_timeout", 60)
+    with sessions(target, 2) as (a, b):
+        ordered = stalled(a, lun=1, attr=ORDERED)
+        held = [b.start(TUR), read(b)]
+        waits(b)
+        begun = time.monotonic()
+        if what == "mapped":
+            (target.path / "acls" / names[1] / "lun_0/lun").unlink()
+        else:
+            for name in names:
+                (target.path / "acls" / name / "lun_0/lun").unlink()
+            target.remove_lun(0)
+        assert {b.receive(timeout=10 * lio.SLOW).itt for _ in held} == set(held)
+        assert time.monotonic() - begun < 8 * lio.SLOW
+        # The ORDERED one goes on, and nothing waits for what has gone.
+        feed(a, ordered)
+        a.scsi(TUR, lun=1)  # it hears of other LUNs
+        reads(a, read(a, lun=1, lba=64), 0)
 
 
 @pytest.fixture

@@ -429,6 +429,8 @@ impl NodeAcl {
         });
         affected.iter().for_each(abort);
         let device = mapped.lun().device();
+        // The sessions do not see it any more.
+        device.let_aborted_go();
         let reservations = device.reservations();
         for session in affected.iter() {
             reservations.nexus_lost(session.core().id());
