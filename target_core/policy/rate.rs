@@ -66,6 +66,11 @@ impl Rate {
             full: from.saturating_add(self.time(units)),
         }
     }
+
+    /// What is to be kept, instead of `full`, where `units` that were taken are not used: nobody waits for them.
+    pub fn give_back(self, full: u64, units: u64) -> u64 {
+        full.saturating_sub(self.time(units))
+    }
 }
 
 #[cfg(test)]
@@ -102,6 +107,28 @@ mod tests {
                 .chain((0..4).map(|_| (9 * SECOND, 1))),
         );
         assert_eq!(starts[3..], [0, 0, 0, 10].map(|ms| 9 * SECOND + ms * MS));
+    }
+
+    #[test]
+    fn what_is_given_back_is_there_again() {
+        let rate = Rate {
+            per_second: 1000,
+            burst: 10,
+        };
+        let before = rate.take(0, SECOND, 5).full;
+        let all = rate.take(before, SECOND, 1 << 20).full;
+        assert_eq!(rate.give_back(all, 1 << 20), before);
+        // Whatever came between waits no longer than it would have without that; nothing is won by it.
+        let between = rate.take(all, SECOND, 7).full;
+        let left = rate.give_back(between, 1 << 20);
+        assert_eq!(left, rate.take(before, SECOND, 7).full);
+        assert_eq!(rate.give_back(left, 7), before);
+        assert_eq!(rate.give_back(0, u64::MAX), 0);
+        let none = Rate {
+            per_second: 0,
+            ..rate
+        };
+        assert_eq!(none.give_back(SECOND, 1), SECOND);
     }
 
     #[test]

@@ -5,7 +5,9 @@
 use crate::{
     alua,
     command::{Command, Direction, MAX_CDB},
-    emulate, mode,
+    emulate,
+    limits::Taken,
+    mode,
     session::Core,
     shares::Share,
 };
@@ -126,19 +128,26 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Refused> 
             return Err(Sense::INVALID_FIELD_IN_COMMAND_IU.into());
         }
     }
+    let next = transfer(cmd, data)?;
     if port.is_limited() && (decoded.command.extent().is_some() || decoded.command.writes()) {
         let now = clock::now_ns();
         let mapped = nexus.mapped();
-        let start = nexus.lun().special().take(now, data.length);
-        let start = start.max(mapped.special().take(now, data.length));
+        // No more than what the initiator has room for, or sends.
+        let unit = u64::from(decoded.protect.block(block)).max(1);
+        let bytes = data
+            .length
+            .min(u64::from(cmd.expected).next_multiple_of(unit));
+        let start = nexus.lun().special().take(now, bytes);
+        let start = start.max(mapped.special().take(now, bytes));
+        cmd.taken = Some(Taken { at: now, bytes });
         if start > now {
             cmd.due = cmd.due.max(start);
         }
         if device.shares().is_on() && cmd.attribute != Attribute::HeadOfQueue {
-            cmd.share = Share::Wanted(data.length);
+            cmd.share = Share::Wanted(bytes);
         }
     }
-    Ok(transfer(cmd, data)?)
+    Ok(next)
 }
 
 // Settles what is transferred: the lesser of what the CDB and the initiator say (SAM-5 5.4.3).

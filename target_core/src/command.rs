@@ -33,6 +33,7 @@ use crate::{
     emulate::{Protected, Step},
     fabric::Fabric,
     flaws,
+    limits::Taken,
     lun::{Export, Nexus},
     order,
     session::Session,
@@ -124,6 +125,7 @@ impl Default for Command {
             aborted: false,
             turn: Turn::No,
             due: 0,
+            taken: None,
             share: Share::None,
             started: 0,
             place: Place::Free,
@@ -186,6 +188,8 @@ pub struct Command {
     pub(crate) turn: Turn,
     /// When it may be executed, if not at once; nanoseconds.
     pub(crate) due: u64,
+    /// What it has taken of limits, until it begins.
+    pub(crate) taken: Option<Taken>,
     /// What it has of the device where LUNs have shares.
     pub(crate) share: Share,
     /// When it came, if somebody wants to know how long it takes.
@@ -761,6 +765,7 @@ pub(crate) fn begin<F: Fabric>(token: &mut Token<Session<F>>, start: &Start<'_>)
     cmd.aborted = false;
     cmd.turn = Turn::No;
     cmd.due = 0;
+    cmd.taken = None;
     cmd.share = Share::None;
     cmd.started = 0;
     cmd.place = Place::Free;

@@ -22,6 +22,7 @@ use crate::{
     command::{Command, Shared},
     device::Device,
     emulate::Step,
+    limits::Taken,
     lun::Nexus,
     session::AnySession,
     tmf,
@@ -369,10 +370,16 @@ impl Copy<'_> {
             .max(to.due(core, now, bytes));
         while due > clock::now_ns() {
             // It is over when this is, aborted or not.
-            if tmf::wait_within(PAUSE_MS, || self.cmd.shared().is_aborted()) {
-                return Err(Stop::Aborted);
+            let ended = match tmf::wait_within(PAUSE_MS, || self.cmd.shared().is_aborted()) {
+                true => Err(Stop::Aborted),
+                false => self.check_stopped(),
+            };
+            if ended.is_err() {
+                let taken = Taken { at: now, bytes };
+                from.give_back(core, taken);
+                to.give_back(core, taken);
+                return ended;
             }
-            self.check_stopped()?;
         }
         Ok(())
     }

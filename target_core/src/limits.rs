@@ -4,7 +4,15 @@
 //! for their turn; none is refused.
 
 use kernel::sync::atomic::{Atomic, Full, Relaxed};
+use lio_glue::clock;
 use lio_policy::rate::Rate;
+
+/// What a command has taken that has not begun: when, and for how many bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub(crate) at: u64,
+    pub(crate) bytes: u64,
+}
 
 /// One rate, and its bucket.
 pub(crate) struct Limit {
@@ -12,6 +20,8 @@ pub(crate) struct Limit {
     burst: Atomic<u64>,
     // When the bucket is full again.
     full: Atomic<u64>,
+    // When it was set.
+    since: Atomic<u64>,
 }
 
 impl Limit {
@@ -20,6 +30,7 @@ impl Limit {
             per_second: Atomic::new(0),
             burst: Atomic::new(0),
             full: Atomic::new(0),
+            since: Atomic::new(0),
         }
     }
 
@@ -39,6 +50,7 @@ impl Limit {
         self.burst.store(rate.burst, Relaxed);
         self.per_second.store(rate.per_second, Relaxed);
         self.full.store(0, Relaxed);
+        self.since.store(clock::now_ns(), Relaxed);
     }
 
     // When a command that takes `units` starts.
@@ -49,6 +61,21 @@ impl Limit {
             let turn = rate.take(full, now, units);
             match self.full.cmpxchg(full, turn.full, Full) {
                 Ok(_) => return turn.start,
+                Err(other) => full = other,
+            }
+        }
+    }
+
+    // A command that took `units` at the time `at` does not begin.
+    fn give_back(&self, at: u64, units: u64) {
+        if !self.is_set() || at < self.since.load(Relaxed) {
+            return;
+        }
+        let rate = self.rate();
+        let mut full = self.full.load(Relaxed);
+        loop {
+            match self.full.cmpxchg(full, rate.give_back(full, units), Full) {
+                Ok(_) => return,
                 Err(other) => full = other,
             }
         }
@@ -105,5 +132,11 @@ impl Limits {
             start = start.max(self.bytes.take(now, bytes));
         }
         start
+    }
+
+    /// A command that took its turn does not begin: others need not wait for what it would have done.
+    pub(crate) fn give_back(&self, taken: Taken) {
+        self.commands.give_back(taken.at, 1);
+        self.bytes.give_back(taken.at, taken.bytes);
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     command::{Command, Direction},
     copy::Copies,
     device::Device,
-    limits::Limits,
+    limits::{Limits, Taken},
     mode::interlock,
     session::Core,
     shares::{Flow, Weight},
@@ -564,6 +564,12 @@ impl Nexus {
     pub(crate) fn outranks_conflict(&self) -> bool {
         self.with_attentions(|queue| queue.outranks_conflict())
             .unwrap_or(false)
+    }
+
+    /// A command that took its turn does not begin. Any context.
+    pub(crate) fn give_back(&self, taken: Taken) {
+        self.lun().special.give_back(taken);
+        self.mapped.special.give_back(taken);
     }
 
     /// Establishes a unit attention. Process context.

@@ -3,7 +3,11 @@
 //! What few LUNs have, a portal group's or as one initiator sees them: limits and a histogram. It takes no memory before the first
 //! of them is set; commands look at it where a LUN's word says that there is something.
 
-use crate::{command::Direction, latency::Latency, limits::Limits};
+use crate::{
+    command::Direction,
+    latency::Latency,
+    limits::{Limits, Taken},
+};
 use kernel::prelude::*;
 use lio_glue::once_box::OnceBox;
 
@@ -68,6 +72,13 @@ impl Special {
     /// When a command of `bytes` starts, that has come at the time `now`.
     pub(crate) fn take(&self, now: u64, bytes: u64) -> u64 {
         self.limits().map_or(now, |l| l.take(now, bytes))
+    }
+
+    /// A command that took its turn does not begin.
+    pub(crate) fn give_back(&self, taken: Taken) {
+        if let Some(limits) = self.limits() {
+            limits.give_back(taken);
+        }
     }
 
     /// A command took `ns` nanoseconds. Any context.

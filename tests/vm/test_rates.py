@@ -95,6 +95,45 @@ def test_one_initiator(target):
     assert not mapped.exists()
 
 
+def test_what_does_not_begin_takes_nothing(target):
+    """Commands that are aborted while they wait, or refused, leave nothing behind for which other initiators would have to wait."""
+    lun = target.path / "lun/lun_0"
+    lio.write(target.path / "acls" / ONE / "attrib/dataout_timeout", 60)
+    large, mib = b"\x28\0\0\0\0\0\0\x40\0\0", 1 << 20
+    with login(target) as c, login(target, OTHER) as d:
+        write(lun / "limits", f"bytes_per_second={mib},bytes_burst={64 << 10},iops=1000")
+
+        def other():
+            """What others wait for: less than a second for what was begun."""
+            assert took(d, 1) < 15 * lio.SLOW
+
+        assert c.finish(c.start(b"\x28\0\0\0\0\0\0\0\x80\0", 65536, initiator.READ))[0] == 0
+        # 160 MiB are 160 s, of which one command that begins is 8: of reads that wait, and of writes that wait, or whose data has not come.
+        waiting = [c.start(large, 8 * mib, initiator.READ) for _ in range(20)]
+        for tag in waiting[:4]:
+            assert c.tmf(initiator.ABORT_TASK, ref_itt=tag, timeout=30) == 0
+        assert c.tmf(initiator.ABORT_TASK_SET, timeout=30) == 0
+        other()
+        [c.start(b"\x2a" + large[1:], 8 * mib, initiator.WRITE) for _ in range(20)]
+        while (a := c.receive()).opcode != initiator.R2T:
+            assert c.pong(a), a
+        assert c.tmf(initiator.ABORT_TASK_SET, timeout=30) == 0
+        other()
+        # Writes that the initiator takes for reads.
+        for _ in range(40):
+            assert c.finish(c.start(b"\x2a" + large[1:], 8 * mib, initiator.READ))[0] == 2
+        other()
+        # Reads of which nobody takes more than a block.
+        for _ in range(40):
+            c.finish(c.start(large, 512, initiator.READ))
+        other()
+        # A session that ends.
+        [c.start(large, 8 * mib, initiator.READ) for _ in range(20)]
+        time.sleep(1)
+    with login(target, OTHER) as d:
+        assert took(d, 1) < 15 * lio.SLOW
+
+
 # --- shares --------------------------------------------------------------------------------------------------
 
 

@@ -52,6 +52,7 @@ pub(super) fn resume_one<F: Fabric>(mut token: Token<Session<F>>) {
 
 fn begin_execution<F: Fabric>(mut token: Token<Session<F>>) {
     let host = token.host().clone();
+    token.taken = None;
     crate::emulate::execute(host.core(), &mut token);
     go_on(token);
 }
@@ -84,8 +85,11 @@ fn share<F: Fabric>(mut token: Token<Session<F>>, bytes: u64) {
     }
 }
 
-/// The command is over: what it had of the device is another's.
+/// The command is over: what it had of the device is another's, and what it had taken of limits if it never began.
 pub(super) fn leave(cmd: &mut Command) {
+    if let (Some(taken), Some(nexus)) = (cmd.taken.take(), &cmd.nexus) {
+        nexus.give_back(taken);
+    }
     if core::mem::take(&mut cmd.share) != Share::Has {
         return;
     }

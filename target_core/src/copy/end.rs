@@ -5,6 +5,7 @@
 use crate::{
     alua,
     device::Device,
+    limits::Taken,
     lun::{Export, Nexus},
     session::Core,
     tmf,
@@ -70,6 +71,13 @@ impl Place {
         match self {
             Place::End(end) => end.due(core, now, bytes),
             Place::Token(_) | Place::Zero => now,
+        }
+    }
+
+    /// As [`End::give_back`].
+    pub(super) fn give_back(&self, core: &Core, taken: Taken) {
+        if let Place::End(end) = self {
+            end.give_back(core, taken);
         }
     }
 }
@@ -227,6 +235,13 @@ impl End {
         };
         let start = nexus.lun().special().take(now, bytes);
         start.max(nexus.mapped().special().take(now, bytes))
+    }
+
+    /// What was to be due is not read or written.
+    pub(super) fn give_back(&self, core: &Core, taken: Taken) {
+        if let Some(nexus) = self.nexus(core) {
+            nexus.give_back(taken);
+        }
     }
 }
 
