@@ -473,13 +473,15 @@ impl Device {
         if let Ok(engine) = crate::engine() {
             engine.tokens().revoke(lun);
         }
-        if lun.weight().set(0) != 0 {
-            self.shares.count(true, false);
-        }
         self.with_users(|users| {
             users.luns.retain(|l| !Arc::ptr_eq(l, lun));
             users.leaving = users.leaving.saturating_add(1);
-        })
+        });
+        // Whoever sets one now finds the LUN linked before this, or not any more.
+        self.with_groups(|_| {
+            let before = lun.weight().set(0);
+            self.shares.count(before != 0, false);
+        });
     }
 
     /// Keeps the back end open until [`Self::lun_left`], as a LUN does that was unlinked and still has commands.

@@ -155,20 +155,28 @@ impl Lun {
     /// Sets the weight of this, or of an initiator's view of it; 0 is none.
     ///
     /// # Errors
-    /// `ENOMEM`
+    /// `ENODEV`: this is not linked any more.
     pub(crate) fn set_shares(&self, of: &Weight, weight: u32) -> Result {
-        let mut luns = KVec::new();
-        self.device
-            .each_lun(|lun| Ok(luns.push(lun.clone(), GFP_KERNEL)?))?;
-        self.device.with_groups(|_| {
+        let device = &self.device;
+        device.with_groups(|_| {
+            let mut linked = false;
+            // The closures do not fail.
+            let _ = device.each_lun(|lun| {
+                linked |= core::ptr::eq(&**lun, self);
+                Ok(())
+            });
+            if !linked {
+                return Err(ENODEV);
+            }
             let before = of.set(weight);
-            self.device.shares().count(before != 0, weight != 0);
-        });
-        // Commands of all ports have to know.
-        for lun in &luns {
-            self.device.welcome(lun);
-        }
-        Ok(())
+            device.shares().count(before != 0, weight != 0);
+            // Commands of all ports have to know.
+            let _ = device.each_lun(|lun| {
+                lun.group().with(|s| lun.set_port(s));
+                Ok(())
+            });
+            Ok(())
+        })
     }
 
     /// Sets whether a histogram of this, or of an initiator's view of it, is kept.

@@ -131,7 +131,7 @@ pub(super) fn store<M: Measured>(dir: &M, value: &Value<'_>) -> Result {
     if let Some(weight) = shares {
         // Not above MOST.
         lun.set_shares(object.weight(), weight as u32)
-            .map_err(no_memory)?;
+            .map_err(|e| value.reject(e, fmt!("nothing is linked here any more")))?;
     }
     if rates.iter().any(Option::is_some) {
         lun.set_limits(special, |limits| {
