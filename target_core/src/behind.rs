@@ -71,7 +71,11 @@ pub(crate) fn flush(device: &Arc<Device>, nexus: &Nexus) {
 /// The unit stops when all is written; with `eject` the medium is gone then.
 pub(crate) fn stop(device: &Arc<Device>, nexus: &Nexus, eject: bool) {
     nexus.await_flush();
-    device.behind().state.lock().stop = Some(eject);
+    {
+        let mut state = device.behind().state.lock();
+        // Another's medium is to be ejected all the same.
+        state.stop = Some(eject || state.stop == Some(true));
+    }
     enqueue(device);
 }
 

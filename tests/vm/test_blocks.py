@@ -370,6 +370,21 @@ def test_immediate_answers():
     lio.wait_for(lambda: lio.run("dmsetup", "info", "-c", "--noheadings", "-o", "open", d.name).stdout.strip() == "0")
 
 
+def test_an_eject_and_a_stop_behind_their_answers():
+    """Of both that wait for the cache to be written, neither is forgotten."""
+    d = faulty.Device("lio-eject")
+    store = lio.iblock(dev=d.path)
+    store.attrib("removable", 1)
+    unit, tur = Unit(store), bytes(6)
+    d.become(d.delay(3))
+    unit(ten(0x35, 2, 0, 0))  # they wait for this
+    for flags in 2, 0:
+        unit(bytes([0x1B, 1, 0, 0, flags, 0]))
+    unit(tur)
+    lio.wait_for(lambda: unit.status(tur) == 2)
+    unit.refused(tur, "2/3a00")
+
+
 def test_deferred_errors():
     """What fails behind an answer is told with the next command, which is not processed (SPC-4, 4.5)."""
     d = faulty.Device("lio-deferred")
