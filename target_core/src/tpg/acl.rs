@@ -96,7 +96,13 @@ impl Tpg {
     /// Undoes [`Self::configure_acl`], whose answer it gets.
     pub(crate) fn unconfigure_acl(&self, acl: &Arc<NodeAcl>, was_generated: bool) {
         if was_generated {
-            self.with_lists(|_| acl.generated.store(true, Relaxed));
+            self.with_lists(|lists| {
+                acl.generated.store(true, Relaxed);
+                if acl.is_idle() {
+                    // What demo mode had mapped is forgotten: it makes another one.
+                    lists.acls.retain(|a| !Arc::ptr_eq(a, acl));
+                }
+            });
         } else {
             self.remove_acl(acl);
         }
