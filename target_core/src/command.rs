@@ -508,6 +508,8 @@ fn go_on<F: Fabric>(mut token: Token<Session<F>>) {
         Op::None => match token.turn {
             Turn::Copying(identifier) => {
                 token.turn = Turn::No;
+                // It may last for hours, most of which it waits for limits: others have its share meanwhile.
+                begin::leave(&mut token);
                 crate::copy::begin(token.erase(), identifier);
             }
             _ => reply(token),
