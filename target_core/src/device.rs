@@ -446,6 +446,12 @@ impl Device {
         self.with_users(|users| users.luns.is_empty()).then(f)
     }
 
+    /// The same while there are no commands of LUNs that were linked either, nor anything behind an answer.
+    pub(crate) fn unused<R>(&self, f: impl FnOnce() -> R) -> Option<R> {
+        let _setup = self.setup.lock();
+        self.with_users(|users| users.is_empty()).then(f)
+    }
+
     /// Links a LUN to the device.
     pub(crate) fn add_lun(self: &Arc<Self>, lun: &Arc<Lun>) -> Result {
         let _setup = self.setup.lock();

@@ -557,6 +557,21 @@ def test_format_unit(unit):
     unit.refused(bytes([4, 0x80, 0, 0, 0, 0]), "5/2400", (True, 1, 7))
 
 
+def test_blocks_stay_as_large_as_they_are_while_they_are_sanitized():
+    """What is at work for a LUN that has gone finds the blocks that it began with."""
+    store = lio.iblock(size=256 * MIB)
+    store.attrib("emulate_sanitize", 1)
+    unit = Unit(store)
+    cdb, data = overwrite(b"\x11" * 512, count=31, immediate=True)
+    unit(cdb, write=data)
+    lio.wait_for(lambda: busy(unit.other))
+    unit.c.close(), unit.other.close()
+    unit.target.delete()
+    with lio.refused():
+        store.attrib("block_size", 4096)
+    assert store.attrib("block_size") == "512"
+
+
 @pytest.fixture
 def sanitized(thin):
     thin.refused(*overwrite(b"x")[:1], "5/2000", write=overwrite(b"x")[1])

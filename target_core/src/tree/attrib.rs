@@ -162,6 +162,16 @@ fn idle(dev: &Device, value: &Value<'_>, same: bool, f: impl FnOnce()) -> Result
     })
 }
 
+// The same where what is at work, perhaps for a LUN that has gone, may not see it changing: of the blocks themselves.
+fn at_rest(dev: &Device, value: &Value<'_>, f: impl FnOnce()) -> Result {
+    dev.unused(f).ok_or_else(|| {
+        value.reject(
+            EINVAL,
+            fmt!("cannot be changed while a LUN is linked to it, or something is at work"),
+        )
+    })
+}
+
 // The same of a mode parameter that no back end has a part in.
 fn idle_mode(dev: &Device, value: &Value<'_>, same: bool, f: impl Fn(&mut Values)) -> Result {
     let mut result = Ok(());
@@ -201,7 +211,10 @@ fn block_size(dev: &Device, value: &Value<'_>) -> Result {
             fmt!("protection information is kept for blocks of the size that they have"),
         ));
     }
-    idle(dev, value, same, || dev.attrib().set_block_size(size))
+    if same {
+        return Ok(());
+    }
+    at_rest(dev, value, || dev.attrib().set_block_size(size))
 }
 
 // Protection information that the storage has of its own is told of as it is, as with the stock modules.
@@ -241,7 +254,7 @@ fn protection_type(dev: &Device, value: &Value<'_>) -> Result {
     }
     protectable(dev, value)?;
     let mut result = Ok(());
-    idle(dev, value, false, || result = dev.set_protection(to))?;
+    at_rest(dev, value, || result = dev.set_protection(to))?;
     result.map_err(|e| {
         value.reject(
             e,
@@ -259,7 +272,7 @@ fn protection_format(dev: &Device, value: &Value<'_>) -> Result {
         return Err(value.reject(ENODEV, fmt!("pi_prot_type is 0")));
     }
     let mut result = Ok(());
-    idle(dev, value, false, || {
+    at_rest(dev, value, || {
         result = dev.backend().format_protection();
     })?;
     result.map_err(|e| value.reject(e, fmt!("not all protection information is formatted")))
