@@ -291,6 +291,23 @@ def test_data_that_stops_within_a_pdu(target):
         assert 3.5 < took < 5.5 * lio.SLOW, took
 
 
+def test_a_request_that_takes_its_time_keeps_data_waiting(target):
+    """Nothing comes while another PDU does, be that longer than dataout_timeout."""
+    acl = target.acl(name(1))
+    attribute(acl / "attrib", "dataout_timeout", 2)
+    data = bytes(65536)
+    with initiator.session(target, name=name(1), keys=SOLICITED) as c:
+        itt = c.start(bytes.fromhex("2a000000000000008000"), len(data), WRITE)
+        r2t = c.receive()
+        ping = initiator.pdu(initiator.NOP_OUT, data=bytes(8000), immediate=True, itt=c.itt(), w=(initiator.NONE, *c.numbers(True)))
+        for at in range(0, len(ping), 1000):
+            c.send(ping[at : at + 1000])
+            time.sleep(0.5)
+        assert c.receive().opcode == initiator.NOP_IN
+        c.answer_r2t(r2t, data)
+        assert c.finish(itt)[0] == 0
+
+
 def test_who_sends_in_an_order_of_its_own_is_waited_for(target):
     """The data of one command comes for longer than dataout_timeout before that of the one before it does."""
     acl = target.acl(name(1))

@@ -1,7 +1,9 @@
 """Error recovery level 1 (RFC 7143, 7.1.4, 11.16): what was lost on the way is sent or asked for again."""
 # vm: --timeout 900
 import hashlib
+import select
 import struct
+import time
 
 import initiator
 import lio
@@ -286,6 +288,36 @@ def test_data_out_never_comes(target):
             a = c.receive()
             assert (a.opcode, a.data_sn, a.offset, a.wanted) == (R2T, n, 2048, 6144)
         assert c.receive() is None
+
+
+@pytest.mark.parametrize("how", ["plain", "digest", "immediate"])
+def test_data_out_that_takes_its_time(target, how):
+    """What is missing is asked for again; not what is coming in, be it for longer than dataout_timeout: the command waits for that."""
+    lio.write(target.path / "acls" / NAME / "attrib/dataout_timeout", 2)
+    with session(target, **({"DataDigest": "CRC32C"} if how == "digest" else {})) as c:
+        assert c.scsi(WRITE_8K, write=bytes(8192))[0] == 0
+        data = pattern(8192, 33)
+        if how == "immediate":
+            out = c.command_pdu(WRITE_8K, 8192, WRITE, data, itt=c.itt())
+            itt = c.next_itt
+        else:
+            itt = c.start(WRITE_8K, 8192, WRITE)
+            out = c.data_out_pdu(itt, c.receive().ttt, data)
+        if how == "digest":
+            # The data is wrong, so all of it is asked for again, once.
+            out, c.data_digest = c.digested(out, "data"), False
+        for at in range(0, 5000, 1000):
+            c.send(out[at : at + 1000])
+            time.sleep(1)
+        assert not select.select([c.sock], [], [], 0)[0]
+        c.send(out[5000:])
+        if how == "digest":
+            c.data_digest = True
+            rejected(c, DATA_DIGEST_ERROR, initiator.DATA_OUT)
+            recovered(c, itt, data, 0, 1)
+        else:
+            assert c.finish(itt)[0] == 0
+            assert c.scsi(READ_8K, read=8192)[:2] == (0, data)
 
 
 def test_discarded_command(target):

@@ -52,6 +52,19 @@ pub(super) enum To {
     Whole(KBox<Whole>),
 }
 
+impl Input {
+    /// The index of the write command for which a PDU is coming in: whatever it says, not all of its data is there.
+    pub(super) fn of_write(&self) -> Option<u16> {
+        match self {
+            Input::Data(Data {
+                to: To::Write(index),
+                ..
+            }) => Some(*index),
+            _ => None,
+        }
+    }
+}
+
 impl Data {
     /// A whole data segment that is thrown away.
     pub(super) fn nothing(head: &Head) -> Self {
@@ -81,7 +94,12 @@ impl Ffp {
     pub(super) fn receive(&mut self) -> Result<bool, End> {
         match core::mem::replace(&mut self.input, Input::Header) {
             Input::Header => self.receive_header(),
-            Input::Data(data) => self.receive_data(data),
+            Input::Data(data) => {
+                let r = self.receive_data(data);
+                // A long PDU is on its way, whatever it is for: what comes behind it has to wait.
+                self.writes.heard = self.writes.heard.max(self.timers.last_heard());
+                r
+            }
         }
     }
 

@@ -2,10 +2,7 @@
 
 //! What happens when nothing comes: pings (RFC 7143, 11.19), data that is awaited, the end of discovery sessions.
 
-use super::{
-    ffp::{End, Ffp},
-    receive::{Input, To},
-};
+use super::ffp::{End, Ffp};
 use iscsi_proto::{
     pdu::NopIn,
     wire::{DataLen, Itt, Lun, Ttt},
@@ -121,6 +118,11 @@ impl Timers {
         self.heard = self.heard.max(self.came);
     }
 
+    /// When that was, in milliseconds.
+    pub(super) fn last_heard(&self) -> u64 {
+        self.heard
+    }
+
     /// The initiator answered a ping.
     pub(super) fn answered(&mut self, ttt: Ttt) {
         if self.ping.as_ref().is_some_and(|p| p.ttt == ttt) {
@@ -153,13 +155,10 @@ impl Ffp {
             self.timers.watch(until);
             return Ok(());
         };
-        if matches!(&self.input, Input::Data(data) if matches!(data.to, To::Write(_))) {
-            // The data of a long PDU is on its way.
-            self.writes.heard = self.timers.heard;
-        }
+        let coming = self.input.of_write();
         let (timeout, times) = shared.data_timeout();
         if self.parameters.recovery_level > 0 {
-            while let Some(index) = self.writes.take_overdue(now, timeout, times) {
+            while let Some(index) = self.writes.take_overdue(now, timeout, times, coming) {
                 self.go_on(index)?;
             }
         }

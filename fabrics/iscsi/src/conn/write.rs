@@ -61,7 +61,7 @@ pub(super) struct Writes {
     // Commands that wait for their turn, and the next turn.
     turns: usize,
     next_turn: u64,
-    /// When data came last, in milliseconds.
+    /// When data came last, in milliseconds, for which others may have to wait.
     pub(super) heard: u64,
     /// Bytes of data that commands and Data-Outs brought.
     pub(super) octets: u64,
@@ -133,10 +133,20 @@ impl Writes {
         Some((w.lun, w.write.again(r2t_sn)?))
     }
 
-    /// A command whose data has not come in time, and is asked for again now: no more than `times` times one after the other.
-    pub(super) fn take_overdue(&mut self, now: u64, timeout: u64, times: u32) -> Option<u16> {
+    /// A command whose data has not come in time, and is asked for again now: no more than `times` times one after the other. Not
+    /// the one for which a PDU is `coming` in: that counts as taken, and nothing else comes before the rest of it.
+    pub(super) fn take_overdue(
+        &mut self,
+        now: u64,
+        timeout: u64,
+        times: u32,
+        coming: Option<u16>,
+    ) -> Option<u16> {
         let overdue = |w: &Waiting| now >= w.deadline && w.put_off < times;
-        let index = self.find(overdue)?;
+        let mut slots = (0u16..)
+            .zip(&self.slots)
+            .filter_map(|(i, w)| Some((i, w.as_ref()?)));
+        let (index, _) = slots.find(|&(i, w)| Some(i) != coming && overdue(w))?;
         let w = self.get(index)?;
         if !w.write.expire() {
             return None;
