@@ -286,6 +286,32 @@ def test_abort_task_of_another_connection(target):
         a.quiet()
 
 
+def test_the_place_of_an_aborted_command(target):
+    """What still comes for a command that was aborted is no part of the one that has its place."""
+    with Session(target, keys={"InitialR2T": "Yes"}) as s:
+        a, b, *_ = s.with_legs(2)
+        itt = a.start(WRITE_4K, 4096, WRITE)
+        r2t = a.receive()
+        assert (r2t.opcode, r2t.itt) == (R2T, itt), r2t
+        # One that waits for its turn, with a part of its data.
+        first, second = s.take(), s.take()
+        waits = a.itt()
+        a.send(a.command_pdu(WRITE_4K, 4096, WRITE, b"2" * 2048, itt=waits, numbers=(second, a.exp_stat_sn)))
+        out = a.data_out_pdu(itt, r2t.ttt, b"1" * 4096)
+        a.send(out[:1000])
+        time.sleep(0.5)
+        assert b.tmf(ABORT_TASK, ref_itt=itt) == 0
+        assert b.answer(b.tur(first)).status == 0
+        while a.pong(r2t := a.receive()):
+            pass
+        assert (r2t.opcode, r2t.itt, r2t.offset) == (R2T, waits, 2048), r2t
+        a.send(out[1000:])
+        a.quiet()
+        a.answer_r2t(r2t, b"2" * 4096)
+        assert a.finish(waits)[0] == 0
+        assert b.scsi(READ_4K, read=4096)[1] == b"2" * 4096
+
+
 @pytest.mark.parametrize("function", [ABORT_TASK_SET, LUN_RESET], ids=["task set", "unit"])
 def test_functions_have_an_order(target, function):
     """An immediate function waits for what was sent before it, and its response for what others have still to acknowledge."""

@@ -66,6 +66,13 @@ impl Input {
 }
 
 impl Data {
+    /// What still comes of it is thrown away.
+    pub(super) fn discard(&mut self) {
+        self.to = To::Nothing;
+        self.skip = self.skip.saturating_add(self.keep);
+        self.keep = 0;
+    }
+
     /// A whole data segment that is thrown away.
     pub(super) fn nothing(head: &Head) -> Self {
         Data {

@@ -6,7 +6,7 @@ use super::{
     ffp::Ffp,
     flow::{Flow, Load},
     incoming::Incoming,
-    receive::{Data, To},
+    receive::{Data, Input, To},
 };
 use crate::{Iscsi, Reply, Request};
 use iscsi_proto::{
@@ -160,6 +160,12 @@ impl Writes {
     pub(super) fn buffer(&self, index: u16) -> Option<&Buffer> {
         let w = self.slots.get(usize::from(index))?.as_ref()?;
         w.cmd.as_ref().map(|c| c.data())
+    }
+
+    // Whether there is a command with this index.
+    fn is_taken(&self, index: u16) -> bool {
+        let slot = self.slots.get(usize::from(index));
+        slot.is_some_and(|w| w.is_some())
     }
 
     fn insert(&mut self, w: impl FnOnce(u16) -> Waiting) -> Option<u16> {
@@ -738,5 +744,11 @@ impl Ffp {
     pub(super) fn give_up_aborted(&mut self) {
         self.writes.clear_aborted();
         self.works.clear_aborted();
+        if let (Some(index), Input::Data(data)) = (self.input.of_write(), &mut self.input) {
+            // Its place may be another's before the rest of the PDU is here.
+            if !self.writes.is_taken(index) {
+                data.discard();
+            }
+        }
     }
 }
