@@ -172,7 +172,7 @@ void lio_sock_shutdown(struct lio_sock *s);
 void lio_sock_shutdown_send(struct lio_sock *s);
 void lio_sock_release(struct lio_sock *s, bool abort);
 int lio_sock_addr(struct lio_sock *s, bool peer, __u8 *addr);
-u32 lio_sock_acked(struct lio_sock *s, bool *all);
+u32 lio_sock_acked(struct lio_sock *s, u32 *rest);
 u32 lio_sock_idle_ms(struct lio_sock *s);
 long lio_sock_recv(struct lio_sock *s, const struct bio_vec *bv, unsigned int n, size_t len, size_t need, bool *more);
 long lio_sock_send(struct lio_sock *s, const struct bio_vec *bv, unsigned int n, size_t len, bool splice, bool more);

@@ -260,13 +260,13 @@ impl Socket {
         count(n)
     }
 
-    /// How far the other side's TCP has acknowledged what was sent: a number that changes when it does, and whether that is
-    /// all. What it has no room for it does not acknowledge.
-    pub fn acked(&self) -> (u32, bool) {
-        let mut all = false;
+    /// How far the other side's TCP has acknowledged what was sent: a number that changes when it does, and how many bytes it
+    /// has not acknowledged. What it has no room for it does not acknowledge.
+    pub fn acked(&self) -> (u32, u32) {
+        let mut rest = 0;
         // SAFETY: The socket is alive.
-        let n = unsafe { sys::lio_sock_acked(self.raw.0.as_ptr(), &mut all) };
-        (n, all)
+        let n = unsafe { sys::lio_sock_acked(self.raw.0.as_ptr(), &mut rest) };
+        (n, rest)
     }
 
     /// How long ago TCP received data last, in milliseconds.

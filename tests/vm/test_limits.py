@@ -308,6 +308,40 @@ def test_a_request_that_takes_its_time_keeps_data_waiting(target):
         assert c.finish(itt)[0] == 0
 
 
+def test_who_has_not_heard_yet_is_waited_for(target):
+    """What asks for data goes behind what is read. Who takes his time to read that has dataout_timeout when he has got so far;
+    who does not read at all has not."""
+    acl = target.acl(name(1))
+    for key, value in {"dataout_timeout": 2, "nopin_timeout": 0}.items():
+        attribute(acl / "attrib", key, value)
+    data = bytes(65536)
+    cdb = bytes.fromhex("2a000000000000008000")
+    with initiator.session(target, name=name(1), keys=SOLICITED) as c:
+        c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+
+        def begin():
+            """Reads, of which some have gone when the write comes."""
+            for _ in range(16):
+                c.start(READ_1M, MIB, READ)
+            time.sleep(1)
+            return c.start(cdb, len(data), WRITE)
+
+        itt, left = begin(), 16
+        while left:
+            a = c.receive()
+            assert a is not None, f"closed with {left} reads left"
+            assert a.opcode == DATA_IN
+            if a.flags & 1:
+                left -= 1
+                time.sleep(0.5)
+        assert c.finish(itt, data)[0] == 0
+        begin()
+        start = time.monotonic()
+        lio.wait_for(c.is_closed_there, timeout=60)
+        took = time.monotonic() - start
+        assert 1.5 < took < 12 * lio.SLOW, took
+
+
 def test_who_sends_in_an_order_of_its_own_is_waited_for(target):
     """The data of one command comes for longer than dataout_timeout before that of the one before it does."""
     acl = target.acl(name(1))

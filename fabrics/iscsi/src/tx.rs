@@ -78,6 +78,7 @@ struct Pdu {
     tail: usize,
     // Whether it is its owner's last PDU.
     last: bool,
+    is_r2t: bool,
     // Bytes that it counts for in `Tx::buffered`.
     counted: usize,
 }
@@ -129,6 +130,11 @@ pub(crate) struct Tx {
     pub(crate) data_octets: u64,
     /// PDUs that were made.
     pub(crate) pdus_made: u64,
+    /// R2Ts that were appended, and those that TCP has taken.
+    pub(crate) r2ts: u64,
+    pub(crate) r2ts_taken: u64,
+    /// Bytes that TCP has taken.
+    pub(crate) taken: u64,
 }
 
 impl Tx {
@@ -149,6 +155,9 @@ impl Tx {
             digests: Digests::default(),
             data_octets: 0,
             pdus_made: 0,
+            r2ts: 0,
+            r2ts_taken: 0,
+            taken: 0,
         })
     }
 
@@ -237,6 +246,7 @@ impl Tx {
             copy: None,
             tail,
             last,
+            is_r2t: false,
             counted: 0,
         })
     }
@@ -251,8 +261,23 @@ impl Tx {
     /// # Errors
     /// `ENOMEM`.
     pub(crate) fn push(&mut self, bhs: &Bhs, inline: &[&[u8]]) -> Result {
+        self.push_inline(bhs, inline, false)
+    }
+
+    /// Appends an R2T.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub(crate) fn push_r2t(&mut self, bhs: &Bhs) -> Result {
+        self.push_inline(bhs, &[], true)?;
+        self.r2ts = self.r2ts.wrapping_add(1);
+        Ok(())
+    }
+
+    fn push_inline(&mut self, bhs: &Bhs, inline: &[&[u8]], is_r2t: bool) -> Result {
         self.items.reserve()?;
         let mut pdu = self.make(bhs, inline, (0, 0, false), Crc32c::new())?;
+        pdu.is_r2t = is_r2t;
         pdu.counted = pdu.head;
         self.buffered = self.buffered.saturating_add(pdu.counted);
         self.items.push(Item::Pdu(pdu)).map_err(|_| ENOMEM)
@@ -488,6 +513,7 @@ impl Tx {
     }
 
     fn advance(&mut self, n: usize) {
+        self.taken = self.taken.wrapping_add(n as u64);
         let mut left = self.sent.saturating_add(n);
         while let Some(pdu) = self.pdus.get(0) {
             let total = pdu.total();
@@ -496,6 +522,7 @@ impl Tx {
             }
             left = left.saturating_sub(total);
             let (len, last) = (pdu.len, pdu.last);
+            self.r2ts_taken = self.r2ts_taken.wrapping_add(pdu.is_r2t.into());
             if let Some(copy) = &pdu.copy {
                 self.copied = self.copied.saturating_sub(copy.len());
             }

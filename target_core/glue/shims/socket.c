@@ -320,13 +320,13 @@ long lio_sock_send(struct lio_sock *s, const struct bio_vec *bv, unsigned int n,
 }
 EXPORT_SYMBOL_GPL(lio_sock_send);
 
-/* A number that changes whenever the other side acknowledges bytes; `all`: there are none that it has not. */
-u32 lio_sock_acked(struct lio_sock *s, bool *all)
+/* A number that changes whenever the other side acknowledges bytes; `rest`: how many there are that it has not. */
+u32 lio_sock_acked(struct lio_sock *s, u32 *rest)
 {
 	struct tcp_sock *tp = tcp_sk(s->sock->sk);
 	u32 una = READ_ONCE(tp->snd_una);
 
-	*all = una == READ_ONCE(tp->write_seq);
+	*rest = READ_ONCE(tp->write_seq) - una;
 	return una;
 }
 EXPORT_SYMBOL_GPL(lio_sock_acked);

@@ -2,6 +2,7 @@
 
 //! A connection below its PDUs: the socket, with what was received and what is to be sent.
 
+use super::reach::Reach;
 use crate::{
     portal::Portal,
     rx::{Filled, Rx, STAGE},
@@ -41,6 +42,14 @@ pub(crate) struct Link {
 }
 
 impl Link {
+    /// How far the initiator has got.
+    pub(super) fn reach(&self) -> Reach {
+        let (_, rest) = self.sock.acked();
+        let (r2ts, sent) = (self.tx.r2ts_taken, self.tx.taken);
+        let got = sent.saturating_sub(rest.into());
+        Reach { r2ts, sent, got }
+    }
+
     /// Takes the events in that are there within `ms` milliseconds (`None`: for ever), and returns them.
     pub(crate) fn wait(&mut self, ms: Option<u32>) -> u32 {
         let events = self.waker.wait(ms);
@@ -169,7 +178,7 @@ impl Link {
         let deadline = now_ms().wrapping_add(ms);
         if self.flush_all(deadline).is_ok() {
             // There is no event for that.
-            while !self.sock.acked().1 && now_ms() < deadline {
+            while self.sock.acked().1 > 0 && now_ms() < deadline {
                 self.waker.wait(Some(LOOK_MS));
             }
         }

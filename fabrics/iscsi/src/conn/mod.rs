@@ -13,6 +13,7 @@ mod incoming;
 mod link;
 mod login;
 mod park;
+mod reach;
 mod reassign;
 mod receive;
 mod request;

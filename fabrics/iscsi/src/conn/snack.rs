@@ -261,7 +261,7 @@ impl Ffp {
             length: wanted.length,
         }
         .emit(&mut bhs);
-        self.link.send(&bhs, &[])
+        self.link.tx.push_r2t(&bhs)
     }
 
     /// Takes note of what the initiator has.

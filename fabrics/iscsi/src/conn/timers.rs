@@ -19,7 +19,7 @@ const CLOSE_MS: u64 = 10_000;
 /// When there is nothing to watch, in milliseconds.
 const LONG: u64 = 60_000;
 
-/// How often it is looked how far a ping has come, in milliseconds.
+/// How often it is looked how far a ping or an R2T has come, in milliseconds.
 const LOOK_MS: u64 = 1_000;
 
 /// A ping on its way. It comes after all that was queued before, which a slow initiator takes its time to read.
@@ -49,6 +49,9 @@ pub(super) struct Timers {
     rounds: u32,
     // When the connection is closed, whatever is still to be sent.
     close_by: Option<u64>,
+    // What the initiator had got of what is sent when that was looked at last, and when it had less.
+    got: u64,
+    got_less: u64,
     /// There is more to do at once.
     pub(super) busy: bool,
 }
@@ -64,6 +67,8 @@ impl Timers {
             ping: None,
             rounds: 0,
             close_by: None,
+            got: 0,
+            got_less: now,
             busy: true,
         }
     }
@@ -130,6 +135,11 @@ impl Timers {
         }
     }
 
+    /// Has it looked how far the initiator has got.
+    pub(super) fn look_soon(&mut self) {
+        self.watch(self.now.saturating_add(LOOK_MS));
+    }
+
     /// Has [`Ffp::check_timers`] called at `at`, or before.
     pub(super) fn watch(&mut self, at: u64) {
         self.next = self.next.min(at);
@@ -157,6 +167,14 @@ impl Ffp {
         };
         let coming = self.input.of_write();
         let (timeout, times) = shared.data_timeout();
+        let reach = self.link.reach();
+        if reach.got != self.timers.got {
+            (self.timers.got, self.timers.got_less) = (reach.got, now);
+        }
+        let until = self.timers.got_less.saturating_add(timeout);
+        if self.writes.wait_for_r2ts(now, (until, timeout), &reach) {
+            self.timers.look_soon();
+        }
         if self.parameters.recovery_level > 0 {
             while let Some(index) = self.writes.take_overdue(now, timeout, times, coming) {
                 self.go_on(index)?;
@@ -169,12 +187,12 @@ impl Ffp {
         let (silence, patience) = shared.nop_timeouts_ms();
         if let Some(ping) = &mut self.timers.ping {
             if !ping.arrived {
-                let (acked, all) = self.link.sock.acked();
+                let (acked, rest) = self.link.sock.acked();
                 if acked != ping.acked {
                     ping.acked = acked;
                     ping.since = now;
                 }
-                ping.arrived = all && self.link.tx.is_empty();
+                ping.arrived = rest == 0 && self.link.tx.is_empty();
             }
             // Whatever comes shows that the initiator is there; but then it has not answered, which it must.
             let until = ping.since.max(self.timers.heard).saturating_add(patience);

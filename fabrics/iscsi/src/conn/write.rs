@@ -6,6 +6,7 @@ use super::{
     ffp::Ffp,
     flow::{Flow, Load},
     incoming::Incoming,
+    reach::{R2tWay, Reach},
     receive::{Data, Input, To},
 };
 use crate::{Iscsi, Reply, Request};
@@ -44,6 +45,9 @@ pub(super) struct Waiting {
     turn: Option<u64>,
     // R2Ts may be sent.
     asked: bool,
+    // Where the newest one is; and that the initiator did not have it when that was looked at last.
+    r2t: R2tWay,
+    late: bool,
     // When data must have come, in milliseconds.
     deadline: u64,
     // How often the deadline was put off since data came last.
@@ -198,6 +202,31 @@ impl Writes {
         u16::try_from(i).ok()
     }
 
+    /// Nobody sends what he does not know to be asked for: an R2T goes behind all that the initiator has still to take. While it
+    /// does, data has time, `until` the initiator has taken nothing for too long; and `timeout` milliseconds when it has the R2T.
+    /// Whether there are such.
+    pub(super) fn wait_for_r2ts(
+        &mut self,
+        now: u64,
+        (until, timeout): (u64, u64),
+        reach: &Reach,
+    ) -> bool {
+        let mut some = false;
+        if self.active == 0 {
+            return some;
+        }
+        for w in self.slots.iter_mut().flatten() {
+            if w.r2t.is_open(reach) {
+                w.late = true;
+                w.deadline = w.deadline.max(until);
+                some = true;
+            } else if core::mem::take(&mut w.late) {
+                w.deadline = now.saturating_add(timeout);
+            }
+        }
+        some
+    }
+
     /// The first time at which data must have come; `Err` if a command's has not. A command that others' data keeps
     /// waiting is given `timeout` milliseconds more, so many times.
     pub(super) fn earliest_deadline(
@@ -348,6 +377,7 @@ impl Writes {
             request.load = self.flow.receive(&request.load);
         }
         (w.turn, w.asked, w.deadline, w.put_off) = (None, false, deadline, 0);
+        (w.r2t, w.late) = (R2tWay::Arrived, false);
         self.insert(|_| w)
     }
 
@@ -568,6 +598,8 @@ impl Ffp {
                 write,
                 turn: None,
                 asked: false,
+                r2t: R2tWay::Arrived,
+                late: false,
                 deadline,
                 put_off: 0,
                 held: None,
@@ -705,6 +737,11 @@ impl Ffp {
                 break;
             };
             self.send_r2t(lun, itt, &wanted)?;
+            let n = self.link.tx.r2ts;
+            if let Some(w) = self.writes.get(index) {
+                w.r2t = R2tWay::Queued(n);
+            }
+            self.timers.look_soon();
         }
         Ok(())
     }
