@@ -15,7 +15,7 @@ import leaks
 import lio
 import pytest
 from initiator import (ABORT_TASK, ABORT_TASK_SET, ASYNC, COLD_RESET, FINAL, LOGOUT, LOGOUT_RESPONSE, LUN_RESET, NONE, NOP_IN,
-                       R2T, READ, SCSI_RESPONSE, TMF, TMF_RESPONSE, WRITE, pdu)
+                       NOP_OUT, R2T, READ, SCSI_RESPONSE, TMF, TMF_RESPONSE, WRITE, pdu)
 from legs import CLEARED, NAME, READ_4K, TUR, WRITE_4K, Leg, Session, sessions
 
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="no initiator is known to use several connections with the C modules")
@@ -310,6 +310,23 @@ def test_the_place_of_an_aborted_command(target):
         a.answer_r2t(r2t, b"2" * 4096)
         assert a.finish(waits)[0] == 0
         assert b.scsi(READ_4K, read=4096)[1] == b"2" * 4096
+
+
+def test_a_ping_that_is_cut_off(target):
+    """The window becomes no smaller by a request of which a part came before its connection was lost."""
+    with Session(target) as s:
+        a = s.legs[0]
+        a.hears_of_others = False
+        for cid in 2, 3:
+            b = s.add(cid)
+            ping = pdu(NOP_OUT, FINAL, bytes(8192), itt=b.itt(), w=(NONE, *b.numbers()))
+            b.send(ping[:1000])
+            last = a.answer(a.tur(s.take()))
+            assert last.exp_cmd_sn == s.cmd_sn
+            b.reset()
+            lio.wait_for(lambda: lio.read(target.path / "sessions").count('"cid"') == 1)
+        last = a.answer(a.tur(s.take()))
+        assert (last.max_cmd_sn - last.exp_cmd_sn + 1) & NONE == int(target.attrib("default_cmdsn_depth"))
 
 
 @pytest.mark.parametrize("function", [ABORT_TASK_SET, LUN_RESET], ids=["task set", "unit"])

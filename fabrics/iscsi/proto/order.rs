@@ -99,8 +99,12 @@ impl<S: DerefMut<Target = [u16]>> Order<S> {
         if !self.is_in_window(sn) || self.place(sn) != connection.saturating_add(1) {
             return Turn::Ignore;
         }
-        if sn != self.expected || self.delivering {
+        if sn != self.expected {
             return Turn::Wait;
+        }
+        if self.delivering {
+            // It does not wait any more. The place is that of the number which has just come in behind it.
+            return Turn::Ignore;
         }
         self.put(sn, FREE);
         self.delivering = true;
@@ -177,9 +181,10 @@ impl<S: DerefMut<Target = [u16]>> Order<S> {
         self.max.next().since(self.expected)
     }
 
-    /// A command that had taken a number has been answered: room for one more.
+    /// A command that had taken a number has been answered: room for one more. It may be the one that is being delivered, whose place
+    /// is free again.
     pub fn release(&mut self) {
-        if self.open() <= self.mask {
+        if self.open() <= self.mask.saturating_add(self.delivering.into()) {
             self.max = self.max.next();
         }
     }

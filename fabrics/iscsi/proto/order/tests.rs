@@ -67,6 +67,29 @@ fn a_full_window_takes_nothing() {
 }
 
 #[test]
+fn what_is_answered_while_it_is_delivered_leaves_the_window() {
+    for places in [4, 8] {
+        let mut o = Order::new(CmdSn(0), 4, vec![0; places]);
+        assert_eq!(o.arrive(CmdSn(0), 0), Turn::Deliver);
+        o.release();
+        assert_eq!(o.max(), CmdSn(4));
+        // The last one of the window has the place of the one that is delivered, and does not take its turn.
+        assert_eq!(o.arrive(CmdSn(4), 1), Turn::Wait);
+        assert_eq!(o.turn(CmdSn(0), 1), Turn::Ignore);
+        assert_eq!(o.arrive(CmdSn(0), 1), Turn::Ignore);
+        assert!(!o.plug(CmdSn(0)));
+        o.delivered();
+        assert_eq!((o.open(), o.next()), (4, None));
+        for sn in 1..4 {
+            assert_eq!(o.arrive(CmdSn(sn), 0), Turn::Deliver);
+            o.delivered();
+        }
+        assert_eq!(o.next(), Some(1));
+        assert_eq!(o.turn(CmdSn(4), 1), Turn::Deliver);
+    }
+}
+
+#[test]
 fn who_leaves_takes_what_waits_along() {
     let mut o = order(5, 8);
     assert_eq!(o.arrive(CmdSn(6), 1), Turn::Wait);

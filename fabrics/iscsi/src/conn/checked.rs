@@ -125,7 +125,7 @@ impl Ffp {
                     buffer.copy_from(data.off, &whole.buffer, 0, keep);
                 }
             }
-            To::Ping(_, _, buffer) => {
+            To::Ping(_, buffer) => {
                 buffer.copy_from(data.off, &whole.buffer, 0, keep);
             }
             To::Text(..) => self.texts.put_buffer(&whole.buffer, data.off, keep),

@@ -327,7 +327,7 @@ impl Ffp {
                     }
                     None => break,
                 },
-                To::Ping(_, _, to) => {
+                To::Ping(_, to) => {
                     to.write_at(at, piece);
                 }
                 To::Text(..) => self.texts.put(at, piece),

@@ -42,8 +42,8 @@ pub(super) enum To {
     Nothing,
     /// Into the buffer of the write command with this index.
     Write(u16),
-    /// Into a buffer that is sent back, with the request's tag and whether it took a number.
-    Ping(Itt, bool, Buffer),
+    /// Into a buffer that is sent back, with the request's tag.
+    Ping(Itt, Buffer),
     /// Into the text of the connection.
     Text(TextRequest, Bhs),
     /// Into what waits for commands of other connections.
@@ -219,7 +219,7 @@ impl Ffp {
             }
             let buffer = match &data.to {
                 To::Write(i) => self.writes.buffer(*i),
-                To::Ping(_, _, buffer) => Some(buffer),
+                To::Ping(_, buffer) => Some(buffer),
                 To::Park(parked) => parked.buffer(),
                 To::Whole(whole) => Some(&whole.buffer),
                 To::Text(..) | To::Nothing => None,
@@ -296,7 +296,7 @@ impl Ffp {
         match to {
             To::Nothing | To::Whole(_) => Ok(()),
             To::Write(index) => self.go_on(index),
-            To::Ping(itt, numbered, buffer) => self.answer_ping(itt, numbered, buffer),
+            To::Ping(itt, buffer) => self.answer_ping(itt, buffer),
             To::Text(pdu, bhs) => self.text_complete(&bhs, &pdu),
             To::Park(parked) => self.park(parked),
         }

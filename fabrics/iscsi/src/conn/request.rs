@@ -31,25 +31,22 @@ impl Ffp {
         if !self.numbered(bhs, head, pdu.cmd_sn, pdu.exp_stat_sn)? || nop.ping.is_none() {
             return Ok(Data::nothing(head));
         }
+        if !head.immediate {
+            // One at a time: the window opens again at once, and not with data that may never come.
+            self.window.release();
+        }
         let keep = pdu
             .data_len
             .bytes()
             .min(self.parameters.max_xmit)
             .min(MAX_PING) as usize;
         let buffer = Buffer::alloc(keep, false)?;
-        Ok(Data::new(
-            To::Ping(pdu.itt, !head.immediate, buffer),
-            head,
-            0,
-            keep,
-        ))
+        Ok(Data::new(To::Ping(pdu.itt, buffer), head, 0, keep))
     }
 
     /// The data of a ping is there: it goes back.
-    pub(super) fn answer_ping(&mut self, itt: Itt, numbered: bool, data: Buffer) -> Result {
-        if numbered {
-            self.window.release();
-        }
+    #[inline(never)]
+    pub(super) fn answer_ping(&mut self, itt: Itt, data: Buffer) -> Result {
         let mut bhs = [0; 48];
         NopIn {
             data_len: DataLen::at_most(data.len()),
