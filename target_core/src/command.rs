@@ -706,6 +706,12 @@ impl<F: Fabric> Reply<F> {
         self.token.aborted
     }
 
+    /// Whether task management has aborted the command, too late for its answer: a function of the session's own waits until that
+    /// is sent or given up.
+    pub fn is_awaited(&self) -> bool {
+        self.token.shared().is_aborted()
+    }
+
     /// The initiator's tag.
     pub fn tag(&self) -> u64 {
         self.token.tag

@@ -354,6 +354,26 @@ def test_others_end_what_is_kept(target):
             assert new.legs[0].scsi(WRITE_4K, write=bytes(4096), immediate=False)[0] == 0
 
 
+@pytest.mark.parametrize("function", [ABORT_TASK, LUN_RESET], ids=["task", "unit"])
+def test_functions_do_not_wait_for_answers_that_are_kept(target, function):
+    with recoverable(target) as s:
+        a, b, *_ = s.with_legs(2)
+        held, r2t = asked(a)
+        sn = s.cmd_sn
+        done = b.start(READ_4K, 4096, READ, attr=2)  # ORDERED: waits for the write
+        b.quiet()
+        lose(b, a)
+        a.answer_r2t(r2t, b"d" * 4096)
+        assert a.finish(held)[0] == 0
+        time.sleep(0.5)
+        assert a.tmf(function, ref_itt=done if function == ABORT_TASK else NONE, ref_cmd_sn=sn, timeout=8) == 0
+        recover(a)
+        assert a.reassign(done) == NO_TASK
+        ready(a)
+        status, data, last = a.scsi(READ_4K, read=4096)
+        assert (status, data, window(last)) == (0, b"d" * 4096, 64)
+
+
 def test_what_is_kept_makes_room(target):
     """Who loses one connection after the other has what the first ones left ended."""
     lio.write(target.path / "param/MaxConnections", 2)

@@ -237,6 +237,14 @@ impl Estate {
         self.borrowed.len() != before
     }
 
+    // An answer that nobody is to have any more. Who has aborted its command waits until it is gone.
+    fn take_aborted(&mut self) -> Option<Reply> {
+        let i = self.replies.iter().position(|r| r.is_awaited())?;
+        let mut reply = self.replies.remove(i).ok()?;
+        self.settle(reply.request_mut());
+        Some(reply)
+    }
+
     // Without memory, it comes back.
     fn keep(&mut self, mut reply: Reply) -> Option<Reply> {
         if self.replies.reserve(1, GFP_KERNEL).is_err() {
@@ -259,16 +267,21 @@ pub(super) fn keep(session: &Arc<Session>, own: &Connection, managing: &mut usiz
         }
         let others = shared.has(Connection::is_here);
         let at_work = *managing > 0 || session.has_tag(&|tag| own.owns(tag));
-        let fate = {
+        let (fate, aborted) = {
             let mut estate = own.estate.lock();
             let Some(estate) = estate.as_deref_mut() else {
                 return;
             };
             estate.writes.clear_aborted();
             estate.works.clear_aborted();
+            let aborted = estate.take_aborted();
             let tasks = at_work || estate.has_tasks();
-            estate.custody.fate(now_ms(), tasks, others)
+            (estate.custody.fate(now_ms(), tasks, others), aborted)
         };
+        if let Some(reply) = aborted {
+            shared.forget(reply);
+            continue;
+        }
         let Fate::Stays(until) = fate else {
             return;
         };
