@@ -132,6 +132,26 @@ def test_a_tag_that_is_used_twice(target):
         assert a.scsi(READ_4K, read=4096)[1] == b"2" * 4096
 
 
+def test_a_tag_whose_last_response_is_not_acknowledged(target):
+    """As one before it was lost. The command that has the tag now is the task, and not the one that was answered."""
+    with recoverable(target) as s:
+        a, b, *_ = s.with_legs(2)
+        held, r2t = asked(a)
+        before = b.exp_stat_sn
+        itt = b.start(TUR)
+        assert b.answer(itt).status == 0
+        b.exp_stat_sn = before
+        b.send(b.command_pdu(READ_4K, 4096, READ, itt=itt, attr=2))  # ORDERED: waits for the write
+        b.quiet()
+        lose(b, a)
+        recover(a)
+        assert a.reassign(itt) == COMPLETE
+        a.quiet()
+        a.answer_r2t(r2t, b"n" * 4096)
+        assert a.finish(held)[0] == 0
+        assert a.finish(itt)[:2] == (0, b"n" * 4096)
+
+
 def test_immediate_commands_end(target):
     """7.14: they are not kept, so that an ORDERED command does not wait for them."""
     with recoverable(target) as s:

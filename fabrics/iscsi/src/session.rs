@@ -393,8 +393,7 @@ impl Shared {
         }
         for o in c.list.iter().filter(|o| !o.is_leaving()) {
             if let Some(estate) = o.estate.lock().as_deref_mut() {
-                let kept = Place::Kept(estate.is_logged_out());
-                if let Some(place) = estate.place(itt).or_else(|| is_live(o).then_some(kept)) {
+                if let Some(place) = estate.place(itt, is_live(o)) {
                     return (place, Some(o.clone()));
                 }
             }

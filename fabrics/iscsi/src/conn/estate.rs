@@ -86,25 +86,18 @@ impl Estate {
         estate
     }
 
-    /// See [`Custody::is_logged_out`].
-    pub(crate) fn is_logged_out(&self) -> bool {
-        self.custody.is_logged_out()
-    }
-
     /// See [`Custody::log_out`].
     pub(crate) fn log_out(&mut self, now: u64) {
         self.custody.log_out(now);
     }
 
-    /// Where a task is.
-    pub(crate) fn place(&mut self, itt: Itt) -> Option<Place> {
+    /// Where a task is. `live`: there is a command with this tag whose response was not sent. That goes before one whose response
+    /// was sent, and not acknowledged: where one before that was lost, the initiator may have used the tag again.
+    pub(crate) fn place(&mut self, itt: Itt, live: bool) -> Option<Place> {
         if self.immediate.contains(&itt.0) {
             return Some(Place::Nowhere);
         }
         let logged_out = self.custody.is_logged_out();
-        let live = self.replies.iter().any(|r| r.request().itt == itt.0)
-            || self.writes.has(itt)
-            || self.works.has_waiting(|waiting| waiting == itt.0);
         if live {
             return Some(Place::Kept(logged_out));
         }
@@ -145,7 +138,7 @@ impl Estate {
             }
             return Some(Task::Ready(cmd));
         }
-        self.retained.take_response(itt).map(Task::Answered)
+        None
     }
 
     // The command does not count here any more. What it counts for stays with it, for who goes on with it.
@@ -184,6 +177,7 @@ pub(super) fn take(
             }
             Some(Task::AtWork)
         }
+        None => estate.retained.take_response(itt).map(Task::Answered),
         task => task,
     }
 }

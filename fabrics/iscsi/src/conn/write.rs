@@ -346,12 +346,6 @@ impl Writes {
         }
     }
 
-    /// Whether there is a command with this tag that waits for data, or is answered when that has come.
-    pub(super) fn has(&self, itt: Itt) -> bool {
-        self.find(|w| w.itt == itt && (w.cmd.is_some() || w.held.is_some()))
-            .is_some()
-    }
-
     /// Whether there is any.
     pub(super) fn is_empty(&self) -> bool {
         self.active == 0
