@@ -12,6 +12,7 @@ from initiator import LUN_RESET, NOP_IN, NOP_OUT, NONE, READ
 
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C modules do this otherwise")
 READ_1M = bytes.fromhex("28000000000000080000")
+READ_CAPACITY = bytes([0x25] + [0] * 9)
 
 
 @pytest.fixture
@@ -37,37 +38,62 @@ def test_others_are_not_held_up(target):
         assert time.monotonic() - before < 10 * lio.SLOW
 
 
-def test_texts(target):
-    """Requests whose answers are four times as long, without reading: what is kept of the answers is bounded."""
+def available():
+    """KiB, with what TCP has: the most of several looks, for others take memory for a moment."""
     def look():
         tcp = int(re.search(r"TCP: .* mem (\d+)", lio.read("/proc/net/sockstat"))[1]) * 4
         return int(re.search(r"MemAvailable: +(\d+)", lio.read("/proc/meminfo"))[1]) + tcp
 
-    def available():
-        """KiB, with what TCP has: the most of several looks, for others take memory for a moment."""
-        lio.write("/proc/sys/vm/drop_caches", 3)
-        looks = []
-        for _ in range(8):
-            looks.append(look())
-            time.sleep(0.3)
-        return max(looks)
+    lio.write("/proc/sys/vm/drop_caches", 3)
+    looks = []
+    for _ in range(8):
+        looks.append(look())
+        time.sleep(0.3)
+    return max(looks)
 
+
+def flood(stack, target, sessions, request, limit=64 << 20):
+    """Sessions send what `request` gives, as long as the target takes it, and read nothing."""
+    for n in range(sessions):
+        c = stack.enter_context(initiator.session(target, isid=b"\x80\0\0\0\3" + bytes([n])))
+        c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+        c.sock.setblocking(False)
+        rest, sent = b"", 0
+        while sent < limit and select.select([], [c.sock], [], 1)[1]:
+            rest = rest or request(c)
+            took = c.sock.send(rest)
+            rest, sent = rest[took:], sent + took
+
+
+def test_texts(target):
+    """Requests whose answers are four times as long, without reading: what is kept of the answers is bounded."""
     request = initiator.text({f"X-{i}": 1 for i in range(150)})
     start = available()
     with contextlib.ExitStack() as stack:
-        for n in range(4):
-            c = stack.enter_context(initiator.session(target, isid=b"\x80\0\0\0\3" + bytes([n])))
-            c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
-            c.sock.setblocking(False)
-            rest = b""
-            while select.select([], [c.sock], [], 1)[1]:
-                rest = rest or initiator.pdu(initiator.TEXT, data=request, immediate=True, itt=c.itt(), w=(NONE, *c.numbers(True)))
-                rest = rest[c.sock.send(rest) :]
+        flood(stack, target, 4, lambda c: initiator.pdu(initiator.TEXT, data=request, immediate=True, itt=c.itt(),
+                                                     w=(NONE, *c.numbers(True))))
         held = start - available()
         print(f"{held} KiB held")
         # 256 KiB of answers, and what a session costs in any case.
         assert held < 4 * 2048, f"{held} KiB held"
+
+
+@pytest.mark.parametrize("what", ["pings", "commands"])
+def test_short_answers(target, what):
+    """Answers of a few bytes of data, not read, cost about what their bytes are: TCP counts no more."""
+    def request(c):
+        if what == "pings":
+            return b"".join(initiator.pdu(NOP_OUT, data=b"ping", immediate=True, itt=c.itt(), w=(NONE, c.cmd_sn, c.exp_stat_sn))
+                            for _ in range(64))
+        return b"".join(c.command_pdu(READ_CAPACITY, 8, READ, immediate=True) for _ in range(64))
+
+    start = available()
+    with contextlib.ExitStack() as stack:
+        flood(stack, target, 2, request)
+        held = start - available()
+        print(f"{held} KiB held")
+        assert held < 2 * 4096, f"{held} KiB held"
 
 
 def test_pings(target):

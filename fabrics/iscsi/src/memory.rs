@@ -24,7 +24,8 @@
 //! What is read counts from when the command goes to the back end until TCP has the last byte of it: an initiator that asks and
 //! does not take is not asked whether it might. With it counts what VERIFY, WRITE SAME and the like work on. While memory is
 //! short, a session has one such command at a time, or as many as its [`Floor`] holds; one that has none and finds no room is
-//! answered with BUSY. TCP itself holds no more for a socket than `net.ipv4.tcp_wmem` says.
+//! answered with BUSY. TCP itself holds no more for a socket than `net.ipv4.tcp_wmem` says, in bytes that are
+//! sent; there are more than [`crate::tx::SHORT`] of them for each page that it holds for data.
 
 use kernel::{
     prelude::*,

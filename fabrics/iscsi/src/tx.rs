@@ -10,7 +10,7 @@
 //! are not there before it is their turn.
 
 use crate::{
-    data_in::DataIns,
+    data_in::{DataIns, Part},
     digest::{self, Digests},
     ring::Ring,
     Reply,
@@ -29,6 +29,9 @@ use lio_glue::{
 pub(crate) const MAX_INLINE: usize = PAGE_SIZE - BHS_LEN - 4 - TAIL;
 /// Bytes behind the data: padding and digest.
 const TAIL: usize = 8;
+/// Data that is copied into its head, in bytes. TCP counts bytes, and holds whole pages: an initiator that reads nothing would
+/// have it hold a page for each answer of some bytes.
+pub(crate) const SHORT: usize = 512;
 
 /// Answers that wait to be sent, and bytes of them beside what commands read, beyond which nothing is received: the initiator
 /// does not read what it asked for.
@@ -81,12 +84,19 @@ struct Pdu {
     is_r2t: bool,
     // Bytes that it counts for in `Tx::buffered`.
     counted: usize,
+    // Bytes of a read's data in the head.
+    short: usize,
 }
 
 impl Pdu {
     fn total(&self) -> usize {
         self.head.saturating_add(self.len).saturating_add(self.tail)
     }
+}
+
+/// The memory that a buffer of `len` bytes takes: whole pages.
+pub(crate) const fn pages(len: usize) -> usize {
+    len.next_multiple_of(PAGE_SIZE)
 }
 
 /// What waits to be sent.
@@ -248,6 +258,7 @@ impl Tx {
             last,
             is_r2t: false,
             counted: 0,
+            short: 0,
         })
     }
 
@@ -297,7 +308,7 @@ impl Tx {
             false => Crc32c::new(),
         };
         let mut pdu = self.make(bhs, &[], (0, len, true), crc)?;
-        pdu.counted = pdu.head.saturating_add(buffer.len());
+        pdu.counted = pdu.head.saturating_add(pages(buffer.len()));
         self.buffered = self.buffered.saturating_add(pdu.counted);
         self.items
             .push(Item::Buffer(pdu, buffer))
@@ -316,7 +327,7 @@ impl Tx {
             false => Crc32c::new(),
         };
         let mut pdu = self.make(bhs, &[], (0, len, true), crc)?;
-        pdu.counted = pdu.head.saturating_add(len);
+        pdu.counted = pdu.head.saturating_add(pages(len));
         self.buffered = self.buffered.saturating_add(pdu.counted);
         self.items
             .push(Item::Shared(pdu, buffer))
@@ -381,6 +392,7 @@ impl Tx {
             return Err(EINVAL);
         }
         let pdu = match (self.digests.data, self.owners.back()) {
+            _ if part.len <= SHORT => self.make_short(&part),
             (true, Some(owner)) => {
                 digest::of_data(owner.data(), part.off, part.len).and_then(|(crc, copy)| {
                     let mut pdu = self.make(&part.bhs, &[], place, crc)?;
@@ -399,6 +411,19 @@ impl Tx {
             Err(_) => Some(parts),
         };
         pdu
+    }
+
+    // One with its data in its head. Not on the stack on which commands are executed.
+    #[inline(never)]
+    fn make_short(&mut self, part: &Part) -> Result<Pdu> {
+        let mut room = [0; SHORT];
+        let short = room.get_mut(..part.len).ok_or(EINVAL)?;
+        if let Some(owner) = self.owners.back() {
+            owner.data().read_at(part.off, short);
+        }
+        let mut pdu = self.make(&part.bhs, &[short], (0, 0, part.last), Crc32c::new())?;
+        pdu.short = part.len;
+        Ok(pdu)
     }
 
     // Makes the PDUs that TCP gets next.
@@ -521,7 +546,7 @@ impl Tx {
                 break;
             }
             left = left.saturating_sub(total);
-            let (len, last) = (pdu.len, pdu.last);
+            let (len, last) = (pdu.len.saturating_add(pdu.short), pdu.last);
             self.r2ts_taken = self.r2ts_taken.wrapping_add(pdu.is_r2t.into());
             if let Some(copy) = &pdu.copy {
                 self.copied = self.copied.saturating_sub(copy.len());

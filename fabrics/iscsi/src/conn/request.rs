@@ -9,6 +9,7 @@ use super::{
 use crate::{
     connection::{Close, Connection},
     session::Stop,
+    tx::SHORT,
 };
 use iscsi_proto::{
     custody::Ended,
@@ -56,10 +57,14 @@ impl Ffp {
             sn: self.window.numbers(&mut self.stat),
         }
         .emit(&mut bhs);
-        if data.is_empty() {
-            return self.respond(&bhs, &[]);
+        let mut room = [0; SHORT];
+        match room.get_mut(..data.len()) {
+            Some(short) => {
+                data.read_at(0, short);
+                self.respond(&bhs, short)
+            }
+            None => self.respond_buffer(&bhs, data),
         }
-        self.respond_buffer(&bhs, data)
     }
 
     pub(super) fn logout(&mut self, bhs: &Bhs, head: &Head, pdu: &LogoutRequest) -> Result<Data> {

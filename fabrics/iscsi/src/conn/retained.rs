@@ -6,6 +6,7 @@
 use crate::{
     memory::{Account, Budget, Kind},
     ring::Ring,
+    tx::pages,
 };
 use iscsi_proto::{
     pdu::{Head, ScsiResponse},
@@ -62,10 +63,10 @@ impl Entry {
     fn bytes(&self) -> u64 {
         let n = match &self.held {
             Held::Text(text) => text.len(),
-            Held::Buffer(buffer) => buffer.len(),
+            Held::Buffer(buffer) => pages(buffer.len()),
             Held::Gone => 0,
             Held::Read(sent) => match &sent.data {
-                Kept::There(data) => data.len(),
+                Kept::There(data) => pages(data.len()),
                 _ => 0,
             },
         };
@@ -203,7 +204,7 @@ impl Retained {
 
     /// The data of the read whose status has this number has been sent.
     pub(super) fn attach(&mut self, sn: StatSn, data: Buffer) {
-        let bytes = data.len() as u64;
+        let bytes = pages(data.len()) as u64;
         if !matches!(
             self.get(sn),
             Some(Entry {
