@@ -118,11 +118,11 @@ def test_addresses(namespace):
     assert status(other) == 0x0203 and status(t) == 0
 
 
-def half(t):
+def half(t, name=NAME, **kw):
     """A login that has got to its second phase."""
     c = initiator.Connection()
-    keys = {"InitiatorName": NAME, "AuthMethod": "None", "TargetName": t.iqn, "SessionType": "Normal"}
-    c.send(c.login_pdu(initiator.text(keys), initiator.SECURITY, initiator.OPERATIONAL))
+    keys = {"InitiatorName": name, "AuthMethod": "None", "TargetName": t.iqn, "SessionType": "Normal"}
+    c.send(c.login_pdu(initiator.text(keys), initiator.SECURITY, initiator.OPERATIONAL, **kw))
     assert c.receive().login_status == 0
     return c
 
@@ -131,10 +131,15 @@ def test_removed_under_logins():
     """Sessions stay; logins end at once, or are refused where others use the portal; the port is free."""
     a, b = target(1), target(2)
     np = "np/127.0.0.1:3260"
-    with initiator.session(a) as c, half(a) as later:
+    name = NAME + "-of-a-session"
+    with initiator.session(a, name=name) as c, half(a) as later, half(a, name, tsih=c.tsih) as again:
         (a.path / np).rmdir()
         later.send(later.login_pdu(b""))
         assert later.receive().login_status == 0x0203
+        # One of the session, which would take the place of its connection.
+        again.send(again.login_pdu(b"", tsih=c.tsih))
+        assert again.receive().login_status == 0x0203
+        assert c.scsi(bytes(6))[0] == 0
         assert status(a) == 0x0203 and status(b) == 0
         with half(b) as half_way, contextlib.closing(socket.create_connection(("127.0.0.1", 3260))) as silent:
             start = time.monotonic()

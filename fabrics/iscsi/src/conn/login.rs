@@ -123,6 +123,10 @@ fn complain(link: &Link, initiator: &Name, why: fmt::Arguments<'_>) {
 type Refused = (Status, &'static str);
 
 const MEMORY: Refused = (Status::OutOfResources, "no memory for the session");
+const NO_PORTAL: Refused = (
+    Status::NotFound,
+    "the portal was taken from the portal group meanwhile",
+);
 
 // Adds a connection to its session (RFC 7143, 6.3.1); one of its number that is there ends first (6.3.4).
 fn join(own: &Arc<Connection>) -> Result<Arc<Session<Iscsi>>, Refused> {
@@ -571,6 +575,9 @@ impl Progress {
             Connection::new(shared.clone(), cid, ends, waker, parameters, seat).map_err(|_| MEMORY)
         };
         if let Some(shared) = &place.joins {
+            if !place.group.has_portal(&link.portal) {
+                return Err(NO_PORTAL);
+            }
             let own = connection(shared)?;
             return Ok((join(&own)?, own));
         }
@@ -626,12 +633,7 @@ impl Progress {
                         "the portal group was disabled meanwhile",
                     ))
                 }
-                Entered::NoPortal => {
-                    return Err((
-                        Status::NotFound,
-                        "the portal was taken from the portal group meanwhile",
-                    ))
-                }
+                Entered::NoPortal => return Err(NO_PORTAL),
                 Entered::AclChanged => {
                     return Err((
                         Status::ServiceUnavailable,
