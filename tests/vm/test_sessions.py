@@ -15,7 +15,7 @@ import leaks
 import lio
 import pytest
 from initiator import (ABORT_TASK, ABORT_TASK_SET, ASYNC, COLD_RESET, FINAL, LOGOUT, LOGOUT_RESPONSE, LUN_RESET, NONE, NOP_IN,
-                       NOP_OUT, R2T, READ, SCSI_RESPONSE, TMF, TMF_RESPONSE, WRITE, pdu)
+                       NOP_OUT, R2T, READ, REJECT, SCSI_RESPONSE, TMF, TMF_RESPONSE, WRITE, pdu)
 from legs import CLEARED, NAME, READ_4K, TUR, WRITE_4K, Leg, Session, sessions
 
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="no initiator is known to use several connections with the C modules")
@@ -100,6 +100,25 @@ def test_commands_are_delivered_in_order(target):
         for leg, itt in zip((a, b, c), tags):
             assert leg.finish(itt)[0] == 0
         assert d.finish(tags[3])[:2] == (0, b"c" * 1024 + b"C" * 3072)
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_a_wrong_digest_of_what_waits(target, level):
+    """7.8: it costs the command, or is asked for again, when the command's turn has come."""
+    lio.write(target.path / "param/ErrorRecoveryLevel", level)
+    digest = {"DataDigest": "CRC32C"}
+    with Session(target, keys=digest | {"ErrorRecoveryLevel": level}) as s:
+        a, b = s.legs[0], s.add(2, keys=digest)
+        first, second = s.take(), s.take()
+        itt = b.itt()
+        b.send(b.command_pdu(WRITE_4K, 4096, WRITE, itt=itt, numbers=(second, b.exp_stat_sn), last=False))
+        b.send(b.data_out_pdu(itt, NONE, b"w" * 4096), "data")
+        rejected = b.receive()
+        assert (rejected.opcode, rejected.reason) == (REJECT, 2), rejected
+        assert a.answer(a.tur(first)).status == 0
+        status, _, last = b.finish(itt, b"w" * 4096)
+        assert (status, last.sense[12:14]) == ((2, b"\x47\x05") if level == 0 else (0, b""))
+        assert last.exp_cmd_sn == s.cmd_sn
 
 
 def test_the_window_is_the_sessions(target):

@@ -65,9 +65,9 @@ impl Ffp {
                 self.writes.spoil(index);
                 self.go_on(index)
             }
-            To::Park(parked) => {
-                self.discard(&parked);
-                Ok(())
+            To::Park(mut parked) => {
+                parked.spoil();
+                self.park(parked)
             }
             _ => Ok(()),
         }

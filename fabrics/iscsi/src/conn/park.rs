@@ -37,11 +37,19 @@ pub(super) struct Parked {
     data: Option<Buffer>,
     // There was no memory for its data.
     refused: bool,
+    // Its data is not what was sent.
+    spoiled: bool,
 }
 
 impl Parked {
     pub(super) fn buffer(&self) -> Option<&Buffer> {
         self.data.as_ref()
+    }
+
+    /// The data, which came for a command that waits, is not what was sent: that is told to the command when its turn comes.
+    pub(super) fn spoil(&mut self) {
+        self.data = None;
+        self.spoiled = true;
     }
 }
 
@@ -189,6 +197,7 @@ impl Ffp {
             load: Load::default(),
             data: None,
             refused: false,
+            spoiled: false,
         };
         let len = head.data_len.bytes() as usize;
         let wanted = ENTRY.saturating_add(len as u64);
@@ -247,12 +256,6 @@ impl Ffp {
         Ok(())
     }
 
-    /// The data of a PDU that was to wait is not what was sent.
-    pub(super) fn discard(&mut self, parked: &Parked) {
-        self.parking.coming = None;
-        self.writes.settle(&parked.load);
-    }
-
     /// Executes what waited and whose turn has come.
     pub(super) fn unpark(&mut self) -> Result<(), End> {
         let Some(own) = self.own.clone() else {
@@ -300,6 +303,9 @@ impl Ffp {
         let data = self.request(&parked.bhs, &head, &parked.ahs, &parked.request)?;
         if let (true, To::Write(index)) = (parked.refused, &data.to) {
             self.refuse_write(*index);
+        }
+        if let (true, To::Write(index)) = (parked.spoiled, &data.to) {
+            self.writes.spoil(*index);
         }
         if let Some(from) = &parked.data {
             self.take_parked(from, &data);
