@@ -306,8 +306,8 @@ def test_abort_task_of_another_connection(target):
 
 
 def test_the_place_of_an_aborted_command(target):
-    """What still comes for a command that was aborted is no part of the one that has its place."""
-    with Session(target, keys={"InitialR2T": "Yes"}) as s:
+    """What still comes for a command that was aborted, with a wrong digest too, is nothing to the one that has its place."""
+    with Session(target, keys={"InitialR2T": "Yes", "DataDigest": "CRC32C"}) as s:
         a, b, *_ = s.with_legs(2)
         itt = a.start(WRITE_4K, 4096, WRITE)
         r2t = a.receive()
@@ -316,7 +316,7 @@ def test_the_place_of_an_aborted_command(target):
         first, second = s.take(), s.take()
         waits = a.itt()
         a.send(a.command_pdu(WRITE_4K, 4096, WRITE, b"2" * 2048, itt=waits, numbers=(second, a.exp_stat_sn)))
-        out = a.data_out_pdu(itt, r2t.ttt, b"1" * 4096)
+        out, a.data_digest = a.digested(a.data_out_pdu(itt, r2t.ttt, b"1" * 4096), "data"), False
         a.send(out[:1000])
         time.sleep(0.5)
         assert b.tmf(ABORT_TASK, ref_itt=itt) == 0
@@ -325,7 +325,9 @@ def test_the_place_of_an_aborted_command(target):
             pass
         assert (r2t.opcode, r2t.itt, r2t.offset) == (R2T, waits, 2048), r2t
         a.send(out[1000:])
-        a.quiet()
+        a.data_digest = True
+        rejected = a.receive()
+        assert (rejected.opcode, rejected.reason) == (REJECT, 2), rejected
         a.answer_r2t(r2t, b"2" * 4096)
         assert a.finish(waits)[0] == 0
         assert b.scsi(READ_4K, read=4096)[1] == b"2" * 4096
