@@ -557,6 +557,25 @@ def test_format_unit(unit):
     unit.refused(bytes([4, 0x80, 0, 0, 0, 0]), "5/2400", (True, 1, 7))
 
 
+def test_zeroing_of_a_whole_disk_is_aborted():
+    """WRITE SAME of all blocks, where storage takes a minute to write the zeroes: no longer than a piece of it is waited for."""
+    lio.run("modprobe", "null_blk", "nr_devices=1", "gb=1", "mbps=16")
+    try:
+        store = lio.iblock(dev="/dev/nullb0")
+        store.attrib("emulate_write_same_all", 1)
+        unit = Unit(store)
+        itt = unit.c.start(sixteen(0x93, 0, 0, 0), 512, initiator.WRITE, bytes(512))
+        time.sleep(1)
+        begun = time.monotonic()
+        assert unit.c.tmf(initiator.ABORT_TASK, ref_itt=itt, timeout=60) == 0
+        assert time.monotonic() - begun < 15 * lio.SLOW
+        # All of less than a piece, over the end of one.
+        unit(sixteen(0x93, 0, (64 * MIB - 8192) // 512, 32), write=bytes(512))
+    finally:
+        lio.clear()
+        lio.run("rmmod", "null_blk")
+
+
 def test_blocks_stay_as_large_as_they_are_while_they_are_sanitized():
     """What is at work for a LUN that has gone finds the blocks that it began with."""
     store = lio.iblock(size=256 * MIB)

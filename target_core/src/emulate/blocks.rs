@@ -29,6 +29,8 @@ pub(crate) enum Step {
     Condition,
     /// WRITE SAME: write the scratch buffer at `pos` on, for `left` more bytes.
     WriteSame { pos: u64, left: u64 },
+    /// WRITE SAME: have `left` more bytes from `pos` on read as zeroes.
+    Zeroes { pos: u64, left: u64, unmap: bool },
     /// VERIFY: what was read from `pos` on is in the scratch buffer; `done` bytes before it are verified, `left` bytes with it
     /// are not. With `compare` it is to be equal to the data, with `one` to its one block.
     Verify {
@@ -67,6 +69,8 @@ impl Step {
 
 /// Bytes that VERIFY reads and WRITE SAME writes at once.
 const CHUNK: u64 = 1 << 20;
+/// Bytes that are zeroed at once: storage that has no means of its own for that writes them, and nobody can abort it meanwhile.
+const ZEROES: u64 = 64 << 20;
 /// Bytes of an UNMAP parameter list that are looked at: what its limits allow is far less than what 16 bits do.
 const MAX_UNMAP_LIST: usize = 65_536;
 
@@ -304,7 +308,7 @@ pub(super) fn write_same(
     }
     let zero = no_data || is_zero(&cmd.data, block);
     if zero {
-        cmd.op = Op::WriteZeroes { pos, len, unmap };
+        zeroes(cmd, pos, len, unmap);
         return Ok(());
     }
     // A pattern, as often as it fits into a chunk.
@@ -323,6 +327,22 @@ pub(super) fn write_same(
     };
     cmd.op = Op::Write { pos, fua: false };
     Ok(())
+}
+
+// Has the first of `left` bytes from `pos` on read as zeroes.
+pub(super) fn zeroes(cmd: &mut Command, pos: u64, left: u64, unmap: bool) {
+    // In pieces that begin where storage may be given back.
+    let behind = pos.checked_rem(ZEROES).unwrap_or(0);
+    let len = left.min(ZEROES.saturating_sub(behind));
+    cmd.step = match left.saturating_sub(len) {
+        0 => Step::None,
+        left => Step::Zeroes {
+            pos: pos.saturating_add(len),
+            left,
+            unmap,
+        },
+    };
+    cmd.op = Op::WriteZeroes { pos, len, unmap };
 }
 
 pub(super) fn is_zero(data: &Buffer, len: usize) -> bool {
@@ -362,6 +382,10 @@ pub(super) fn step(cmd: &mut Command) -> Result<(), Sense> {
                 left: left.saturating_sub(n),
             };
             cmd.op = Op::Write { pos, fua: false };
+            Ok(())
+        }
+        Step::Zeroes { pos, left, unmap } => {
+            zeroes(cmd, pos, left, unmap);
             Ok(())
         }
         Step::Verify {

@@ -11,7 +11,7 @@ use crate::{
     backend::Op,
     command::{Command, Direction},
     device::Device,
-    emulate::blocks::{bytes, fill_scratch, is_zero},
+    emulate::blocks::{bytes, fill_scratch, is_zero, zeroes},
 };
 use lio_scsi::{lba::Extent, pi::Tuple, sense::Sense};
 
@@ -121,10 +121,10 @@ pub(super) fn write_same(
     // information was sent.
     let default =
         |cmd: &Command| !rules.fields.transfers() || sent_tuple(cmd, layout, 0) == Tuple::DEFAULT;
-    let zeroes = no_data || unmap && default(cmd) && is_zero(&cmd.data, layout.size);
+    let zero = no_data || unmap && default(cmd) && is_zero(&cmd.data, layout.size);
     // What storage makes of its own protection information then is not known.
-    if zeroes && dev.attrib().hw_pi_prot_type() == 0 {
-        cmd.op = Op::WriteZeroes { pos, len, unmap };
+    if zero && dev.attrib().hw_pi_prot_type() == 0 {
+        zeroes(cmd, pos, len, unmap);
         return Ok(());
     }
     // Its one block, as often as it fits into a chunk.
