@@ -19,12 +19,14 @@ mod begin;
 mod condition;
 mod handing;
 mod queue;
+mod reply;
 mod shared;
 mod traced;
 
 use begin::{put_off, resume_one, run};
 use handing::Handing;
 pub use queue::ReplyQueue;
+pub use reply::Reply;
 use shared::Decided;
 pub use shared::Shared;
 
@@ -47,7 +49,7 @@ use lio_policy::order::Place;
 use lio_scsi::{
     cdb::Decoded,
     pi::Sent,
-    sense::{Sense, SenseData, Style},
+    sense::{Sense, Style},
     status::Status,
     task::Attribute,
 };
@@ -648,7 +650,7 @@ fn answer<F: Fabric>(mut token: Token<Session<F>>) {
     // keeps its own pages. In this order: when a LUN's gate is closed and empty, no command holds its nexus any more.
     token.nexus = None;
     token.ticket = None;
-    F::reply(Reply { token });
+    F::reply(Reply::from_token(token));
     // Whoever waited for it is answered behind it. Nothing here may sleep: the fabric's code may be waiting to go.
     let watched = handing.is_some_and(|h| h.end(generation)) || watched;
     if let Some((number, device)) = ordered {
@@ -656,91 +658,6 @@ fn answer<F: Fabric>(mut token: Token<Session<F>>) {
     }
     if aborted || watched {
         crate::tmf::wake();
-    }
-}
-
-/// A finished command, which the fabric owns until it has sent the answer.
-pub struct Reply<F: Fabric> {
-    token: Token<Session<F>>,
-}
-
-impl<F: Fabric> Reply<F> {
-    /// The status.
-    pub fn status(&self) -> Status {
-        self.token.status
-    }
-
-    /// The sense data, with CHECK CONDITION: as the logical unit's mode pages say.
-    pub fn sense(&self) -> Option<SenseData> {
-        self.token
-            .sense
-            .map(|sense| sense.encode_with_status(self.token.style))
-    }
-
-    /// The data to send to the initiator: empty unless the command reads and has not failed.
-    pub fn data(&self) -> &Buffer {
-        &self.token.data
-    }
-
-    /// Bytes of [`Self::data`] that go to the initiator.
-    pub fn read_len(&self) -> usize {
-        if self.token.direction == Direction::Read && self.token.status == Status::Good {
-            let expected = self.token.expected as usize;
-            match self.token.residual {
-                Residual::Under(by) => expected.saturating_sub(by as usize),
-                _ => expected,
-            }
-            .min(self.token.data.len())
-        } else {
-            0
-        }
-    }
-
-    /// How the transfer differs from what was expected.
-    pub fn residual(&self) -> Residual {
-        self.token.residual
-    }
-
-    /// Whether the initiator aborted the command: nothing is sent then.
-    pub fn is_aborted(&self) -> bool {
-        self.token.aborted
-    }
-
-    /// Whether task management has aborted the command, too late for its answer: a function of the session's own waits until that
-    /// is sent or given up.
-    pub fn is_awaited(&self) -> bool {
-        self.token.shared().is_aborted()
-    }
-
-    /// The initiator's tag.
-    pub fn tag(&self) -> u64 {
-        self.token.tag
-    }
-
-    /// The session.
-    pub fn session(&self) -> &Arc<Session<F>> {
-        self.token.host()
-    }
-
-    /// The fabric's data of this command.
-    pub fn request(&self) -> &F::Request {
-        self.token.request()
-    }
-
-    /// The fabric's data of this command.
-    pub fn request_mut(&mut self) -> &mut F::Request {
-        self.token.request_mut()
-    }
-
-    /// The answer is sent: the command's resources go back.
-    pub fn sent(self) {}
-
-    pub(crate) fn into_token(self) -> Token<Session<F>> {
-        self.token
-    }
-
-    pub(crate) fn from_token(token: Token<Session<F>>) -> Self {
-        Reply { token }
     }
 }
 
