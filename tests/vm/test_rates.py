@@ -6,7 +6,6 @@ import errno
 import threading
 import time
 
-import copying
 import initiator
 import lio
 import pytest
@@ -214,22 +213,6 @@ def test_shares(slow):
         start = time.monotonic()
         slow.delete()
         assert time.monotonic() - start < 8 * lio.SLOW
-
-
-def test_a_copy_keeps_no_share(target):
-    """Long copies of an initiator that has a limit leave the device to the others."""
-    acls = target.path / "acls"
-    with login(target) as c, login(target, OTHER) as d:
-        write(acls / ONE / "lun_0/limits", f"bytes_per_second={64 << 10}")
-        write(acls / OTHER / "lun_0/limits", "shares=100")
-        data = copying.write_using(copying.ZERO_TOKEN, [(0, (16 << 20) // 512)])
-        for n in range(16):
-            c.start(copying.token_cdb(copying.WRITE_USING, n, len(data)), len(data), initiator.WRITE, data)
-        assert c.ping()
-        time.sleep(2)
-        assert took(d, 20) < 15 * lio.SLOW
-        assert c.tmf(initiator.ABORT_TASK_SET, timeout=30) == 0
-        assert took(d, 40) < 15 * lio.SLOW
 
 
 def histogram(path):
