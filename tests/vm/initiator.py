@@ -143,7 +143,10 @@ class Connection:
 
     def is_closed_there(self):
         """Whether a target on this machine has closed its end, whatever has been heard of that."""
-        ends = {"%04X" % self.sock.getsockname()[1], "%04X" % self.sock.getpeername()[1]}
+        try:
+            ends = {"%04X" % self.sock.getsockname()[1], "%04X" % self.sock.getpeername()[1]}
+        except OSError:  # the reset has come already: there is no peer any more
+            return True
         open_ends = 0
         for table in "tcp", "tcp6":
             for line in lio.read(f"/proc/net/{table}").splitlines()[1:]:

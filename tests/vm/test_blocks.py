@@ -583,8 +583,8 @@ def test_zeroing_of_a_whole_disk_is_aborted():
         assert unit.look(at, 34) + unit.look(last, 1) == bytes(35 * 512)
 
 
-def test_blocks_stay_as_large_as_they_are_while_they_are_sanitized():
-    """What is at work for a LUN that has gone finds the blocks that it began with."""
+def sanitizing_for_nobody():
+    """A back end that is being overwritten many times, and its target, without a session."""
     store = lio.iblock(size=256 * MIB)
     store.attrib("emulate_sanitize", 1)
     unit = Unit(store)
@@ -592,7 +592,13 @@ def test_blocks_stay_as_large_as_they_are_while_they_are_sanitized():
     unit(cdb, write=data)
     lio.wait_for(lambda: busy(unit.other))
     unit.c.close(), unit.other.close()
-    unit.target.delete()
+    return store, unit.target
+
+
+def test_blocks_stay_as_large_as_they_are_while_they_are_sanitized():
+    """What is at work for a LUN that has gone finds the blocks that it began with."""
+    store, target = sanitizing_for_nobody()
+    target.delete()
     with lio.refused():
         store.attrib("block_size", 4096)
     assert store.attrib("block_size") == "512"
@@ -732,13 +738,7 @@ def table(text):
 
 def test_deleting_what_is_sanitized(klog):
     """The directory goes away at once, and the work ends."""
-    store = lio.iblock(size=256 * MIB)
-    store.attrib("emulate_sanitize", 1)
-    unit = Unit(store)
-    cdb, data = overwrite(b"\x11" * 512, count=31, immediate=True)
-    unit(cdb, write=data)
-    lio.wait_for(lambda: busy(unit.other))
-    unit.c.close(), unit.other.close()
+    sanitizing_for_nobody()
     lio.clear()
     lio.wait_for(lambda: klog.has("SANITIZE failed"), timeout=30)
     lio.wait_for(lambda: lio.module_refs("target_core_iblock") == 0, timeout=30)

@@ -43,6 +43,13 @@ def attribute(path, key, value=None):
     lio.write(path / key, value)
 
 
+def acl_with(target, **values):
+    """The first initiator's, with these attributes."""
+    acl = target.acl(name(1))
+    for key, value in values.items():
+        attribute(acl / "attrib", key, value)
+
+
 @pytest.fixture
 def target():
     t = lio.IscsiTarget(lio.ramdisk(size=32 * MIB))
@@ -261,9 +268,7 @@ def test_sessions_of_an_initiator(target):
 
 def test_data_that_stops(target):
     """dataout_timeout is the time after which a silent initiator's connection ends; retries make it no longer."""
-    acl = target.acl(name(1))
-    for key, value in {"dataout_timeout": 2, "dataout_timeout_retries": 15, "nopin_timeout": 0}.items():
-        attribute(acl / "attrib", key, value)
+    acl_with(target, dataout_timeout=2, dataout_timeout_retries=15, nopin_timeout=0)
     with initiator.session(target, name=name(1), keys=SOLICITED) as c:
         start = time.monotonic()
         c.start(WRITE_16M, 16 * MIB, WRITE)
@@ -276,9 +281,7 @@ def test_data_that_stops(target):
 
 def test_data_that_stops_within_a_pdu(target):
     """The time counts from the last byte that came, of whatever part of a PDU."""
-    acl = target.acl(name(1))
-    for key, value in {"dataout_timeout": 4, "nopin_timeout": 0}.items():
-        attribute(acl / "attrib", key, value)
+    acl_with(target, dataout_timeout=4, nopin_timeout=0)
     with initiator.session(target, name=name(1), keys=SOLICITED) as c:
         itt = c.start(bytes.fromhex("2a000000000000008000"), 65536, WRITE)
         data = c.data_out_pdu(itt, c.receive().ttt, bytes(65536))
@@ -293,8 +296,7 @@ def test_data_that_stops_within_a_pdu(target):
 
 def test_a_request_that_takes_its_time_keeps_data_waiting(target):
     """Nothing comes while another PDU does, be that longer than dataout_timeout."""
-    acl = target.acl(name(1))
-    attribute(acl / "attrib", "dataout_timeout", 2)
+    acl_with(target, dataout_timeout=2)
     data = bytes(65536)
     with initiator.session(target, name=name(1), keys=SOLICITED) as c:
         itt = c.start(bytes.fromhex("2a000000000000008000"), len(data), WRITE)
@@ -311,9 +313,7 @@ def test_a_request_that_takes_its_time_keeps_data_waiting(target):
 def test_who_has_not_heard_yet_is_waited_for(target):
     """What asks for data goes behind what is read. Who takes his time to read that has dataout_timeout when he has got so far;
     who does not read at all has not."""
-    acl = target.acl(name(1))
-    for key, value in {"dataout_timeout": 2, "nopin_timeout": 0}.items():
-        attribute(acl / "attrib", key, value)
+    acl_with(target, dataout_timeout=2, nopin_timeout=0)
     data = bytes(65536)
     cdb = bytes.fromhex("2a000000000000008000")
     with initiator.session(target, name=name(1), keys=SOLICITED) as c:
@@ -344,8 +344,7 @@ def test_who_has_not_heard_yet_is_waited_for(target):
 
 def test_who_sends_in_an_order_of_its_own_is_waited_for(target):
     """The data of one command comes for longer than dataout_timeout before that of the one before it does."""
-    acl = target.acl(name(1))
-    attribute(acl / "attrib", "dataout_timeout", 2)
+    acl_with(target, dataout_timeout=2)
     data = bytes(65536)
     cdb = bytes.fromhex("2a000000000000008000")
     with initiator.session(target, name=name(1), keys=SOLICITED) as c:

@@ -536,6 +536,23 @@ def test_types_1_and_3(name, kind, block):
 
 
 @pytest.mark.parametrize("name", list(STORES))
+def test_zeroes_in_pieces(name):
+    """WRITE SAME of more than is zeroed at once: the protection information of all of it is gone, and of no other block."""
+    end = 64 * MIB // 512
+    store = STORES[name](size=160 * MIB, serial=str(uuid.uuid4()))
+    store.attrib("max_write_same_len", 4 * end)
+    unit = Unit(store, 1)
+    places = (99, end - 2, 2 * end - 2, 2 * end + 100)
+    for lba in places:
+        unit.write(lba, unit.data(4), unit.pi(unit.data(4), lba))
+    unit(bytes([0x93, 0x01]) + be(100, 8) + be(2 * end, 4) + b"\0\0")  # NDOB
+    zero, data = ([bytes(512)] * 4, [ESCAPE] * 4), unit.data(4)
+    assert unit.read(places[0], 4) == (data[:1] + zero[0][1:], unit.pi(data[:1], places[0]) + zero[1][1:])
+    assert [unit.read(lba, 4) for lba in places[1:3]] == [zero] * 2
+    assert unit.read(places[3], 4) == (data, unit.pi(data, places[3]))
+
+
+@pytest.mark.parametrize("name", list(STORES))
 def test_reads_beside_writes(name):
     """Blocks and their protection information belong together, whatever is under way at the same time."""
     unit = Unit(STORES[name](size=SIZE), 1)
