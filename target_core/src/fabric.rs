@@ -14,7 +14,7 @@ use crate::{
 use core::fmt;
 use kernel::{error::code::ENOSYS, prelude::*, sync::Arc};
 use lio_configfs::Builder;
-use lio_scsi::{inquiry, pi};
+use lio_scsi::{inquiry, lun::Lun as LunNumber, pi, sense::Asc};
 
 /// The data path of a fabric.
 pub trait Fabric: Sized + Send + Sync + 'static {
@@ -47,6 +47,11 @@ pub trait Fabric: Sized + Send + Sync + 'static {
     ///
     /// [`Cmd::is_aborted`]: crate::command::Cmd::is_aborted
     fn kick(session: &Session<Self>);
+
+    /// A unit attention condition was established for the session's initiator on `lun`, by what was not its own doing: fabrics that carry
+    /// asynchronous events tell of it at once (RFC 7143, 11.9), others wait for the next command. Process context; must not sleep
+    /// for long.
+    fn attention(_session: &Session<Self>, _lun: LunNumber, _what: Asc) {}
 }
 
 /// SCSI's protocol identifiers (SPC-5 7.6.1).

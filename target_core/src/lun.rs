@@ -244,6 +244,7 @@ impl Lun {
             for (_, nexus) in seen.filter(|(_, n)| Arc::ptr_eq(n.lun(), self)) {
                 if Some(nexus.serial()) != except {
                     nexus.attend(what);
+                    session.tell(nexus.mapped().number(), what);
                 }
             }
             Ok(())

@@ -322,6 +322,9 @@ pub(crate) trait AnySession: Send + Sync {
     /// The part that does not depend on the fabric.
     fn core(&self) -> &Core;
 
+    /// Has the fabric tell the initiator of a unit attention condition that was established. Process context.
+    fn tell(&self, lun: LunNumber, what: Asc);
+
     /// Marks all commands that `select(tag, lun)` chooses as aborted, and tells the fabric; `tell`: they are answered
     /// with TASK ABORTED. Process context.
     fn abort(&self, tell: bool, select: &dyn Fn(u64, [u8; 8]) -> bool);
@@ -361,6 +364,10 @@ pub(crate) trait AnySession: Send + Sync {
 impl<F: Fabric> AnySession for Session<F> {
     fn core(&self) -> &Core {
         &self.core
+    }
+
+    fn tell(&self, lun: LunNumber, what: Asc) {
+        F::attention(self, lun, what);
     }
 
     fn abort(&self, tell: bool, select: &dyn Fn(u64, [u8; 8]) -> bool) {

@@ -302,7 +302,7 @@ impl Tpg {
             let core = session.core();
             if core.acl().is_none() {
                 let mapped = MappedLun::generate(lun, false);
-                if let Err(e) = mapped.and_then(|m| show(core, &m)) {
+                if let Err(e) = mapped.and_then(|m| show(session, &m)) {
                     complain(core.initiator(), e);
                 }
             }
@@ -338,6 +338,7 @@ impl Tpg {
                         session.abort(true, &|_, l| LunNumber::parse(l) == Some(number));
                     }
                     luns_changed(core);
+                    tell_luns(session);
                 }
             }
         });
@@ -411,10 +412,13 @@ impl Tpg {
 }
 
 // Shows a session one more logical unit.
-fn show(core: &Core, mapped: &Arc<MappedLun>) -> Result {
+fn show(session: &Arc<dyn AnySession>, mapped: &Arc<MappedLun>) -> Result {
+    let core = session.core();
     // Before it is there: it has no news of itself.
     luns_changed(core);
-    core.map(mapped)
+    core.map(mapped)?;
+    tell_luns(session);
+    Ok(())
 }
 
 // REPORTED LUNS DATA HAS CHANGED on all logical units of a session (SPC-5 6.33).
@@ -422,4 +426,9 @@ fn luns_changed(core: &Core) {
     for (_, nexus) in core.nexuses() {
         nexus.attend(Asc::REPORTED_LUNS_CHANGED);
     }
+}
+
+// The initiator may hear of it at once, also where it sees no logical unit: LUN 0 answers REPORT LUNS.
+fn tell_luns(session: &Arc<dyn AnySession>) {
+    session.tell(LunNumber::ZERO, Asc::REPORTED_LUNS_CHANGED);
 }

@@ -158,8 +158,16 @@ class Stream:
          ASYNC: self.asynchronous}[a.opcode](a, task, say)
 
     def asynchronous(self, a, _task, say):
-        if a.itt != NONE or a.bhs[36] not in (2, 3):
-            say("11.9: the target tells of lost connections and of the end of sessions, and nothing else")
+        if a.itt != NONE or a.bhs[36] > 4:
+            say("11.9: an event that the standard has not, or one of FastAbort")
+        if a.bhs[36] in (0, 1, 4) and any(a.bhs[38:42]) or a.bhs[36] == 0 and any(a.bhs[42:44]):
+            say("11.9.1: a parameter that the event has not")
+        if a.bhs[36] in (1, 4) and not any(a.bhs[42:44]):
+            say("11.9.1: the initiator has no time")
+        if a.bhs[36] != 0 and (any(a.bhs[8:16]) or a.data):
+            say("11.9.2, 11.9.4: a logical unit or data, and no SCSI event")
+        if a.bhs[36] == 0 and (len(a.data) < 20 or len(a.sense) != len(a.data) - 2):
+            say("11.9.4: sense data of a SCSI event")
         if a.bhs[36] == 3 and any(a.bhs[38:40]):
             say("11.9.1: the end of a session names no connection")
 

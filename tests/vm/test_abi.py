@@ -23,7 +23,7 @@ VARIES = re.compile(
 
 # What the stock modules do not have.
 NEW = re.compile(r"/lun_\d+/(limits|latency)$|/attrib/(emulate_sanitize|emulate_write_(long|same_all)|removable|login_redirect)$|"
-                 r"/tpgt_\d+/(sessions|attrib/(dscp|tcp_\w+|max_sessions\w*|allowed_addresses))$|/acls/[^/]+/attrib/allowed_addresses$")
+                 r"/tpgt_\d+/(sessions|attrib/(dscp|tcp_\w+|max_sessions\w*|allowed_addresses|async_\w+))$|/acls/[^/]+/attrib/allowed_addresses$")
 
 
 def populate():

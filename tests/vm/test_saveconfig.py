@@ -10,7 +10,7 @@ from test_targetcli import Targetcli, build, forget
 
 # What only ours have, and save as it is at first.
 NEW = {r"/storage_objects\[\d+\]/attributes/(emulate_sanitize|emulate_write_long|emulate_write_same_all|removable)": "0",
-       r"/targets\[\d+\]/tpgs\[\d+\]/attributes/(dscp|tcp_keepalive_\w+|tcp_user_timeout|max_sessions)": "0",
+       r"/targets\[\d+\]/tpgs\[\d+\]/attributes/(dscp|tcp_keepalive_\w+|tcp_user_timeout|max_sessions|async_\w+)": "0",
        r"/targets\[\d+\]/tpgs\[\d+\]/attributes/max_sessions_per_initiator": "64",
        r"/targets\[\d+\]/tpgs\[\d+\](/node_acls\[\d+\])?/attributes/allowed_addresses": "any",
         r"/targets\[\d+\]/tpgs\[\d+\](/node_acls\[\d+\])?/attributes/login_redirect": ""}

@@ -138,6 +138,9 @@ pub(crate) struct Connection {
     #[pin]
     pub(crate) estate: Mutex<Option<KBox<Estate>>>,
 
+    /// MaxRecvDataSegmentLength of each side, which may be negotiated again.
+    pub(crate) max_recv: Atomic<u32>,
+    pub(crate) max_xmit: Atomic<u32>,
     /// Copies of the thread's own numbers, for `info`.
     pub(crate) stat_sn: Atomic<u32>,
     pub(crate) rsp_pdus: Count,
@@ -177,6 +180,8 @@ impl Connection {
                 leaving: Atomic::new(0),
                 retained: Atomic::new(0),
                 estate <- new_mutex!(None, "iscsi::Connection::estate"),
+                max_recv: Atomic::new(parameters.max_recv),
+                max_xmit: Atomic::new(parameters.max_xmit),
                 stat_sn: Atomic::new(0),
                 rsp_pdus: Count::new(),
                 tx_octets: Count::new(),

@@ -10,7 +10,7 @@ use crate::{
     params::Params,
     portal::Portal,
     redirect::Redirect,
-    session::{Shared, Stop},
+    session::{event, Shared, Stop},
     target::Target,
 };
 use iscsi_proto::{login::chap::Auth, networks::Networks};
@@ -82,6 +82,12 @@ pub(crate) struct Attrib {
     /// Sessions of all initiators; 0: as many as there is memory for.
     pub(crate) max_sessions: Setting,
     pub(crate) max_sessions_per_initiator: Setting,
+    /// Asynchronous messages (RFC 7143, 11.9), in seconds: how long initiators that are asked to log out have for it; 0: they are not
+    /// asked. The same of a negotiation.
+    pub(crate) async_logout: Setting,
+    pub(crate) async_negotiation: Setting,
+    /// They are told of unit attention conditions.
+    pub(crate) async_scsi: Setting,
 }
 
 impl Attrib {
@@ -106,6 +112,9 @@ impl Attrib {
             tcp_user_timeout: Setting::new(0),
             max_sessions: Setting::new(0),
             max_sessions_per_initiator: Setting::new(PER_INITIATOR),
+            async_logout: Setting::new(0),
+            async_negotiation: Setting::new(0),
+            async_scsi: Setting::new(0),
         }
     }
 
@@ -239,7 +248,13 @@ impl Group {
     /// back; all that it needs until then is its own (it has references on the group and the ACL, and its thread one on
     /// the module), and it takes no command in any more.
     pub(crate) fn stop_sessions(&self, why: Stop, which: impl Fn(&Shared) -> bool) {
+        let asked = self.attrib.async_logout.get().saturating_mul(1000);
         self.tell_sessions(why, &which);
+        if asked > 0 && !self.wait_gone(&which, asked) {
+            for s in self.sessions.lock().iter().filter(|s| which(s)) {
+                s.stop(why);
+            }
+        }
         if self.wait_gone(&which, PATIENCE_MS) {
             return;
         }
@@ -276,10 +291,29 @@ impl Group {
         }
     }
 
-    /// Ends the sessions that `which` chooses, without waiting.
+    /// Ends the sessions that `which` chooses, without waiting; those that are to be asked to log out before, after a time.
     pub(crate) fn tell_sessions(&self, why: Stop, which: impl Fn(&Shared) -> bool) {
+        let seconds = self.attrib.async_logout.get();
         for s in self.sessions.lock().iter().filter(|s| which(s)) {
-            s.stop(why);
+            s.ask_to_leave(seconds, why);
+        }
+    }
+
+    /// Logins of the initiators that `which` chooses are sent elsewhere from now on: their sessions go there, if they are to be asked.
+    pub(crate) fn moved(&self, which: impl Fn(&Shared) -> bool) {
+        if self.attrib.async_logout.is_on() {
+            self.tell_sessions(Stop::Moved, which);
+        }
+    }
+
+    /// What may be negotiated at any time has changed: sessions negotiate it, if they are to be asked.
+    pub(crate) fn renegotiate(&self) {
+        let seconds = self.attrib.async_negotiation.get();
+        if seconds > 0 {
+            self.each_session(|s| {
+                s.asks.negotiation(seconds);
+                s.wake(event::ASK);
+            });
         }
     }
 

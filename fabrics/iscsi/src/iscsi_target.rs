@@ -19,6 +19,7 @@
 #![deny(unsafe_code)]
 
 mod acl;
+mod asks;
 mod auth;
 mod conn;
 mod connection;
@@ -45,6 +46,7 @@ mod tx;
 use connection::Connection;
 use kernel::{prelude::*, sync::Arc};
 use lio_glue::global::{Global, Holder};
+use lio_scsi::{lun::Lun, sense::Asc};
 use session::{event, Shared};
 use target_core::{
     fabric::Fabric,
@@ -97,6 +99,13 @@ impl Fabric for Iscsi {
 
     fn kick(session: &Session) {
         session.private().wake(event::KICK);
+    }
+
+    fn attention(session: &Session, lun: Lun, what: Asc) {
+        let shared = session.private();
+        if shared.group.attrib.async_scsi.is_on() && shared.asks.event(lun, what) {
+            shared.wake(event::ASK);
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 
 use crate::{
     acl::{Acl, Attrib},
+    asks::Asks,
     connection::{Connection, Totals},
     group::Group,
     memory::Pool,
@@ -43,6 +44,8 @@ pub(crate) mod event {
     pub(crate) const LEFT: u32 = Waker::FIRST_FREE << 7;
     /// Another connection waits until what was answered here is acknowledged.
     pub(crate) const FENCE: u32 = Waker::FIRST_FREE << 8;
+    /// The initiator is to be asked for something.
+    pub(crate) const ASK: u32 = Waker::FIRST_FREE << 9;
 }
 
 /// Why a session is to end.
@@ -58,6 +61,8 @@ pub(crate) enum Stop {
     Reset = 4,
     /// The initiator has logged the session out.
     LoggedOut = 5,
+    /// Its logins are sent elsewhere.
+    Moved = 6,
 }
 
 impl Stop {
@@ -68,12 +73,21 @@ impl Stop {
             Stop::AclChanged => "its ACL was changed",
             Stop::Reset => "the target was reset",
             Stop::LoggedOut => "it was logged out",
+            Stop::Moved => "its logins are redirected",
         }
     }
 
     /// The initiator does not know of it yet.
     pub(crate) fn is_ours(self) -> bool {
-        matches!(self, Stop::Disabled | Stop::AclChanged | Stop::Reset)
+        matches!(
+            self,
+            Stop::Disabled | Stop::AclChanged | Stop::Reset | Stop::Moved
+        )
+    }
+
+    /// The initiator may be asked to log out before.
+    pub(crate) fn can_wait(self) -> bool {
+        matches!(self, Stop::Disabled | Stop::AclChanged | Stop::Moved)
     }
 
     pub(crate) fn of(code: u32) -> Option<Self> {
@@ -83,6 +97,7 @@ impl Stop {
             3 => Stop::AclChanged,
             4 => Stop::Reset,
             5 => Stop::LoggedOut,
+            6 => Stop::Moved,
             _ => return None,
         })
     }
@@ -117,6 +132,8 @@ pub(crate) struct Shared {
     pub(crate) pools: Option<(Arc<Pool>, Arc<Pool>)>,
     #[pin]
     connections: Mutex<Connections>,
+    #[pin]
+    pub(crate) asks: Asks,
     stop: Atomic<u32>,
     ending: Atomic<u32>,
 
@@ -216,6 +233,7 @@ impl Shared {
                     },
                     "iscsi::Shared::connections"
                 ),
+                asks <- Asks::new(),
                 stop: Atomic::new(0),
                 ending: Atomic::new(0),
                 exp_cmd_sn: Atomic::new(0),
@@ -247,6 +265,16 @@ impl Shared {
         }
         self.wake(event::STOP);
         first
+    }
+
+    /// Has the session end within `seconds`, before which its initiator is asked to log out. Without, at once.
+    pub(crate) fn ask_to_leave(&self, seconds: u32, why: Stop) {
+        if seconds == 0 || !why.can_wait() || !self.has(|c| c.is_here()) {
+            self.stop(why);
+        } else {
+            self.asks.logout(seconds, why);
+            self.wake(event::ASK);
+        }
     }
 
     /// Wakes the threads of all connections.

@@ -358,7 +358,10 @@ fn tell_one(
 ) {
     for event in events {
         match event {
-            Event::Attention(to, what) if *to == id => nexus.attend(*what),
+            Event::Attention(to, what) if *to == id => {
+                nexus.attend(*what);
+                session.tell(nexus.mapped().number(), *what);
+            }
             Event::Abort(of) if *of == id => {
                 let told = nexus.lun().device().attrib().emulate_tas();
                 if !told {

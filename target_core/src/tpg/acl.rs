@@ -7,7 +7,7 @@
 //! (`cache_dynamic_acls`); its depth, its indices and its counters are the initiator's again then. Making `acls/NAME` turns
 //! it into a configured one and leaves the sessions alone.
 
-use super::{luns_changed, show, Lists, Tpg};
+use super::{luns_changed, show, tell_luns, Lists, Tpg};
 use crate::{
     device::Device,
     lun::{Lun, MappedLun},
@@ -362,7 +362,7 @@ impl NodeAcl {
         for session in lists.sessions.iter() {
             let core = session.core();
             if core.acl().is_some_and(|a| Arc::ptr_eq(a, self)) {
-                show(core, mapped)?;
+                show(session, mapped)?;
             }
         }
         Ok(())
@@ -427,6 +427,7 @@ impl NodeAcl {
                 let core = session.core();
                 if unmap_this(core, mapped) {
                     luns_changed(core);
+                    tell_luns(session);
                     if affected.push(session.clone(), GFP_KERNEL).is_err() {
                         abort(session);
                     }

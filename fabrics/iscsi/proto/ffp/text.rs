@@ -334,6 +334,16 @@ fn is_extension(key: &[u8]) -> bool {
     matches!(key, [b'X' | b'Y' | b'Z', b'-' | b'#', ..])
 }
 
+/// Writes what the target declares in a negotiation that it has asked for: what it takes in one PDU (13.12), and its alias
+/// (13.7), which may be empty.
+///
+/// # Errors
+/// No room.
+pub fn declare(out: &mut Writer<'_>, max_recv: u32, alias: &[u8]) -> Result<(), Full> {
+    out.number(Id::MaxRecvDataSegmentLength.name(), max_recv)?;
+    out.pair(Id::TargetAlias.name(), alias)
+}
+
 /// Writes the record of a target: its name.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 //! Full feature phase (RFC 7143, 4.3): the loop of a connection's thread.
 
 use super::{
+    ask::Asked,
     end::give_up,
     flow::Flow,
     gap::Gap,
@@ -96,6 +97,7 @@ pub(super) struct Ffp {
     pub(super) works: Works,
     pub(super) texts: Texts,
     pub(super) timers: Timers,
+    pub(super) asked: Asked,
     pub(super) tasks: Tasks,
     /// The window of commands has opened, and no response has told of it yet.
     pub(super) opened: bool,
@@ -198,6 +200,7 @@ fn begin(link: KBox<Link>, logged_in: LoggedIn) -> Option<KBox<Ffp>> {
         writes,
         texts: Texts::new(),
         timers: Timers::new(now_ms()),
+        asked: Asked::new(),
         tasks: Tasks::new(),
         opened: false,
         immediate: KVec::new(),
@@ -228,6 +231,7 @@ impl Ffp {
         // The event may have come, and gone, while the login's last response was sent.
         if let Some(own) = own {
             self.look_for_end(own)?;
+            self.heed_asks(own)?;
         }
         if self.is_replaced() {
             return Err(End::Stopped(Stop::Reinstated.reason()));

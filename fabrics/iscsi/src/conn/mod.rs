@@ -3,6 +3,7 @@
 //! A connection, from its beginning to its end, on a thread of its own.
 
 mod answer;
+mod ask;
 mod checked;
 mod end;
 mod estate;

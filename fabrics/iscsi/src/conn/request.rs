@@ -161,10 +161,21 @@ impl Ffp {
 
     /// Tells the initiator what happens to it without its doing (11.9).
     pub(super) fn tell(&mut self, event: AsyncEvent, parameters: (u16, u16, u16)) -> Result {
+        self.tell_with(event, Lun::default(), parameters, &[])
+    }
+
+    /// The same of a logical unit, with `data`.
+    pub(super) fn tell_with(
+        &mut self,
+        event: AsyncEvent,
+        lun: Lun,
+        parameters: (u16, u16, u16),
+        data: &[u8],
+    ) -> Result {
         let mut bhs = [0; 48];
         Async {
-            data_len: DataLen::at_most(0),
-            lun: Lun::default(),
+            data_len: DataLen::at_most(data.len()),
+            lun,
             itt: Itt::NONE,
             sn: self.window.numbers(&mut self.stat),
             event,
@@ -174,7 +185,7 @@ impl Ffp {
             parameter3: parameters.2,
         }
         .emit(&mut bhs);
-        self.respond(&bhs, &[])
+        self.respond(&bhs, data)
     }
 
     /// Another connection has gone: what waited for that goes on, and the initiator is told.

@@ -12,9 +12,9 @@ use iscsi_proto::{
     ffp::text::{self, Declared, Exchange, SendTargets, Step},
     pdu::{Head, TextRequest, TextResponse},
     text::{Full, Writer, TEXT_MAX},
-    wire::Bhs,
+    wire::{Bhs, Ttt},
 };
-use kernel::{alloc::KVVec, prelude::*};
+use kernel::{alloc::KVVec, prelude::*, sync::atomic::Relaxed};
 use lio_glue::buffer::Buffer;
 
 /// The longest reply to SendTargets, in bytes: nine thousand targets of usual names with one portal each.
@@ -83,6 +83,10 @@ impl Ffp {
             // One at a time: the window opens again at once.
             self.window.release();
         }
+        if pdu.ttt == Ttt::NONE {
+            // 11.10.4: it begins anew.
+            self.forget_declared();
+        }
         let held = match self.texts.exchange.held(pdu) {
             Ok(held) => held,
             Err(wrong) => {
@@ -120,6 +124,7 @@ impl Ffp {
     fn reject_text(&mut self, bhs: &Bhs, wrong: &iscsi_proto::error::Error) -> Result {
         self.texts.exchange.reset();
         self.texts.forget();
+        self.forget_declared();
         self.reject(bhs, wrong)
     }
 
@@ -136,6 +141,7 @@ impl Ffp {
         }
         if let Some(declared) = self.texts.exchange.agreed() {
             self.renegotiated(&declared);
+            self.agree_declared();
         }
         Ok(())
     }
@@ -143,7 +149,7 @@ impl Ffp {
     fn answer_text(&mut self, bhs: &Bhs, end: usize) -> Result {
         let mut size = TEXT_MAX;
         // The reply's length is known when it is written: a list that finds no room is begun again with more.
-        let total = loop {
+        let (total, told) = loop {
             let mut reply = KVVec::from_elem(0u8, size, GFP_KERNEL)?;
             let input = self.texts.input.get(..end).unwrap_or_default();
             let mut out = Writer::new(&mut reply);
@@ -152,8 +158,9 @@ impl Ffp {
                 Ok(None) => Ok(()),
                 Err(wrong) => return self.reject_text(bhs, &wrong),
             };
+            let declared = written.and_then(|()| self.declare(&mut out));
             let total = out.len();
-            match written {
+            let told = match declared {
                 Err(Full) if size < MAX_REPLY => {
                     size = size.saturating_mul(4).min(MAX_REPLY);
                     continue;
@@ -163,12 +170,14 @@ impl Ffp {
                         "iscsi: SendTargets of {}: the list is cut\n",
                         self.initiator
                     );
+                    None
                 }
-                Ok(()) => {}
-            }
+                Ok(told) => told,
+            };
             self.texts.reply = reply;
-            break total;
+            break (total, told);
         };
+        self.has_declared(told);
         let sn = self.window.numbers(&mut self.stat);
         let max = self.parameters.max_xmit;
         match self.texts.exchange.reply(total, max, sn) {
@@ -182,6 +191,9 @@ impl Ffp {
     fn renegotiated(&mut self, declared: &Declared) {
         if let Some(max) = declared.peer_recv {
             self.parameters.max_xmit = max.min(self.own_max_xmit());
+            if let Some(own) = &self.own {
+                own.max_xmit.store(self.parameters.max_xmit, Relaxed);
+            }
         }
         if let (Some(alias), Some(session)) = (declared.initiator_alias(), &self.session) {
             *session.private().alias.lock() = Alias::new(alias).unwrap_or(Alias::EMPTY);

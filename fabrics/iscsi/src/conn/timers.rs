@@ -165,6 +165,9 @@ impl Ffp {
             self.timers.watch(until);
             return Ok(());
         };
+        if let Some(own) = &own {
+            self.check_asked(own, now)?;
+        }
         let coming = self.input.of_write();
         let (timeout, times) = shared.data_timeout();
         let reach = self.link.reach();

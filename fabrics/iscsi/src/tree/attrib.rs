@@ -67,7 +67,7 @@ attributes! {
         rw "fabric_prot_type" => |_, page| writeln!(page, "0"), |_, value| fixed(value, 0, 0..=3, PI);
         rw "tpg_enabled_sendtargets" => show!(tpg_enabled_sendtargets), flag!(tpg_enabled_sendtargets);
         rw "login_keys_workaround" => show!(login_keys_workaround), flag!(login_keys_workaround);
-        rw "login_redirect" => |g, page| show_redirect(&g.redirect, page), |g, value| store_redirect(&g.redirect, value);
+        rw "login_redirect" => |g, page| show_redirect(&g.redirect, page), store_group_redirect;
     }
 
     /// Files that only ours have: how TCP treats sessions that begin from now on, how many there may be, and from where.
@@ -80,6 +80,13 @@ attributes! {
         rw "max_sessions" => show!(max_sessions), number!(max_sessions, 0..=1_000_000);
         rw "max_sessions_per_initiator" => show!(max_sessions_per_initiator), number!(max_sessions_per_initiator, 1..=4096);
         rw "allowed_addresses" => |g, page| show_networks(&g.networks, page), |g, value| store_networks(&g.networks, value);
+    }
+
+    /// The same of asynchronous messages. configfs waits for sessions that are asked to log out, so that their time has a bound.
+    pub(super) static GROUP_ASYNC: Group = {
+        rw "async_logout" => show!(async_logout), number!(async_logout, 0..=60);
+        rw "async_negotiation" => show!(async_negotiation), number!(async_negotiation, 0..=3600);
+        rw "async_scsi" => show!(async_scsi), flag!(async_scsi);
     }
 
     /// A file of an ACL's `attrib/` that only ours have.
@@ -98,7 +105,7 @@ attributes! {
         rw "random_datain_seq_offsets" => |_, page| writeln!(page, "0"), |_, value| fixed(value, 0, 0..=1, ORDER);
         rw "random_r2t_offsets" => |_, page| writeln!(page, "0"), |_, value| fixed(value, 0, 0..=1, ORDER);
         rw "authentication" => show_authentication, store_authentication;
-        rw "login_redirect" => |a, page| show_redirect(&a.redirect, page), |a, value| store_redirect(&a.redirect, value);
+        rw "login_redirect" => |a, page| show_redirect(&a.redirect, page), store_acl_redirect;
     }
 }
 
@@ -201,7 +208,23 @@ fn show_redirect(redirect: &Redirect, page: &mut Page<'_>) -> Result {
     Ok(())
 }
 
-fn store_redirect(redirect: &Redirect, value: &Value<'_>) -> Result {
+fn store_group_redirect(group: &Group, value: &Value<'_>) -> Result {
+    if store_redirect(&group.redirect, value)? {
+        group.moved(|_| true);
+    }
+    Ok(())
+}
+
+fn store_acl_redirect(acl: &Acl, value: &Value<'_>) -> Result {
+    if store_redirect(&acl.redirect, value)? {
+        acl.group
+            .moved(|s| s.acl().is_some_and(|a| core::ptr::eq(&**a, acl)));
+    }
+    Ok(())
+}
+
+// Whether logins are sent elsewhere now.
+fn store_redirect(redirect: &Redirect, value: &Value<'_>) -> Result<bool> {
     let text = value.str()?;
     let text = if text == "NULL" { "" } else { text };
     redirect.set(text).map_err(|e| {
@@ -209,5 +232,6 @@ fn store_redirect(redirect: &Redirect, value: &Value<'_>) -> Result {
             e,
             fmt!("HOST[:PORT] or HOST[:PORT],permanent is wanted, or NULL"),
         )
-    })
+    })?;
+    Ok(!text.is_empty())
 }

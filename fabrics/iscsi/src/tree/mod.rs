@@ -125,7 +125,9 @@ impl FabricTpg for TpgNode {
         let dir = dir.attrs(table, self.0.clone());
         match which {
             TpgDir::Base => dir.attrs(sessions::GROUP, self.0.clone()),
-            TpgDir::Attrib => dir.attrs(attrib::GROUP_OWN, self.0.clone()),
+            TpgDir::Attrib => dir
+                .attrs(attrib::GROUP_OWN, self.0.clone())
+                .attrs(attrib::GROUP_ASYNC, self.0.clone()),
             TpgDir::Auth | TpgDir::Param => dir,
         }
     }

@@ -101,10 +101,10 @@ attributes! {
         rw "HeaderDigest" => digest!(show header_digest), digest!(store header_digest);
         rw "DataDigest" => digest!(show data_digest), digest!(store data_digest);
         rw "MaxConnections" => number!(show max_connections), number!(store max_connections, u16, 1..=MAX_CONNECTIONS);
-        rw "TargetAlias" => show_alias, store_alias;
+        rw "TargetAlias" => show_alias, |g, value| renegotiated(g, || store_alias(g, value));
         rw "InitialR2T" => boolean!(show initial_r2t), boolean!(store initial_r2t);
         rw "ImmediateData" => boolean!(show immediate_data), boolean!(store immediate_data);
-        rw "MaxRecvDataSegmentLength" => number!(show max_recv), number!(store max_recv, u32, LENGTH);
+        rw "MaxRecvDataSegmentLength" => number!(show max_recv), |g, value| renegotiated(g, || store_max_recv(g, value));
         rw "MaxXmitDataSegmentLength" => number!(show max_xmit), number!(store max_xmit, u32, LENGTH);
         rw "MaxBurstLength" => number!(show max_burst), number!(store max_burst, u32, LENGTH);
         rw "FirstBurstLength" => number!(show first_burst), number!(store first_burst, u32, LENGTH);
@@ -143,6 +143,22 @@ fn agreed(acl: &Acl, page: &mut Page<'_>, value: fn(&Parameters) -> u32) -> Resu
     }
 }
 
+// What may be negotiated at any time (13.7, 13.12): sessions are asked to, if it has changed.
+fn renegotiated(group: &Group, store: impl FnOnce() -> Result<bool>) -> Result {
+    if store()? {
+        group.renegotiate();
+    }
+    Ok(())
+}
+
+fn store_max_recv(group: &Group, value: &Value<'_>) -> Result<bool> {
+    let length = value.u32_in(LENGTH)?;
+    let mut params = group.params.lock();
+    let before = params.config.declared();
+    params.config.max_recv = length;
+    Ok(params.config.declared() != before)
+}
+
 fn store_level(group: &Group, value: &Value<'_>) -> Result {
     let level = recovery_level(value)?;
     group.params.lock().config.recovery_level = level;
@@ -165,7 +181,7 @@ fn show_alias(group: &Group, page: &mut Page<'_>) -> Result {
     Ok(())
 }
 
-fn store_alias(group: &Group, value: &Value<'_>) -> Result {
+fn store_alias(group: &Group, value: &Value<'_>) -> Result<bool> {
     let text = value.str()?;
     if text.len() > 255 || text.chars().any(char::is_control) {
         return Err(value.reject(
@@ -174,6 +190,8 @@ fn store_alias(group: &Group, value: &Value<'_>) -> Result {
         ));
     }
     let alias = CString::try_from_fmt(fmt!("{text}"))?;
-    group.params.lock().alias = alias;
-    Ok(())
+    let mut params = group.params.lock();
+    let changes = params.alias.to_bytes() != alias.to_bytes();
+    params.alias = alias;
+    Ok(changes)
 }

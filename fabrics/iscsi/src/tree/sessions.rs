@@ -97,7 +97,10 @@ fn connection(group: &Group, c: &Connection, out: &mut dyn Write) -> fmt::Result
     write!(
         out,
         ",\"InitialR2T\":{},\"ImmediateData\":{},\"MaxRecvDataSegmentLength\":{},\"MaxXmitDataSegmentLength\":{}",
-        p.initial_r2t, p.immediate_data, p.max_recv, p.max_xmit
+        p.initial_r2t,
+        p.immediate_data,
+        c.max_recv.load(Relaxed),
+        c.max_xmit.load(Relaxed)
     )?;
     write!(
         out,
