@@ -8,7 +8,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "vm"))
 import initiator  # noqa: E402
 import judge  # noqa: E402
-from initiator import (DATA_IN, FINAL, LOGOUT, LOGOUT_RESPONSE, NONE, NOP_IN, NOP_OUT, R2T, REJECT, SCSI_COMMAND,  # noqa: E402
+from initiator import (ASYNC, DATA_IN, FINAL, LOGOUT, LOGOUT_RESPONSE, NONE, NOP_IN, NOP_OUT, R2T, REJECT, SCSI_COMMAND,  # noqa: E402
                        SCSI_RESPONSE, TEXT, TEXT_RESPONSE, TMF, TMF_RESPONSE, Connection, pdu)
 
 ASKED = {"read": (SCSI_COMMAND, 0xC1), "write": (SCSI_COMMAND, 0xA1), "ping": (NOP_OUT, FINAL), "function": (TMF, 0x85), "text": (TEXT, FINAL),
@@ -31,7 +31,13 @@ FORGED = [  # what was asked, the answer: opcode, flags, words from byte 20 on, 
     ("function", TMF_RESPONSE, FINAL, (0, 5, 2, 64), {"data": b"d"}, "11.6.2"), ("text", TEXT_RESPONSE, 0, (NONE, 5, 2, 64), {}, "11.11.1"),
     ("text", TEXT_RESPONSE, 0xC0, (NONE, 5, 2, 64), {}, "11.11.2"), ("out", LOGOUT_RESPONSE, FINAL, (0, 5, 2, 64), {"data": b"d"}, "11.15.2"),
     ("read", REJECT, FINAL, (0, 5, 2, 64), {"bytes_2_3": b"\x0b\0", "itt": NONE}, "11.17.1"), ("read", 0x01, FINAL, (), {}, "11.2.1.2"),
-    ("read", REJECT, FINAL, (0, 5, 2, 64), {"bytes_2_3": b"\4\0", "itt": NONE, "data": bytes(48)}, "11.17.3")]
+    ("read", REJECT, FINAL, (0, 5, 2, 64), {"bytes_2_3": b"\4\0", "itt": NONE, "data": bytes(48)}, "11.17.3"),
+    ("read", ASYNC, FINAL, (0, 5, 2, 64, 5 << 24, 9), {"itt": NONE}, "11.9: an event"), ("read", ASYNC, FINAL, (0, 5, 2, 64, 2 << 24, 9), {}, "11.9: an event"),
+    ("read", ASYNC, FINAL, (0, 5, 2, 64, 1 << 24, 0), {"itt": NONE}, "11.9.1: the initiator has no time"),
+    ("read", ASYNC, FINAL, (0, 5, 2, 64, 4 << 24 | 1, 9), {"itt": NONE}, "11.9.1: a parameter"),
+    ("read", ASYNC, FINAL, (0, 5, 2, 64, 3 << 24 | 1, 9), {"itt": NONE}, "11.9.1: the end of a session"),
+    ("read", ASYNC, FINAL, (0, 5, 2, 64, 3 << 24, 9), {"itt": NONE, "lun": 1}, "11.9.2"),
+    ("read", ASYNC, FINAL, (0, 5, 2, 64, 0, 0), {"itt": NONE, "data": b"\0\x12p"}, "11.9.4: sense")]
 
 
 @pytest.mark.parametrize("asked,opcode,flags,words,more,clause", FORGED, ids=[f"{a}-{c}-{i}" for i, (a, *_, c) in enumerate(FORGED)])

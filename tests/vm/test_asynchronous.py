@@ -1,6 +1,7 @@
 """Asynchronous messages (RFC 7143, 11.9) by which the target asks for a logout (`attrib/async_logout`) or a negotiation
 (`attrib/async_negotiation`), or tells of SCSI events (`attrib/async_scsi`). Those of lost connections and ends of sessions: test_sessions."""
 # vm: --timeout 900
+# group: negotiation
 import errno
 import json
 import os
@@ -10,6 +11,7 @@ import threading
 import time
 
 import initiator
+import judge
 import lio
 import pytest
 from initiator import ASYNC, DATA_IN, FINAL, LOGOUT_RESPONSE, NONE, READ, REJECT, SCSI_RESPONSE, TEXT_RESPONSE, WRITE
@@ -17,6 +19,17 @@ from legs import NAME, TUR, Session
 from test_negotiation import text_pdu
 
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="the stock modules send none")
+
+
+@pytest.fixture(autouse=True)
+def judged():
+    """The target kept the rules of judge.py, which knows no numbers that several connections share."""
+    with judge.Judge() as j:
+        yield
+    said = [line for line in j.complaints() if "was not sent yet" not in line]
+    assert not said, "\n".join(said)
+
+
 OTHER = "iqn.2024-01.org.example:other"
 SCSI, LOGOUT, SESSION, NEGOTIATE = 0, 1, 3, 4
 LUNS_CHANGED, STATE_CHANGED, PREEMPTED = (0x3F, 0x0E), (0x2A, 0x06), (0x2A, 0x05)

@@ -1,5 +1,6 @@
 """Error recovery level 1 (RFC 7143, 7.1.4, 11.16): what was lost on the way is sent or asked for again."""
 # vm: --timeout 900
+# group: protocol
 import hashlib
 import select
 import struct

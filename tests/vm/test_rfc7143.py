@@ -1,6 +1,7 @@
 """What RFC 7143 asks of a target, rule by rule; tests/iscsi/RFC7143.md says which test shows which. All that is said on the wire
 meanwhile is judged by judge.py, and read by tshark."""
 # vm: --timeout 900
+# group: protocol
 import contextlib
 import copy
 import struct
@@ -535,6 +536,28 @@ def test_cold_reset(target):
         told = b.receive()
         assert (told.opcode, told.bhs[36]) == (ASYNC, 3)
         assert a.receive() is None and b.receive() is None
+
+
+def test_what_the_target_asks_for(target):
+    """11.9: a logout, a negotiation; and what it tells of logical units. test_asynchronous has the rest."""
+    t = lio.IscsiTarget(lio.ramdisk("asks", 4 << 20, hba=5), iqn="iqn.2003-01.org.example:asks")
+    for name in "async_logout", "async_negotiation", "async_scsi":
+        t.attrib(name, 1 if name == "async_scsi" else 9)
+    with session(t, 11) as c:
+        t.lun(lio.ramdisk("more", 4 << 20, hba=6), 300)
+        lio.write(t.path / "param/TargetAlias", "of late")
+        lio.write(lio.CFS / "core/rd_mcp_6/more/alua/default_tg_pt_gp/alua_access_state", 1)
+        told = [c.receive() for _ in range(3)]
+        assert sorted(a.bhs[36] for a in told) == [0, 0, 4] and all(a.opcode == ASYNC for a in told)
+        assert {(a.bhs[8:10].hex(), tuple(a.sense[12:14])) for a in told if not a.bhs[36]} == {("0000", (0x3F, 0x0E)), ("012c", (0x2A, 0x06))}
+        itt = c.itt()
+        c.send(pdu(TEXT, FINAL, itt=itt, w=(NONE, *c.numbers())))
+        assert c.receive().text["TargetAlias"] == "of late"
+        t.attrib("login_redirect", "10.0.0.7")
+        a = c.receive()
+        assert (a.opcode, a.bhs[36], a.bhs[38:44]) == (ASYNC, 1, b"\0\0\0\0\0\x09")
+        c.send(pdu(LOGOUT, FINAL, itt=c.itt(), immediate=True, w=(0, *c.numbers(True))))
+        assert c.receive().opcode == LOGOUT_RESPONSE
 
 
 # --- NOP, text, logout -----------------------------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
 """rtslib, Debian's and PyPI's: makes objects of all kinds, saves them, clears, restores, and saves the same again."""
+# group: saved
 import json
 import os
 import sys

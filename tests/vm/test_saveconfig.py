@@ -1,5 +1,6 @@
 """What targetcli saves is what it saves with the stock modules, for the same steps: tests/abi/saveconfig-*.json, which
 STOCK=1 makes again."""
+# group: saved
 import json
 import re
 from pathlib import Path

@@ -1,6 +1,7 @@
 """Sessions of several connections (RFC 7143, 4.2.2.1, 4.2.3.3, 6.3.4, 11.14): order, allegiance, who ends whom. `make check-sessions`:
 the races for SECONDS_EACH seconds, SEED=N."""
 # vm: --timeout 1800
+# group: protocol
 import contextlib
 import json
 import os
