@@ -244,6 +244,18 @@ def test_negotiation_is_asked_for(target):
         assert write_at_once(c, 131584) == GONE
 
 
+def test_who_comes_later_is_not_asked(target):
+    target.attrib("async_negotiation", 60)
+    with Session(target) as s:
+        a = s.legs[0]
+        lio.write(target.path / "param/TargetAlias", "another")
+        assert told(a)[0] == NEGOTIATE and say(a).text["TargetAlias"] == "another"
+        b = s.add(2)
+        assert b.scsi(TUR)[0] == 0
+        b.quiet()
+        a.quiet()
+
+
 def test_negotiation_is_asked_for_again(target, klog):
     """Three times, then the log has it; the session goes on."""
     target.attrib("async_negotiation", 1)

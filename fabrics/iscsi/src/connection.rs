@@ -246,6 +246,7 @@ impl Connection {
     pub(crate) fn leave_behind(&self, estate: KBox<Estate>) {
         *self.estate.lock() = Some(estate);
         self.retained.store(1, Relaxed);
+        drop(self.take_fences());
     }
 
     /// What the connection has left may be taken by others.
@@ -284,12 +285,17 @@ impl Connection {
         self.managed.lock().remove(0).ok()
     }
 
-    /// Keeps `ticket` until all that was answered before is acknowledged.
+    /// Keeps `ticket` until all that was answered before is acknowledged, or the connection has gone.
     ///
     /// # Errors
     /// `ENOMEM`.
     pub(crate) fn fence(&self, ticket: Ticket) -> Result {
-        self.fences.lock().push(ticket, GFP_KERNEL)?;
+        let mut fences = self.fences.lock();
+        // Whoever goes says so, and takes them out then.
+        if self.is_here() {
+            fences.push(ticket, GFP_KERNEL)?;
+        }
+        drop(fences);
         self.waker.wake(event::FENCE);
         Ok(())
     }

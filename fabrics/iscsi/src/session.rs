@@ -46,6 +46,9 @@ pub(crate) mod event {
     pub(crate) const FENCE: u32 = Waker::FIRST_FREE << 8;
     /// The initiator is to be asked for something.
     pub(crate) const ASK: u32 = Waker::FIRST_FREE << 9;
+
+    /// All of a connection in full feature phase.
+    pub(crate) const ALL: u32 = REPLY | KICK | MANAGED | STOP | TURN | LEFT | FENCE | ASK;
 }
 
 /// Why a session is to end.
@@ -334,6 +337,7 @@ impl Shared {
     pub(crate) fn begin_leave(&self, connection: &Connection) -> bool {
         let mut c = self.connections.lock();
         connection.set_leaving();
+        drop(connection.take_fences());
         let last = c.list.iter().all(|o| o.is_leaving());
         if last {
             self.ending.store(1, Relaxed);

@@ -38,11 +38,12 @@ struct Negotiation {
 }
 
 impl Asked {
-    pub(super) fn new() -> Self {
+    /// `negotiations`: those that were asked for before; its login has told what they were about.
+    pub(super) fn new(negotiations: u32) -> Self {
         Asked {
             seen: 0,
             logout: false,
-            negotiations: 0,
+            negotiations,
             negotiation: None,
         }
     }

@@ -114,6 +114,8 @@ pub(super) struct Ffp {
     pub(super) streaming: bool,
     /// What is queued is sent, then the connection is closed.
     pub(super) closing: bool,
+    // The first turn is still to come.
+    fresh: bool,
 }
 
 /// Runs full feature phase to its end.
@@ -200,7 +202,7 @@ fn begin(link: KBox<Link>, logged_in: LoggedIn) -> Option<KBox<Ffp>> {
         writes,
         texts: Texts::new(),
         timers: Timers::new(now_ms()),
-        asked: Asked::new(),
+        asked: Asked::new(shared.map_or(0, |s| s.asks.negotiations().0)),
         tasks: Tasks::new(),
         opened: false,
         immediate: KVec::new(),
@@ -210,6 +212,7 @@ fn begin(link: KBox<Link>, logged_in: LoggedIn) -> Option<KBox<Ffp>> {
         leaving: None,
         streaming: false,
         closing: false,
+        fresh: true,
     };
     ffp.link.tx.set_digests(ffp.digests);
     if let Some(own) = &own {
@@ -221,14 +224,17 @@ fn begin(link: KBox<Link>, logged_in: LoggedIn) -> Option<KBox<Ffp>> {
 impl Ffp {
     // One turn: what has happened, what has come, what is to go. False: the connection has ended in good order.
     fn turn(&mut self, own: Option<&Connection>) -> Result<bool, End> {
-        let events = self.link.wait(self.timers.sleep_ms());
+        let mut events = self.link.wait(self.timers.sleep_ms());
+        if core::mem::take(&mut self.fresh) {
+            // Each may have come, and gone, while the login's last response was sent.
+            events |= event::ALL;
+        }
         self.timers.tick();
         // A part of a PDU may have come, which is no event; but it shows that the initiator was there then.
         if self.timers.is_due() && !self.link.readable {
             self.link.readable = true;
             self.timers.came_before(self.link.sock.idle_ms());
         }
-        // The event may have come, and gone, while the login's last response was sent.
         if let Some(own) = own {
             self.look_for_end(own)?;
             self.heed_asks(own)?;
