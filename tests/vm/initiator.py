@@ -340,6 +340,20 @@ class Connection:
         itt = self.start(cdb, length, direction, write[:first], lun=lun)
         return self.finish(itt, write, timeout)
 
+    def finish_all(self, tags, timeout=None):
+        """Goes on with commands that have sent their data until all are answered, in whatever order. Gives their last PDUs by tag."""
+        left, last = set(tags), {}
+        while left:
+            a = self.receive(timeout)
+            assert a is not None, "the target has closed the connection"
+            if self.pong(a):
+                continue
+            assert a.itt in left, f"not an answer to one of them: {a}"
+            if a.opcode == SCSI_RESPONSE or a.opcode == DATA_IN and a.flags & 1:
+                left.remove(a.itt)
+                last[a.itt] = a
+        return last
+
     def tmf(self, function, lun=0, ref_itt=NONE, ref_cmd_sn=0, timeout=None):
         """Gives the response code. What else comes before it is kept in self.seen."""
         itt = self.itt()

@@ -304,8 +304,7 @@ def test_nonoptimized_commands_are_delayed(pair):
 
         def many():
             tags.extend(a.start(READ, 4096, initiator.READ) for _ in range(8))
-            for t in tags:
-                a.finish(t)
+            a.finish_all(tags)
 
         assert 1 <= took(many) < 6 * lio.SLOW, "they are delayed at the same time"
         pair.set(0, "nonop_delay_msecs", 10000)
