@@ -11,7 +11,12 @@
 
 use crate::sys;
 use core::ptr::NonNull;
-use kernel::{bindings, error::code::*, page::PAGE_SIZE, prelude::*};
+use kernel::{
+    bindings,
+    error::{code::*, to_result},
+    page::PAGE_SIZE,
+    prelude::*,
+};
 
 /// The largest order of pages that [`Buffer::alloc`] tries.
 const MAX_ORDER: u32 = sys::LIO_PAGE_MAX_ORDER;
@@ -204,25 +209,25 @@ impl Holds {
     }
 }
 
-/// The pages that were kept for reuse go back. Until this is dropped, buffers may be used; after that, none may be.
+/// The pages that are kept for reuse, which go back when memory is short and when this is dropped. Until then, buffers may be used;
+/// after that, none may be.
 pub struct Pool(());
 
 impl Pool {
     /// For the module that this crate is part of, once.
-    pub fn new() -> Self {
-        Pool(())
-    }
-}
-
-impl Default for Pool {
-    fn default() -> Self {
-        Self::new()
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn new() -> Result<Self> {
+        // SAFETY: The module's first and only call.
+        to_result(unsafe { sys::lio_pages_prepare() })?;
+        Ok(Pool(()))
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        // SAFETY: The pools' pages are theirs. Buffers that are dropped later would leak pages, no more.
+        // SAFETY: After `lio_pages_prepare`, once. The pools' pages are theirs. Buffers that are dropped later would leak pages, no more.
         unsafe { sys::lio_pages_release() }
     }
 }

@@ -18,6 +18,7 @@ struct page;
 struct page *lio_page_alloc(unsigned int order, bool zero, bool atomic);
 struct page *lio_page_reuse(unsigned int order);
 void lio_page_retire(struct page *page);
+int lio_pages_prepare(void);
 void lio_pages_release(void);
 void lio_page_get(struct page *page);
 void lio_page_put(struct page *page);

@@ -223,7 +223,7 @@ struct TargetCore {
 
 impl kernel::Module for TargetCore {
     fn init(module: &'static ThisModule) -> Result<Self> {
-        let pages = Pool::new();
+        let pages = Pool::new()?;
         let deferral = Deferral::start()?;
         let engine = ENGINE.hold(Engine::new()?)?;
         let ramdisk = registry::register_backend(&ramdisk::KIND, module)?;

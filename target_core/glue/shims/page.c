@@ -3,8 +3,11 @@
 #include <linux/export.h>
 #include <linux/gfp.h>
 #include <linux/irqflags.h>
+#include <linux/llist.h>
 #include <linux/mm.h>
 #include <linux/percpu.h>
+#include <linux/shrinker.h>
+#include <linux/smp.h>
 #include "../shims.h"
 
 struct page *lio_page_alloc(unsigned int order, bool zero, bool atomic)
@@ -27,7 +30,8 @@ EXPORT_SYMBOL_GPL(lio_page_alloc);
 
 /*
  * Pages that carried a command's data, kept for the next one: kernels that clear what they allocate would spend as much
- * on that as the copy into the page costs, and memory that was just used is in the cache. Half a megabyte per CPU.
+ * on that as the copy into the page costs, and memory that was just used is in the cache. Half a megabyte per CPU, which
+ * goes back when memory is short.
  */
 static const unsigned char pool_room[LIO_PAGE_MAX_ORDER + 1] = { 16, 8, 8, 8 };
 
@@ -77,11 +81,78 @@ void lio_page_retire(struct page *page)
 }
 EXPORT_SYMBOL_GPL(lio_page_retire);
 
+static struct shrinker *pool_shrinker;
+
+static unsigned long pool_pages(int cpu)
+{
+	unsigned long pages = 0;
+	unsigned int order;
+
+	for (order = 0; order <= LIO_PAGE_MAX_ORDER; order++)
+		pages += (unsigned long)data_race(per_cpu_ptr(&pools, cpu)->n[order]) << order;
+	return pages;
+}
+
+static unsigned long pool_count(struct shrinker *shrinker, struct shrink_control *sc)
+{
+	unsigned long pages = 0;
+	unsigned int cpu;
+
+	for_each_online_cpu(cpu)
+		pages += pool_pages(cpu);
+	return pages ?: SHRINK_EMPTY;
+}
+
+static bool pool_has_some(int cpu, void *pages)
+{
+	return pool_pages(cpu);
+}
+
+/* On a CPU that has some, with interrupts off: nothing is freed here, where PREEMPT_RT must not. */
+static void pool_empty(void *pages)
+{
+	struct pool *pool = this_cpu_ptr(&pools);
+	unsigned int order;
+
+	for (order = 0; order <= LIO_PAGE_MAX_ORDER; order++)
+		while (pool->n[order])
+			llist_add(&pool->page[order][--pool->n[order]]->pcp_llist, pages);
+}
+
+/* All of them, whatever is asked for: they are few. */
+static unsigned long pool_scan(struct shrinker *shrinker, struct shrink_control *sc)
+{
+	struct page *page, *next;
+	unsigned long freed = 0;
+	LLIST_HEAD(pages);
+
+	on_each_cpu_cond(pool_has_some, pool_empty, &pages, true);
+	llist_for_each_entry_safe(page, next, llist_del_all(&pages), pcp_llist) {
+		freed += 1UL << compound_order(page);
+		put_page(page);
+	}
+	return freed ?: SHRINK_STOP;
+}
+
+/* Before anything retires pages; 0 or -ENOMEM. */
+int lio_pages_prepare(void)
+{
+	pool_shrinker = shrinker_alloc(0, "lio-pages");
+	if (!pool_shrinker)
+		return -ENOMEM;
+	pool_shrinker->count_objects = pool_count;
+	pool_shrinker->scan_objects = pool_scan;
+	shrinker_register(pool_shrinker);
+	return 0;
+}
+EXPORT_SYMBOL_GPL(lio_pages_prepare);
+
 /* When nothing can retire pages any more. */
 void lio_pages_release(void)
 {
 	unsigned int cpu, order;
 
+	shrinker_free(pool_shrinker);
 	for_each_possible_cpu(cpu) {
 		struct pool *pool = per_cpu_ptr(&pools, cpu);
 
