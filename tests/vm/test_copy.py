@@ -4,6 +4,7 @@ import threading
 import time
 
 import copying
+import leaks
 import libiscsi
 import lio
 import pytest
@@ -335,7 +336,7 @@ def test_no_more_than_there_may_be():
         limit(target, 64 << 10)
 
         def free():
-            return int(next(line for line in open("/proc/meminfo") if line.startswith("MemAvailable")).split()[1]) << 10
+            return leaks.meminfo()["MemAvailable"] << 10
 
         before = free()
         # A session has no more at work than 64 MiB of memory for what it reads: two of them.

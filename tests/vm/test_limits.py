@@ -9,6 +9,7 @@ import subprocess
 import time
 
 import initiator
+import leaks
 import lio
 import pytest
 from initiator import DATA_IN, R2T, READ, SCSI_RESPONSE, TMF_RESPONSE, WRITE
@@ -24,9 +25,7 @@ UNSOLICITED = SOLICITED | {"InitialR2T": "No", "FirstBurstLength": 16776192}
 
 def available(what="MemAvailable"):
     """A line of /proc/meminfo in bytes."""
-    for line in open("/proc/meminfo"):
-        if line.startswith(f"{what}:"):
-            return int(line.split()[1]) << 10
+    return leaks.meminfo()[what] << 10
 
 
 def name(i):

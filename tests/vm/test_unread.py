@@ -6,6 +6,7 @@ import socket
 import time
 
 import initiator
+import leaks
 import lio
 import pytest
 from initiator import LUN_RESET, NOP_IN, NOP_OUT, NONE, READ
@@ -42,7 +43,7 @@ def available():
     """KiB, with what TCP has: the most of several looks, for others take memory for a moment."""
     def look():
         tcp = int(re.search(r"TCP: .* mem (\d+)", lio.read("/proc/net/sockstat"))[1]) * 4
-        return int(re.search(r"MemAvailable: +(\d+)", lio.read("/proc/meminfo"))[1]) + tcp
+        return leaks.meminfo()["MemAvailable"] + tcp
 
     lio.write("/proc/sys/vm/drop_caches", 3)
     looks = []
