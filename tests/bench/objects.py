@@ -21,13 +21,14 @@ class Named:
 
 def used():
     """Memory that the kernel has taken for itself, but for what it would give back if caches were dropped. Of slabs the objects
-    in use: what is made first would find room in pages that others have begun. What is too large for a slab counts as such, too."""
+    in use: what is made first would find room in pages that others have begun. What is too large for a slab counts as such, too; stacks of
+    threads are in VmallocUsed."""
     lio.write("/proc/sys/vm/drop_caches", 3)
     time.sleep(0.5)
     slabs = [line.split() for line in Path("/proc/slabinfo").read_text().splitlines()[2:]]
     free = sum(int(s[14]) * int(s[5]) * mmap.PAGESIZE - int(s[1]) * int(s[3]) for s in slabs)
     m = {line.split(":")[0]: int(line.split()[1]) << 10 for line in Path("/proc/meminfo").read_text().splitlines()}
-    return sum(m[k] for k in ("Slab", "Percpu", "VmallocUsed", "KernelStack", "PageTables")) - free
+    return sum(m[k] for k in ("Slab", "Percpu", "VmallocUsed", "PageTables")) - free
 
 
 def luns(n):
