@@ -439,6 +439,30 @@ def test_lost_reservations():
     a.close()
 
 
+@ours
+def test_names_that_would_be_more():
+    """What is no iSCSI name is not registered: in the file it would be more than a name, which would be lost or say something else."""
+    def other(name):
+        text = name + b"\0"
+        text += bytes(-len(text) % 4)
+        return struct.pack(">BxH", 5, max(len(text), 20)) + text.ljust(20, b"\0")
+
+    target = make()
+    a, b = login(target, A), login(target, B)
+    wrong = [other(name) for name in (b"iqn.x\n", b"iqn.x\xff", b"iqn.x\nres_holder=1\nres_type=03", b"iqn.x,sa_res_key=1", b"iqn.x y")]
+    for i in wrong:
+        assert out(a, REGISTER, 0, 9, flags=SPEC_I_PT | APTPL, more=struct.pack(">I", len(i)) + i) == "5/2600"
+    assert out(a, REGISTER, 0, 0xA, flags=APTPL) == out(b, REGISTER, 0, 0xB, flags=APTPL) == out(a, RESERVE, 0xA, kind=1) == "good"
+    for i in wrong:
+        assert out(a, MOVE, 0xA, 5, more=i, move=(full(a)[0][3], 0), flags=APTPL) == "5/2600"
+    a.close()
+    b.close()
+    lio.clear()
+    back = store()
+    restore(back)
+    fenced(make(back))
+
+
 def load(stock):
     """The stock modules, or ours, while none are loaded."""
     if not stock:

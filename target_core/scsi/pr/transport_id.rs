@@ -153,9 +153,12 @@ impl TransportId {
             }
             _ => return None,
         };
+        if !is_iscsi_name(name) {
+            return None;
+        }
         Some(Self {
             protocol: Protocol::Iscsi,
-            name: Name::new(name).filter(|n| !n.as_bytes().is_empty())?,
+            name: Name::new(name)?,
             isid,
         })
     }
@@ -204,6 +207,20 @@ impl TransportId {
         }
         out.zeros_to(start.saturating_add(FIXED));
     }
+}
+
+// What an iSCSI name may have, as logins are held to it: of ASCII, letters, digits and `-.:` (RFC 7143, 4.2.7.2), and `_`, which
+// is in use. The name is kept in APTPL's file, in lines that tools join by commas: with those in it, it would be more than a name there.
+fn is_iscsi_name(name: &[u8]) -> bool {
+    let may_be = |c: char| {
+        if c.is_ascii() {
+            c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | ':' | '_')
+        } else {
+            !c.is_control() && !c.is_whitespace()
+        }
+    };
+    let text = core::str::from_utf8(name);
+    text.is_ok_and(|text| !text.is_empty() && text.chars().all(may_be))
 }
 
 // The number that the hexadecimal digits of `text` make, whatever is between them; the last ones, if they are too many.

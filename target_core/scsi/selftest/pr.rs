@@ -126,6 +126,23 @@ fn transport_ids_that_are_none() {
     ] {
         assert_eq!(id(&iscsi(1, text)), Err(wrong(32)), "{text:?}");
     }
+    // What no login has as a name: in APTPL's file it would be a line of its own, or none at all.
+    for name in [
+        &b"iqn.a\nres_holder=1"[..],
+        b"iqn.a,res_holder=1",
+        b"iqn.a b",
+        b"iqn.a\x7f",
+        b"iqn.a\xff",
+        "iqn.a\u{85}".as_bytes(),
+        "iqn.a\u{3000}".as_bytes(),
+    ] {
+        assert_eq!(id(&iscsi(0, name)), Err(wrong(32)), "{name:?}");
+        let port = [name, b",i,0x00023d000001"].concat();
+        assert_eq!(id(&iscsi(1, &port)), Err(wrong(32)), "{name:?}");
+    }
+    for name in ["iqn.a_b-c:d.0", "iqn.2001-04.com.x:\u{fc}"] {
+        assert!(id(&iscsi(0, name.as_bytes())).is_ok(), "{name}");
+    }
     assert_eq!(id(&iscsi(0, b"")), Err(wrong(32)));
     assert_eq!(id(&iscsi(2, b"iqn.a")), Err(wrong(28)));
     assert_eq!(id(&iscsi(3, b"iqn.a")), Err(wrong(28)));
