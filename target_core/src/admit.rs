@@ -150,6 +150,35 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Refused> 
     Ok(next)
 }
 
+/// Whether a command that had to wait may begin: what let it pass may be otherwise by now. A reservation may apply to commands that were
+/// there before it (SPC-4 5.12.1), and who made it, or changed an access state, expects no write of others after that. Process context.
+pub(crate) fn again(session: &Core, cmd: &Command) -> Result<(), Refused> {
+    let (Some(nexus), Some(decoded)) = (&cmd.nexus, &cmd.decoded) else {
+        return Ok(());
+    };
+    let device = nexus.lun().device();
+    // Before the reservations, as above.
+    let condition = device.condition();
+    let reserved = decoded.command.reserved(decoded.descriptor.reservations);
+    if !nexus.access(session).allows(reserved) {
+        return Err(Refused::Conflict);
+    }
+    let port = nexus.lun().port();
+    if port.is_special() {
+        alua::allows(nexus, port, decoded)?;
+    }
+    if let Some(condition) = condition {
+        condition.admit(&decoded.command)?;
+    }
+    if decoded.command.writes() && (nexus.mapped().write_protect() || device.write_protected()) {
+        return Err(Sense::WRITE_PROTECTED.into());
+    }
+    if let Some(extent) = decoded.command.extent() {
+        extent.check(device.capacity())?;
+    }
+    Ok(())
+}
+
 // Settles what is transferred: the lesser of what the CDB and the initiator say (SAM-5 5.4.3).
 fn transfer(cmd: &mut Command, data: Data) -> Result<Next, Sense> {
     cmd.set_residual(data.length);

@@ -85,24 +85,28 @@ pub(crate) fn admit(
     cmd: &mut Command,
     decoded: &Decoded,
 ) -> Result<(), Sense> {
-    let Some(state) = port.state() else {
-        return Ok(());
-    };
-    match policy::admit(state, decoded.descriptor.access) {
-        Admission::Refuse(sense) => return Err(sense),
-        Admission::Process => (),
-        Admission::BySegment => {
-            if let Some(extent) = decoded.command.extent() {
-                by_segment(nexus.lun(), port, extent)?;
-            }
-        }
-    }
+    allows(nexus, port, decoded)?;
     let medium = decoded.command.extent().is_some() || decoded.command.writes();
-    if state == State::NonOptimized && medium && port.delay() != 0 {
+    if port.state() == Some(State::NonOptimized) && medium && port.delay() != 0 {
         let delay = u64::from(port.delay()).saturating_mul(1_000_000);
         cmd.due = clock::now_ns().saturating_add(delay);
     }
     Ok(())
+}
+
+/// Whether the access state of the port lets the command be processed.
+pub(crate) fn allows(nexus: &Nexus, port: Port, decoded: &Decoded) -> Result<(), Sense> {
+    let Some(state) = port.state() else {
+        return Ok(());
+    };
+    match (
+        policy::admit(state, decoded.descriptor.access),
+        decoded.command.extent(),
+    ) {
+        (Admission::Refuse(sense), _) => Err(sense),
+        (Admission::BySegment, Some(extent)) => by_segment(nexus.lun(), port, extent),
+        (Admission::Process | Admission::BySegment, _) => Ok(()),
+    }
 }
 
 /// Decides on blocks that a command addresses, in its CDB or in its parameter list. The port's state is looked at again.

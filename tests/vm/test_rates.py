@@ -9,6 +9,7 @@ import time
 import initiator
 import lio
 import pytest
+import sgio
 import storage
 from lio import read, refused, write
 
@@ -130,6 +131,40 @@ def test_what_does_not_begin_takes_nothing(target):
         time.sleep(1)
     with login(target, OTHER) as d:
         assert took(d, 1) < 15 * lio.SLOW
+
+
+def test_what_waits_is_asked_again(target):
+    """A write that has to wait is not written when it may not be any more: after a PREEMPT, which aborts nothing, after a change of
+    the access state, when the initiator may only read, or when the block is not there any more."""
+    mapped, store = target.path / "acls" / ONE / "lun_0", lio.CORE / "rd_mcp_0/rd0"
+    state = store / "alua/default_tg_pt_gp/alua_access_state"
+    far = b"\x2a\0" + ((31 << 20) // 512).to_bytes(4, "big") + bytes.fromhex("00000800")
+
+    def out(c, action, key, new=0, kind=0):
+        return c.scsi(bytes([0x5F, action, kind, 0, 0, 0, 0, 0, 24, 0]), write=key.to_bytes(8, "big") + new.to_bytes(8, "big") + bytes(8))[0]
+
+    def waits(change, cdb=WRITE):
+        """How a write of c's ends that waits while something changes."""
+        write(mapped / "limits", "iops=1,iops_burst=1")
+        took(c, 1)
+        tags = [c.start(cdb, 4096, initiator.WRITE, b"x" * 4096) for _ in range(9)]
+        change()
+        write(mapped / "limits", "iops=0")
+        status, _, a = [c.finish(tag, timeout=30 * lio.SLOW) for tag in tags][-1]
+        return sgio.say(a.sense)[:6] if status == 2 else status
+
+    with login(target) as c, login(target, OTHER) as d:
+        assert waits(lambda: None) == 0
+        assert out(c, 0, 0, 1) == out(d, 0, 0, 2) == out(c, 1, 1, kind=5) == 0
+        assert waits(lambda: out(d, 4, 2, 1, 5)) == 0x18
+        assert c.scsi(bytes(6))[0] == 2 and out(d, 3, 2) == 0
+        assert waits(lambda: write(state, 2)) == "2/040b"
+        write(state, 0)
+        while c.scsi(bytes(6))[0] == 2:
+            pass
+        assert waits(lambda: write(mapped / "write_protect", 1)) == "7/2700"
+        write(mapped / "write_protect", 0)
+        assert waits(lambda: write(store / "control", f"rd_pages={(16 << 20) // 4096}"), far) == "5/2100"
 
 
 # --- shares --------------------------------------------------------------------------------------------------

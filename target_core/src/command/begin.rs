@@ -5,6 +5,7 @@
 
 use super::{go_on, reply, reply_aborted, Command};
 use crate::{
+    admit,
     delay::{self, Late},
     emulate::Step,
     fabric::Fabric,
@@ -31,22 +32,16 @@ pub(super) fn put_off<F: Fabric>(token: &mut Token<Session<F>>) {
     token.shared().wait();
 }
 
-/// Executes a command that was put off: whether the device's condition lets it pass was asked long ago.
+/// Executes a command that was put off: whether it may was asked long ago.
 pub(super) fn resume_one<F: Fabric>(mut token: Token<Session<F>>) {
     token.shared().go_on();
-    let condition = token
-        .nexus
-        .as_ref()
-        .and_then(|n| n.lun().device().condition());
-    let refused = condition
-        .zip(token.decoded)
-        .and_then(|(condition, decoded)| condition.admit(&decoded.command).err());
-    match refused {
-        Some(sense) => {
-            token.set_sense(sense);
+    let host = token.host().clone();
+    match admit::again(host.core(), &token) {
+        Ok(()) => run(token),
+        Err(refused) => {
+            refused.answer(&mut token);
             reply(token)
         }
-        None => run(token),
     }
 }
 
