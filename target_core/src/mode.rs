@@ -370,10 +370,10 @@ impl Device {
         }
     }
 
-    /// An administrator's change, which is of the default too. Initiators hear of it.
+    /// An administrator's change, which is of the default too. Initiators hear of it. May wait for the back end.
     ///
     /// # Errors
-    /// What the back end says to its cache being switched.
+    /// What the back end says to its cache being switched; `EIO` if what was in it is lost.
     pub(crate) fn set_mode(&self, f: impl Fn(&mut Values)) -> Result {
         let change = {
             let mut others = self.mode().others.lock();
@@ -384,10 +384,24 @@ impl Device {
             f(&mut others.default);
             change
         };
+        // As with MODE SELECT: nobody flushes a cache that is none any more.
+        let flushed = match change.flush && self.geometry().is_some() {
+            true => self.backend().flush(),
+            false => Ok(()),
+        };
         if change.tell {
             self.attend(Asc::MODE_PARAMETERS_CHANGED);
         }
-        Ok(())
+        flushed.map_err(|e| {
+            pr_err!(
+                "{}: what was in the write cache is lost: {:?}\n",
+                self.path(),
+                e
+            );
+            // It was acknowledged: initiators hear of it by their next flush.
+            self.lost();
+            EIO
+        })
     }
 
     /// The back end is open: its write cache is as it is by default.

@@ -212,6 +212,23 @@ def test_write_cache_off(ext4):
 
 
 @ours
+def test_write_cache_turned_off(ext4):
+    """What was written before the write cache was turned off is on the disk then: nobody would flush it any more."""
+    mount, dev = ext4
+    b = lio.fileio(file=f"{mount}/f", buffered=True)
+    disk = attach(b)
+    pwrite(disk, 0, pattern(MIB))
+    before = flushes(dev)
+    b.attrib("emulate_write_cache", 1)
+    assert flushes(dev) == before
+    b.attrib("emulate_write_cache", 0)
+    assert flushes(dev) > before
+    with open(dev, "rb") as f:
+        os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        assert pattern(MIB)[:65536] in f.read()
+
+
+@ours
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_full(asynchronous):
     """A full file system: DATA PROTECT, SPACE ALLOCATION FAILED WRITE PROTECT; what was there is still there."""
