@@ -46,6 +46,14 @@ pub(crate) fn execute(session: &Core, cmd: &mut Command) {
     if pr::answer(session, cmd, &decoded.command) {
         return;
     }
+    if let Cdb::Read(t) = decoded.command {
+        let done = if t.fua && blocks::flush_first(cmd, t.extent) {
+            Ok(())
+        } else {
+            read(cmd)
+        };
+        return begun(cmd, done);
+    }
     if let Some(done) = decoded
         .protection
         .and_then(|of| protect::execute(cmd, of, &decoded))
@@ -54,7 +62,6 @@ pub(crate) fn execute(session: &Core, cmd: &mut Command) {
     }
     let done = match decoded.command {
         Cdb::TestUnitReady => blocks::ready(cmd),
-        Cdb::Read(t) => blocks::read(cmd, t),
         Cdb::Write(t) => blocks::write(cmd, t),
         Cdb::SynchronizeCache { extent, immediate } => blocks::flush(cmd, extent, immediate),
         Cdb::Verify {
@@ -78,6 +85,19 @@ pub(crate) fn execute(session: &Core, cmd: &mut Command) {
         _ => parameters::answer(session, cmd, &decoded.command),
     };
     begun(cmd, done)
+}
+
+// READ. What is in a volatile cache has been written to the medium, if that was asked for.
+fn read(cmd: &mut Command) -> Result<(), Sense> {
+    let decoded = cmd.decoded.ok_or(Sense::INTERNAL_TARGET_FAILURE)?;
+    let Cdb::Read(t) = decoded.command else {
+        return Err(Sense::INTERNAL_TARGET_FAILURE);
+    };
+    let of = decoded.protection;
+    match of.and_then(|of| protect::execute(cmd, of, &decoded)) {
+        Some(done) => done,
+        None => blocks::read(cmd, t),
+    }
 }
 
 // What the command has come to.

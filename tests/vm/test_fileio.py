@@ -212,6 +212,22 @@ def test_write_cache_off(ext4):
 
 
 @ours
+def test_reads_with_fua(ext4):
+    """What is read with FUA is on the disk."""
+    mount, dev = ext4
+    disk = attach(lio.fileio(file=f"{mount}/f", buffered=True))
+    pwrite(disk, 0, pattern(65536))
+    before = flushes(dev)
+    plain = bytes([0x88, 0]) + bytes(8) + (128).to_bytes(4, "big") + bytes(2)
+    for cdb, flushed in ((plain, False), (b"\x88\x08" + plain[2:], True)):
+        data, status, _ = scsi(disk, cdb, read=65536)
+        assert status == 0 and data == pattern(65536)
+        assert (flushes(dev) > before) == flushed
+    # Of no blocks.
+    assert scsi(disk, b"\x88\x08" + bytes(14))[1] == 0
+
+
+@ours
 def test_write_cache_turned_off(ext4):
     """What was written before the write cache was turned off is on the disk then: nobody would flush it any more."""
     mount, dev = ext4

@@ -27,6 +27,8 @@ pub(crate) enum Step {
     Begin,
     /// The command has ended with CHECK CONDITION: others are aborted before it is answered (QERR).
     Condition,
+    /// READ with FUA: what was in the cache is on the medium.
+    Read,
     /// WRITE SAME: write the scratch buffer at `pos` on, for `left` more bytes.
     WriteSame { pos: u64, left: u64 },
     /// WRITE SAME: have `left` more bytes from `pos` on read as zeroes.
@@ -122,6 +124,19 @@ pub(super) fn read(cmd: &mut Command, t: Transfer) -> Result<(), Sense> {
     }
     cmd.op = Op::Read { pos, len };
     Ok(())
+}
+
+/// Has what a volatile cache holds of `extent` written to the medium before it is read, as FUA asks for (SBC-4 4.15): what was read so is
+/// there after a power loss, too. Whether there is such a cache.
+pub(super) fn flush_first(cmd: &mut Command, extent: Extent) -> bool {
+    let Ok(dev) = device(cmd) else { return false };
+    let range = bytes(&dev, extent).ok().filter(|(_, len)| *len != 0);
+    let Some((pos, len)) = range.filter(|_| dev.backend().write_cache()) else {
+        return false;
+    };
+    cmd.step = Step::Read;
+    cmd.op = Op::Flush { pos, len };
+    true
 }
 
 pub(super) fn write(cmd: &mut Command, t: Transfer) -> Result<(), Sense> {
@@ -367,6 +382,10 @@ pub(super) fn step(cmd: &mut Command) -> Result<(), Sense> {
         Step::None | Step::Begin | Step::Condition => {
             cmd.op = Op::None;
             Ok(())
+        }
+        Step::Read => {
+            cmd.op = Op::None;
+            super::read(cmd)
         }
         Step::WriteSame { left: 0, .. } => {
             cmd.op = Op::None;
