@@ -4,6 +4,7 @@
 
 use crate::{
     config::Config,
+    crew::Crew,
     protection::Protection,
     turn::Turn,
     work::{Facts, Later, Open}, //
@@ -45,8 +46,7 @@ pub(crate) struct Device {
     // Of a regular file: what initiators see of it.
     size: Atomic<u64>,
     write_cache: Atomic<bool>,
-    // The failures of writing back that flushes have told of.
-    flushed: Arc<Atomic<u32>>,
+    crew: Arc<Crew>,
     turn: Arc<Turn>,
     // Whether there is what follows, for those who need no more.
     is_protected: Atomic<bool>,
@@ -58,7 +58,7 @@ pub(crate) struct Device {
 
 impl Device {
     pub(crate) fn new(queue: Arc<Workqueue>) -> Result<Arc<Self>> {
-        let flushed = Arc::new(Atomic::new(0), GFP_KERNEL)?;
+        let crew = Arc::pin_init(Crew::new(), GFP_KERNEL)?;
         let turn = Arc::pin_init(Turn::new(), GFP_KERNEL)?;
         Arc::pin_init(
             pin_init!(Device {
@@ -67,7 +67,7 @@ impl Device {
                 facts: SetOnce::new(),
                 size: Atomic::new(0),
                 write_cache: Atomic::new(false),
-                flushed,
+                crew,
                 turn,
                 is_protected: Atomic::new(false),
                 protection <- new_mutex!(None, "fileio::Device::protection"),
@@ -119,7 +119,7 @@ impl Device {
     fn read(&self, open: Open, mut io: Io, pos: u64, len: u32) {
         if open.protection.is_some() {
             return match noio::scope(|| io.allocate()) {
-                Ok(()) => Later::start(&self.queue, &self.flushed, open, io, 0, false),
+                Ok(()) => Later::start(&self.queue, &self.crew, open, io, 0, false),
                 Err(_) => io.complete(Err(IoError::Resources)),
             };
         }
@@ -138,7 +138,7 @@ impl Device {
                 return io.complete(Ok(()));
             }
         }
-        Later::start(&self.queue, &self.flushed, open, io, done, false)
+        Later::start(&self.queue, &self.crew, open, io, done, false)
     }
 }
 
@@ -203,7 +203,7 @@ impl Backend for Device {
             self.write_cache.store(true, Relaxed);
         }
         self.id.store(NEXT_ID.fetch_add(1, Relaxed), Relaxed);
-        self.flushed.store(file.failures(), Relaxed);
+        self.crew.flushed.store(file.failures(), Relaxed);
         self.file.replace(Some(file));
         Ok(geometry(limits.as_ref(), !writable))
     }
@@ -222,15 +222,15 @@ impl Backend for Device {
             // A file in memory is as durable as it gets.
             Op::Flush { .. } if open.facts.memory => io.complete(Ok(())),
             Op::None => io.complete(Err(IoError::Unsupported)),
-            Op::Status { .. } => Later::start(&self.queue, &self.flushed, open, io, 0, false),
+            Op::Status { .. } => Later::start(&self.queue, &self.crew, open, io, 0, false),
             op => {
                 let fua = matches!(op, Op::Write { fua: true, .. });
                 let cached = open.facts.buffered && self.write_cache() && !fua;
                 let durable = !cached && !open.facts.memory;
                 if open.facts.memory && open.protection.is_none() {
-                    return Later::in_turn(&self.queue, &self.turn, &self.flushed, open, io);
+                    return Later::in_turn(&self.queue, &self.turn, &self.crew, open, io);
                 }
-                Later::start(&self.queue, &self.flushed, open, io, 0, durable)
+                Later::start(&self.queue, &self.crew, open, io, 0, durable)
             }
         }
     }
@@ -287,7 +287,8 @@ impl Backend for Device {
             pos: 0,
             len: u64::MAX,
         };
-        open.flush(&self.flushed).map_err(|e| open.outcome(op, e))
+        open.flush(&self.crew.flushed)
+            .map_err(|e| open.outcome(op, e))
     }
 
     fn fetch(&self, pos: u64, len: u64) -> Result<(), IoError> {

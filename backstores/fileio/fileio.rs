@@ -15,6 +15,7 @@ use target_core::{
 };
 
 mod config;
+mod crew;
 mod device;
 mod protection;
 mod turn;
@@ -39,7 +40,7 @@ struct Module {
 
 impl kernel::Module for Module {
     fn init(module: &'static ThisModule) -> Result<Self> {
-        let queue = Workqueue::unbound(c_str!("lio_fileio"), 1024)?;
+        let queue = Workqueue::unbound(c_str!("lio_fileio"), 2048)?;
         let queue = QUEUE.hold(Arc::new(queue, GFP_KERNEL)?)?;
         Ok(Module {
             _registration: registry::register_backend(&Fileio, module)?,

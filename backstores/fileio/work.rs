@@ -2,7 +2,7 @@
 
 //! Operations on an open file: done at once where nothing waits for a disk, else by a worker.
 
-use crate::{protection::Protection, turn::Turn, QUEUE};
+use crate::{crew::Crew, protection::Protection, turn::Turn, QUEUE};
 use kernel::{
     error::{code::*, Error},
     impl_has_work, new_work,
@@ -296,10 +296,12 @@ pub(crate) struct Later {
     done: usize,
     durable: bool,
     direct: bool,
-    flushed: Arc<Atomic<u32>>,
+    crew: Arc<Crew>,
+    // A worker of the crew does it, or will.
+    counted: bool,
     // It has the turn, or stands in line for it.
     turn: Option<Arc<Turn>>,
-    // Who has the turn after this.
+    // Who has the turn, or a worker, after this.
     next: Option<Pin<KBox<Later>>>,
 }
 
@@ -311,14 +313,14 @@ impl Later {
     /// Does `io`, of which `done` bytes are done: here and now if that waits for no disk, else in a worker.
     pub(crate) fn start(
         queue: &Workqueue,
-        flushed: &Arc<Atomic<u32>>,
+        crew: &Arc<Crew>,
         open: Open,
         io: Io,
         mut done: usize,
         durable: bool,
     ) {
         if open.here() && !matches!(io.op(), Op::Status { .. }) {
-            match noio::scope(|| open.perform(&io, &mut done, durable, flushed)) {
+            match noio::scope(|| open.perform(&io, &mut done, durable, &crew.flushed)) {
                 // The task whose context this is has been killed. That is not the initiator's business.
                 Err(e) if e == EINTR || e == ERESTARTSYS => {}
                 r => {
@@ -327,8 +329,9 @@ impl Later {
                 }
             }
         }
-        if let Some(later) = Self::make(flushed, open, io, done, durable, None) {
-            queue.enqueue(later);
+        let later = Self::make(crew, open, io, done, durable, None);
+        if let Some(first) = later.and_then(|later| crew.take_or_wait(later)) {
+            queue.enqueue(first);
         }
     }
 
@@ -336,13 +339,13 @@ impl Later {
     pub(crate) fn in_turn(
         queue: &Workqueue,
         turn: &Arc<Turn>,
-        flushed: &Arc<Atomic<u32>>,
+        crew: &Arc<Crew>,
         open: Open,
         io: Io,
     ) {
         let mut done = 0;
         if open.here() && turn.take() {
-            let r = noio::scope(|| open.perform(&io, &mut done, false, flushed));
+            let r = noio::scope(|| open.perform(&io, &mut done, false, &crew.flushed));
             if let Some(line) = turn.pass() {
                 queue.enqueue(line);
             }
@@ -355,7 +358,7 @@ impl Later {
                 }
             }
         }
-        let later = Self::make(flushed, open, io, done, false, Some(turn.clone()));
+        let later = Self::make(crew, open, io, done, false, Some(turn.clone()));
         if let Some(first) = later.and_then(|later| turn.take_or_stand_in_line(later)) {
             queue.enqueue(first);
         }
@@ -363,7 +366,7 @@ impl Later {
 
     // What a worker needs to know; without memory for it, `io` fails.
     fn make(
-        flushed: &Arc<Atomic<u32>>,
+        crew: &Arc<Crew>,
         open: Open,
         io: Io,
         done: usize,
@@ -381,7 +384,8 @@ impl Later {
                     done,
                     durable,
                     direct,
-                    flushed: flushed.clone(),
+                    crew: crew.clone(),
+                    counted: turn.is_none(),
                     turn,
                     next: None,
                 }),
@@ -400,9 +404,30 @@ impl Later {
         }
     }
 
-    /// Who has the turn after this.
+    /// Who has the turn, or a worker, after this.
     pub(crate) fn next(self: Pin<&mut Self>) -> &mut Option<Pin<KBox<Later>>> {
         self.project().next
+    }
+
+    // Does it, or has it begin past the page cache. Waits.
+    fn work(self: Pin<KBox<Self>>) {
+        let op = self.io.as_ref().map(|io| io.op());
+        let how = if self.durable {
+            Durability::Durable
+        } else {
+            Durability::Cached
+        };
+        match op {
+            Some(Op::Read { pos, .. }) if self.direct => {
+                let file = self.open.file.clone();
+                file.read_direct(pos, Direct(self))
+            }
+            Some(Op::Write { pos, .. }) if self.direct => {
+                let file = self.open.file.clone();
+                file.write_direct(pos, how, Direct(self))
+            }
+            _ => self.finish(),
+        }
     }
 
     // Does it in the page cache, and tells.
@@ -410,13 +435,16 @@ impl Later {
         let me = self.as_mut().project();
         let result = match me.io {
             Some(io) if matches!(io.op(), Op::Status { .. }) => me.open.tell(io),
-            Some(io) => me.open.perform(io, me.done, *me.durable, me.flushed),
+            Some(io) => me.open.perform(io, me.done, *me.durable, &me.crew.flushed),
             None => Ok(()),
         };
         self.complete(result)
     }
 
-    fn again(self: Pin<KBox<Self>>) {
+    // Does it in a worker after all. Any context.
+    fn again(mut self: Pin<KBox<Self>>) {
+        let me = self.as_mut().project();
+        (*me.direct, *me.counted) = (false, false);
         match QUEUE.get() {
             Some(queue) => queue.enqueue(self),
             None => self.complete(Err(ENODEV)),
@@ -436,35 +464,21 @@ impl Later {
 impl WorkItem for Later {
     type Pointer = Pin<KBox<Self>>;
 
-    fn run(this: Pin<KBox<Self>>) {
-        let Some(op) = this.io.as_ref().map(|io| io.op()) else {
-            return;
+    fn run(mut this: Pin<KBox<Self>>) {
+        // Whoever hears of the end of an operation may close the device.
+        let (turn, crew) = (this.turn.clone(), this.crew.clone());
+        let counted = core::mem::replace(this.as_mut().project().counted, true);
+        let mut first = match counted || turn.is_some() {
+            true => Some(this),
+            false => crew.take_or_wait(this),
         };
-        let how = if this.durable {
-            Durability::Durable
-        } else {
-            Durability::Cached
-        };
-        match op {
-            Op::Read { pos, .. } if this.direct => {
-                let file = this.open.file.clone();
-                file.read_direct(pos, Direct(this))
-            }
-            Op::Write { pos, .. } if this.direct => {
-                let file = this.open.file.clone();
-                file.write_direct(pos, how, Direct(this))
-            }
-            _ => {
-                let Some(turn) = this.turn.clone() else {
-                    return this.finish();
-                };
-                let mut first = Some(this);
-                while let Some(mut later) = first {
-                    first = later.as_mut().next().take();
-                    later.finish();
-                    first = first.or_else(|| turn.pass());
-                }
-            }
+        while let Some(mut later) = first {
+            first = later.as_mut().next().take();
+            later.work();
+            first = first.or_else(|| match &turn {
+                Some(turn) => turn.pass(),
+                None => crew.next(),
+            });
         }
     }
 }
@@ -485,14 +499,11 @@ impl Transfer for Direct {
             Ok(n) if n >= len => later.complete(Ok(())),
             Ok(n) => {
                 // The end of the file, or the file system stopped short: the worker finds out which.
-                let me = later.as_mut().project();
-                *me.done = n;
-                *me.direct = false;
+                *later.as_mut().project().done = n;
                 later.again();
             }
             // Not aligned for it, or not to be done so at this place of the file.
             Err(e) if e == EINVAL || e == EAGAIN || e == EOPNOTSUPP || e == ENOTBLK => {
-                *later.as_mut().project().direct = false;
                 later.again();
             }
             Err(e) => later.complete(Err(e)),

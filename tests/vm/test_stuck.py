@@ -259,6 +259,31 @@ def test_ending_sessions(stuck):
     e.close()
 
 
+def test_a_file_that_does_not_answer_holds_up_no_other(stuck):
+    """However many reads wait for one file's disk, another's are done."""
+    stuck.store.delete()
+    target = lio.IscsiTarget(lio.fileio("stopped", file=stuck.dev))
+    target.attrib("default_cmdsn_depth", 512)
+    other = lio.IscsiTarget(lio.fileio("other", file=lio.loop_device(16 << 20)), iqn="iqn.2003-01.org.example:other", portals=("127.0.0.1:3270",))
+    sessions, d = [login(target, i) for i in range(4)], initiator.session(other)
+    stuck.stop()
+    tags = [[c.start(READ_4K[:2] + struct.pack(">I", 1024 + 8 * n) + READ_4K[6:], 4096, READ) for n in range(500)] for c in sessions]
+    for c in sessions:
+        assert c.ping()
+    for lba in range(0, 8192, 1024):
+        assert in_time(d.scsi, b"\x28\0" + struct.pack(">I", lba) + READ_4K[6:], 4096)[0] == 0
+    assert in_time(d.scsi, b"\x2a" + READ_4K[1:], 0, bytes(4096))[0] == 0
+    stuck.go()
+    for c, left in zip(sessions, tags):
+        while left:
+            a = c.receive(60)
+            if not c.pong(a):
+                assert a.status == 0 and a.flags & 1, a
+                left.remove(a.itt)
+    for c in (*sessions, d):
+        c.close()
+
+
 def test_loopback(stuck):
     """The initiator's own memory is in the device's hands: nothing is finished before it is given back."""
     port = lio.Loopback(stuck.store)
