@@ -7,10 +7,13 @@
 //! as after power on, and after a reset.
 
 use crate::{
+    backend::IoError,
+    background::PATIENCE_MS,
     dbroot::{self, Dir},
     device::Device,
     lun::Nexus,
     thresholds::Watch,
+    tmf,
 };
 use kernel::{
     error::code::*,
@@ -18,7 +21,7 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{Atomic, Relaxed},
-        Arc, Mutex,
+        Arc, Mutex, SetOnce,
     },
 };
 use lio_glue::{noio, rcu_box::RcuBox};
@@ -370,10 +373,10 @@ impl Device {
         }
     }
 
-    /// An administrator's change, which is of the default too. Initiators hear of it. May wait for the back end.
+    /// An administrator's change, which is of the default too. Initiators hear of it. Waits for the back end for a while.
     ///
     /// # Errors
-    /// What the back end says to its cache being switched; `EIO` if what was in it is lost.
+    /// What the back end says to its cache being switched; `EIO` if what was in it is not on the medium then.
     pub(crate) fn set_mode(&self, f: impl Fn(&mut Values)) -> Result {
         let change = {
             let mut others = self.mode().others.lock();
@@ -386,7 +389,7 @@ impl Device {
         };
         // As with MODE SELECT: nobody flushes a cache that is none any more.
         let flushed = match change.flush && self.geometry().is_some() {
-            true => self.backend().flush(),
+            true => self.flush_for_a_while(),
             false => Ok(()),
         };
         if change.tell {
@@ -394,14 +397,38 @@ impl Device {
         }
         flushed.map_err(|e| {
             pr_err!(
-                "{}: what was in the write cache is lost: {:?}\n",
+                "{}: what was in the write cache is not on the medium: {:?}\n",
                 self.path(),
                 e
             );
-            // It was acknowledged: initiators hear of it by their next flush.
-            self.lost();
             EIO
         })
+    }
+
+    // Flushes, and waits for that for a while; then it goes on in the background.
+    fn flush_for_a_while(&self) -> Result<(), IoError> {
+        let ended = Arc::new(SetOnce::new(), GFP_KERNEL).map_err(|_| IoError::Resources)?;
+        let (backend, hba, tell) = (self.backend().clone(), self.hba().clone(), ended.clone());
+        let flush = move || {
+            let result = noio::scope(|| backend.flush());
+            // In this order: the back end's code is the module's that is held there.
+            drop(backend);
+            drop(hba);
+            tell.populate(result);
+            tmf::wake();
+        };
+        crate::engine()
+            .and_then(|engine| engine.background().spawn(flush))
+            .map_err(|_| IoError::Resources)?;
+        if !tmf::wait_within(PATIENCE_MS, || ended.copy().is_some()) {
+            return Err(IoError::Timeout);
+        }
+        let result = ended.copy().unwrap_or(Err(IoError::Aborted));
+        if result.is_err() {
+            // It was acknowledged: initiators hear of it by their next flush.
+            self.lost();
+        }
+        result
     }
 
     /// The back end is open: its write cache is as it is by default.

@@ -3,6 +3,7 @@ all of it is over when the back end answers again."""
 # vm: --timeout 1800
 # waits
 import contextlib
+import errno
 import struct
 import threading
 import time
@@ -260,9 +261,10 @@ def test_ending_sessions(stuck):
 
 
 def test_a_file_that_does_not_answer_holds_up_no_other(stuck):
-    """However many reads wait for one file's disk, another's are done."""
+    """However many reads wait for one file's disk, another's are done; nor does an administrator who turns its cache off wait for ever."""
     stuck.store.delete()
-    target = lio.IscsiTarget(lio.fileio("stopped", file=stuck.dev))
+    stopped = lio.fileio("stopped", file=stuck.dev, buffered=True)
+    target = lio.IscsiTarget(stopped)
     target.attrib("default_cmdsn_depth", 512)
     other = lio.IscsiTarget(lio.fileio("other", file=lio.loop_device(16 << 20)), iqn="iqn.2003-01.org.example:other", portals=("127.0.0.1:3270",))
     sessions, d = [login(target, i) for i in range(4)], initiator.session(other)
@@ -273,6 +275,9 @@ def test_a_file_that_does_not_answer_holds_up_no_other(stuck):
     for lba in range(0, 8192, 1024):
         assert in_time(d.scsi, b"\x28\0" + struct.pack(">I", lba) + READ_4K[6:], 4096)[0] == 0
     assert in_time(d.scsi, b"\x2a" + READ_4K[1:], 0, bytes(4096))[0] == 0
+    with lio.refused(errno.EIO):
+        in_time(stopped.attrib, "emulate_write_cache", 0)
+    assert stopped.attrib("emulate_write_cache") == "0"
     stuck.go()
     for c, left in zip(sessions, tags):
         while left:
