@@ -148,10 +148,21 @@ def test_what_waits_is_asked_again(target):
         write(mapped / "limits", "iops=1,iops_burst=1")
         took(c, 1)
         tags = [c.start(cdb, 4096, initiator.WRITE, b"x" * 4096) for _ in range(9)]
+        mark, ends = c.itt(), {}
+        c.send(initiator.pdu(initiator.NOP_OUT, immediate=True, itt=mark, w=(initiator.NONE, c.cmd_sn, c.exp_stat_sn)))
+
+        def hear(*wanted):
+            while not ends.keys() >= set(wanted):
+                a = c.receive(30)
+                if a.itt == mark or not c.pong(a):
+                    ends[a.itt] = a
+
+        hear(mark)
         change()
         write(mapped / "limits", "iops=0")
-        status, _, a = [c.finish(tag, timeout=30 * lio.SLOW) for tag in tags][-1]
-        return sgio.say(a.sense)[:6] if status == 2 else status
+        hear(*tags)
+        a = ends[tags[-1]]
+        return sgio.say(a.sense)[:6] if a.status == 2 else a.status
 
     with login(target) as c, login(target, OTHER) as d:
         assert waits(lambda: None) == 0
