@@ -33,18 +33,6 @@ unsafe impl Send for File {}
 // SAFETY: As above.
 unsafe impl Sync for File {}
 
-/// Replaces what is in the file at `path` by `bytes`, durably; one that is not there is made, for its owner alone. The path is
-/// seen from the calling process's root, from the first process's in a kernel thread. May sleep for long.
-///
-/// # Errors
-/// The file system's.
-pub fn store(path: &CStr, bytes: &[u8]) -> Result {
-    // SAFETY: `path` is a C string, and `bytes` as long as it says.
-    to_result(unsafe {
-        sys::lio_file_store(path.as_char_ptr(), bytes.as_ptr().cast(), bytes.len())
-    })
-}
-
 /// How a write ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Durability {

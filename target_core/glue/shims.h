@@ -214,7 +214,6 @@ struct block_device;
 #define LIO_RW_CACHED 4		/* what can be had without I/O and without waiting, once */
 #define LIO_RW_DIRECT 8
 int lio_file_open(const char *path, bool write, struct file **out);
-int lio_file_store(const char *path, const void *data, size_t len);
 struct file *lio_file_slot_get(struct file **slot);
 struct file *lio_file_slot_replace(struct file **slot, struct file *file);
 u64 lio_file_size(struct file *file);

@@ -429,6 +429,11 @@ def test_metadata(pair, klog):
     write(lun / "alua_tg_pt_write_md", 1)
     pair.state(0, STANDBY)
     assert read(f"{tpgs}/group1") == "tg_pt_gp_id=1\nalua_access_state=0x02\nalua_access_status=0x02"
+    with open(f"{tpgs}/group1") as before:
+        pair.state(0, OPTIMIZED), pair.state(0, STANDBY)
+        # Each is written anew, and takes the place of the one before: a power loss leaves one or the other.
+        assert lio.STOCK or before.read().strip() == read(f"{tpgs}/group1") and os.fstat(before.fileno()).st_nlink == 0
+    assert os.listdir(tpgs) == ["group1"]
     write(lun / "alua_tg_pt_offline", 1)
     assert read(f"{ports}/lun_0") == "alua_tg_pt_offline=1\nalua_tg_pt_status=0x02"
     with pair.nexus(1) as b:

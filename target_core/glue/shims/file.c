@@ -77,24 +77,6 @@ int lio_file_open(const char *path, bool write, struct file **out)
 }
 EXPORT_SYMBOL_GPL(lio_file_open);
 
-/* Replaces what is in the file at `path`. */
-int lio_file_store(const char *path, const void *data, size_t len)
-{
-	struct file *file;
-	loff_t pos = 0;
-	ssize_t n;
-	int ret;
-
-	file = open_path(path, O_WRONLY | O_CREAT | O_TRUNC | O_LARGEFILE);
-	if (IS_ERR(file))
-		return PTR_ERR(file);
-	n = kernel_write(file, data, len, &pos);
-	ret = n < 0 ? n : n < len ? -EIO : vfs_fsync(file, 0);
-	filp_close(file, NULL);
-	return ret;
-}
-EXPORT_SYMBOL_GPL(lio_file_store);
-
 struct file *lio_file_slot_get(struct file **slot)
 {
 	struct file *file;

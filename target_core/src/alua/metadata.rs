@@ -17,7 +17,7 @@ use kernel::{
         Arc, Mutex,
     },
 };
-use lio_glue::file;
+use lio_glue::replace;
 
 /// The writing of one file.
 #[pin_data]
@@ -50,11 +50,23 @@ fn save<T: Saved>(what: &T, path: &CStr) {
     let _writing = what.file().writing.lock();
     let saved = what
         .text()
-        .and_then(|text| file::store(path, text.to_bytes()));
+        .and_then(|text| write(path, text.to_bytes()));
     if let Err(e) = saved {
         // The change is in force all the same.
         pr_err!("{}: an access state is not kept there: {:?}\n", path, e);
     }
+}
+
+// All of it, or what was there before: also after a power loss.
+fn write(path: &CStr, bytes: &[u8]) -> Result {
+    let path = core::str::from_utf8(path.to_bytes()).map_err(|_| EINVAL)?;
+    let (dir, name) = path.rsplit_once('/').ok_or(EINVAL)?;
+    let temp = CString::try_from_fmt(fmt!(".{name}.new"))?;
+    let (dir, name) = (
+        CString::try_from_fmt(fmt!("{dir}"))?,
+        CString::try_from_fmt(fmt!("{name}"))?,
+    );
+    replace::replace(&dir, &temp, &name, bytes)
 }
 
 /// Where a file is.

@@ -249,6 +249,24 @@ fn lists(input: &mut Input<'_>) {
             let wire = written(300, 0, |out| id.write(out));
             assert!(wire.len() >= 24 && wire.len() % 4 == 0);
             assert_eq!(TransportId::parse(&wire, 0), Ok((id, wire.len())));
+            // In the file it is a name, and no more.
+            let kept = Kept {
+                fabric: "iSCSI",
+                initiator: std::str::from_utf8(id.name.as_bytes()).unwrap(),
+                isid: id.isid,
+                key: 1,
+                holds: None,
+                all_ports: false,
+                mapped_lun: 0,
+                target: "iqn.t",
+                tag: 1,
+                rtpi: 1,
+                target_lun: 0,
+            };
+            let mut file = String::new();
+            kept.write(0, &mut file).unwrap();
+            let handed = file.split_whitespace().collect::<Vec<_>>().join(",");
+            assert_eq!(Kept::parse(&handed), Ok(kept));
         }
         assert!(count <= bytes.len() / 24 + 1);
         assert!(count == 0 || matches!(action, Action::Register | Action::RegisterAndMove));
