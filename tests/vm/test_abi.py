@@ -1,6 +1,8 @@
 """The configfs tree, its modes, its default values and the SCSI answers are those of the stock modules (tests/abi/)."""
+import contextlib
+import os
 import re
-import subprocess
+import stat
 
 import lio
 import pytest
@@ -61,17 +63,17 @@ def make_iscsi(t):
 
 @pytest.fixture(scope="module")
 def built():
-    """The populated tree: (tree lines by path, values by path, the loopback disk)."""
-    loop = populate()
-    disk = loop.disk()
-    sh = subprocess.run(
-        r"find . \( -type d -printf '%M %p/\n' -o -type l -printf '%M %p -> %l\n' -o -printf '%M %p\n' \);"
-        # Some files cannot be read in some states, which would end tail's list.
-        r"echo ======; find . -type f -perm -u+r | sort | while read -r f; do printf '==> %s <==\n' $f; "
-        r"cat $f 2>/dev/null; echo; done | tr -d '\0'",
-        shell=True, cwd=lio.CFS, capture_output=True, text=True, errors="replace", check=True).stdout
-    tree, _, values = sh.partition("======\n")
-    yield parse_tree(tree), parse_values(values), disk
+    """The populated tree: (modes and links by path, values by path, the loopback disk)."""
+    disk = populate().disk()
+    tree, values = {}, {}
+    for path in lio.CFS.rglob("*"):
+        name, mode = str(path.relative_to(lio.CFS)), path.lstat().st_mode
+        tree[name] = (stat.filemode(mode), os.readlink(path) if path.is_symlink() else "")
+        if stat.S_ISREG(mode) and mode & stat.S_IRUSR:
+            values[name] = ""
+            with contextlib.suppress(OSError):  # some cannot be read in some states
+                values[name] = path.read_bytes().replace(b"\0", b"").decode(errors="replace").strip("\n")
+    yield tree, values, disk
     lio.clear()
 
 
