@@ -48,9 +48,7 @@ pub(crate) trait Saved: Send + Sync + 'static {
 
 fn save<T: Saved>(what: &T, path: &CStr) {
     let _writing = what.file().writing.lock();
-    let saved = what
-        .text()
-        .and_then(|text| write(path, text.to_bytes()));
+    let saved = what.text().and_then(|text| write(path, text.to_bytes()));
     if let Err(e) = saved {
         // The change is in force all the same.
         pr_err!("{}: an access state is not kept there: {:?}\n", path, e);
