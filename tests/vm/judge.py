@@ -69,7 +69,7 @@ class Stream:
         self.sent, self.received, self.said = [], [], []
         self.tasks, self.headers = {}, []
         self.stat_sn = self.exp_cmd_sn = self.max_cmd_sn = None
-        self.next_cmd_sn = None
+        self.next_cmd_sn = self.cid = None
         self.full = self.tagged = self.out = False
         self.segment, self.burst, self.outstanding, self.text = 8192, 262144, 1, ""
         self.discovery = False
@@ -105,7 +105,7 @@ class Stream:
                 n = word(bhs, 24)
                 # What is outside of the window does not count.
                 if opcode == LOGIN:
-                    self.next_cmd_sn = n
+                    self.next_cmd_sn, self.cid = n, word(bhs, 20, 2)
                 elif self.exp_cmd_sn is not None and not (less(n, self.exp_cmd_sn) or less(self.max_cmd_sn, n) or less(n, self.next_cmd_sn)):
                     self.next_cmd_sn = (n + 1) & NONE
 
@@ -357,7 +357,9 @@ class Stream:
     def logout(self, a, task, say):
         if a.data:
             say("11.15.2: data")
-        self.out = a.response == 0
+        # Of the session, or of this connection; the others' logouts end nothing here.
+        ends = not task.flags & 0x7F or word(task.bhs, 20, 2) == self.cid
+        self.out |= ends and a.response == 0
         del self.tasks[a.itt]
 
     def reject(self, a, task, say):

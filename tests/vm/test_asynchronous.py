@@ -14,6 +14,7 @@ import initiator
 import judge
 import lio
 import pytest
+import storage
 from initiator import ASYNC, DATA_IN, FINAL, LOGOUT_RESPONSE, NONE, READ, REJECT, SCSI_RESPONSE, TEXT_RESPONSE, WRITE
 from legs import NAME, TUR, Session
 from test_negotiation import text_pdu
@@ -32,6 +33,7 @@ def judged():
 
 OTHER = "iqn.2024-01.org.example:other"
 SCSI, LOGOUT, SESSION, NEGOTIATE = 0, 1, 3, 4
+READ_4K = bytes.fromhex("28000000000000000800")
 LUNS_CHANGED, STATE_CHANGED, PREEMPTED = (0x3F, 0x0E), (0x2A, 0x06), (0x2A, 0x05)
 GONE = 0x41  # a status that SCSI has not
 
@@ -141,6 +143,26 @@ def test_who_does_not_log_out(target, how):
         end.join(30)
         assert not end.is_alive()
     lio.wait_for(lambda: lio.read(target.path / "sessions") == "")
+
+
+def test_asked_while_it_logs_another_out(target):
+    """A connection that waits for the end of another one hears of it then."""
+    lio.modprobe("dm_mod", "dm_delay")
+    with storage.dm("logout", f"0 65536 delay {lio.loop_device(32 << 20)} 0 3000") as dev:
+        slow = lio.IscsiTarget(lio.iblock(dev=dev), iqn="iqn.2003-01.org.example:slow", portals=("127.0.0.1:3261",), acls=(NAME,))
+        lio.write(slow.path / "param/MaxConnections", 4)
+        slow.attrib("async_logout", 60)
+        with Session(slow) as s:
+            a, b, *_ = s.with_legs(2)
+            a.hears_of_others = True
+            b.start(READ_4K, 4096, READ)
+            b.quiet()
+            itt = a.log_out(1, 2)
+            slow.attrib("login_redirect", "10.0.0.7")
+            assert a.answer(itt).response == 0
+            assert told(a)[0] == LOGOUT
+            assert not log_out(a)
+        slow.delete()
 
 
 def test_who_is_not_asked(target):
@@ -254,6 +276,23 @@ def test_who_comes_later_is_not_asked(target):
         assert b.scsi(TUR)[0] == 0
         b.quiet()
         a.quiet()
+
+
+def test_negotiation_that_takes_its_time(target):
+    """What was told in it holds when it ends, however late; nobody is asked for one that goes on."""
+    target.attrib("async_negotiation", 1)
+    lio.write(target.path / "param/MaxRecvDataSegmentLength", 16384)
+    keys = {"FirstBurstLength": 262144, "MaxBurstLength": 262144, "ImmediateData": "Yes"}
+    lio.write(target.path / "param/FirstBurstLength", 262144)
+    with initiator.session(target, name=NAME, keys=keys) as c:
+        lio.write(target.path / "param/MaxRecvDataSegmentLength", 65536)
+        assert told(c)[0] == NEGOTIATE
+        a = say(c, flags=0)
+        assert "65536" in a.text.values()
+        time.sleep(5)
+        assert silent(c)
+        assert say(c, ttt=a.ttt).flags == FINAL
+        assert write_at_once(c, 65536) == 0 and listed(target)["MaxRecvDataSegmentLength"] == 65536
 
 
 def test_negotiation_is_asked_for_again(target, klog):

@@ -248,9 +248,9 @@ impl Group {
     /// back; all that it needs until then is its own (it has references on the group and the ACL, and its thread one on
     /// the module), and it takes no command in any more.
     pub(crate) fn stop_sessions(&self, why: Stop, which: impl Fn(&Shared) -> bool) {
-        let asked = self.attrib.async_logout.get().saturating_mul(1000);
-        self.tell_sessions(why, &which);
-        if asked > 0 && !self.wait_gone(&which, asked) {
+        let seconds = self.attrib.async_logout.get();
+        self.tell_within(seconds, why, &which);
+        if seconds > 0 && !self.wait_gone(&which, seconds.saturating_mul(1000)) {
             for s in self.sessions.lock().iter().filter(|s| which(s)) {
                 s.stop(why);
             }
@@ -293,7 +293,10 @@ impl Group {
 
     /// Ends the sessions that `which` chooses, without waiting; those that are to be asked to log out before, after a time.
     pub(crate) fn tell_sessions(&self, why: Stop, which: impl Fn(&Shared) -> bool) {
-        let seconds = self.attrib.async_logout.get();
+        self.tell_within(self.attrib.async_logout.get(), why, which);
+    }
+
+    fn tell_within(&self, seconds: u32, why: Stop, which: impl Fn(&Shared) -> bool) {
         for s in self.sessions.lock().iter().filter(|s| which(s)) {
             s.ask_to_leave(seconds, why);
         }
@@ -301,8 +304,9 @@ impl Group {
 
     /// Logins of the initiators that `which` chooses are sent elsewhere from now on: their sessions go there, if they are to be asked.
     pub(crate) fn moved(&self, which: impl Fn(&Shared) -> bool) {
-        if self.attrib.async_logout.is_on() {
-            self.tell_sessions(Stop::Moved, which);
+        let seconds = self.attrib.async_logout.get();
+        if seconds > 0 {
+            self.tell_within(seconds, Stop::Moved, which);
         }
     }
 

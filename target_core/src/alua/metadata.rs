@@ -13,7 +13,7 @@ use kernel::{
     prelude::*,
     str::CString,
     sync::{
-        atomic::{Atomic, Full},
+        atomic::{Atomic, Full, Relaxed},
         Arc, Mutex,
     },
 };
@@ -59,7 +59,9 @@ fn save<T: Saved>(what: &T, path: &CStr) {
 fn write(path: &CStr, bytes: &[u8]) -> Result {
     let path = core::str::from_utf8(path.to_bytes()).map_err(|_| EINVAL)?;
     let (dir, name) = path.rsplit_once('/').ok_or(EINVAL)?;
-    let temp = CString::try_from_fmt(fmt!(".{name}.new"))?;
+    // No other writer has it; one that a power loss left is written over after the next start.
+    static NEXT: Atomic<u64> = Atomic::new(0);
+    let temp = CString::try_from_fmt(fmt!(".{}.new", NEXT.fetch_add(1, Relaxed)))?;
     let (dir, name) = (
         CString::try_from_fmt(fmt!("{dir}"))?,
         CString::try_from_fmt(fmt!("{name}"))?,

@@ -53,7 +53,9 @@ impl Ffp {
     /// Looks for what the session asks for.
     pub(super) fn heed_asks(&mut self, own: &Connection) -> Result {
         let count = own.session.asks.count();
-        if count == self.asked.seen || self.link.tx.is_full() {
+        // Who waits for a logout goes, or will look again.
+        let waits = self.closing || self.leaving.is_some() || self.link.tx.is_full();
+        if count == self.asked.seen || waits {
             return Ok(());
         }
         self.asked.seen = count;
@@ -62,10 +64,6 @@ impl Ffp {
 
     #[inline(never)]
     fn ask_all(&mut self, own: &Connection) -> Result {
-        // It goes, whatever is asked for.
-        if self.closing || self.leaving.is_some() {
-            return Ok(());
-        }
         let asks = &own.session.asks;
         if let (false, Some((by, _))) = (self.asked.logout, asks.logout_by()) {
             self.asked.logout = true;
@@ -126,7 +124,10 @@ impl Ffp {
             }
         }
         if let Some(n) = self.asked.negotiation.take() {
-            if now < n.until {
+            if n.told.is_some() {
+                // It goes on, for as long as the initiator likes.
+                self.asked.negotiation = Some(n);
+            } else if now < n.until {
                 self.timers.watch(n.until);
                 self.asked.negotiation = Some(n);
             } else if n.left > 0 && !self.closing {
@@ -180,10 +181,11 @@ impl Ffp {
         }
     }
 
-    /// A text sequence has been given up: what was told in it does not hold, and is told in the next.
+    /// A text sequence has been given up: what was told in it does not hold, and is told in the next, which is asked for again.
     pub(super) fn forget_declared(&mut self) {
         if let Some(n) = &mut self.asked.negotiation {
             n.told = None;
+            self.timers.watch(n.until);
         }
     }
 }

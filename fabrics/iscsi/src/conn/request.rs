@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     connection::{Close, Connection},
-    session::Stop,
+    session::{event, Stop},
     tx::SHORT,
 };
 use iscsi_proto::{
@@ -137,7 +137,11 @@ impl Ffp {
         own.session.group.target.stats.normal_logouts.inc();
         match what {
             Logout::Session | Logout::Own(_) => self.closing = true,
-            Logout::Other(..) | Logout::Refused(_) => self.leaving = None,
+            Logout::Other(..) | Logout::Refused(_) => {
+                self.leaving = None;
+                // For what was asked meanwhile.
+                own.waker.wake(event::ASK);
+            }
         }
         Ok(())
     }

@@ -83,10 +83,6 @@ impl Ffp {
             // One at a time: the window opens again at once.
             self.window.release();
         }
-        if pdu.ttt == Ttt::NONE {
-            // 11.10.4: it begins anew.
-            self.forget_declared();
-        }
         let held = match self.texts.exchange.held(pdu) {
             Ok(held) => held,
             Err(wrong) => {
@@ -103,6 +99,10 @@ impl Ffp {
 
     /// The text of a request is there.
     pub(super) fn text_complete(&mut self, bhs: &Bhs, pdu: &TextRequest) -> Result {
+        if pdu.ttt == Ttt::NONE {
+            // 11.10.4: it begins anew.
+            self.forget_declared();
+        }
         let end = match self.texts.exchange.held(pdu) {
             Ok(held) => held.saturating_add(pdu.data_len.bytes() as usize),
             Err(_) => 0,

@@ -235,6 +235,20 @@ fn sequence(input: &mut Input<'_>) {
     }
 }
 
+/// Who may log in may be registered by others, and nobody else: the fabric and the engine have the same rule.
+fn names(bytes: &[u8]) {
+    let name = &bytes[..bytes.len().min(iscsi_proto::name::NAME_MAX)];
+    if name.contains(&0) {
+        return;
+    }
+    let text = (name.len() + 1).next_multiple_of(4).max(20);
+    let mut wire = vec![5, 0, 0, u8::try_from(text).unwrap()];
+    wire.extend(name);
+    wire.resize(4 + text, 0);
+    let is_known = TransportId::parse(&wire, 0).is_ok();
+    assert_eq!(is_known, iscsi_proto::name::acceptable(name), "{name:?}");
+}
+
 /// What is read of any bytes is written as it was meant, in the parameter data and in the file.
 fn lists(input: &mut Input<'_>) {
     let action = ACTIONS[input.below(9)];
@@ -271,6 +285,7 @@ fn lists(input: &mut Input<'_>) {
         assert!(count <= bytes.len() / 24 + 1);
         assert!(count == 0 || matches!(action, Action::Register | Action::RegisterAndMove));
     }
+    names(bytes);
     // Of a file that is whole, each registration can be handed back.
     if is_whole(bytes) {
         let text = std::str::from_utf8(bytes).unwrap();
