@@ -158,6 +158,7 @@ def test_asked_while_it_logs_another_out(target):
             b.start(READ_4K, 4096, READ)
             b.quiet()
             itt = a.log_out(1, 2)
+            assert b.ended() == []  # so the target has read the request, which its command holds up
             slow.attrib("login_redirect", "10.0.0.7")
             assert a.answer(itt).response == 0
             assert told(a)[0] == LOGOUT
