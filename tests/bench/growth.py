@@ -40,7 +40,7 @@ def last_lun(target, number):
     lio.logout(target)
 
 
-def luns(most, share):
+def luns(counts, share):
     """What a command costs to the last of n LUNs that the session has."""
     t = lio.IscsiTarget(lio.ramdisk("grows", machine.SIZE))
     lio.write(t.path / "attrib/generate_node_acls", 0)
@@ -48,7 +48,7 @@ def luns(most, share):
     acl = t.path / "acls" / lio.initiator_name()
     acl.mkdir()
     there = 0
-    for n in upto(most, 8):
+    for n in counts:
         for i in range(there, n):
             lun, mapped = t.path / f"lun/lun_{i}", acl / f"lun_{i}"
             if i:
@@ -63,14 +63,14 @@ def luns(most, share):
     machine.clear()
 
 
-def sessions(most, share):
+def sessions(counts, share):
     """What a command costs where n sessions are there, all but its own idle."""
     import long_logins
     resource.setrlimit(resource.RLIMIT_NOFILE, (8192, 8192))
     t = lio.IscsiTarget(lio.ramdisk("grows", machine.SIZE))
     lio.write(t.path / "attrib/login_timeout", 30)
     idle = []
-    for n in upto(most, 10):
+    for n in counts:
         while len(idle) < n - 1:
             idle.append(long_logins.Fast(t.iqn, f"iqn.2024-01.org.example:g{len(idle)}"))
         disk = lio.login(t)[0]
@@ -102,7 +102,8 @@ def processors(share):
 def measure(which, only, share, quick):
     """(of what, how many, figure, value) of each that is wanted."""
     machine.load(which)
-    for of, f in (("LUNs", lambda: luns(64 if quick else 4096, share)), ("sessions", lambda: sessions(50 if quick else 1000, share)),
+    for of, f in (("LUNs", lambda: luns([1, 64] if quick else upto(4096, 8), share)),
+                  ("sessions", lambda: sessions([1, 50] if quick else upto(1000, 10), share)),
                   ("processors", lambda: processors(share))):
         if only.search(f"growth {of}"):
             yield from f()

@@ -91,7 +91,7 @@ def measure(which, only, quick):
     """(row, value) of each that is wanted."""
     machine.load(which)
     if only.search("LUN memory time configfs"):
-        yield from luns(1024 if quick else 4096)
+        yield from luns(256 if quick else 4096)
     if only.search("memory per idle session"):
         yield from idle_sessions(100 if quick else 300)
     machine.clear(unload=True)
