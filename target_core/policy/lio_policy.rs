@@ -11,6 +11,7 @@
 //! | [`latency`] | histograms of how long commands take |
 //! | [`pr`] | persistent reservations, and what they leave of access |
 //! | [`rate`] | rates that commands are held to |
+//! | [`regions`] | where a command writes, in one word |
 //! | [`shares`] | whose command is next where a device has more to do than it does at once |
 //! | [`mode`] | changes of mode parameters |
 
@@ -49,4 +50,5 @@ pub mod mode;
 pub mod order;
 pub mod pr;
 pub mod rate;
+pub mod regions;
 pub mod shares;

@@ -131,6 +131,7 @@ impl Default for Command {
             share: Share::None,
             started: 0,
             place: Place::Free,
+            passes: false,
             preempted: None,
             clears_flaws: false,
         }
@@ -198,6 +199,8 @@ pub struct Command {
     pub(crate) started: u64,
     /// What it has to wait for.
     pub(crate) place: Place,
+    /// It has waited for who had its turn, and waits for no other (see [`turns`](crate::turns)).
+    pub(crate) passes: bool,
     /// Whose aborted commands are to be gone before this one is answered.
     pub(crate) preempted: Option<Preempted>,
     /// Its operation writes over what is [unreadable](crate::flaws).
@@ -497,7 +500,8 @@ fn go_on<F: Fabric>(mut token: Token<Session<F>>) {
             };
             token.turn = Turn::Had;
             token.io_result = Ok(());
-            nexus.lun().device().turns().wait(token.erase());
+            let device = nexus.lun().device();
+            device.turns().wait(token.erase(), device);
         }
         Op::None if token.turn == Turn::Erasing => {
             let Some(nexus) = token.nexus.clone() else {
@@ -622,7 +626,8 @@ fn answer<F: Fabric>(mut token: Token<Session<F>>) {
     token.beside = None;
     if core::mem::replace(&mut token.turn, Turn::No) == Turn::Had {
         if let Some(nexus) = &token.nexus {
-            nexus.lun().device().turns().next();
+            let device = nexus.lun().device();
+            device.turns().next(device);
         }
     }
     let ordered = handing::ordered(&mut token);
@@ -694,6 +699,7 @@ pub(crate) fn begin<F: Fabric>(token: &mut Token<Session<F>>, start: &Start<'_>)
     cmd.share = Share::None;
     cmd.started = 0;
     cmd.place = Place::Free;
+    cmd.passes = false;
     cmd.clears_flaws = false;
     cmd.sent = Sent::Behind;
     cmd.io_result = Err(IoError::Aborted);

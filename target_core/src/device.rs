@@ -185,6 +185,8 @@ pub struct Device {
     #[pin]
     pub(crate) behind_work: Work<Device, 1>,
     #[pin]
+    pub(crate) turns_work: Work<Device, 2>,
+    #[pin]
     behind: Behind,
     #[pin]
     alua: Alua,
@@ -222,6 +224,7 @@ impl Device {
         let path = CString::try_from_fmt(fmt!("core/{}/{}", hba.name(), &*name))?;
         let (work_name, work_class) = one_class!("Device::order_work");
         let (behind_name, behind_class) = one_class!("Device::behind_work");
+        let (turns_name, turns_class) = one_class!("Device::turns_work");
         Arc::pin_init(
             try_pin_init!(Device {
                 backend: Used {
@@ -248,6 +251,7 @@ impl Device {
                 order <- Order::new(),
                 order_work <- Work::new(work_name, work_class),
                 behind_work <- Work::new(behind_name, behind_class),
+                turns_work <- Work::new(turns_name, turns_class),
                 behind <- Behind::new(),
                 alua <- alua,
                 condition: Atomic::new(0),
@@ -517,6 +521,7 @@ impl Device {
         if self.order.is_active() {
             order::kick(self);
         }
+        self.turns.let_aborted_go();
         self.shares.abort();
     }
 

@@ -199,7 +199,7 @@ fn advance(device: &Arc<Device>) {
     let Place::Ordered(number) = cmd.place else {
         return;
     };
-    match tmf::Before::find(device, number) {
+    match tmf::Before::find(device, tmf::WaitsFor::Ordered(number)) {
         Ok(mut before) => tmf::wait_for(
             || {
                 // Others may be aborted meanwhile. Nobody else's turn it can be.

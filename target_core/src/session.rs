@@ -351,14 +351,8 @@ pub(crate) trait AnySession: Send + Sync {
         select: &dyn Fn(u64, [u8; 8]) -> bool,
     ) -> Option<usize>;
 
-    /// The first slot at or after `from` with a command that `select` chooses, and that the ORDERED command with this number
-    /// waits for; it is marked for that. Any context.
-    fn next_before(
-        &self,
-        from: usize,
-        number: u64,
-        select: &dyn Fn(u64, [u8; 8]) -> bool,
-    ) -> Option<usize>;
+    /// The first slot at or after `from` with a command that `which` chooses. Any context.
+    fn next(&self, from: usize, which: &dyn Fn(&Shared) -> bool) -> Option<usize>;
 }
 
 impl<F: Fabric> AnySession for Session<F> {
@@ -423,14 +417,8 @@ impl<F: Fabric> AnySession for Session<F> {
             .map(|(at, _)| at)
     }
 
-    fn next_before(
-        &self,
-        from: usize,
-        number: u64,
-        select: &dyn Fn(u64, [u8; 8]) -> bool,
-    ) -> Option<usize> {
+    fn next(&self, from: usize, which: &dyn Fn(&Shared) -> bool) -> Option<usize> {
         let mut rest = self.slots.shared().enumerate().skip(from);
-        rest.find(|(_, s)| s.is_before(number, select))
-            .map(|(at, _)| at)
+        rest.find(|(_, s)| which(s)).map(|(at, _)| at)
     }
 }

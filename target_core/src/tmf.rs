@@ -8,6 +8,7 @@
 
 use crate::{
     backend::{Io, IoError},
+    command::Shared,
     device::Device,
     fabric::Fabric,
     lun::{Lun, Nexus},
@@ -24,6 +25,7 @@ use kernel::{
     },
 };
 use lio_glue::noio;
+use lio_policy::regions::Regions;
 use lio_scsi::{
     block::orwrite::Generations,
     lun::Lun as LunNumber,
@@ -446,19 +448,28 @@ impl Work {
     }
 }
 
-/// The commands of a device that were there before an ORDERED one.
+/// What a command waits for.
+#[derive(Clone, Copy)]
+pub(crate) enum WaitsFor {
+    /// What was there before the ORDERED command with this number.
+    Ordered(u64),
+    /// What writes there.
+    Writes(Regions),
+}
+
+/// The commands of a device that one waits for.
 pub(crate) struct Before {
     work: Work,
-    number: u64,
+    what: WaitsFor,
     // Those before this session, and before this slot of it, are gone. New ones are none of them.
     at: (usize, usize),
 }
 
 impl Before {
-    pub(crate) fn find(device: &Arc<Device>, number: u64) -> Result<Self> {
+    pub(crate) fn find(device: &Arc<Device>, what: WaitsFor) -> Result<Self> {
         Ok(Before {
             work: Work::find(core::slice::from_ref(device))?,
-            number,
+            what,
             at: (0, 0),
         })
     }
@@ -466,8 +477,12 @@ impl Before {
     /// Whether all are answered. If not, there is a [`wake`] when that may have changed.
     pub(crate) fn are_gone(&mut self) -> bool {
         while let Some(c) = self.work.0.get(self.at.0) {
-            let (from, select) = (self.at.1, |_, l| c.has(l, |_| true));
-            if let Some(slot) = c.session.next_before(from, self.number, &select) {
+            let select = |_, l| c.has(l, |_| true);
+            let which = |s: &Shared| match self.what {
+                WaitsFor::Ordered(number) => s.is_before(number, &select),
+                WaitsFor::Writes(regions) => s.is_writing(regions, &select),
+            };
+            if let Some(slot) = c.session.next(self.at.1, &which) {
                 self.at.1 = slot;
                 return false;
             }

@@ -7,12 +7,16 @@ use super::{go_on, reply, reply_aborted, Command};
 use crate::{
     admit,
     delay::{self, Late},
+    device::Device,
     emulate::Step,
     fabric::Fabric,
     session::Session,
     shares::Share,
+    turns,
 };
+use kernel::sync::Arc;
 use lio_glue::slot::Token;
+use lio_policy::regions::Regions;
 
 /// Executes the command, which may.
 pub(super) fn run<F: Fabric>(token: Token<Session<F>>) {
@@ -46,6 +50,18 @@ pub(super) fn resume_one<F: Fabric>(mut token: Token<Session<F>>) {
 }
 
 fn begin_execution<F: Fabric>(mut token: Token<Session<F>>) {
+    let writes = turns::writes(&token);
+    if !writes.is_none() && !core::mem::take(&mut token.passes) {
+        token.shared().write(writes);
+        let holds = |device: &&Arc<Device>| device.turns().holds(writes);
+        let device = token.nexus.as_ref().map(|n| n.lun().device());
+        if let Some(device) = device.filter(holds).cloned() {
+            token.shared().write(Regions::NONE);
+            token.shared().look_again();
+            put_off(&mut token);
+            return device.turns().hold(token.erase());
+        }
+    }
     let host = token.host().clone();
     token.taken = None;
     crate::emulate::execute(host.core(), &mut token);

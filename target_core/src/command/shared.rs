@@ -3,6 +3,7 @@
 //! The part of a command that others than its owner look at: whether it is alive, aborted, answered, waited for.
 
 use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed};
+use lio_policy::regions::Regions;
 
 // The state word of a command's shared part: flags, and a generation that changes with each use of the slot.
 const LIVE: u32 = 1;
@@ -11,7 +12,7 @@ const ABORTED: u32 = 2;
 const TELL: u32 = 4;
 // The reply is decided: an abort comes too late.
 const REPLIED: u32 = 8;
-// An ORDERED command waits for it.
+// An ORDERED command waits for it, or one that has its turn.
 const WATCHED: u32 = 16;
 // It is ready, and may not begin yet.
 const WAITS: u32 = 32;
@@ -27,6 +28,8 @@ pub struct Shared {
     lun: Atomic<u64>,
     // How many ORDERED commands were there before it, and itself if it is one; 0 while that is not known.
     pub(crate) after: Atomic<u64>,
+    // Where it writes, once it does.
+    regions: Atomic<u64>,
 }
 
 impl Default for Shared {
@@ -36,6 +39,7 @@ impl Default for Shared {
             tag: Atomic::new(0),
             lun: Atomic::new(0),
             after: Atomic::new(0),
+            regions: Atomic::new(Regions::NONE.word()),
         }
     }
 }
@@ -128,6 +132,7 @@ impl Shared {
         self.tag.store(tag, Relaxed);
         self.lun.store(u64::from_be_bytes(lun), Relaxed);
         self.after.store(0, Relaxed);
+        self.regions.store(Regions::NONE.word(), Relaxed);
         let generation = self.state.load(Relaxed) & !(GENERATION - 1);
         // A full barrier: either the looks at the session and at the LUN's gate that follow find them closed, or whoever
         // closed them finds this command when it marks those that are alive.
@@ -145,6 +150,32 @@ impl Shared {
             }
             match self.state.cmpxchg(state, state | WATCHED, Full) {
                 Ok(_) => return self.after.load(Relaxed) <= number,
+                Err(now) => state = now,
+            }
+        }
+    }
+
+    /// The command is at work, and writes there. A full barrier: who has said that it has its turn and does not find this is seen by
+    /// the look for such that follows.
+    pub(crate) fn write(&self, regions: Regions) {
+        self.regions.xchg(regions.word(), Full);
+    }
+
+    /// Whether the command is alive, not answered yet, and `select(tag, lun)` says so, and writes there. It is marked, so that there is a
+    /// [`wake`](crate::tmf::wake) when that changes.
+    pub(crate) fn is_writing(
+        &self,
+        regions: Regions,
+        select: &dyn Fn(u64, [u8; 8]) -> bool,
+    ) -> bool {
+        let meets = || Regions::from_word(self.regions.load(Acquire)).meets(regions);
+        let mut state = self.state.load(Acquire);
+        loop {
+            if state & (LIVE | REPLIED) != LIVE || !meets() || !self.selected(select) {
+                return false;
+            }
+            match self.state.cmpxchg(state, state | WATCHED, Full) {
+                Ok(_) => return meets(),
                 Err(now) => state = now,
             }
         }
