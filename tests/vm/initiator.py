@@ -118,6 +118,27 @@ class Answer:
         return f"Answer({self.opcode:#x}, {self.bhs.hex()}, {self.data[:64]!r})"
 
 
+class Patience:
+    """How long what is awaited may take. A second for which nothing comes counts as one, however long it was: where the whole machine
+    stands still for a while, so does who is to send it."""
+
+    def __init__(self, seconds):
+        self.left = seconds
+
+    def receive(self, sock):
+        """What comes next; TimeoutError when nothing does."""
+        while True:
+            start, piece = time.monotonic(), max(min(self.left, 1), 0.001)
+            sock.settimeout(piece)
+            try:
+                return sock.recv(65536)
+            except TimeoutError:
+                if self.left <= piece:
+                    raise
+            finally:
+                self.left -= min(time.monotonic() - start, piece)
+
+
 class Connection:
     """A TCP connection; the numbers are those that the next request of an honest initiator would carry."""
 
@@ -190,15 +211,14 @@ class Connection:
             out += wrong(crc32c(data[head:]), "data")
         return out
 
-    def _check(self, data, end, what):
+    def _check(self, data, patience, what):
         """The digest of `data` follows, and is right."""
-        digest = self._take(4, end)
+        digest = self._take(4, patience)
         assert digest == crc32c(data), f"{what} digest {digest.hex()} of {data[:64].hex()}"
 
-    def _take(self, n, end):
+    def _take(self, n, patience):
         while len(self.buffer) < n:
-            self.sock.settimeout(max(end - time.monotonic(), 0.001))
-            got = self.sock.recv(65536)
+            got = patience.receive(self.sock)
             if not got:
                 raise ConnectionResetError
             self.buffer += got
@@ -209,16 +229,16 @@ class Connection:
         """The next PDU; None when the target has closed the connection. TimeoutError when nothing comes."""
         if self.given_back:
             return self.given_back.pop(0)
-        end = time.monotonic() + (timeout or self.timeout) * lio.SLOW
+        patience = Patience((timeout or self.timeout) * lio.SLOW)
         try:
-            bhs = self._take(48, end)
-            ahs = self._take(bhs[4] * 4, end)
+            bhs = self._take(48, patience)
+            ahs = self._take(bhs[4] * 4, patience)
             if self.header_digest:
-                self._check(bhs + ahs, end, "header")
+                self._check(bhs + ahs, patience, "header")
             n = int.from_bytes(bhs[5:8], "big")
-            data = self._take(n + -n % 4, end)
+            data = self._take(n + -n % 4, patience)
             if self.data_digest and n:
-                self._check(data, end, "data")
+                self._check(data, patience, "data")
             data = data[:n]
         except (ConnectionResetError, BrokenPipeError):
             return None
@@ -230,6 +250,12 @@ class Connection:
         if self.watch:
             self.watch(answer)
         return answer
+
+    def next(self, timeout=None):
+        """The next PDU that is no NOP-In of the target's own; None when the target has closed the connection."""
+        while (a := self.receive(timeout)) is not None and self.pong(a):
+            pass
+        return a
 
     def itt(self):
         self.next_itt += 1
@@ -379,20 +405,18 @@ class Connection:
     def ping(self, data=b"ping", timeout=None):
         itt = self.itt()
         self.send(pdu(NOP_OUT, FINAL, data, immediate=True, itt=itt, w=(NONE, self.cmd_sn, self.exp_stat_sn)))
-        a = self.receive(timeout)
-        while a is not None and self.pong(a):
-            a = self.receive(timeout)
+        a = self.next(timeout)
         return a is not None and a.opcode == NOP_IN and a.itt == itt and a.data == data
 
     def text_request(self, pairs, ttt=NONE):
         itt = self.itt()
         self.send(pdu(TEXT, FINAL, text(pairs), itt=itt, w=(ttt, *self.numbers())))
-        return self.receive()
+        return self.next()
 
     def logout(self, reason=0, cid=1):
         itt = self.itt()
         self.send(pdu(LOGOUT, FINAL | reason, itt=itt, w=(cid << 16, *self.numbers())))
-        return self.receive()
+        return self.next()
 
 
 def session(target, portal=None, **kw):

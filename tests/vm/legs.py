@@ -1,7 +1,7 @@
 """An initiator with several connections in one session, whose command numbers and task tags are the session's."""
 import initiator
 import lio
-from initiator import ASYNC, FINAL, LOGOUT, NONE, NOP_IN, TMF, TMF_RESPONSE, pdu
+from initiator import ASYNC, FINAL, LOGOUT, NONE, TMF, TMF_RESPONSE, pdu
 
 NAME = "iqn.2024-01.org.example:mcs"
 TUR = bytes(6)
@@ -43,7 +43,7 @@ class Leg(initiator.Connection):
 
     def answer(self, itt):
         """The next PDU, which answers this command."""
-        a = self.receive()
+        a = self.next()
         assert a and a.itt == itt, f"{a} is not for {itt:#x}"
         return a
 
@@ -60,9 +60,8 @@ class Leg(initiator.Connection):
         """TASK REASSIGN; gives the response code."""
         itt = self.itt()
         self.send(pdu(TMF, FINAL | TASK_REASSIGN, immediate=immediate, itt=itt, w=(task, *self.numbers(immediate), 0, exp_data_sn)))
-        while (a := self.receive()).opcode == NOP_IN:
-            assert self.pong(a)
-        assert (a.opcode, a.itt) == (TMF_RESPONSE, itt), a
+        a = self.next()
+        assert a and (a.opcode, a.itt) == (TMF_RESPONSE, itt), a
         return a.response
 
     def ended(self):

@@ -56,14 +56,23 @@ def refused(*errnos):
 
 def wait_for(what, timeout=15, interval=0.05):
     """Calls `what` until it gives something true, and gives that."""
-    end = time.monotonic() + timeout * SLOW
+    waited, before = 0, time.monotonic()
     while True:
         value = what()
         if value:
             return value
-        if time.monotonic() > end:
+        if waited > timeout * SLOW:
             raise AssertionError(f"timed out after {timeout * SLOW} s: {getattr(what, '__doc__', None) or what}")
         time.sleep(interval)
+        # While the whole machine stands still, what is waited for cannot come either: that counts for little.
+        now = time.monotonic()
+        waited, before = waited + min(now - before, 2), now
+
+
+def pause(seconds):
+    """Gives others so much time: by many short sleeps, of which a machine that stands still for a while takes one or two."""
+    for _ in range(10):
+        time.sleep(seconds / 10)
 
 
 def modprobe(*names):
@@ -202,6 +211,13 @@ class Tpg:
                 write(m / "write_protect", 1)
         return path
 
+    def patient(self, *names, luns=(0,)):
+        """Gives these initiators ACLs by which their iSCSI sessions last as long as a test may keep back write data: by default that is 3 s."""
+        for name in names:
+            if not (self.path / "acls" / name).exists():
+                self.acl(name, luns)
+            write(self.path / "acls" / name / "attrib/dataout_timeout", 60)
+
     def attrib(self, name, value=None):
         if value is None:
             return read(self.path / "attrib" / name)
@@ -306,9 +322,9 @@ def login(target, portal=None, settings=None):
     start_iscsid()
     node = ["iscsiadm", "-m", "node", "-T", target.iqn, "-p", portal]
     run(*node, "-o", "new")
-    if SLOW > 1:
-        settings = {"node.conn[0].timeo.noop_out_timeout": 5 * SLOW} | (settings or {})
-    for key, value in (settings or {}).items():
+    # By itself it gives up a connection on which a ping is not answered for 5 s.
+    settings = {"node.conn[0].timeo.noop_out_timeout": 30 * SLOW} | (settings or {})
+    for key, value in settings.items():
         run(*node, "-o", "update", "-n", key, "-v", value)
     run(*node, "--login", timeout=90)
     return iscsi_disks(target)
