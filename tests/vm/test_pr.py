@@ -201,6 +201,7 @@ def test_what_is_enforced(target, kind):
 
 @ours
 def test_preempting(target):
+    target.patient(C)
     a, b, c = login(target, A), login(target, B), login(target, C)
     for who, key in ((a, 1), (b, 2), (c, 3)):
         assert out(who, REGISTER, 0, key) == "good"

@@ -28,11 +28,12 @@ def target():
     t = lio.IscsiTarget(lio.ramdisk())
     lio.write(t.path / "param/MaxConnections", 4)
     lio.write(t.path / "param/InitialR2T", "No")
+    t.patient(NAME)
     return t
 
 
 def connections(target):
-    """CID: state, as the ACL's info says; demo mode has none, so there is one for this."""
+    """CID: state, as the ACL's info says."""
     info = lio.read(target.path / "acls" / NAME / "info")
     return dict(re.findall(r"CID: (\d+)  Connection State: (\w+)", info))
 
@@ -162,7 +163,7 @@ def test_allegiance(target):
 
 
 def test_logouts(target):
-    acl = target.acl(NAME)
+    acl = target.path / "acls" / NAME
     with Session(target) as s:
         a, b, c, d = s.with_legs(4)
         assert connections(target) == dict.fromkeys("1234", "TARG_CONN_STATE_LOGGED_IN")
@@ -319,7 +320,7 @@ def test_the_place_of_an_aborted_command(target):
         a.send(a.command_pdu(WRITE_4K, 4096, WRITE, b"2" * 2048, itt=waits, numbers=(second, a.exp_stat_sn)))
         out, a.data_digest = a.digested(a.data_out_pdu(itt, r2t.ttt, b"1" * 4096), "data"), False
         a.send(out[:1000])
-        time.sleep(0.5)
+        lio.pause(0.5)
         assert b.tmf(ABORT_TASK, ref_itt=itt) == 0
         assert b.answer(b.tur(first)).status == 0
         while a.pong(r2t := a.receive()):
@@ -402,7 +403,7 @@ def test_the_session_ends_with_a_word(target):
 
 
 def test_counted(target):
-    acl = target.acl(NAME)
+    acl = target.path / "acls" / NAME
     with Session(target) as s:
         a, b, *_ = s.with_legs(2)
         stats = acl / "fabric_statistics/iscsi_sess_stats"
@@ -516,6 +517,7 @@ def test_races(target, monkeypatch):
         target.enable(False)
     lio.wait_for(lambda: sessions(target) == 0)
     target.enable()
+    monkeypatch.undo()
     with Session(target) as s:
         assert s.legs[0].scsi(TUR)[0] == 0
     lio.wait_for(lambda: sessions(target) == 0)

@@ -9,6 +9,7 @@ import lio
 import pytest
 from initiator import ABORT_TASK, ABORT_TASK_SET, CLEAR_TASK_SET, DATA_IN, LUN_RESET, R2T, SCSI_RESPONSE, WARM_RESET, WRITE, READ
 from sgio import say
+from test_stuck import Stuck
 
 ours = pytest.mark.skipif(lio.STOCK, reason="the C modules do this otherwise")
 TUR = bytes(6)
@@ -18,16 +19,26 @@ SOLICITED = {"InitialR2T": "Yes", "ImmediateData": "No"}
 ISIDS = [b"\x80\0\0\0\1" + bytes([i]) for i in range(8)]
 
 
+NAMES = [f"iqn.2024-01.org.example:i{i}" for i in range(2)]
+
+
+def exported(*stores):
+    """A target of these stores, whose initiators may keep data back for a while."""
+    t = lio.IscsiTarget(*stores)
+    t.patient(*NAMES, luns=range(len(stores)))
+    return t
+
+
 @pytest.fixture
 def target():
-    return lio.IscsiTarget(lio.ramdisk())
+    return exported(lio.ramdisk())
 
 
 @contextlib.contextmanager
 def sessions(target, n=1):
     """n sessions of different initiators."""
     with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(initiator.session(target, name=f"iqn.2024-01.org.example:i{i}", isid=ISIDS[i], keys=SOLICITED))
+        yield [stack.enter_context(initiator.session(target, name=NAMES[i], isid=ISIDS[i], keys=SOLICITED))
                for i in range(n)]
 
 
@@ -36,7 +47,7 @@ def waiting(c, n=1, lun=0):
     tags = [c.start(WRITE_64K, 65536, WRITE, lun=lun) for _ in range(n)]
     r2ts = {}
     while len(r2ts) < n:
-        a = c.receive()
+        a = c.next()
         assert a.opcode == R2T, a
         r2ts[a.itt] = a
     assert set(r2ts) == set(tags)
@@ -65,7 +76,7 @@ def test_abort_a_task_that_waits_for_data(target):
         for itt, r2t in r2ts.items():
             if itt != victim:
                 c.answer_r2t(r2t, b"d" * 65536)
-        done = {c.receive().itt for _ in range(2)}
+        done = {c.next().itt for _ in range(2)}
         assert done == set(r2ts) - {victim}
         assert attention(c) == ""
 
@@ -88,7 +99,7 @@ def test_abort_task_set(target):
         assert not [x for x in a.seen if x.itt in mine]
         for r2t in theirs.values():
             b.answer_r2t(r2t, b"d" * 65536)
-        assert sorted(b.receive().itt for _ in range(2)) == sorted(theirs)
+        assert sorted(b.next().itt for _ in range(2)) == sorted(theirs)
         assert attention(a) == "" and attention(b) == ""
 
 
@@ -114,7 +125,7 @@ def test_what_others_see(function, attentions, tas):
     """Their commands end with TASK ABORTED; where TAS is 0, a unit attention alone tells of it (SAM-5, 5.6)."""
     store = lio.ramdisk()
     store.attrib("emulate_tas", tas)
-    target = lio.IscsiTarget(store)
+    target = exported(store)
     with sessions(target, 2) as (a, b):
         mine, theirs = waiting(a, 2), waiting(b, 3)
         assert a.tmf(function, timeout=30) == 0
@@ -150,6 +161,16 @@ def test_abort_an_answered_task(target):
         quiet(c)
 
 
+@pytest.fixture
+def stopped():
+    """A target on an iblock object whose device can be stopped."""
+    s = Stuck()
+    s.target = lio.IscsiTarget(s.store)
+    yield s
+    s.go()
+    lio.clear()
+
+
 def slow_device():
     """the delayed device's node"""
     name = lio.run("dmsetup", "info", "-c", "--noheadings", "-o", "blkdevname", "lio-slow").stdout.strip()
@@ -167,23 +188,32 @@ def slow():
 
 
 @pytest.mark.parametrize("function", [ABORT_TASK, ABORT_TASK_SET, LUN_RESET], ids=["task", "set", "reset"])
-def test_abort_at_the_back_end(slow, function):
+def test_abort_at_the_back_end(stopped, function):
     """The function waits for what the device has; the command is not answered."""
-    with sessions(slow, 2) as (c, other):
+    with sessions(stopped.target, 2) as (c, other):
+        stopped.stop()
         start = time.monotonic()
         tags = [c.start(READ_4K, 4096, READ) for _ in range(4)]
         foreign = other.start(READ_4K, 4096, READ)
-        time.sleep(0.4)
-        assert c.tmf(function, ref_itt=tags[0], timeout=60) == 0
+        quiet(other)
+        itt = c.itt()
+        c.send(initiator.pdu(initiator.TMF, initiator.FINAL | function, immediate=True, itt=itt,
+                             w=(tags[0], c.cmd_sn, c.exp_stat_sn, 0)))
+        quiet(c)
+        stopped.go()
+        before = []
+        while (a := c.next(60)).opcode != initiator.TMF_RESPONSE:
+            before.append(a)
         took = time.monotonic() - start
-        seen = [a.itt for a in c.seen if a.opcode in (SCSI_RESPONSE, DATA_IN)]
+        assert (a.itt, a.response) == (itt, 0)
+        seen = [a.itt for a in before if a.opcode in (SCSI_RESPONSE, DATA_IN)]
         assert tags[0] not in seen and took < 30 * lio.SLOW
         if function == ABORT_TASK:
             left = [t for t in tags[1:] if t not in seen]
             for _ in left:
-                a = c.receive(30)
+                a = c.next(30)
                 while a.opcode == DATA_IN and not a.flags & 1:
-                    a = c.receive(30)
+                    a = c.next(30)
                 assert a.itt in left
         else:
             assert not seen
@@ -212,7 +242,8 @@ def test_abort_while_queued(slow):
 
 
 @ours
-def test_reported_luns_data_has_changed(target):
+def test_reported_luns_data_has_changed():
+    target = lio.IscsiTarget(lio.ramdisk())
     with sessions(target, 2) as (a, b):
         target.lun(lio.ramdisk("rd1", 1 << 20), 1)
         assert attention(a) == "6/3f0e" and attention(a) == ""
@@ -235,7 +266,8 @@ def test_wrong_lun(target):
         assert status == 0 and data[0] == 0x7F
 
 
-def test_write_protect(target):
+def test_write_protect():
+    target = lio.IscsiTarget(lio.ramdisk())
     lio.write(target.path / "attrib/demo_mode_write_protect", 1)
     with sessions(target) as (c,):
         status, _, a = c.scsi(WRITE_64K, write=bytes(65536))

@@ -95,6 +95,7 @@ def test_in_its_place():
     unit = Unit(store)
     data = data_of(unit, 8)
     scattered = parameters(unit, [(64, 4), (2, 4)], data)
+    unit.target.patient(*test_order.NAMES)
     with test_order.sessions(unit.target, 2) as (a, b):
         older = test_order.stalled(a)  # the blocks from 64 on
         ordered = b.start(short(1, 2, 9), len(scattered), WRITE, scattered, attr=test_order.ORDERED)
