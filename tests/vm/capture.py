@@ -4,7 +4,6 @@ import contextlib
 import os
 import re
 import subprocess
-import time
 
 import lio
 from initiator import (ASYNC, DATA_IN, DATA_OUT, LOGIN, LOGIN_RESPONSE, LOGOUT, LOGOUT_RESPONSE, NOP_IN, NOP_OUT, R2T, REJECT,
@@ -37,7 +36,11 @@ class Capture:
             self.stop()
 
     def stop(self):
-        time.sleep(1)  # what is in the kernel's buffer
+        # What is in the kernel's buffer: until nothing more comes out of it.
+        before, size = None, -1
+        while before != size:
+            lio.pause(1)
+            before, size = size, os.path.getsize(self.file)
         self.dumpcap.terminate()
         self.said = self.dumpcap.communicate(timeout=30 * lio.SLOW)[1]
         if self.said:

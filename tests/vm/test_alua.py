@@ -258,7 +258,7 @@ def test_offline_ports(pair):
 @ours
 def test_transitions_take_their_time(pair):
     """Nobody waits for them, and nothing that goes meanwhile does."""
-    pair.set(0, "trans_delay_msecs", 1500)
+    pair.set(0, "trans_delay_msecs", 5000)
     with pair.nexus(0) as a, pair.nexus(1) as b:
         start = time.monotonic()
         assert answer(a, stpg(8), write=stpg_list((1, STANDBY))) == ""
@@ -267,7 +267,7 @@ def test_transitions_take_their_time(pair):
         with refused(errno.EBUSY):
             pair.state(0, OPTIMIZED)
         wait_for(lambda: pair.state(0) == STANDBY)
-        assert time.monotonic() - start > 1.4
+        assert time.monotonic() - start > 4.9
         quiet(a), quiet(b)
         assert answer(a, TUR) == REFUSED[STANDBY] and groups(a)[1][3] == 1
     pair.set(0, "trans_delay_msecs", 30000)
@@ -283,7 +283,7 @@ def test_transitions_take_their_time(pair):
     pair.set(1, "trans_delay_msecs", 30000)
     pair.state(1, STANDBY)
     lio.clear()
-    assert time.monotonic() - start < 10 * lio.SLOW
+    assert time.monotonic() - start < 20 * lio.SLOW
     wait_for(lambda: lio.module_refs("target_core_mod") <= len({"iscsi_target_mod", "tcm_loop", "target_core_file", "target_core_iblock"} & lio.loaded()))
 
 
@@ -297,25 +297,26 @@ def test_nonoptimized_commands_are_delayed(pair):
             f()
             return time.monotonic() - start
 
-        assert 0.09 <= took(lambda: a.scsi(READ, read=4096)) < 3 * lio.SLOW
-        pair.set(0, "nonop_delay_msecs", 1000)
-        assert took(lambda: a.scsi(INQUIRY, read=96)) < 0.9 * lio.SLOW
+        assert 0.09 <= took(lambda: a.scsi(READ, read=4096)) < 9 * lio.SLOW
+        pair.set(0, "nonop_delay_msecs", 10000)
+        assert took(lambda: a.scsi(INQUIRY, read=96)) < 9 * lio.SLOW
+        pair.set(0, "nonop_delay_msecs", 2000)
         tags = []
 
         def many():
             tags.extend(a.start(READ, 4096, initiator.READ) for _ in range(8))
             a.finish_all(tags)
 
-        assert 1 <= took(many) < 6 * lio.SLOW, "they are delayed at the same time"
+        assert 2 <= took(many) < 12 * lio.SLOW, "they are delayed at the same time"
         pair.set(0, "nonop_delay_msecs", 10000)
         victim = a.start(READ, 4096, initiator.READ)
         time.sleep(0.2)
-        assert took(lambda: a.tmf(initiator.ABORT_TASK, ref_itt=victim, timeout=30)) < 5 * lio.SLOW
+        assert took(lambda: a.tmf(initiator.ABORT_TASK, ref_itt=victim, timeout=30)) < 9 * lio.SLOW
         a.start(READ, 4096, initiator.READ)
-        time.sleep(0.2)
+        assert a.ping()
         start = time.monotonic()
         pair.targets[0].remove_lun(0)
-        assert time.monotonic() - start < 5 * lio.SLOW
+        assert time.monotonic() - start < 9 * lio.SLOW
         pair.set(0, "nonop_delay_msecs", 0)
 
 

@@ -311,7 +311,7 @@ def test_crosswise_with_ordered_commands():
                 pending = [n.start(c, [extent(lun, 1 - lun, 2 * MIB, 0, 0)], lun=lun, attr=attr) for attr in (1, 2, 1)]
                 pending.append(n.c.start(rw(0x8A, 0, 8), 4096, WRITE, pattern(4096, turn), lun=1 - lun, attr=2))
                 while pending:
-                    answer = n.c.receive(60)
+                    answer = n.c.next(60)
                     if answer.opcode == SCSI_RESPONSE:
                         pending.remove(answer.itt)
                         if answer.status:
@@ -343,7 +343,7 @@ def test_no_more_than_there_may_be():
         for s, lun in [(n, 1), (m, 2)]:
             for _ in range(18):
                 s.start(c, [extent(0, 1, 32 * MIB, 0, 0)], lun=lun)
-            refused = [s.c.receive() for _ in range(2)]
+            refused = [s.c.next() for _ in range(2)]
             assert all(a.opcode == SCSI_RESPONSE and a.status == copying.BUSY for a in refused)
         m.start(c, [extent(0, 1, 32 * MIB, 0, 0)])
         assert m.c.receive().status == copying.BUSY

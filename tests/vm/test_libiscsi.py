@@ -32,7 +32,7 @@ def no_leaks(warm, klog):
     before, nodes = leaks.Held(), leaks.nodes()
     yield
     lio.clear()
-    assert leaks.nodes() == nodes, "configfs directories are left"
+    lio.wait_for(lambda: leaks.nodes() == nodes)
     leaks.check(before, objects=64)
 
 

@@ -224,7 +224,7 @@ def test_idle_connections_keep_nobody_out(target):
     for s in idle:
         s.close()
     print(f"{len(idle)} idle connections, the honest initiator took {took:.2f} s")
-    assert took < 4 * lio.SLOW, f"{took} s: it waited for the others"
+    assert took < 10 * lio.SLOW, f"{took} s: it waited for the others"
     honest(target)
 
 

@@ -157,7 +157,7 @@ def test_writing_back_through_itself(kind, fabric):
                 t = threading.Thread(target=files.run, args=(over,))
                 t.start()
                 end = time.monotonic() + SECONDS
-                while time.monotonic() < end and files.failure is None:
+                while (time.monotonic() < end or files.written <= 8 * MIB and time.monotonic() < end + STOPS) and files.failure is None:
                     time.sleep(0.2)
                 low = available()
                 over.set()
@@ -215,6 +215,7 @@ def test_commands():
         for t in threads:
             t.start()
         time.sleep(SECONDS)
+        lio.wait_for(lambda: failures or GOOD in heard and 0 in refused, 60)
         over.set()
         for t in threads:
             t.join(60 * lio.SLOW)

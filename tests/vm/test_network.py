@@ -92,11 +92,11 @@ def served():
         yield t
 
 
-def login(t, replacement=120):
+def login(t, replacement=120, patience=2):
     """open-iscsi, which finds a dead connection within seconds, and fails I/O `replacement` seconds later."""
     disk = lio.login(t, settings={"node.session.timeo.replacement_timeout": replacement * lio.SLOW,
                                   "node.conn[0].timeo.noop_out_interval": 2 * lio.SLOW,
-                                  "node.conn[0].timeo.noop_out_timeout": 2 * lio.SLOW,
+                                  "node.conn[0].timeo.noop_out_timeout": patience * lio.SLOW,
                                   "node.session.err_timeo.abort_timeout": 5 * lio.SLOW,
                                   "node.session.err_timeo.lu_reset_timeout": 5 * lio.SLOW})[0]
     return disk
@@ -144,6 +144,12 @@ NETEM = {
 }
 
 
+def patient(t):
+    """open-iscsi, where its session is to live: also if the machine stands still for a while, neither side gives it up."""
+    lio.write(t.path / "acls" / ME / "attrib/nopin_response_timeout", 30)
+    return login(t, patience=30)
+
+
 @contextlib.contextmanager
 def netem(*what):
     def tc(action, *args):
@@ -161,7 +167,7 @@ def netem(*what):
 def test_bad_link(served, how):
     """The session lives through it, and each byte is right."""
     what, amount, counter = NETEM[how]
-    disk = login(served)
+    disk = patient(served)
     with netem(*what):
         before, start = counters(), time.monotonic()
         job = lio.fio(disk, timeout=240, **FIO | {"bs": None, "bsrange": "4k-128k", "size": amount})["jobs"][0]
@@ -247,7 +253,7 @@ def test_link_gone_for_longer_than_the_initiator_waits(served):
 
 def test_link_that_comes_and_goes(served):
     """Shorter than any time-out: the session stays."""
-    disk = login(served)
+    disk = patient(served)
     with burst(disk, loops=None, time_based=1, runtime=1000) as fio:
         for i in range(4):
             link(False)

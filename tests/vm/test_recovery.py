@@ -260,8 +260,9 @@ def recovered(c, itt, data, begin, r2t_sn):
 def test_data_out(target, how, unsolicited, at):
     """7.8 a, 7.9: a PDU in the middle of a burst, or the last one, has a wrong digest or does not come."""
     keys = BOTH if how == "digest" else {}
-    for node in ("dataout_timeout", "dataout_timeout_retries"):
-        lio.write(target.path / "acls" / NAME / "attrib" / node, 2)
+    # What follows it shows what is lost; behind the last one nothing does.
+    for node, value in ("dataout_timeout", 4 if how == "lost" and at == 3 else 30), ("dataout_timeout_retries", 2):
+        lio.write(target.path / "acls" / NAME / "attrib" / node, value)
     with session(target, **keys) as c:
         data = pattern(8192, 10 + at)
         itt = c.start(WRITE_8K, 8192, WRITE, last=not unsolicited)
@@ -278,7 +279,7 @@ def test_data_out(target, how, unsolicited, at):
 
 def test_data_out_never_comes(target):
     """An unfinished burst is asked for again as often as dataout_timeout_retries says, then the session ends."""
-    for node, value in ("dataout_timeout", 2), ("dataout_timeout_retries", 2):
+    for node, value in ("dataout_timeout", 4), ("dataout_timeout_retries", 2):
         lio.write(target.path / "acls" / NAME / "attrib" / node, value)
     with session(target) as c:
         data = pattern(8192, 77)
@@ -294,7 +295,7 @@ def test_data_out_never_comes(target):
 @pytest.mark.parametrize("how", ["plain", "digest", "immediate"])
 def test_data_out_that_takes_its_time(target, how):
     """What is missing is asked for again; not what is coming in, be it for longer than dataout_timeout: the command waits for that."""
-    lio.write(target.path / "acls" / NAME / "attrib/dataout_timeout", 2)
+    lio.write(target.path / "acls" / NAME / "attrib/dataout_timeout", 4)
     with session(target, **({"DataDigest": "CRC32C"} if how == "digest" else {})) as c:
         assert c.scsi(WRITE_8K, write=bytes(8192))[0] == 0
         data = pattern(8192, 33)
@@ -307,9 +308,9 @@ def test_data_out_that_takes_its_time(target, how):
         if how == "digest":
             # The data is wrong, so all of it is asked for again, once.
             out, c.data_digest = c.digested(out, "data"), False
-        for at in range(0, 5000, 1000):
-            c.send(out[at : at + 1000])
-            time.sleep(1)
+        for at in range(0, 5000, 500):
+            c.send(out[at : at + 500])
+            time.sleep(0.5)
         assert not select.select([c.sock], [], [], 0)[0]
         c.send(out[5000:])
         if how == "digest":

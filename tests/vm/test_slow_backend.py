@@ -20,7 +20,7 @@ DELAY = int(dict(re.findall(r"(\w+)=(\d+)", os.environ.get("LIO_RS_ARGS", ""))).
 COMPLETE, REJECTED = 0, 255
 PATIENCE = 30  # seconds: after that, functions that are not done are rejected
 REINSTATE = 20  # seconds: so long a login waits for the session that it reinstates
-SOON = 4 * lio.SLOW
+SOON = 6 * lio.SLOW  # less than DELAY
 BOUND = min(DELAY, PATIENCE) + 2 * SOON  # what waits for commands, or does not any more
 FAST = 2  # the LUN that is not slow
 
@@ -129,7 +129,7 @@ def test_sessions(slow):
     slow_down(devices)
     for one in s:
         one.start()
-    time.sleep(0.5)
+    assert all(one.c.ping() for one in s)  # the devices have them
     t = Together()
 
     def abort_task():
@@ -182,8 +182,8 @@ def test_sessions(slow):
     def nothing():
         assert set(s[6].rest().values()) == {0}
 
-    for bound, what in ((BOUND + DELAY, abort_task), (BOUND + DELAY, abort_task_set), (SOON, logout), (DELAY + SOON, drop),
-                        (DELAY + SOON, reinstate), (DELAY + SOON, ping), (DELAY + SOON, nothing)):
+    for bound, what in ((BOUND + DELAY, abort_task), (BOUND + DELAY, abort_task_set), (SOON, logout), (DELAY + 2 * SOON, drop),
+                        (DELAY + 2 * SOON, reinstate), (DELAY + SOON, ping), (DELAY + SOON, nothing)):
         t.add(bound, what)
     t.run()
     for n in (5, 6):
@@ -198,7 +198,7 @@ def test_reset_and_removal(slow):
     slow_down(devices)
     for one in s:
         one.start()
-    time.sleep(0.5)
+    assert all(one.c.ping() for one in s)  # the devices have them
     t, heard = Together(), {}
 
     def reset():

@@ -142,7 +142,7 @@ class Preempting:
     def start(self):
         self.stuck.stop()
         self.tag = self.victim.start(READ_4K, 4096, READ)
-        time.sleep(0.5 * lio.SLOW)
+        assert self.victim.ping()  # the device has it
         self.threads = [threading.Thread(target=f) for f in (self.run, self.end)]
         for t in self.threads:
             t.start()
@@ -180,7 +180,7 @@ def test_functions_are_rejected(stuck):
     preempting.start()
     stuck.stop()
     tags = [x.start(READ_4K, 4096, READ) for x in c]
-    time.sleep(0.5 * lio.SLOW)
+    assert all(x.ping() for x in c)
     start = time.monotonic()
     answers = {}
     functions = [ABORT_TASK, CLEAR_TASK_SET, LUN_RESET, WARM_RESET]
@@ -197,7 +197,7 @@ def test_functions_are_rejected(stuck):
     assert not [a for x in c for a in x.seen if a.opcode in (SCSI_RESPONSE, DATA_IN)]
     preempting.check()
     stuck.go()
-    time.sleep(2 * lio.SLOW)
+    lio.pause(2 * lio.SLOW)
     for x in c:
         # Another initiator's reset was the first to take it, or this one's own.
         assert drain(x) in ([], [0x40])
@@ -212,7 +212,7 @@ def test_removing_a_lun(stuck):
     c = login(target)
     stuck.stop()
     tag = c.start(READ_4K, 4096, READ, lun=1)
-    time.sleep(0.5 * lio.SLOW)
+    assert c.ping()
     with Meanwhile():
         in_time(target.remove_lun, 1)
         in_time(stuck.store.delete)
@@ -221,7 +221,7 @@ def test_removing_a_lun(stuck):
         assert status == 2 and a.sense[12:14] == b"\x25\0"
     # It can be had again under another device's name, when it is free.
     stuck.go()
-    a = c.receive(30)
+    a = c.next(30)
     assert a.itt == tag and a.status == 0x40
     lio.wait_for(stuck.free)
     target.lun(lio.iblock("again", dev=stuck.dev), 1)
@@ -236,7 +236,7 @@ def test_ending_sessions(stuck):
     stuck.stop()
     [c.start(READ_4K, 4096, READ) for _ in range(8)]
     [d.start(READ_4K, 4096, READ) for _ in range(8)]
-    time.sleep(0.5 * lio.SLOW)
+    assert c.ping() and d.ping()
     with Meanwhile():
         path = target.path / "acls" / NAME.format(2)
         unlink = [link.unlink for m in path.iterdir() if m.name.startswith("lun_") for link in lio.links(m)]
@@ -297,7 +297,8 @@ def test_loopback(stuck):
     stuck.stop()
     dd = lio.subprocess.Popen(["dd", f"if={disk}", "of=/dev/null", "bs=64k", "count=4", "iflag=direct"],
                               stdout=lio.subprocess.PIPE, stderr=lio.subprocess.STDOUT)
-    time.sleep(1)
+    lio.wait_for(lambda: any(map(int, lio.read(f"/sys/block/{disk[5:]}/inflight").split())))
+    lio.pause(0.5)
     with Meanwhile():
         start = time.monotonic()
         port.delete()
@@ -319,7 +320,7 @@ def test_modules_stay(stuck):
     c = login(target)
     stuck.stop()
     c.start(READ_4K, 4096, READ)
-    time.sleep(0.5 * lio.SLOW)
+    assert c.ping()
     target.delete()
     stuck.store.delete()
     (lio.CFS / "iscsi").rmdir()

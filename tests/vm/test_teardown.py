@@ -3,6 +3,7 @@ nothing is leaked. 15 rounds in `make check`; `make check-teardown` makes 200 (L
 initiators leave the processor to the deletions: more rounds in the same time, in the debug kernel."""
 # vm: --timeout 1800
 import collections
+import contextlib
 import json
 import os
 import random
@@ -319,6 +320,9 @@ def rounds(n, rng, log):
                 log(f"round {i}: {action.__name__}{' back' if step else ''}: {took:.2f} s")
                 assert took < GUARD, f"round {i}: {action.__name__} took {took:.1f} s"
                 time.sleep(rng.random() * (0.3 if GENTLE else 0.8))
+        if n >= ROUNDS:  # each has had its turn by now, unless the machine stood still
+            with contextlib.suppress(AssertionError):
+                lio.wait_for(lambda: all(load.moved for load in loads), 60)
     finally:
         stop.set()
         for load in loads:
@@ -352,7 +356,12 @@ def everything_off(empty):
     lio.run("iscsiadm", "-m", "node", "--logout", check=False, timeout=120)
     lio.run("iscsiadm", "-m", "node", "-o", "delete", check=False)
     lio.clear()
-    assert leaks.nodes() == empty, "configfs directories are left"
+
+    def nothing_left():
+        """no configfs directories are left"""
+        return leaks.nodes() == empty
+
+    lio.wait_for(nothing_left)
     for m in lio.MODULES:
         if m in lio.loaded():
             unload(m)

@@ -1,6 +1,5 @@
 """Logical block provisioning: what is left and used, and thresholds that are told of (SBC-3, 4.7.3.7); LOG SELECT with a list."""
 # group: tasks
-import subprocess
 from pathlib import Path
 
 import initiator
@@ -77,7 +76,7 @@ def attention(c, *expected):
 
 def quiet(c, seconds=2.5):
     """No unit attention for more than two looks at the back end."""
-    subprocess.run(["sleep", str(seconds)], check=True)
+    lio.pause(seconds)
     assert c.scsi(bytes(6))[0] == 0
 
 

@@ -17,7 +17,7 @@ import pytest
 import sgio
 from initiator import ABORT_TASK, LUN_RESET, NONE, NOP_OUT, OPERATIONAL, R2T, READ, REJECT, SECURITY, WRITE, pdu
 from test_pr import transport_id
-from test_stuck import Stuck
+from test_stuck import Stuck, drain
 
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="the wounds are the C modules'")
 TUR, READ_4K, WRITE_64K = bytes(6), bytes.fromhex("28000000000000000800"), bytes.fromhex("2a000000000000008000")
@@ -210,7 +210,7 @@ def test_time2retain_with_commands_pending(stuck):
             c.start(READ_4K, 4096, READ)
         for _ in range(16):
             c.start(WRITE_64K, 65536, WRITE, b"x" * 8192)
-        time.sleep(0.3)
+        drain(c)
         getattr(c, how)()
     time.sleep(4)  # past the time to retain
     assert sessions(target) == 2
@@ -221,7 +221,7 @@ def test_time2retain_with_commands_pending(stuck):
     all_gone(target)
     honest(target)
     all_gone(target)
-    assert leaks.nodes() == empty
+    lio.wait_for(lambda: leaks.nodes() == empty)
 
 
 def test_nopin_timeout_while_it_is_deleted():
@@ -268,7 +268,7 @@ def test_wakeups_of_what_is_freed(target):
 
     def come_and_go(i):
         rng = random.Random(i)
-        while time.monotonic() < stop:
+        while time.monotonic() < stop or done[i] < 4:
             with contextlib.suppress(OSError, AssertionError), initiator.Connection(timeout=GUARD) as c:
                 c.login(target.iqn, name=NAME.format(i), isid=b"\x80\0\0\0\4" + bytes([rng.randrange(2)]))
                 for _ in range(rng.randrange(6)):
@@ -604,7 +604,9 @@ def test_a_lun_unlinked_under_io():
 
     def unlink():
         try:
-            for n in range(12):
+            n = 0
+            while n < 12 or not all(moved) and n < 200:
+                n += 1
                 for t in (target, port):
                     link, = lio.links(t.path / "lun/lun_0")
                     start = time.monotonic()
@@ -691,6 +693,7 @@ def test_an_abort_storm(stuck):
     """A host whose commands time out on a slow back end aborts each, resets the unit, and tries again: the C target deadlocked.
     Expected: each function is answered, rightly and in time, no aborted command with good status; then all is as before."""
     target = lio.IscsiTarget(stuck.store)
+    target.patient(*map(NAME.format, range(4)))
     hosts = [login(target, i) for i in range(4)]
     answered = []
 
