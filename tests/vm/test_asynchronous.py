@@ -332,7 +332,7 @@ def test_scsi_events(target):
         def event(n=1):
             """What one of the connections hears, once it does; the other hears nothing."""
             if n:
-                lio.wait_for(lambda: a.given_back or b.given_back or select.select([a.sock, b.sock], [], [], 0)[0])
+                lio.wait_for(lambda: any(leg.given_back or leg.buffer for leg in (a, b)) or select.select([a.sock, b.sock], [], [], 0)[0])
             time.sleep(0.2 * lio.SLOW)
             heard = []
             for leg in a, b:

@@ -252,12 +252,11 @@ def test_open_files_and_rmdir(thing):
 
 
 def test_rmdir_waits_for_a_store(thing):
+    lio.write(thing / "number", "7")
     writer = threading.Thread(target=lio.write, args=(thing / "slow", "1000"))
     start = time.monotonic()
     writer.start()
-    # 1: it is within write(2)
-    lio.wait_for(lambda: lio.read(f"/proc/self/task/{writer.native_id}/syscall").startswith("1 "), interval=0.01)
-    time.sleep(0.1)
+    lio.wait_for(lambda: lio.read(thing / "number") == "0", interval=0.01)  # it has begun
     thing.rmdir()
     assert time.monotonic() - start >= 1
     writer.join()
