@@ -217,12 +217,17 @@ def test_reads_with_fua(ext4):
     mount, dev = ext4
     disk = attach(lio.fileio(file=f"{mount}/f", buffered=True))
     pwrite(disk, 0, pattern(65536))
-    before = flushes(dev)
     plain = bytes([0x88, 0]) + bytes(8) + (128).to_bytes(4, "big") + bytes(2)
-    for cdb, flushed in ((plain, False), (b"\x88\x08" + plain[2:], True)):
+
+    def flushed(cdb):
+        before = flushes(dev)
         data, status, _ = scsi(disk, cdb, read=65536)
         assert status == 0 and data == pattern(65536)
-        assert (flushes(dev) > before) == flushed
+        return flushes(dev) - before
+
+    # The least of three: the file system's journal is flushed every five seconds, too.
+    assert min(flushed(plain) for _ in range(3)) == 0
+    assert flushed(b"\x88\x08" + plain[2:]) > 0
     # Of no blocks.
     assert scsi(disk, b"\x88\x08" + bytes(14))[1] == 0
 
@@ -234,9 +239,15 @@ def test_write_cache_turned_off(ext4):
     b = lio.fileio(file=f"{mount}/f", buffered=True)
     disk = attach(b)
     pwrite(disk, 0, pattern(MIB))
+
+    def on_again():
+        before = flushes(dev)
+        b.attrib("emulate_write_cache", 1)
+        return flushes(dev) - before
+
+    # The least of three, as above.
+    assert min(on_again() for _ in range(3)) == 0
     before = flushes(dev)
-    b.attrib("emulate_write_cache", 1)
-    assert flushes(dev) == before
     b.attrib("emulate_write_cache", 0)
     assert flushes(dev) > before
     with open(dev, "rb") as f:
