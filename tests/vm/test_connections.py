@@ -33,11 +33,11 @@ def tidy(klog):
     yield
 
 
-def connect(source, to):
+def connect(source, to, timeout=5):
     """A connection from an address, None if it is refused."""
     s = socket.socket(socket.AF_INET6 if ":" in source else socket.AF_INET)
     s.bind((source, 0))
-    s.settimeout(5)
+    s.settimeout(timeout)
     try:
         s.connect((to, 3260))
         return s
@@ -59,7 +59,7 @@ def login_from(source, target):
     """An honest login from an address; gives how many seconds it took."""
     start = time.monotonic()
     to = f"{OTHERS}::1" if ":" in source else "127.0.0.1"
-    with contextlib.closing(connect(source, to)) as s, initiator.Connection.of(s) as c:
+    with contextlib.closing(connect(source, to, 20)) as s, initiator.Connection.of(s) as c:
         c.login(target.iqn, isid=b"\x80\0\0\0\7\7")
         assert c.scsi(bytes(6))[0] in (0, 2)
         c.logout()
