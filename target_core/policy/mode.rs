@@ -54,6 +54,7 @@ pub fn exception(errors: u64, values: &Values) -> Option<Asc> {
 mod tests {
     use super::{exception, reset, Change};
     use lio_scsi::{
+        groups::Groups,
         mode::{ErrorPolicy, Extension, Interlock, Values},
         pi,
         provisioning::Thresholds,
@@ -73,6 +74,7 @@ mod tests {
         thresholds: Thresholds::OFF,
         extension: Extension::DEFAULT,
         application: pi::ApplicationTags::DEFAULT,
+        groups: Groups::NONE,
     };
 
     #[test]

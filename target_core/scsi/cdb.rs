@@ -263,6 +263,8 @@ pub struct Decoded {
     pub protection: Option<pi::Type>,
     /// See there.
     pub protect: pi::Fields,
+    /// GROUP NUMBER, or 0 where the CDB has none.
+    pub group: u8,
 }
 
 /// Decodes `cdb`, which may be of any length: what follows the command's own length is not looked at, as transports pad
@@ -297,6 +299,7 @@ pub fn decode(cdb: &[u8], features: &Features) -> Result<Decoded, Sense> {
         descriptor,
         protection: features.protection,
         protect,
+        group: descriptor.group(&raw),
     })
 }
 

@@ -19,6 +19,7 @@
 //! | [`buffer`], [`diagnostic`], [`identifying`], [`log`], [`timestamp`] | their parameter data |
 //! | [`pr`] | reservations: parameter data, TransportIDs, what they do to each command |
 //! | [`copy`] | third-party copy |
+//! | [`groups`] | the grouping function and its mode page |
 //! | [`unmap`] | the UNMAP parameter list |
 
 #![cfg_attr(not(MODULE), no_std)]
@@ -56,6 +57,7 @@ pub mod capacity;
 pub mod cdb;
 pub mod copy;
 pub mod diagnostic;
+pub mod groups;
 pub mod identifying;
 pub mod inquiry;
 pub mod lba;

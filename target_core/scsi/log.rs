@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Log pages (SPC-4, 6.6, 6.7 and 7.3; SBC-3, 6.4): error counters, logical block provisioning, temperature, start-stop cycles,
-//! general statistics, informational exceptions.
+//! statistics in general and of groups, informational exceptions.
 //!
 //! A parameter is there only where somebody counts it, or where it can say that nobody does.
 
@@ -48,6 +48,8 @@ pub struct Known {
     pub counters: Counters,
     /// General statistics.
     pub statistics: Statistics,
+    /// Those of the group that is asked for.
+    pub group: Statistics,
     /// The informational exception that there is, if there is one.
     pub exception: Option<Asc>,
     /// What blocks are mapped to; `None` where nobody knows.
@@ -94,6 +96,13 @@ pub enum Request {
         /// PARAMETER POINTER: the first parameter.
         from: u16,
     },
+    /// Statistics of a group, 19h with its number as the subpage: the one parameter.
+    Group {
+        /// The group.
+        number: u8,
+        /// As with [`Request::Statistics`].
+        default: bool,
+    },
     /// Informational exceptions, 2Fh: the one parameter.
     Exceptions,
     /// Counters of a page.
@@ -118,6 +127,8 @@ pub enum Reset {
     Page(Page),
     /// General statistics.
     Statistics,
+    /// Statistics of a group.
+    Group(u8),
 }
 
 /// PAGE CODE of the informational exceptions.
@@ -247,7 +258,8 @@ pub fn request(control: u8, code: u8, subpage: u8, from: u16) -> Result<Request,
         list.check(from)?;
         return Ok(Request::List(list));
     }
-    if subpage != 0 {
+    let group = statistics::group(code, subpage);
+    if subpage != 0 && group.is_none() {
         return Err(Sense::invalid_cdb_byte(3));
     }
     // List parameters, for which PC says nothing.
@@ -269,8 +281,9 @@ pub fn request(control: u8, code: u8, subpage: u8, from: u16) -> Result<Request,
         0b11 => true,
         _ => return Err(Sense::invalid_cdb_bit(2, 7)),
     };
-    let (request, last) = match page {
-        Some(page) => (
+    let (request, last) = match (page, group) {
+        (_, Some(number)) => (Request::Group { number, default }, statistics::ACCESS),
+        (Some(page), None) => (
             Request::Counters {
                 page,
                 default,
@@ -278,7 +291,7 @@ pub fn request(control: u8, code: u8, subpage: u8, from: u16) -> Result<Request,
             },
             UNCORRECTED,
         ),
-        None => (Request::Statistics { default, from }, statistics::INTERVAL),
+        (None, None) => (Request::Statistics { default, from }, statistics::INTERVAL),
     };
     if from > last {
         return Err(Sense::invalid_cdb_byte(5));
@@ -292,10 +305,12 @@ pub fn request(control: u8, code: u8, subpage: u8, from: u16) -> Result<Request,
 /// INVALID FIELD IN CDB, with a pointer.
 pub fn reset(all: bool, control: u8, code: u8, subpage: u8) -> Result<Reset, Sense> {
     let listed = List::new(code, subpage).is_some();
-    if subpage != 0 && !listed {
+    let group = statistics::group(code, subpage);
+    if subpage != 0 && !listed && group.is_none() {
         return Err(Sense::invalid_cdb_byte(3));
     }
     let which = match code {
+        _ if group.is_some() => group.map_or(Reset::Nothing, Reset::Group),
         // Lists are not reset.
         _ if listed => Reset::Nothing,
         0 => Reset::All,
@@ -326,7 +341,9 @@ pub fn write(request: &Request, known: &Known, out: &mut Writer<'_>) -> Result<(
         counters
             .chain(provisioning)
             .chain(lists)
-            .chain([(statistics::CODE, 0), (EXCEPTIONS, 0)])
+            .chain([(statistics::CODE, 0)])
+            .chain(statistics::groups().map(|number| (statistics::CODE, number)))
+            .chain([(EXCEPTIONS, 0)])
     };
     match *request {
         Request::Supported { subpages: false } => {
@@ -374,6 +391,13 @@ pub fn write(request: &Request, known: &Known, out: &mut Writer<'_>) -> Result<(
             let zero = Statistics::default();
             let shown = if default { &zero } else { &known.statistics };
             shown.write(from, out);
+        }
+        Request::Group { number, default } => {
+            // DS: nothing is saved; SPF.
+            out.put(&[0xc0 | statistics::CODE, number, 0, 0]);
+            let zero = Statistics::default();
+            let shown = if default { &zero } else { &known.group };
+            shown.write_group(out);
         }
         Request::Exceptions => {
             let Asc { code, qualifier } = known.exception.unwrap_or(Asc::NONE);

@@ -8,6 +8,7 @@ mod select;
 
 use crate::{
     bytes::Writer,
+    groups::Groups,
     lba::{BlockSize, Blocks},
     pi,
     priority::Priority,
@@ -144,6 +145,8 @@ pub struct Values {
     pub extension: Extension,
     /// Application tags of protection information.
     pub application: pi::ApplicationTags,
+    /// The groups of which information is collected.
+    pub groups: Groups,
 }
 
 /// The state of a logical unit that mode parameters show.
@@ -192,7 +195,8 @@ pub fn write(unit: &Unit, request: &Request, out: &mut Writer<'_>) -> Result<(),
     let of_code = |page: &&Page| request.page == ALL_PAGES || page.code == request.page;
     let of_subpage =
         |page: &&Page| request.subpage == ALL_SUBPAGES || page.subpage == request.subpage;
-    let pages = || PAGES.iter().filter(|page| page.is_there(unit));
+    let there = |page: &&Page| page.is_there(unit) && page.fits(request.ten);
+    let pages = || PAGES.iter().filter(there);
     if !pages().any(|page| of_code(&page)) {
         return Err(Sense::invalid_cdb_bit(2, 5));
     }

@@ -13,7 +13,7 @@ use crate::{
     alua::Access,
     bytes::{array, be16, be32, Writer},
     cdb::{Command, Features},
-    pi,
+    groups, pi,
     pr::Reserved,
     sense::Sense,
 };
@@ -194,6 +194,20 @@ impl Descriptor {
             VARIABLE => 10,
             SERVICE_ACTION_OUT_16 => 2,
             _ => 1,
+        }
+    }
+
+    /// GROUP NUMBER of `raw`: 0 in a CDB that has none. It is where SBC-4, clause 5, has it in all CDBs of a length.
+    pub(crate) fn group(&self, raw: &Raw) -> u8 {
+        let at = match self.length {
+            10 | 32 => 6,
+            12 => 10,
+            16 => 14,
+            _ => return 0,
+        };
+        match (self.usage.get(at), raw.get(at)) {
+            (Some(&groups::NUMBER), Some(byte)) => byte & groups::NUMBER,
+            _ => 0,
         }
     }
 

@@ -5,6 +5,7 @@
 mod block;
 mod cdb;
 mod copy;
+mod groups;
 mod hostile;
 mod mode;
 mod opcode;

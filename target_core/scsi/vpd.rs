@@ -144,8 +144,8 @@ fn extended_inquiry(unit: &Unit<'_>, out: &mut Writer<'_>) {
     } else {
         0
     });
-    // UASK_SUP, HEADSUP, ORDSUP, SIMPSUP
-    out.u8(0x27);
+    // UASK_SUP, GROUP_SUP, HEADSUP, ORDSUP, SIMPSUP
+    out.u8(0x37);
     // WU_SUP; V_SUP: the cache is volatile, where there is one.
     out.u8(if unit.write_long { 0x08 } else { 0 } | u8::from(unit.write_cache));
     // NO_PI_CHK

@@ -2,7 +2,7 @@
 
 //! What initiators leave in a device, for as long as it lives: its timestamp, its buffers, what its log counts from.
 
-use crate::{command::Direction, device::Device, idle::Idle};
+use crate::{command::Direction, device::Device, groups::Groups, idle::Idle};
 use kernel::{
     new_mutex,
     prelude::*,
@@ -57,6 +57,7 @@ pub(crate) struct Kept {
     // Milliseconds since boot.
     made: u64,
     idle: Idle,
+    groups: Groups,
     // Commands take it; nothing under it allocates.
     #[pin]
     state: Mutex<State>,
@@ -80,6 +81,7 @@ impl Kept {
             cycles: Atomic::new(0),
             made: boot_ms(),
             idle: Idle::new(),
+            groups: Groups::new(),
             state <- new_mutex!(State::default(), "Kept::state"),
         })
     }
@@ -87,6 +89,11 @@ impl Kept {
     /// How long there was nothing to do.
     pub(crate) fn idle(&self) -> &Idle {
         &self.idle
+    }
+
+    /// What is collected of commands by group.
+    pub(crate) fn groups(&self) -> &Groups {
+        &self.groups
     }
 
     /// The timestamp now, as the control extension mode page has it.
@@ -219,6 +226,11 @@ impl Device {
 
     /// LOG SELECT without a list.
     pub(crate) fn reset_log(&self, reset: Reset) {
+        match reset {
+            Reset::All => self.kept().groups().reset(None),
+            Reset::Group(number) => return self.kept().groups().reset(Some(number)),
+            _ => (),
+        }
         let (counted, statistics) = (self.counted(), self.counted_statistics());
         let mut state = self.kept().state.lock();
         state.log_base.reset(&counted, reset);

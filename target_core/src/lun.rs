@@ -696,6 +696,19 @@ impl Nexus {
         kept.count_others(cmd.direction, verified);
     }
 
+    // Counts a command that belongs to a group, as general statistics count it.
+    #[cold]
+    fn count_group(&self, decoded: &Decoded, direction: Direction, bytes: u64, ns: u64) {
+        let device = self.lun().device();
+        if !decoded.command.transfers() || !device.mode().groups().has(decoded.group) {
+            return;
+        }
+        let block = u64::from(decoded.protect.block(device.block_size()));
+        let blocks = bytes.checked_div(block).unwrap_or(0);
+        let groups = device.kept().groups();
+        groups.count(decoded.group, direction, blocks, ns);
+    }
+
     // Counts a command that is about to be answered.
     pub(crate) fn count_reply(&self, cmd: &Command) {
         let bytes = if cmd.status == Status::Good {
@@ -708,8 +721,10 @@ impl Nexus {
             Direction::Write => (0, bytes),
             Direction::None => (0, 0),
         };
+        let mut time = 0;
         if cmd.started != 0 {
             let took = clock::now_ns().saturating_sub(cmd.started);
+            time = took;
             self.mapped.special.count(cmd.direction, took);
             self.lun().special.count(cmd.direction, took);
             let now = cmd.started.saturating_add(took);
@@ -725,6 +740,9 @@ impl Nexus {
         let blocks = |d: &Decoded| d.command.transfers() && !d.protect.transfers();
         if !cmd.decoded.as_ref().is_some_and(blocks) {
             self.count_others(cmd, read, written);
+        }
+        if let Some(decoded) = cmd.decoded.as_ref().filter(|d| d.group != 0) {
+            self.count_group(decoded, cmd.direction, bytes, time);
         }
         self.mapped.stats.count(read, written);
         let (lun, direction) = (self.lun(), cmd.direction);

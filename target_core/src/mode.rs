@@ -28,6 +28,7 @@ use lio_glue::{noio, rcu_box::RcuBox};
 use lio_policy::mode::{self as policy, Change};
 use lio_scsi::{
     bytes::Writer,
+    groups::Groups,
     mode::{saved, ErrorPolicy, Extension, Interlock, Unit, Values},
     pi::{self, ApplicationTags, Fields, Protection, Ranges},
     priority::Priority,
@@ -73,6 +74,8 @@ pub(crate) struct Mode {
     tags_by_range: Atomic<bool>,
     #[pin]
     tag_ranges: RcuBox<Ranges>,
+    // IC_ENABLE of each group.
+    groups: Atomic<u32>,
     // TCMOS, SCSIP, MAXIMUM SENSE DATA LENGTH.
     clock: Atomic<bool>,
     set_first: Atomic<bool>,
@@ -110,6 +113,7 @@ impl Mode {
             own_tags: Atomic::new(false),
             tags_by_range: Atomic::new(false),
             tag_ranges <- RcuBox::new(),
+            groups: Atomic::new(0),
             clock: Atomic::new(true),
             set_first: Atomic::new(true),
             max_sense: Atomic::new(0),
@@ -152,6 +156,11 @@ impl Mode {
 
     fn tag_ranges(&self) -> Ranges {
         self.tag_ranges.with(|ranges| *ranges).unwrap_or_default()
+    }
+
+    /// The groups of which information is collected.
+    pub(crate) fn groups(&self) -> Groups {
+        Groups::new(self.groups.load(Relaxed))
     }
 
     /// QERR.
@@ -240,6 +249,7 @@ impl Device {
             thresholds: *self.mode().thresholds.lock(),
             extension: self.mode().extension(),
             application: self.mode().application_tags(),
+            groups: self.mode().groups(),
         };
         // The storage's own cache is as it is.
         let with_cache = |of: &Values| Values {
@@ -451,6 +461,9 @@ impl Device {
             let ranges = Arc::new(new.application.ranges, GFP_KERNEL)?;
             self.mode().tag_ranges.publish(ranges)?;
         }
+        if new.groups != Groups::NONE {
+            self.kept().groups().begin()?;
+        }
         if let Some(on) = change.write_cache {
             self.backend().set_write_cache(on)?;
         }
@@ -464,6 +477,7 @@ impl Device {
         mode.unchecked_if_zero.store(new.unchecked_if_zero, Relaxed);
         mode.own_tags.store(new.application.owned, Relaxed);
         mode.tags_by_range.store(new.application.by_range, Relaxed);
+        mode.groups.store(new.groups.bits(), Relaxed);
         *mode.thresholds.lock() = new.thresholds;
         mode.clock.store(new.extension.clock, Relaxed);
         mode.set_first.store(new.extension.set_first, Relaxed);

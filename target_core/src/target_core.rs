@@ -32,6 +32,7 @@ mod emulate;
 mod erase;
 pub mod fabric;
 mod flaws;
+mod groups;
 mod idle;
 mod kept;
 mod latency;

@@ -154,8 +154,8 @@ def test_inquiry(built, page):
         assert got == b"\0\0\0\x0c\0" + want[5:8] + b"\x87\x88\x8f" + want[8:] + b"\xb7"
         return
     if not lio.STOCK and page == 0x86:
-        # UASK_SUP, as the overflow of unit attentions is told; RTD_SUP, as MODE SELECT has RTD.
-        want = want[:5] + b"\x27" + want[6:8] + b"\x08" + want[9:]
+        # UASK_SUP, as the overflow of unit attentions is told; GROUP_SUP, as groups have their log pages; RTD_SUP, as MODE SELECT has RTD.
+        want = want[:5] + b"\x37" + want[6:8] + b"\x08" + want[9:]
     assert got.hex(" ")[: len(want) * 3 - 1] == want.hex(" ")
 
 

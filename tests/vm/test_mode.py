@@ -9,7 +9,7 @@ import lio
 import pytest
 from sgio import say
 from units import (CACHING, CHANGEABLE, CONTROL, CURRENT, DEFAULT, SAVED, SIZE, Two, be,
-                   change, header6, ok, refused, select6, sense6, timestamp, two, write10)  # noqa: F401
+                   change, collect, enabled, groups, header6, ok, refused, select6, sense6, timestamp, two, write10)  # noqa: F401
 
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C modules do this otherwise")
 
@@ -17,13 +17,17 @@ pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C modules do this otherwi
 def test_what_can_be_changed_and_what_is_there(two):
     assert sense6(two.a, CONTROL, CHANGEABLE).hex() == "0a0a0406384000000000" + "0000"
     assert sense6(two.a, CACHING, CHANGEABLE).hex() == "081204" + "00" * 17
-    pages = ok(two.a, "5a08 3fff 000000 0200 00".replace(" ", ""), read=512)[8:]
+    pages = ok(two.a, "5a08 3fff 000000 1000 00".replace(" ", ""), read=4096)[8:]
     seen, at = [], 0
     while at < len(pages):
         sub = bool(pages[at] & 0x40)
         seen.append((pages[at] & 0x3F, pages[at + 1] if sub else 0))
         at += 4 + int.from_bytes(pages[at + 2 : at + 4], "big") if sub else 2 + pages[at + 1]
-    assert seen == [(1, 0), (8, 0), (0x0A, 0), (0x0A, 1), (0x1C, 0)]
+    assert seen == [(1, 0), (8, 0), (0x0A, 0), (0x0A, 1), (0x0A, 5), (0x1C, 0)]
+    # MODE SENSE (6) has those that it has room for.
+    seen.remove((0x0A, 5))
+    assert len(sense6(two.a, 0x3F, subpage=0xFF)) == sum(len(sense6(two.a, page, subpage=sub)) for page, sub in seen)
+    refused(two.a, "1a080a05ff00", "5/2400", (True, 3, None), read=255)
     for page, sub in seen:
         assert sense6(two.a, page, DEFAULT, sub) == sense6(two.a, page, CURRENT, sub)
     refused(two.a, "1a08ca00ff00", "5/3900", read=255)
@@ -299,7 +303,7 @@ def test_saved_values_that_are_not(bad):
     if bad == "directory":
         file.mkdir()
     else:
-        file.write_bytes({"cut off": good[:-3].encode(), "longer": good.encode() * 100, "unknown": b"page_02_00=00\n",
+        file.write_bytes({"cut off": good[:-3].encode(), "longer": good.encode() * 200, "unknown": b"page_02_00=00\n",
                           "binary": bytes(range(256)), "empty": b""}[bad])
     before = lio.run("dmesg").stdout.count("left out: mode_SERIAL")
     try:
@@ -312,6 +316,70 @@ def test_saved_values_that_are_not(bad):
         assert file.exists()
     finally:
         file.rmdir() if bad == "directory" else file.unlink()
+
+
+def test_groups(two):
+    """IC_ENABLE of groups 1 to 31 is all that can be changed of the IO advice hints grouping page, and is as other values are."""
+    plain = bytearray(1040)
+    plain[:4] = bytes.fromhex("4a05040c")
+    for group in range(64):
+        plain[16 + 16 * group] = 0x40
+    assert groups(two.a) == groups(two.a, DEFAULT) == plain
+    mask = groups(two.a, CHANGEABLE)
+    assert enabled(mask) == set(range(1, 32)) and sum(mask[4:]) == 31
+    collect(two.a, 1, 5, 31)
+    two.attention(two.b, "2a01")
+    assert enabled(groups(two.b)) == {1, 5, 31} and groups(two.b, DEFAULT) == plain
+    # The same again is no change.
+    collect(two.a, 1, 5, 31)
+    two.quiet(two.b)
+    before = groups(two.a)
+    # Group 0, one without a log page, hints that would be valid, a cache segment, a stream, ACDLU, a frequency, what is reserved.
+    for at, flip, bit in ((16, 1, 0), (16 + 16 * 32, 1, 0), (16 + 16 * 63, 1, 0), (32, 0x40, 6), (32, 2, 1), (32, 4, 2), (36, 0x80, 7),
+                          (37, 0x40, 6), (47, 1, 0), (15, 1, 0)):
+        page = bytearray(before)
+        page[at] ^= flip
+        refused(two.a, bytes([0x55, 0x10, 0, 0, 0, 0, 0]) + be(8 + len(page), 2) + b"\0", "5/2600", (False, 8 + at, bit),
+                write=bytes(8) + bytes(page))
+    refused(two.a, "55100000000000040000", "5/1a00", write=bytes(8) + before[:1016])
+    assert groups(two.a) == before
+    two.quiet(two.b)
+    assert two.a.tmf(initiator.LUN_RESET) == 0
+    for c in (two.a, two.b):
+        while c.scsi(bytes(6))[0]:
+            pass
+    assert groups(two.a) == plain
+
+
+def test_saved_groups():
+    """What is saved of groups is in force after the modules were gone; saved text of before there were groups still is."""
+    file = saved_file()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.unlink(missing_ok=True)
+    two = set_up()
+    collect(two.a, 2, 30, save=True)
+    collect(two.a, 3)
+    assert (enabled(groups(two.a)), enabled(groups(two.a, SAVED))) == ({3}, {2, 30})
+    for c in (two.a, two.b):
+        c.close()
+    lio.clear(unload=True)
+    two = set_up()
+    assert (enabled(groups(two.a)), enabled(groups(two.a, SAVED)), enabled(groups(two.a, DEFAULT))) == ({2, 30}, {2, 30}, set())
+    # They are collected, too, which nobody selected since.
+    ok(two.a, "28000000000002000800", read=4096)
+    assert int.from_bytes(ok(two.a, "4d005902000000020000", read=512)[8:16], "big") == 1
+    for c in (two.a, two.b):
+        c.close()
+    lines = file.read_text().splitlines(keepends=True)
+    older = [line for line in lines if not line.startswith("page_0a_05=")]
+    assert len(older) == len(lines) - 1
+    lio.clear(unload=True)
+    file.write_text("".join(older).replace("page_0a_00=02", "page_0a_00=06"))
+    two = set_up()
+    assert sense6(two.a, CONTROL)[2] & 4 and enabled(groups(two.a)) == set()
+    for c in (two.a, two.b):
+        c.close()
+    file.unlink()
 
 
 def test_control_extension(two):
@@ -339,7 +407,7 @@ def test_control_extension(two):
         assert (status, len(answer.sense)) == (2, length), most
         assert answer.sense[2] == 0x05 | (0x10 if length < 18 else 0)
     # No fabric carries command duration limits: their pages are not there, and no command has a page.
-    for subpage in (3, 4, 5, 7, 8):
+    for subpage in (3, 4, 7, 8):
         refused(two.a, bytes([0x1A, 8, CONTROL, subpage, 255, 0]), "5/2400", (True, 3, None), read=255)
     for opcode in ("28", "2a", "88", "8a"):
         assert ok(two.a, f"a30c01{opcode}000000000040 0000".replace(" ", ""), read=64)[1] == 3

@@ -10,7 +10,7 @@ import lio
 import pytest
 import storage
 from sgio import say
-from units import CONTROL, CURRENT, SIZE, Two, be, change, ok, refused, select6, sense6, timestamp, two, write10  # noqa: F401
+from units import CONTROL, CURRENT, SIZE, Two, be, change, collect, ok, refused, select6, sense6, timestamp, two, write10  # noqa: F401
 
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C modules do this otherwise")
 
@@ -114,7 +114,8 @@ def counters(c, page, **kw):
 
 def test_log_counters(two):
     assert log_page(two.a, 0)[4:] == bytes([0, 2, 3, 5, 0x0D, 0x0E, 0x19, 0x2F])
-    assert log_page(two.a, 0, subpage=0xFF)[4:].hex() == "000000ff0200030005000d000d010e0019002f00"
+    assert log_page(two.a, 0, subpage=0xFF)[4:].hex() == (
+        "000000ff0200030005000d000d010e001900" + "".join(f"19{group:02x}" for group in range(1, 32)) + "2f00")
     before = counters(two.a, 2)[5]
     ok(two.a, write10(0, 8), write=bytes(4096))
     assert counters(two.b, 2) == {5: before + 4096, 6: 0}
@@ -167,6 +168,63 @@ def test_general_statistics(two):
     two.attention(two.a, "2a02")
     assert now(two.a)[:8] == [0] * 8
     refused(two.a, "4c004000000000000800", "5/2600", (False, 0, 5), write=bytes.fromhex("1900000400030300"))
+
+
+def grouped(op, lba, n, group):
+    """READ or WRITE (10) of a group."""
+    return bytes([op, 0]) + be(lba, 4) + bytes([group]) + be(n, 2) + b"\0"
+
+
+def test_group_statistics(two):
+    """Of the groups that the mode page names commands and blocks of the medium are counted as in general, by GROUP NUMBER."""
+    def now(c, group, control=1):
+        data = log_page(c, 0x19, control, subpage=group)
+        assert data[:8].hex() == f"d9{group:02x}003400010230"
+        return [int.from_bytes(data[at : at + 8], "big") for at in range(8, 56, 8)]
+    assert ok(two.a, "120186004000", read=64)[5] & 0x10, "GROUP_SUP"
+    for group in (1, 31):
+        assert now(two.a, group) == [0] * 6
+    for group in (32, 63):
+        refused(two.a, bytes([0x4D, 0, 0x59, group, 0, 0, 0, 2, 0, 0]), "5/2400", (True, 3, None), read=512)
+    # Nothing is collected by itself.
+    ok(two.a, grouped(0x2A, 0, 8, 5), write=bytes(4096))
+    assert now(two.a, 5) == [0] * 6
+    collect(two.a, 5, 6)
+    two.attention(two.b, "2a01")
+    ok(two.a, grouped(0x2A, 0, 8, 5), write=bytes(4096))
+    ok(two.a, grouped(0x2A, 8, 1, 5), write=bytes(512))
+    ok(two.b, grouped(0x28, 0, 8, 5), read=4096)
+    ok(two.b, bytes([0x88]) + bytes(9) + be(2, 4) + bytes([6, 0]), read=1024)
+    # Other groups, none, and what transfers nothing of the medium.
+    for group in (0, 4, 7, 32, 63):
+        ok(two.a, grouped(0x28, 0, 1, group), read=512)
+    ok(two.a, "2f000000000005000800")
+    ok(two.a, "35000000000005000000")
+    assert (now(two.b, 5), now(two.b, 6)) == ([1, 2, 9, 8, 0, 0], [1, 0, 0, 2, 0, 0])
+    assert now(two.a, 5, control=3) == now(two.a, 4) == now(two.a, 7) == [0] * 6
+    began = time.monotonic()
+    lio.write(two.target.path / "lun/lun_0/latency", 1)
+    ok(two.a, grouped(0x28, 0, 1, 6), read=512)
+    lio.write(two.target.path / "lun/lun_0/latency", 0)
+    *counts, reads, writes = now(two.a, 6)
+    assert counts == [2, 0, 0, 3] and 0 < reads < (time.monotonic() - began) * 1e6 and writes == 0
+    # A group is reset for itself; all are with all that is counted; none is set by a list.
+    before = log_page(two.a, 0x19)
+    ok(two.a, "4c02590500000000" + "0000")
+    two.attention(two.b, "2a02")
+    assert now(two.a, 5) == [0] * 6 and now(two.a, 6)[0] == 2 and log_page(two.a, 0x19)[8:16] == before[8:16]
+    ok(two.a, grouped(0x28, 0, 8, 5), read=4096)
+    assert now(two.a, 5) == [1, 0, 0, 8, 0, 0]
+    ok(two.b, "4c02400000000000" + "0000")
+    two.attention(two.a, "2a02")
+    assert now(two.a, 5) == now(two.a, 6) == [0] * 6
+    refused(two.a, "4c004000000000003800", "5/2600", (False, 0, 6), write=bytes.fromhex("d905003400010230") + bytes(48))
+    # What is not wanted any more stays, and nothing is added.
+    ok(two.a, grouped(0x28, 0, 8, 5), read=4096)
+    collect(two.a)
+    two.attention(two.b, "2a01")
+    ok(two.a, grouped(0x28, 0, 8, 5), read=4096)
+    assert now(two.a, 5) == [1, 0, 0, 8, 0, 0]
 
 
 def test_log_lists(two):
@@ -353,6 +411,9 @@ def test_sg3_utils():
     out = tool("sg_logs", "-a", disk)
     assert "Write error counter log page" in out and "Informational exceptions log page" in out
     assert re.search(r"number of read commands = \d+", tool("sg_logs", "-p", "0x19", disk), re.I)
+    assert re.search(r"log page \(9\).*number of read commands = (0x)?0$", tool("sg_logs", "-p", "0x19,9", disk), re.S | re.M)
+    assert re.search(r"^ 10 +40 00 00 00", tool("sg_modes", "-p", "0xa,5", disk), re.M)
+    assert re.search(r"^ 20 +01 00 00 00", tool("sg_modes", "-c", "1", "-p", "0xa,5", disk), re.M)
     out = tool("sg_opcodes", disk)
     for name in ("Mode select(10)", "Log sense", "Send diagnostic", "Write buffer", "Report timestamp", "Set timestamp",
                  "Report identifying information", "Report supported task management functions"):

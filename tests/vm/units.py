@@ -65,6 +65,27 @@ def sense6(c, page, control=CURRENT, subpage=0):
     return ok(c, bytes([0x1A, 8, control << 6 | page, subpage, 255, 0]), read=255)[4:]
 
 
+def groups(c, control=CURRENT):
+    """The IO advice hints grouping page, which is too long for MODE SENSE (6)."""
+    data = ok(c, bytes([0x5A, 8, control << 6 | CONTROL, 5, 0, 0, 0]) + be(2048, 2) + b"\0", read=2048)
+    assert int.from_bytes(data[:2], "big") == len(data) - 2 == 6 + 1040 and data[8:12].hex() in ("4a05040c", "ca05040c")
+    return data[8:]
+
+
+def enabled(page):
+    """The groups of which information is collected: IC_ENABLE."""
+    return {group for group in range(64) if page[16 + 16 * group] & 1}
+
+
+def collect(c, *which, save=False):
+    """MODE SELECT: of these groups."""
+    page = bytearray(groups(c))
+    for group in range(64):
+        page[16 + 16 * group] = 0x40 | (group in which)
+    cdb = bytes([0x55, 0x10 | save, 0, 0, 0, 0, 0]) + be(8 + len(page), 2) + b"\0"
+    ok(c, cdb, write=bytes(8) + bytes(page))
+
+
 def header6(c):
     return ok(c, bytes([0x1A, 8, CONTROL, 0, 255, 0]), read=255)[:4]
 

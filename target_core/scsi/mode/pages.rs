@@ -3,7 +3,14 @@
 //! The mode pages (SPC-4, 7.5.7 and on; SBC-3, 6.5): what is in them, and what MODE SELECT can change of it.
 
 use super::{ErrorPolicy, Extension, Interlock, Unit, Values};
-use crate::{bytes::Writer, pi, priority::Priority, provisioning, sense::SenseData};
+use crate::{
+    bytes::Writer,
+    groups::{self, Groups},
+    pi,
+    priority::Priority,
+    provisioning,
+    sense::SenseData,
+};
 
 /// A mode page, or a subpage of one.
 pub(super) struct Page {
@@ -12,7 +19,7 @@ pub(super) struct Page {
     /// SUBPAGE CODE; 00h is the page itself.
     pub(super) subpage: u8,
     /// PAGE LENGTH
-    pub(super) length: u8,
+    pub(super) length: u16,
     /// Writes what follows the page's header, with these values.
     pub(super) values: fn(&Unit, &Values, &mut Writer<'_>),
     /// Writes ones where MODE SELECT can change a bit.
@@ -38,7 +45,7 @@ impl From<pi::Wrong> for Reserved {
 }
 
 /// The longest page, without its header.
-pub(super) const LONGEST: usize = pi::RANGES_LENGTH as usize;
+pub(super) const LONGEST: usize = groups::LENGTH as usize;
 
 impl Page {
     /// The bytes of the header: those of the page_0 format, or of the sub_page format (SPC-4, 7.5.7).
@@ -57,6 +64,11 @@ impl Page {
             (0x0a, 0x02) => unit.protection.is_some(),
             _ => true,
         }
+    }
+
+    /// MODE SENSE can tell it: that of six bytes has a byte for all lengths, so that this page has no room beside a header.
+    pub(super) fn fits(&self, ten: bool) -> bool {
+        ten || self.length <= u8::MAX.into()
     }
 
     /// What was taken of `page` is for this unit.
@@ -90,16 +102,17 @@ impl Page {
     pub(super) fn header(&self, saveable: bool, out: &mut Writer<'_>) {
         let code = self.code | if saveable { 0x80 } else { 0 };
         if self.subpage == 0 {
-            out.put(&[code, self.length]);
+            out.put(&[code, u8::try_from(self.length).unwrap_or(u8::MAX)]);
         } else {
             // SPF
-            out.put(&[0x40 | code, self.subpage, 0, self.length]);
+            out.put(&[0x40 | code, self.subpage]);
+            out.be16(self.length);
         }
     }
 }
 
 /// All pages, in ascending order.
-pub(super) static PAGES: [Page; 7] = [
+pub(super) static PAGES: [Page; 8] = [
     Page {
         code: 0x01,
         subpage: 0,
@@ -157,11 +170,22 @@ pub(super) static PAGES: [Page; 7] = [
     Page {
         code: 0x0a,
         subpage: 0x02,
-        length: pi::RANGES_LENGTH,
+        length: pi::RANGES_LENGTH as u16,
         values: |unit, values, out| values.application.ranges.write(unit.blocks, out),
         changeable: |_, out| pi::Ranges::write_mask(out),
         take: |page, values| {
             values.application.ranges = pi::Ranges::read(page)?;
+            Ok(())
+        },
+    },
+    Page {
+        code: 0x0a,
+        subpage: 0x05,
+        length: groups::LENGTH,
+        values: |_, values, out| values.groups.write(out),
+        changeable: |_, out| Groups::write_mask(out),
+        take: |page, values| {
+            values.groups = Groups::read(page);
             Ok(())
         },
     },
@@ -179,7 +203,7 @@ pub(super) static PAGES: [Page; 7] = [
     Page {
         code: 0x1c,
         subpage: 0x02,
-        length: provisioning::MODE_LENGTH,
+        length: provisioning::MODE_LENGTH as u16,
         values: |_, values, out| provisioning::write_mode(&values.thresholds, out),
         changeable: |_, out| provisioning::write_mode_mask(out),
         take: |page, values| {

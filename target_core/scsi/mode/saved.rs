@@ -8,8 +8,8 @@ use super::{Unit, Values};
 use crate::{bytes::Writer, lba::Blocks, pi};
 use core::str::Lines;
 
-/// The longest text.
-pub const MAX: usize = 1024;
+/// The longest text. All pages take 2,592 bytes.
+pub const MAX: usize = 4096;
 
 /// The text is none that [`write`] wrote: the line, counted from 1, where that shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use crate::{
     sense::Sense,
 };
 
-/// The longest parameter list that is accepted: each page many times over.
+/// The longest parameter list that is accepted: each page, more than once.
 pub const MAX_LIST: usize = 4096;
 
 /// What the unit's values become by the parameter list `list`, which came with a CDB of ten bytes (`ten`), or of six.
@@ -148,7 +148,7 @@ fn find(unit: &Unit, rest: &[u8], at: usize) -> Result<&'static Page, Sense> {
         let page = known
             .find(|page| page.subpage == 0)
             .ok_or(invalid_bit(at, 6))?;
-        if second != page.length {
+        if u16::from(second) != page.length {
             return Err(invalid(at.saturating_add(1)));
         }
         return Ok(page);
@@ -156,7 +156,7 @@ fn find(unit: &Unit, rest: &[u8], at: usize) -> Result<&'static Page, Sense> {
     let page = known
         .find(|page| page.subpage != 0 && page.subpage == second)
         .ok_or(invalid(at.saturating_add(1)))?;
-    if be16(rest, 2).ok_or(short)? != u16::from(page.length) {
+    if be16(rest, 2).ok_or(short)? != page.length {
         return Err(invalid(at.saturating_add(2)));
     }
     Ok(page)

@@ -46,8 +46,8 @@ const UNMAP: Optional = Optional {
 /// All commands, ordered by operation code; those of one operation code by service action.
 ///
 /// What is ignored in byte 1: bits 7 to 5 of SCSI-2's LUN field in CDBs of 6 bytes and some of 10; RELADR, FUA_NV, SYNC_NV, which
-/// are obsolete; RARC, a hint. GROUP NUMBER has six bits, as in SBC-4, and is
-/// not looked at.
+/// are obsolete; RARC, a hint. GROUP NUMBER has six bits, as in SBC-4:
+/// [`Descriptor::group`].
 pub static TABLE: [Descriptor; 104] = [
     Descriptor {
         opcode: 0x00,

@@ -4,6 +4,7 @@
 
 use super::hex;
 use crate::{
+    groups::Groups,
     lba::{BlockSize, Blocks},
     mode::{select, ErrorPolicy, Extension, Interlock, Unit, Values},
     pi::ApplicationTags,
@@ -26,6 +27,7 @@ const VALUES: Values = Values {
     thresholds: Thresholds::OFF,
     extension: Extension::DEFAULT,
     application: ApplicationTags::DEFAULT,
+    groups: Groups::NONE,
 };
 
 pub(super) const DISK: Unit = Unit {

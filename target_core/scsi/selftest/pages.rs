@@ -6,6 +6,7 @@
 use super::{hex, written};
 use crate::{
     bytes::Writer,
+    groups::Groups,
     inquiry::{self, Alua, Identity, Page, Port, Protocol, Unit},
     lba::{BlockSize, Blocks},
     mode::{self, ErrorPolicy, Extension, Interlock, PageControl, Request, Values},
@@ -104,7 +105,7 @@ fn stock_vpd_pages() {
         ),
         (
             0x86,
-            "00 86 00 3c 00 27 00 00  08 00 00 00 00 00 00 00
+            "00 86 00 3c 00 37 00 00  08 00 00 00 00 00 00 00
              00 00 00 00 00 00 00 00  00 00 00 00 00 00 00 00
              00 00 00 00 00 00 00 00  00 00 00 00 00 00 00 00
              00 00 00 00 00 00 00 00  00 00 00 00 00 00 00 00",
@@ -482,6 +483,7 @@ const DEFAULTS: Values = Values {
     thresholds: Thresholds::OFF,
     extension: Extension::DEFAULT,
     application: pi::ApplicationTags::DEFAULT,
+    groups: Groups::NONE,
 };
 
 const ALL_PAGES: Request = Request {
@@ -509,7 +511,7 @@ fn stock_mode_pages() {
     let mut expected = header;
     expected.extend(hex(STOCK_PAGES));
     assert_eq!(mode_data(&MODE, &ALL_PAGES), expected);
-    // With all subpages there is the control extension, too. The stock modules' has no TCMOS.
+    // With all subpages there is the control extension, too, and the page of groups. The stock modules' has no TCMOS.
     let subpages = mode_data(
         &MODE,
         &Request {
@@ -518,10 +520,11 @@ fn stock_mode_pages() {
         },
     );
     let control = 16 + 12 + 20 + 12;
-    assert_eq!(subpages[1], 0x46 + 32);
+    assert_eq!(subpages[..2], (0x46u16 + 32 + 1040).to_be_bytes());
     assert_eq!(subpages[2..control], expected[2..control]);
     assert_eq!(subpages[control..][..6], hex("4a 01 00 1c 07 00"));
-    assert_eq!(subpages[control + 32..], expected[control..]);
+    assert_eq!(subpages[control + 32..][..4], hex("4a 05 04 0c"));
+    assert_eq!(subpages[control + 32 + 1040..], expected[control..]);
     assert_eq!(
         mode_data(
             &MODE,
@@ -596,13 +599,13 @@ fn changeable_mode_values() {
         .iter()
         .map(|b| b.count_ones())
         .sum();
-    let headers: u32 = hex("01 0a 08 12 0a 0a 4a 01 00 1c 1c 0a")
+    let headers: u32 = hex("01 0a 08 12 0a 0a 4a 01 00 1c 4a 05 04 0c 1c 0a")
         .iter()
         .map(|b| b.count_ones())
         .sum();
     assert_eq!(
         bits - headers,
-        1 + (1 + 2 + 2 + 1 + 1) + (2 + 4 + 8) + (1 + 4)
+        1 + (1 + 2 + 2 + 1 + 1) + (2 + 4 + 8) + 31 + (1 + 4)
     );
 }
 

@@ -10,6 +10,7 @@ use super::{hostile::Random, written, ALL};
 use crate::{
     bytes::{array, be16, be32, be64},
     capacity::Capacity,
+    groups::Groups,
     inquiry::{self, Alua, Identity, Page, Port, Protocol, Unit},
     lba::{BlockSize, Blocks, Extent},
     lun::Lun,
@@ -89,6 +90,7 @@ fn mode_values(random: &mut Random) -> mode::Values {
             by_range: random.bool(),
             ranges: pi::Ranges::ZERO,
         },
+        groups: Groups::new(random.next() as u32),
     }
 }
 
@@ -328,7 +330,7 @@ fn answers_are_bounded() {
         };
         let mut there = false;
         let bytes = written(|out| there = mode::write(&disk, &request, out).is_ok());
-        assert!(bytes.len() <= 8 + 16 + 56 + 32 + 32 + 112);
+        assert!(bytes.len() <= 8 + 16 + 56 + 32 + 32 + 112 + if ten { 1040 } else { 0 });
         if there {
             let length = if ten {
                 usize::from(be16(&bytes, 0).unwrap()) + 2

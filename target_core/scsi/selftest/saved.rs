@@ -5,6 +5,7 @@
 use super::mode::DISK;
 use crate::{
     bytes::Writer,
+    groups::Groups,
     mode::{
         saved::{read, write, Malformed, MAX},
         ErrorPolicy, Extension, Interlock, Values,
@@ -63,6 +64,7 @@ fn all_that_can_be_changed_is_kept() {
             by_range: true,
             ranges: two_ranges(),
         },
+        groups: Groups::new(0x8000_0102),
     };
     for values in [Values::default(), changed] {
         for default in [Values::default(), changed] {
@@ -99,8 +101,9 @@ fn nothing_else_is_taken() {
         (format!("page_0a_01=0000ff{}\n", "00".repeat(25)), 1),
         // No range is the last one.
         (format!("page_0a_02={}\n", "00".repeat(108)), 1),
+        (format!("page_0a_05={}\n", "00".repeat(1035)), 1),
         ("\n".repeat(MAX + 1), 0),
-    ] as [(String, usize); 15]
+    ] as [(String, usize); 16]
     {
         let taken = read(text.as_bytes(), &Values::default());
         assert_eq!(taken, Err(Malformed(line)), "{text}");

@@ -97,6 +97,10 @@ pub(super) fn execute(session: &Core, cmd: &mut Command, command: &Primary) -> R
             let known = log::Known {
                 counters: device.log_counters(),
                 statistics: device.log_statistics(),
+                group: match request {
+                    log::Request::Group { number, .. } => device.kept().groups().log(number),
+                    _ => log::Statistics::default(),
+                },
                 exception: device.exception().map(|(exception, _)| exception),
                 resources: device.resources(),
                 cycles: device.kept().cycles(),

@@ -14,6 +14,7 @@ use lio_fuzz::{
 use lio_scsi::{
     bytes::Writer,
     capacity::Capacity,
+    groups::Groups,
     inquiry::{self, Alua, Identity, Page, Port, Protocol, Unit},
     lba::{BlockSize, Blocks},
     mode::{self, ErrorPolicy, Extension, Interlock, PageControl},
@@ -27,8 +28,8 @@ use lio_scsi::{
 /// Standard INQUIRY data has this length; the longest page is that of designators, each of 259 bytes at most.
 const STANDARD: usize = 96;
 const LONGEST: usize = 4 + 20 + 3 * 8 + 3 * 259;
-/// A header of 8 bytes, a descriptor of 16, pages of 12, 20, 12, 32, 112, 12 and 32 bytes.
-const MODE_DATA: usize = 8 + 16 + 12 + 20 + 12 + 32 + 112 + 12 + 32;
+/// A header of 8 bytes, a descriptor of 16, pages of 12, 20, 12, 32, 112, 1040, 12 and 32 bytes.
+const MODE_DATA: usize = 8 + 16 + 12 + 20 + 12 + 32 + 112 + 1040 + 12 + 32;
 
 fn provisioning(input: &mut Input<'_>) -> Provisioning {
     let bits = input.u8();
@@ -209,7 +210,11 @@ fn inquiry_data(unit: &Unit<'_>, code: Option<u8>, short: usize) {
             let rest = [&bytes[4..24], &bytes[28..]].concat();
             assert!(rest.iter().all(|byte| *byte == 0));
         }
-        0x86 => assert_eq!(bytes[6] & 0x08 != 0, unit.write_long),
+        0x86 => {
+            // GROUP_SUP
+            assert_eq!(bytes[5] & 0x10, 0x10);
+            assert_eq!(bytes[6] & 0x08 != 0, unit.write_long);
+        }
         _ => {}
     }
 }
@@ -252,6 +257,7 @@ fn mode_values(input: &mut Input<'_>) -> mode::Values {
             by_range: input.bool(),
             ranges: pi::Ranges::ZERO,
         },
+        groups: Groups::new(input.u32()),
     }
 }
 
@@ -342,6 +348,8 @@ fn mode_data(input: &mut Input<'_>, short: usize) {
         (0x0a, 1, 4) => 0x06,
         (0x0a, 1, 5) => 0x0f,
         (0x0a, 1, 6) => 0xff,
+        // IC_ENABLE of groups 1 to 31 (SBC-4, 6.5.7).
+        (0x0a, 5, 32..=512) if byte % 16 == 0 => 0x01,
         (0x1c, 0, 2) => 0x04,
         (0x1c, 0, 3) => 0x0f,
         // LBPERE; ENABLED and THRESHOLD COUNT.
@@ -368,6 +376,17 @@ fn mode_data(input: &mut Input<'_>, short: usize) {
                 assert_eq!(one[..16], [&[0x80][..], &[0; 15]].concat());
                 assert_eq!(be64(one, 16), unit.blocks.0);
                 assert!(bytes[at + 40..at + 112].iter().all(|byte| *byte == 0));
+            }
+        }
+        if (code, sub) == (0x0a, 5) {
+            // No byte has the length of it, and of what is before it.
+            assert!(request.ten && length == 12 + 64 * 16);
+            if request.control == PageControl::Current {
+                let groups = unit.current.groups.bits();
+                for group in 0..64 {
+                    let enabled = group < 32 && groups >> group & 1 != 0;
+                    assert_eq!(bytes[at + 16 + 16 * group], 0x40 | u8::from(enabled));
+                }
             }
         }
         if request.control == PageControl::Changeable {

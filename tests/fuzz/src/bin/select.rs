@@ -13,6 +13,7 @@ use lio_fuzz::{
 };
 use lio_scsi::{
     diagnostic,
+    groups::Groups,
     identifying::{self, Kind},
     lba::{BlockSize, Blocks},
     log::{self, Counters},
@@ -128,6 +129,16 @@ fn pages(unit: &Unit) -> Vec<Page> {
         }
         all.push(tags);
     }
+    // SBC-4, 6.5.7
+    let mut groups = plain(0x0a, 12 + 64 * 16);
+    groups.sub = 5;
+    for group in 0..64 {
+        let at = 12 + 16 * group;
+        let enabled = group < 32 && v.groups.bits() >> group & 1 != 0;
+        groups.now[at] = 0x40 | u8::from(enabled);
+        groups.mask[at] = u8::from((1..32).contains(&group));
+    }
+    all.push(groups);
     all.push(exceptions);
     if unit.knows_resources {
         let mut thresholds = plain(0x1c, 28);
@@ -201,6 +212,10 @@ fn take(page: (u8, u8), body: &[u8], values: &mut Values) -> Result<(), usize> {
             };
         }
         (0x0a, 2) => values.application.ranges = ranges(body, None)?,
+        (0x0a, 5) => {
+            let enabled = (1..32).filter(|group| body[12 + 16 * group] & 1 != 0);
+            values.groups = Groups::new(enabled.map(|group| 1 << group).sum());
+        }
         _ => {}
     }
     Ok(())
@@ -412,6 +427,7 @@ fn unit(input: &mut Input<'_>) -> Unit {
             by_range: input.bool(),
             ranges: Ranges::ZERO,
         },
+        groups: Groups::new(input.u32()),
     };
     let blocks = input.number();
     let mut tags = vec![(0, input.u16())];
@@ -461,7 +477,7 @@ fn mode_select(input: &mut Input<'_>) {
             page: 0x3f,
             subpage: if kind & 16 != 0 { 0xff } else { 0 },
         };
-        list = written(512, 7, |out| {
+        list = written(1600, 7, |out| {
             mode::write(&unit, &request, out).unwrap();
         });
         assert_eq!(mode::select(&unit, ten, &list), Ok(unit.current));
