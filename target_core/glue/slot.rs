@@ -46,11 +46,29 @@ pub trait Host: Send + Sync + Sized + 'static {
     /// An erased token came back. Runs in whatever context [`Erased::finish`] is called in.
     fn finished(token: Token<Self>);
 
+    /// An erased token came back that is to be handed out again ([`Erased::hand_back`]), in that call's context. A host that hands
+    /// out none that could come back so takes it for one that is finished.
+    fn handed_back(token: Token<Self>, why: Why) {
+        let _ = why;
+        Self::finished(token);
+    }
+
     /// A token is about to free its slot. Returns whether [`freed`](Self::freed) is to be called once it is free.
     fn freeing(token: &mut Token<Self>) -> bool;
 
     /// A slot is free, and [`freeing`](Self::freeing) asked for this: somebody may be waiting for it. Any context.
     fn freed(&self);
+}
+
+/// Why a token comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// What was to be done with it is done.
+    Finished,
+    /// It has to wait.
+    Waits,
+    /// It has waited.
+    Waited,
 }
 
 /// The part of a slot that does not depend on its host's type.
@@ -60,7 +78,7 @@ struct Head<O, S> {
     next: Atomic<usize>,
     // The host's reference (`Arc::into_raw`) while the token is erased or queued.
     host: UnsafeCell<*const ()>,
-    finish: unsafe fn(NonNull<Head<O, S>>),
+    finish: unsafe fn(NonNull<Head<O, S>>, Why),
     index: u32,
     shared: S,
     own: UnsafeCell<O>,
@@ -270,9 +288,13 @@ impl<H: Host> Drop for Token<H> {
 
 /// # Safety
 /// As [`Token::from_head`].
-unsafe fn finish<H: Host>(head: NonNull<Head<H::Own, H::Shared>>) {
+unsafe fn finish<H: Host>(head: NonNull<Head<H::Own, H::Shared>>, why: Why) {
     // SAFETY: As the caller guarantees.
-    H::finished(unsafe { Token::<H>::from_head(head) })
+    let token = unsafe { Token::<H>::from_head(head) };
+    match why {
+        Why::Finished => H::finished(token),
+        why => H::handed_back(token, why),
+    }
 }
 
 /// The one owner of a slot, whose host's type is forgotten.
@@ -292,6 +314,13 @@ impl<O, S> Erased<O, S> {
     /// Hands the slot back to its host: [`Host::finished`].
     pub fn finish(self) {
         drop(self);
+    }
+
+    /// Hands the slot back to its host, to be handed out again: [`Host::handed_back`].
+    pub fn hand_back(self, why: Why) {
+        let head = core::mem::ManuallyDrop::new(self).head;
+        // SAFETY: By the invariant `finish` fits the host, and it is called once: `self` is never dropped.
+        unsafe { (head.as_ref().finish)(head, why) }
     }
 
     /// The shared part.
@@ -319,7 +348,7 @@ impl<O, S> DerefMut for Erased<O, S> {
 impl<O, S> Drop for Erased<O, S> {
     fn drop(&mut self) {
         // SAFETY: By the invariant `finish` fits the host, and it is called once: `self` ends here.
-        unsafe { (self.head.as_ref().finish)(self.head) }
+        unsafe { (self.head.as_ref().finish)(self.head, Why::Finished) }
     }
 }
 

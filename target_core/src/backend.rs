@@ -5,7 +5,7 @@
 //! A back end's module registers a [`Kind`]; each directory `core/NAME_N/DEVICE` is a [`Backend`] of that kind. It
 //! is configured by text, enabled once, and then takes typed operations ([`Io`]) by value. It never sees a CDB.
 
-use crate::{command::Command, device::Device, lun::Nexus};
+use crate::{command::Command, crew::Crew, device::Device, lun::Nexus};
 use core::fmt;
 use kernel::{
     error::{code, Error},
@@ -13,7 +13,11 @@ use kernel::{
     sync::Arc,
 };
 use lio_configfs::Value;
-use lio_glue::{buffer::Buffer, file::File, slot::Erased};
+use lio_glue::{
+    buffer::Buffer,
+    file::File,
+    slot::{Erased, List, Why}, //
+};
 pub use lio_scsi::provisioning::Space;
 use lio_scsi::sense::{Asc, Key, Sense};
 
@@ -99,6 +103,24 @@ pub trait Backend: Send + Sync + 'static {
     /// Does `io`, and completes it exactly once: from any context, before this returns or later. Called in
     /// process context and may sleep, but not for long: what would wait for a disk goes to a work queue.
     fn submit(&self, io: Io);
+
+    /// Begins `io`, for which [`Io::wait`] was asked and which a worker of a [`Crew`](crate::crew::Crew) has come to: the storage may
+    /// be waited for. A back end that has no crew gets none.
+    fn begin(&self, io: Io) {
+        io.complete(Err(IoError::Aborted));
+    }
+
+    /// Who does what waits for the storage before it can begin, if the back end has somebody.
+    fn crew(&self) -> Option<&Arc<Crew>> {
+        None
+    }
+
+    /// Commands were aborted: operations that wait to begin are to end, where a [`Crew`](crate::crew::Crew) has them. Any context.
+    fn let_aborted_go(&self) {
+        if let Some(crew) = self.crew() {
+            crew.let_aborted_go();
+        }
+    }
 
     /// The device's size in bytes now. Read for each READ CAPACITY and range check: cheap and without a lock.
     fn bytes(&self) -> u64;
@@ -405,6 +427,29 @@ impl Io {
         Ok(())
     }
 
+    /// Whether nobody else is kept waiting by who waits in [`Backend::submit`] until the storage takes the operation: it is no
+    /// initiator's.
+    pub fn may_wait(&self) -> bool {
+        self.cmd.nexus.is_none()
+    }
+
+    /// Whether the operation's command was aborted: what has not begun need not begin.
+    pub fn is_aborted(&self) -> bool {
+        self.cmd.shared().is_aborted()
+    }
+
+    /// The storage would have to be waited for before the operation can begin, which was tried: it goes to the back end's
+    /// [`Backend::crew`]. Any context.
+    pub fn wait(self) {
+        self.cmd.hand_back(Why::Waits);
+    }
+
+    /// A worker has come to the operation: it goes to [`Backend::begin`], if the command still may (a reservation, say, could have been made
+    /// by others while it waited). Process context.
+    pub(crate) fn go_on(self) {
+        self.cmd.hand_back(Why::Waited);
+    }
+
     /// The answer to [`Op::Status`]: whether storage is used for the first byte, or it may be, and for how many bytes, not
     /// zero, that goes on.
     pub fn tell(&mut self, mapped: bool, bytes: u64) {
@@ -415,6 +460,32 @@ impl Io {
     pub fn complete(mut self, result: Result<(), IoError>) {
         self.cmd.io_result = result;
         self.cmd.finish();
+    }
+}
+
+/// Operations that wait, the oldest first. It needs no memory. Those that are left when it is dropped fail.
+pub(crate) struct Line(List<Command, crate::command::Shared>);
+
+impl Line {
+    pub(crate) const fn new() -> Self {
+        Line(List::new())
+    }
+
+    pub(crate) fn push(&mut self, io: Io) {
+        self.0.push(io.cmd);
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Io> {
+        self.0.pop().map(|cmd| Io { cmd })
+    }
+
+    /// Those whose commands were aborted; `count` grows by their number.
+    pub(crate) fn take_aborted(&mut self, count: &mut usize) -> Self {
+        Line(self.0.take(|cmd| {
+            let aborted = cmd.shared().is_aborted();
+            *count = count.saturating_add(aborted.into());
+            aborted
+        }))
     }
 }
 

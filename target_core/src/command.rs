@@ -44,7 +44,14 @@ use crate::{
 };
 use core::marker::PhantomData;
 use kernel::{prelude::*, sync::Arc};
-use lio_glue::{buffer::Buffer, clock, gate::Ticket, noio, slot::Token, trace};
+use lio_glue::{
+    buffer::Buffer,
+    clock,
+    gate::Ticket,
+    noio,
+    slot::{Token, Why},
+    trace,
+};
 use lio_policy::order::Place;
 use lio_scsi::{
     cdb::Decoded,
@@ -549,6 +556,22 @@ pub(crate) fn finished<F: Fabric>(token: Token<Session<F>>) {
     let host = token.host().clone();
     if host.deferred.push(token) {
         host.defer();
+    }
+}
+
+/// A back end has not begun its operation: it has to wait, or has waited.
+pub(crate) fn handed_back<F: Fabric>(token: Token<Session<F>>, why: Why) {
+    if why == Why::Waited {
+        return begin::waited(token);
+    }
+    // Any context, where a reference to a nexus must not be the last one: the command keeps its own meanwhile.
+    let crew = match &token.nexus {
+        Some(nexus) => nexus.lun().device().backend().crew().cloned(),
+        None => None,
+    };
+    match crew {
+        Some(crew) => crew.push(crate::backend::Io::new(token.erase())),
+        None => reply_aborted(token),
     }
 }
 

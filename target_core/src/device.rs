@@ -523,6 +523,7 @@ impl Device {
         }
         self.turns.let_aborted_go();
         self.shares.abort();
+        self.backend().let_aborted_go();
     }
 
     /// Calls `f` for each LUN that is linked to the device.

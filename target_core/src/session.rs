@@ -21,7 +21,7 @@ use kernel::{
 use lio_glue::{
     one_class,
     rcu_map::RcuMap,
-    slot::{Host, Queue, Slots, Token},
+    slot::{Host, Queue, Slots, Token, Why},
     wait::wait_for_readers,
 };
 use lio_scsi::{lun::Lun as LunNumber, pi, sense::Asc};
@@ -157,6 +157,10 @@ impl<F: Fabric> Host for Session<F> {
 
     fn finished(token: Token<Self>) {
         command::finished(token);
+    }
+
+    fn handed_back(token: Token<Self>, why: Why) {
+        command::handed_back(token, why);
     }
 
     fn freeing(token: &mut Token<Self>) -> bool {

@@ -25,6 +25,7 @@ pub mod background;
 mod behind;
 pub mod command;
 mod copy;
+pub mod crew;
 mod dbroot;
 mod delay;
 pub mod device;

@@ -6,6 +6,7 @@
 use super::{go_on, reply, reply_aborted, Command};
 use crate::{
     admit,
+    backend::Io,
     delay::{self, Late},
     device::Device,
     emulate::Step,
@@ -42,6 +43,25 @@ pub(super) fn resume_one<F: Fabric>(mut token: Token<Session<F>>) {
     let host = token.host().clone();
     match admit::again(host.core(), &token) {
         Ok(()) => run(token),
+        Err(refused) => {
+            refused.answer(&mut token);
+            reply(token)
+        }
+    }
+}
+
+/// Has the back end begin an operation that has waited for it. What let the command pass may be otherwise by now, as with one that was put
+/// off. Process context.
+pub(super) fn waited<F: Fabric>(mut token: Token<Session<F>>) {
+    let Some(nexus) = token.nexus.clone() else {
+        return reply_aborted(token);
+    };
+    if token.shared().is_aborted() {
+        return reply_aborted(token);
+    }
+    let host = token.host().clone();
+    match admit::again(host.core(), &token) {
+        Ok(()) => nexus.lun().device().backend().begin(Io::new(token.erase())),
         Err(refused) => {
             refused.answer(&mut token);
             reply(token)
