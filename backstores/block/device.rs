@@ -6,26 +6,25 @@ use crate::{config::Config, later::Later, Queues};
 use core::fmt::{Result as FmtResult, Write};
 use kernel::{
     error::{code::*, Error},
-    impl_has_work, new_mutex, new_work,
+    new_mutex,
     prelude::*,
     sync::{
         atomic::{Acquire, Atomic, Relaxed, Release},
         Arc, Mutex,
     },
-    workqueue::{Work, WorkItem},
 };
 use lio_configfs::Value;
 use lio_glue::{
     bdev::{BlockDevice, Slot},
-    bio,
+    bio::{self, Wait},
     buffer::Buffer,
     noio,
     transfer::Transfer,
-    wait::WaitQueue,
-    workqueue::Workqueue, //
+    wait::WaitQueue, //
 };
 use target_core::{
     backend::{Backend, Geometry, Io, IoError, Op, Wipe},
+    crew::Crew,
     device,
 };
 
@@ -38,17 +37,33 @@ pub(crate) struct Device {
     can_unmap: Atomic<bool>,
     // Bytes; of a device that is gone, what it had.
     size: Atomic<u64>,
+    // Whether an operation need not wait before it begins.
+    nowait: Atomic<bool>,
+    // For what has to: it goes on once it has begun. And for what takes a worker until it is done.
+    crew: Arc<Crew>,
+    zeroing: Arc<Crew>,
     queues: Arc<Queues>,
 }
 
+/// Workers of a device, for each of both. There are 2,048 for all.
+const WORKERS: u32 = 16;
+/// Operations that wait before there is another worker: who waits for the same requests need not do so in many places, and they begin in
+/// order meanwhile; but an array's members, say, may have some for others.
+const PATIENCE: usize = 4;
+
 impl Device {
     pub(crate) fn new(queues: Arc<Queues>) -> Result<Arc<Self>> {
+        let crew = Crew::new(&queues.slow, WORKERS, PATIENCE)?;
+        let zeroing = Crew::new(&queues.slow, WORKERS, 0)?;
         Arc::pin_init(
             pin_init!(Device {
                 config <- new_mutex!(Config::default(), "iblock::Device::config"),
                 open: Slot::new(),
                 can_unmap: Atomic::new(false),
                 size: Atomic::new(0),
+                nowait: Atomic::new(false),
+                crew,
+                zeroing,
                 queues,
             }),
             GFP_KERNEL,
@@ -113,6 +128,7 @@ impl Backend for Device {
         let geometry = geometry(&open, config.readonly);
         self.can_unmap
             .store(geometry.max_unmap_lba_count > 0, Relaxed);
+        self.nowait.store(open.knows_nowait(), Relaxed);
         if let Some(before) = self.open.replace(Some(open)) {
             before.close();
         }
@@ -125,43 +141,33 @@ impl Backend for Device {
         }
     }
 
-    fn submit(&self, mut io: Io) {
-        let Some(dev) = self.open.get() else {
-            return io.complete(Err(IoError::Gone));
-        };
+    fn submit(&self, io: Io) {
         match io.op() {
-            Op::Read { pos, .. } => match noio::scope(|| io.allocate()) {
-                Ok(()) => bio::read(dev, pos, Bio(io)),
-                Err(_) => io.complete(Err(IoError::Resources)),
-            },
-            Op::Write { pos, fua: true } if dev.flushes_for_fua() => {
-                if let Some(later) = Later::new(&self.queues.done, io) {
-                    bio::write(dev, pos, true, later);
-                }
-            }
-            Op::Write { pos, fua } => bio::write(dev, pos, fua, Bio(io)),
-            Op::WriteAtomic { pos, fua: true } if dev.flushes_for_fua() => {
-                if let Some(later) = Later::new(&self.queues.done, io) {
-                    bio::write_atomic(dev, pos, true, later);
-                }
-            }
-            Op::WriteAtomic { pos, fua } => bio::write_atomic(dev, pos, fua, Bio(io)),
-            // A device has no way to flush a range. Without a cache there is nothing to flush.
-            Op::Flush { .. } if !dev.write_cache() => bio::flush(dev, Bio(io)),
-            Op::Flush { .. } => {
-                if let Some(later) = Later::new(&self.queues.done, io) {
-                    bio::flush(dev, later);
-                }
-            }
-            Op::Unmap { pos, len } => bio::discard(dev, pos, len, Bio(io)),
-            Op::WriteZeroes { .. } => Zero::start(&self.queues.slow, dev, io),
-            Op::None => io.complete(Err(IoError::Unsupported)),
-            // A block device does not tell what it stores.
-            Op::Status { len, .. } => {
-                io.tell(true, len);
-                io.complete(Ok(()))
-            }
+            _ if io.may_wait() => self.begin(io),
+            Op::WriteZeroes { .. } => self.zeroing.push(io),
+            // It may become many bios, of which it would not be told which one had to wait.
+            Op::Unmap { .. } => self.crew.push(io),
+            Op::None | Op::Status { .. } => self.start(io, Wait::Again),
+            _ if !self.nowait.load(Relaxed) || self.crew.is_behind() => self.crew.push(io),
+            _ => self.start(io, Wait::Again),
         }
+    }
+
+    fn begin(&self, io: Io) {
+        // A stacked device may have become another one.
+        if let Some(dev) = self.open.get() {
+            self.nowait.store(dev.knows_nowait(), Relaxed);
+        }
+        self.start(io, Wait::Sleep)
+    }
+
+    fn crew(&self) -> Option<&Arc<Crew>> {
+        Some(&self.crew)
+    }
+
+    fn let_aborted_go(&self) {
+        self.crew.let_aborted_go();
+        self.zeroing.let_aborted_go();
     }
 
     fn bytes(&self) -> u64 {
@@ -197,7 +203,7 @@ impl Backend for Device {
             Wipe::Zeroes(len) => dev.zero(pos, len, true).and_then(|()| flush(dev)),
             Wipe::Data(data) => wait(|done| {
                 let data = Written { data, done };
-                bio::write(dev, pos, true, data)
+                bio::write(dev, pos, true, Wait::Sleep, data)
             }),
         };
         written.or_else(|e| outcome(Op::Write { pos, fua: true }, e))
@@ -214,6 +220,57 @@ impl Backend for Device {
 
     fn can_unmap(&self) -> bool {
         self.can_unmap.load(Relaxed)
+    }
+}
+
+impl Device {
+    // Hands the operation to the device, or has it come back by `Io::wait`.
+    fn start(&self, mut io: Io, wait: Wait) {
+        let Some(dev) = self.open.get() else {
+            return io.complete(Err(IoError::Gone));
+        };
+        match io.op() {
+            Op::Read { pos, .. } => match noio::scope(|| io.allocate()) {
+                Ok(()) => bio::read(dev, pos, wait, Bio(io)),
+                Err(_) => io.complete(Err(IoError::Resources)),
+            },
+            Op::Write { pos, fua: true } if dev.flushes_for_fua() => {
+                if let Some(later) = Later::new(&self.queues.done, io) {
+                    bio::write(dev, pos, true, wait, later);
+                }
+            }
+            Op::Write { pos, fua } => bio::write(dev, pos, fua, wait, Bio(io)),
+            Op::WriteAtomic { pos, fua: true } if dev.flushes_for_fua() => {
+                if let Some(later) = Later::new(&self.queues.done, io) {
+                    bio::write_atomic(dev, pos, true, wait, later);
+                }
+            }
+            Op::WriteAtomic { pos, fua } => bio::write_atomic(dev, pos, fua, wait, Bio(io)),
+            // A device has no way to flush a range. Without a cache there is nothing to flush.
+            Op::Flush { .. } if !dev.write_cache() => bio::flush(dev, wait, Bio(io)),
+            Op::Flush { .. } => {
+                if let Some(later) = Later::new(&self.queues.done, io) {
+                    bio::flush(dev, wait, later);
+                }
+            }
+            Op::Unmap { pos, len } => bio::discard(dev, pos, len, Bio(io)),
+            // Sleeps until it is done: it may turn out at the end that the device can't, and then zeroes are written.
+            Op::WriteZeroes { pos, len, unmap } => {
+                let result = match noio::scope(|| dev.zero(pos, len, unmap)) {
+                    Err(e) if e == EIO && dev.is_gone() => Err(IoError::Gone),
+                    r => r.or_else(|e| outcome(io.op(), e)),
+                };
+                // The device may be closed by whoever hears of the end.
+                drop(dev);
+                io.complete(result);
+            }
+            Op::None => io.complete(Err(IoError::Unsupported)),
+            // A block device does not tell what it stores.
+            Op::Status { len, .. } => {
+                io.tell(true, len);
+                io.complete(Ok(()))
+            }
+        }
     }
 }
 
@@ -266,6 +323,10 @@ impl Transfer for Bio {
     fn done(self, result: Result<usize>) {
         let result = self::result(self.0.op(), result);
         self.0.complete(result);
+    }
+
+    fn again(self) {
+        self.0.wait();
     }
 }
 
@@ -336,61 +397,5 @@ fn wait(begin: impl FnOnce(Arc<End>)) -> Result {
 
 fn flush(dev: BlockDevice) -> Result {
     let data = Arc::new(Buffer::new(), GFP_KERNEL)?;
-    wait(|done| bio::flush(dev, Written { data, done }))
-}
-
-/// Zeroing a range waits for the device: it may turn out at the end that it can't, and then zeroes are written.
-#[pin_data]
-struct Zero {
-    #[pin]
-    work: Work<Self>,
-    io: Option<Io>,
-    dev: BlockDevice,
-}
-
-impl_has_work! {
-    impl HasWork<Self> for Zero { self.work }
-}
-
-impl Zero {
-    fn start(queue: &Workqueue, dev: BlockDevice, io: Io) {
-        let zero = noio::scope(|| {
-            KBox::pin_init(
-                pin_init!(Zero {
-                    work <- new_work!("iblock::Zero"),
-                    io: None,
-                    dev,
-                }),
-                GFP_KERNEL,
-            )
-        });
-        match zero {
-            Ok(mut zero) => {
-                *zero.as_mut().project().io = Some(io);
-                queue.enqueue(zero);
-            }
-            Err(_) => io.complete(Err(IoError::Resources)),
-        }
-    }
-}
-
-impl WorkItem for Zero {
-    type Pointer = Pin<KBox<Self>>;
-
-    fn run(mut this: Pin<KBox<Self>>) {
-        let Some(io) = this.as_mut().project().io.take() else {
-            return;
-        };
-        let result = match io.op() {
-            Op::WriteZeroes { pos, len, unmap } => {
-                match noio::scope(|| this.dev.zero(pos, len, unmap)) {
-                    Err(e) if e == EIO && this.dev.is_gone() => Err(IoError::Gone),
-                    r => r.or_else(|e| outcome(io.op(), e)),
-                }
-            }
-            _ => Err(IoError::Unsupported),
-        };
-        drop(this);
-        io.complete(result);
-    }
+    wait(|done| bio::flush(dev, Wait::Sleep, Written { data, done }))
 }

@@ -28,7 +28,7 @@ module! {
 
 /// Where operations go on that cannot where they are.
 pub(crate) struct Queues {
-    /// For what blocks until it is done.
+    /// For what blocks: the crews'.
     pub(crate) slow: Arc<Workqueue>,
     /// For what is done, and is answered. What blocks may wait for it, so it has a queue of its own.
     pub(crate) done: Arc<Workqueue>,
@@ -45,7 +45,7 @@ struct Module {
 impl kernel::Module for Module {
     fn init(module: &'static ThisModule) -> Result<Self> {
         let queues = Queues {
-            slow: Arc::new(Workqueue::unbound(c_str!("lio_iblock"), 0)?, GFP_KERNEL)?,
+            slow: Arc::new(Workqueue::unbound(c_str!("lio_iblock"), 2048)?, GFP_KERNEL)?,
             done: Arc::new(Workqueue::percpu(c_str!("lio_iblock_done"), 0)?, GFP_KERNEL)?,
         };
         let queues = QUEUES.hold(Arc::new(queues, GFP_KERNEL)?)?;

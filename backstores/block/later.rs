@@ -95,4 +95,8 @@ impl Transfer for Later {
         *to.io = Some(io);
         queue.enqueue(item);
     }
+
+    fn again(self) {
+        self.io.wait();
+    }
 }

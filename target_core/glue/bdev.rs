@@ -111,6 +111,12 @@ impl BlockDevice {
         unsafe { sys::lio_bdev_protection(self.as_ptr()) }
     }
 
+    /// Whether an operation that is not to [wait](crate::bio::Wait) before it begins does not, now.
+    pub fn knows_nowait(&self) -> bool {
+        // SAFETY: By the invariant the device is open.
+        unsafe { sys::lio_bdev_nowait(self.as_ptr()) }
+    }
+
     /// Whether the device was removed from the system.
     pub fn is_gone(&self) -> bool {
         // SAFETY: By the invariant the device is open.

@@ -20,48 +20,67 @@ struct Request<T> {
     // Memory that the device can take, where the buffer's is not so.
     bounce: Option<Buffer>,
     read: bool,
+    // It is not to wait for a free request.
+    nowait: bool,
     // It must not be split, which much memory in small pieces might need.
     whole: bool,
     // Behind the last byte.
     end: u64,
 }
 
-/// Reads from `pos` on into all of the transfer's buffer; `EFBIG` beyond the device's end, `ENODEV` if it is gone, else
-/// its own error. May sleep for memory or a free request, not for the data.
-pub fn read<T: Transfer>(dev: BlockDevice, pos: u64, transfer: T) {
-    data(dev, sys::LIO_BIO_READ, pos, transfer)
+/// What an operation does when the device has no room for it: no request is free, it is being reconfigured, it is to be split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// It sleeps until there is, which a device that does not answer may never end.
+    Sleep,
+    /// It ends with [`Transfer::again`], on a device that [knows](BlockDevice::knows_nowait) how to; also on one that does not.
+    Again,
 }
 
-/// Writes all of the transfer's buffer from `pos` on, as [`read`] reads. With `fua` the data is durable when the transfer is done. May
-/// sleep for memory or a free request, not for the data.
-pub fn write<T: Transfer>(dev: BlockDevice, pos: u64, fua: bool, transfer: T) {
+impl Wait {
+    fn of(self, op: u32) -> u32 {
+        match self {
+            Wait::Sleep => op,
+            Wait::Again => op | sys::LIO_BIO_NOWAIT,
+        }
+    }
+}
+
+/// Reads from `pos` on into all of the transfer's buffer; `EFBIG` beyond the device's end, `ENODEV` if it is gone, else
+/// its own error. May sleep for memory, or as `wait` says, not for the data.
+pub fn read<T: Transfer>(dev: BlockDevice, pos: u64, wait: Wait, transfer: T) {
+    data(dev, wait.of(sys::LIO_BIO_READ), pos, transfer)
+}
+
+/// Writes all of the transfer's buffer from `pos` on, as [`read`] reads. With `fua` the data is durable when the transfer is done.
+pub fn write<T: Transfer>(dev: BlockDevice, pos: u64, fua: bool, wait: Wait, transfer: T) {
     let op = if fua {
         sys::LIO_BIO_WRITE_FUA
     } else {
         sys::LIO_BIO_WRITE
     };
-    data(dev, op, pos, transfer)
+    data(dev, wait.of(op), pos, transfer)
 }
 
 /// As [`write`], all of it or nothing, within what the device's [`Limits`](crate::bdev::Limits) say of atomic writes.
-pub fn write_atomic<T: Transfer>(dev: BlockDevice, pos: u64, fua: bool, transfer: T) {
+pub fn write_atomic<T: Transfer>(dev: BlockDevice, pos: u64, fua: bool, wait: Wait, transfer: T) {
     let op = if fua {
         sys::LIO_BIO_WRITE_ATOMIC_FUA
     } else {
         sys::LIO_BIO_WRITE_ATOMIC
     };
-    data(dev, op, pos, transfer)
+    data(dev, wait.of(op), pos, transfer)
 }
 
-/// Makes all writes durable that were done before. The transfer's buffer is not used.
-pub fn flush<T: Transfer>(dev: BlockDevice, transfer: T) {
-    if let Some(r) = Request::new(dev, sys::LIO_BIO_FLUSH, 0, transfer) {
+/// Makes all writes durable that were done before. The transfer's buffer is not used. May sleep as [`read`].
+pub fn flush<T: Transfer>(dev: BlockDevice, wait: Wait, transfer: T) {
+    if let Some(r) = Request::new(dev, wait.of(sys::LIO_BIO_FLUSH), 0, transfer) {
         Request::submit(r);
     }
 }
 
 /// Tells the device that `len` bytes from `pos` on are not needed any more, as far as it cares: `EOPNOTSUPP` if it
-/// does not. The transfer's buffer is not used.
+/// does not. The transfer's buffer is not used. May sleep for free requests.
 pub fn discard<T: Transfer>(dev: BlockDevice, pos: u64, len: u64, transfer: T) {
     if (pos | len) & 511 != 0 {
         return transfer.done(Err(code::EINVAL));
@@ -82,9 +101,10 @@ fn data<T: Transfer>(dev: BlockDevice, op: u32, pos: u64, transfer: T) {
     let Some(mut r) = Request::new(dev, op, pos >> 9, transfer) else {
         return;
     };
-    r.read = op == sys::LIO_BIO_READ;
+    let what = op & !sys::LIO_BIO_NOWAIT;
+    r.read = what == sys::LIO_BIO_READ;
     r.whole = matches!(
-        op,
+        what,
         sys::LIO_BIO_WRITE_ATOMIC | sys::LIO_BIO_WRITE_ATOMIC_FUA
     );
     match r.set_memory() {
@@ -127,6 +147,7 @@ impl<T: Transfer> Request<T> {
                 transfer: ManuallyDrop::new(transfer),
                 bounce: None,
                 read: false,
+                nowait: op & sys::LIO_BIO_NOWAIT != 0,
                 whole: false,
                 end: 0,
             },
@@ -188,11 +209,27 @@ impl<T: Transfer> Request<T> {
         unsafe { bindings::submit_bio(Self::into_bio(this)) }
     }
 
+    /// # Safety
+    /// The bio is not in flight, and neither it nor the transfer is used after this.
+    unsafe fn take_transfer(&mut self) -> T {
+        // SAFETY: The bio is initialised, and not in flight as the caller guarantees.
+        unsafe { bindings::bio_uninit(self.bio.get()) };
+        // SAFETY: As the caller guarantees.
+        unsafe { ManuallyDrop::take(&mut self.transfer) }
+    }
+
+    // All of it is done again: of a bio that a stacked device has split, some may be done. Nobody was told so, and the blocks may be
+    // either the old or the new ones until somebody is.
+    fn again(mut this: KBox<Self>) {
+        // SAFETY: The bio has ended, and the request is freed here.
+        let transfer = unsafe { this.take_transfer() };
+        drop(this);
+        transfer.again();
+    }
+
     fn end(mut this: KBox<Self>, result: Result<usize>) {
-        // SAFETY: The bio is initialised and not in flight.
-        unsafe { bindings::bio_uninit(this.bio.get()) };
-        // SAFETY: Taken once: the request is freed before anybody can look again.
-        let transfer = unsafe { ManuallyDrop::take(&mut this.transfer) };
+        // SAFETY: The bio is not in flight, and the request is freed here.
+        let transfer = unsafe { this.take_transfer() };
         let result = result.map(|n| match &this.bounce {
             Some(b) if this.read => transfer.buffer().copy_from(0, b, 0, b.len()),
             _ => n,
@@ -211,6 +248,13 @@ unsafe extern "C" fn ended<T: Transfer>(bio: *mut bindings::bio) {
     // SAFETY: The bio is alive.
     let result = to_result(unsafe { sys::lio_bio_errno(bio) });
     let len = r.transfer.buffer().len();
+    match result {
+        // Or the device does not know such bios, any more: its table may have been changed.
+        Err(e) if r.nowait && (e == code::EAGAIN || e == code::EOPNOTSUPP) => {
+            return Request::again(r);
+        }
+        _ => (),
+    }
     // The block layer calls these a plain I/O error too: a device that was pulled out, and one that has shrunk.
     let result = match result {
         Err(e) if e == code::EIO && r.dev.is_gone() => Err(code::ENODEV),

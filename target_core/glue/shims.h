@@ -263,6 +263,7 @@ struct lio_bdev_limits {
 #define LIO_BIO_WRITE_ATOMIC 5
 #define LIO_BIO_WRITE_ATOMIC_FUA 6
 #define LIO_BIO_ANCHOR 4	/* is not submitted: others are chained to it */
+#define LIO_BIO_NOWAIT 8	/* with one of these: is answered -EAGAIN where it would have to wait to begin */
 int lio_bdev_open(const char *path, bool write, void *holder, struct file **out);
 void lio_bdev_yield(struct file *file);
 void lio_bdev_limits(struct block_device *bdev, struct lio_bdev_limits *out);
@@ -273,6 +274,7 @@ bool lio_bdev_flushes_for_fua(struct block_device *bdev);
 u32 lio_bdev_dma_alignment(struct block_device *bdev);
 bool lio_bdev_stable_writes(struct block_device *bdev);
 bool lio_bdev_gone(struct block_device *bdev);
+bool lio_bdev_nowait(struct block_device *bdev);
 int lio_bdev_zero(struct block_device *bdev, u64 sector, u64 nr, bool unmap);
 void lio_bio_init(struct bio *bio, struct block_device *bdev, unsigned int op, u64 sector,
 		  void (*end)(struct bio *));

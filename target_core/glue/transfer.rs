@@ -19,4 +19,13 @@ pub trait Transfer: Send + 'static {
     /// The operation ended: the bytes of the buffer that were read or written. Comes in any context, interrupts among
     /// them, and possibly before the function that began the operation returns.
     fn done(self, result: kernel::error::Result<usize>);
+
+    /// The operation would have had to wait before it could begin, and was not to: it is to be begun again by somebody who may. Some
+    /// of it may have been done. Any context, as [`Self::done`].
+    fn again(self)
+    where
+        Self: Sized,
+    {
+        self.done(Err(kernel::error::code::EAGAIN));
+    }
 }

@@ -2,6 +2,7 @@
 /* Block devices, and bios. */
 #include <linux/bio.h>
 #include <linux/blk-integrity.h>
+#include <linux/blk-mq.h>
 #include <linux/blkdev.h>
 #include <linux/export.h>
 #include "../shims.h"
@@ -97,6 +98,15 @@ bool lio_bdev_gone(struct block_device *bdev)
 }
 EXPORT_SYMBOL_GPL(lio_bdev_gone);
 
+/* Whether a bio that is not to wait does not: a driver that may sleep when it takes a request does so all the same. */
+bool lio_bdev_nowait(struct block_device *bdev)
+{
+	struct request_queue *q = bdev_get_queue(bdev);
+
+	return bdev_nowait(bdev) && !(queue_is_mq(q) && q->tag_set->flags & BLK_MQ_F_BLOCKING);
+}
+EXPORT_SYMBOL_GPL(lio_bdev_nowait);
+
 int lio_bdev_zero(struct block_device *bdev, u64 sector, u64 nr, bool unmap)
 {
 	return blkdev_issue_zeroout(bdev, sector, nr, GFP_NOIO, unmap ? 0 : BLKDEV_ZERO_NOUNMAP);
@@ -117,7 +127,8 @@ void lio_bio_init(struct bio *bio, struct block_device *bdev, unsigned int op, u
 		[LIO_BIO_ANCHOR] = REQ_OP_DISCARD,
 	};
 
-	bio_init(bio, op == LIO_BIO_ANCHOR ? NULL : bdev, NULL, 0, opf[op]);
+	bio_init(bio, op == LIO_BIO_ANCHOR ? NULL : bdev, NULL, 0,
+		 opf[op & ~LIO_BIO_NOWAIT] | (op & LIO_BIO_NOWAIT ? REQ_NOWAIT : 0));
 	bio->bi_iter.bi_sector = sector;
 	bio->bi_end_io = end;
 }
