@@ -12,7 +12,7 @@ import initiator
 import lio
 import pytest
 import sgio
-from initiator import ABORT_TASK, CLEAR_TASK_SET, DATA_IN, LUN_RESET, READ, SCSI_RESPONSE, WARM_RESET
+from initiator import ABORT_TASK, CLEAR_TASK_SET, DATA_IN, LUN_RESET, READ, SCSI_RESPONSE, WARM_RESET, WRITE
 
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C modules wait for ever")
 READ_4K = bytes.fromhex("28000000000000000800")
@@ -287,6 +287,172 @@ def test_a_file_that_does_not_answer_holds_up_no_other(stuck):
                 left.remove(a.itt)
     for c in (*sessions, d):
         c.close()
+
+
+class Full:
+    """An iblock object on a device that has four requests and stops answering: what submits a fifth sleeps until it answers. With `above`, on
+    one that lies on it, and that knows no way to be asked whether it would."""
+
+    DEPTH = 4
+
+    def __init__(self, stuck, above):
+        stuck.store.delete()
+        self.stuck, self.above = stuck, above
+        # Past the page cache, which would take the writes.
+        self.loop = lio.run("losetup", "--show", "-f", "--direct-io=on", stuck.dev).stdout.strip()
+        lio.write(f"/sys/block/{self.loop[5:]}/queue/scheduler", "none")
+        lio.write(f"/sys/block/{self.loop[5:]}/queue/nr_requests", self.DEPTH)
+        assert lio.read(f"/sys/block/{self.loop[5:]}/queue/nr_requests") == str(self.DEPTH)
+        self.dev = self.loop
+        if above:
+            lio.modprobe(f"dm-{above}")
+            lio.run("dmsetup", "create", "lio-above", "--table", f"0 32768 {above} {self.loop} 0 3600 0")
+            self.dev = "/dev/mapper/lio-above"
+            lio.run("dmsetup", "mknodes")
+        self.store = lio.iblock("full", dev=self.dev)
+        self.other = lio.iblock("other", hba=1)
+        self.target = lio.IscsiTarget(self.store, self.other)
+        self.target.attrib("default_cmdsn_depth", 512)
+
+    def close(self):
+        self.stuck.go()
+        lio.clear()
+        if self.above:
+            lio.wait_for(lambda: lio.run("dmsetup", "remove", "lio-above", check=False) and lio.run("dmsetup", "info", "lio-above", check=False).returncode)
+        lio.run("losetup", "-d", self.loop)
+        lio.wait_for(lambda: not lio.os.path.exists(f"/sys/block/{self.loop[5:]}/loop"))
+
+
+@pytest.fixture(params=["", "flakey"])
+def full(stuck, request):
+    f = Full(stuck, request.param)
+    yield f
+    f.close()
+
+
+def block(n, generation=0):
+    """4 KiB that are found nowhere else"""
+    return struct.pack(">QQ", n, generation) * 256
+
+
+def read_10(n):
+    return b"\x28\0" + struct.pack(">I", 8 * n) + READ_4K[6:]
+
+
+def write_10(n, fua=False):
+    return bytes([0x2A, 8 * fua]) + struct.pack(">I", 8 * n) + READ_4K[6:]
+
+
+def write_all(c, first, count, generation=0):
+    tags = [c.start(write_10(n), 4096, WRITE, block(n, generation)) for n in range(first, first + count)]
+    return tags
+
+
+def serves(c, lun=1):
+    """The other logical unit does what it is asked to, in the same connection."""
+    for n in range(8):
+        in_time(c.scsi, write_10(n), 0, block(n, 7), lun)
+        assert in_time(c.scsi, read_10(n), 4096, b"", lun)[:2] == (0, block(n, 7))
+
+
+def test_a_disk_without_requests_holds_up_no_other(full):
+    """A disk that takes no more commands: those for another logical unit of the connection are done; and when it goes on, so do its own, each
+    of them right, and none twice."""
+    c = login(full.target)
+    assert all(a.status == 0 for a in c.finish_all(write_all(c, 0, 256)).values())
+    full.stuck.stop()
+    reads = {c.start(read_10(n), 4096, READ): n for n in range(64)}
+    writes = write_all(c, 100, 64, 1) + [c.start(write_10(n, True), 4096, WRITE, block(n, 1)) for n in range(200, 216)]
+    writes.append(c.start(bytes.fromhex("35000000000000000000")))
+    # Large ones are split on their way; WRITE SAME of zeroes waits for the disk by itself, and so does what is unmapped.
+    large = bytes(range(256)) * 1024
+    itt = c.start(b"\x2a\0" + struct.pack(">IBHB", 16384, 0, 512, 0), len(large), WRITE, large[:8192])
+    same = [c.start(b"\x41\0" + struct.pack(">IBHB", 24576 + 64 * n, 0, 64, 0), 512, WRITE, bytes(512)) for n in range(24)]
+    sent = 8192
+    while sent < len(large):
+        a = in_time(c.receive, 30)
+        if not c.pong(a):
+            assert a.opcode == initiator.R2T and a.itt == itt, a
+            c.answer_r2t(a, large)
+            sent += a.wanted
+    assert c.ping()
+    serves(c)
+    with login(full.target, 2) as d:
+        serves(d)
+    # What has not begun is given up at once, and is not written.
+    late = c.start(write_10(250), 4096, WRITE, block(250, 9))
+    assert c.ping()
+    took = time.monotonic()
+    assert c.tmf(ABORT_TASK, ref_itt=late) == 0 and time.monotonic() - took < 10 * lio.SLOW and not c.seen
+    full.stuck.go()
+    left, data = {*reads, *writes, itt, *same}, {}
+    while left:
+        a = c.receive(60)
+        if c.pong(a):
+            continue
+        assert a.itt in left and a.status == 0, a
+        if a.opcode == DATA_IN:
+            data[a.itt] = a.data
+        left.remove(a.itt)
+    assert all(data[tag] == block(n) for tag, n in reads.items())
+    for n in range(256):
+        new = 100 <= n < 164 or 200 <= n < 216
+        assert c.scsi(read_10(n), 4096)[1] == block(n, int(new)), n
+    assert c.scsi(b"\x28\0" + struct.pack(">IBHB", 16384, 0, 512, 0), len(large))[1] == large
+    assert c.scsi(READ_4K, 4096)[0] == 0
+    c.close()
+
+
+def test_what_waits_for_a_disk_is_asked_again(full):
+    """A reservation that is made while writes wait for the disk to take them holds for those: they are refused, and nothing is written."""
+    victim, by = login(full.target, 1), login(full.target, 2)
+    assert all(a.status == 0 for a in victim.finish_all(write_all(victim, 0, 128)).values())
+    for c, key in ((victim, 1), (by, 2)):
+        assert Preempting.out(c, REGISTER, 0, key)[0] == 0
+    full.stuck.stop()
+    tags = write_all(victim, 0, 128, 1)
+    assert victim.ping()
+    # PREEMPT without ABORT, of what holds no reservation, and a reservation of its own: Write Exclusive, Registrants Only.
+    assert Preempting.out(by, 4, 2, 1)[0] == 0
+    assert Preempting.out(by, 1, 2, 0)[0] == 0
+    full.stuck.go()
+    answers = victim.finish_all(tags, 60)
+    statuses = [answers[t].status for t in tags]
+    assert set(statuses) == {0, 0x18} and statuses.count(0x18) > 64, statuses
+    for n, status in enumerate(statuses):
+        assert by.scsi(read_10(n), 4096)[1] == block(n, int(status == 0)), n
+    victim.close()
+    by.close()
+
+
+def test_removing_a_disk_without_requests(full):
+    """What has not begun ends with its logical unit, the rest when the disk goes on; then all can be unloaded."""
+    c, d = login(full.target), login(full.target, 2)
+    full.stuck.stop()
+    left = {*write_all(c, 0, 128, 1)}
+    left |= {c.start(b"\x41\0" + struct.pack(">IBHB", 24576 + 64 * n, 0, 64, 0), 512, WRITE, bytes(512)) for n in range(24)}
+    assert c.ping()
+
+    def end(until):
+        while len(left) > until:
+            a = c.receive(60)
+            if not c.pong(a):
+                assert a.itt in left and a.status == 0x40, a
+                left.remove(a.itt)
+
+    with Meanwhile():
+        in_time(full.target.remove_lun, 0)
+        in_time(full.store.delete)
+        # Four requests, and sixteen workers for each of both kinds of waiting.
+        in_time(end, full.DEPTH + 32)
+        lio.wait_for(lambda: d.scsi(bytes(6), lun=1)[0] == 0)
+        serves(d)
+    full.stuck.go()
+    end(0)
+    c.close()
+    d.close()
+    lio.clear()
+    lio.wait_for(lambda: lio.run("rmmod", "target_core_iblock", check=False).returncode == 0)
 
 
 def test_loopback(stuck):
