@@ -97,7 +97,7 @@ def test_a_newer_write_waits_and_one_elsewhere_does_not(plain):
 
 def test_writes_go_before_the_next_turn():
     """Who compares again and again keeps no other from writing."""
-    with disk(read=1500) as t, initiator.session(t) as c:
+    with disk(read=1000, write=2500) as t, initiator.session(t) as c:
         commands = [compare_and_write(c, 0, 1), write(c, 5), compare_and_write(c, 5, 6)]
         assert c.ping()
         assert [answered(c) for _ in commands] == commands
