@@ -87,7 +87,7 @@ fn with(first: &str, mode: u8, groups: &[usize]) -> Vec<u8> {
 }
 
 const SOME: Values = Values {
-    groups: Groups::new(1 << 1 | 1 << 31),
+    groups: Groups::new((1 << 1) | (1 << 31)),
     ..DISK.current
 };
 
