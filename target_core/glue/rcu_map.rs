@@ -5,7 +5,7 @@
 //! On the kernel's xarray. A removed value is dropped after a grace period, in process context, without anybody
 //! waiting for it; see [`defer`](crate::defer).
 
-use crate::{defer::Node, lock_class::one_class};
+use crate::{defer::Node, lock_class::one_class, noio};
 use core::marker::PhantomData;
 use kernel::{
     bindings,
@@ -24,7 +24,7 @@ use kernel::{
 pub struct RcuMap<T: Send + Sync + 'static> {
     #[pin]
     xa: Opaque<bindings::xarray>,
-    // Serialises writers.
+    // Serialises writers. Commands may wait for who has it, so what is allocated under it must not wait for I/O.
     #[pin]
     nodes: Mutex<KVec<Node>>,
     _owns: PhantomData<Arc<T>>,
@@ -109,7 +109,7 @@ impl<T: Send + Sync + 'static> RcuMap<T> {
         if !unsafe { bindings::xa_load(self.xa.get(), index) }.is_null() {
             return Err(EEXIST);
         }
-        nodes.push(node, GFP_KERNEL)?;
+        push(&mut nodes, node)?;
         let stored = self.store(index, value).map(|_| ());
         if stored.is_err() {
             nodes.pop();
@@ -124,7 +124,7 @@ impl<T: Send + Sync + 'static> RcuMap<T> {
     pub fn replace(&self, index: usize, value: Arc<T>) -> Result<Option<Arc<T>>> {
         let node = Node::new()?;
         let mut nodes = self.nodes.lock();
-        nodes.push(node, GFP_KERNEL)?;
+        push(&mut nodes, node)?;
         match self.store(index, value) {
             Ok(None) => Ok(None),
             Ok(Some(old)) => {
@@ -179,14 +179,14 @@ impl<T: Send + Sync + 'static> RcuMap<T> {
     fn store(&self, index: usize, value: Arc<T>) -> Result<Option<Arc<T>>> {
         let new = Arc::into_raw(value);
         // SAFETY: `xa` is initialised, and an `Arc`'s value is at least 4-byte aligned, behind its reference count.
-        let old = unsafe {
+        let old = noio::scope(|| unsafe {
             bindings::xa_store(
                 self.xa.get(),
                 index,
                 new.cast_mut().cast(),
                 bindings::GFP_KERNEL,
             )
-        };
+        });
         // SAFETY: `old` is what `xa_store` returned.
         if let Err(error) = to_result(unsafe { bindings::xa_err(old) }) {
             // SAFETY: It was not stored, so the reference is still ours.
@@ -199,6 +199,10 @@ impl<T: Send + Sync + 'static> RcuMap<T> {
         // SAFETY: By the invariant; it is no longer in the map, so its reference is ours.
         Ok(Some(unsafe { Arc::from_raw(old.cast_const().cast::<T>()) }))
     }
+}
+
+fn push(nodes: &mut KVec<Node>, node: Node) -> Result {
+    Ok(noio::scope(|| nodes.push(node, GFP_KERNEL))?)
 }
 
 /// Drops what was taken out of the map.
