@@ -412,6 +412,14 @@ impl Command {
         }
     }
 
+    /// The command may keep the unit, or paths to it, from other initiators: one that may only read may not.
+    pub fn claims(&self) -> bool {
+        matches!(
+            self,
+            Self::PersistentReserveOut { .. } | Self::Reserve | Self::SetTargetPortGroups { .. }
+        )
+    }
+
     /// The command is processed for a LUN without a logical unit too (SAM-5, 4.7.4).
     pub fn is_for_absent_unit(&self) -> bool {
         matches!(

@@ -7,6 +7,7 @@ use crate::{
     command::{Command, Direction, MAX_CDB},
     emulate,
     limits::Taken,
+    lun::Nexus,
     mode,
     session::Core,
     shares::Share,
@@ -14,7 +15,7 @@ use crate::{
 use kernel::prelude::*;
 use lio_glue::clock;
 use lio_scsi::{
-    cdb::{self, Data, Features},
+    cdb::{self, Data, Decoded, Features},
     lun::Lun as LunNumber,
     sense::Sense,
     status::Status,
@@ -100,7 +101,7 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Refused> 
     if let Some(condition) = condition {
         condition.admit(&decoded.command)?;
     }
-    if decoded.command.writes() && (nexus.mapped().write_protect() || device.write_protected()) {
+    if is_protected(&nexus, &decoded) {
         return Err(Sense::WRITE_PROTECTED.into());
     }
     if decoded.command.is_checked() {
@@ -150,6 +151,16 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Refused> 
     Ok(next)
 }
 
+/// The unit, or what the initiator may, is in the way of what the command changes.
+fn is_protected(nexus: &Nexus, decoded: &Decoded) -> bool {
+    let reads_only = nexus.mapped().write_protect();
+    if decoded.command.writes() {
+        reads_only || nexus.lun().device().write_protected()
+    } else {
+        reads_only && decoded.command.claims()
+    }
+}
+
 /// Whether a command that had to wait may begin: what let it pass may be otherwise by now. A reservation may apply to commands that were
 /// there before it (SPC-4 5.12.1), and who made it, or changed an access state, expects no write of others after that. Process context.
 pub(crate) fn again(session: &Core, cmd: &Command) -> Result<(), Refused> {
@@ -170,7 +181,7 @@ pub(crate) fn again(session: &Core, cmd: &Command) -> Result<(), Refused> {
     if let Some(condition) = condition {
         condition.admit(&decoded.command)?;
     }
-    if decoded.command.writes() && (nexus.mapped().write_protect() || device.write_protected()) {
+    if is_protected(nexus, decoded) {
         return Err(Sense::WRITE_PROTECTED.into());
     }
     if let Some(extent) = decoded.command.extent() {

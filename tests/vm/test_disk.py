@@ -29,7 +29,7 @@ def test_size_and_data(disk, tmp_path):
 
 @pytest.mark.parametrize("bs", ["512", "4k", "64k", "1m"])
 def test_verified_random_writes(disk, bs):
-    lio.fio(disk, rw="randwrite", bs=bs, iodepth=16, verify="crc32c", verify_fatal=1, do_verify=1, size="8m",
+    lio.fio(disk, rw="randwrite", bs=bs, iodepth=16, verify="crc32c", verify_fatal=1, do_verify=1, size="2m" if bs == "512" else "8m",
             time_based=None, runtime=None, seconds=60)
 
 

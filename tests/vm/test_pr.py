@@ -292,6 +292,24 @@ def test_reserve_and_release(target):
 
 
 @ours
+def test_who_may_only_read_takes_it_from_nobody():
+    target = lio.IscsiTarget(store(), acls=(A,))
+    target.acl(B, write_protect=(0,))
+    a, b = login(target, A), login(target, B)
+    quiet(a), quiet(b)
+    assert out(a, REGISTER, new=1) == "good" and out(a, RESERVE, 1, kind=5) == "good"
+    for action, key, new in ((REGISTER, 0, 2), (IGNORE, 0, 2), (RESERVE, 2, 0), (PREEMPT, 2, 1), (CLEAR, 2, 0)):
+        assert out(b, action, key, new, kind=5) == "7/2700", action
+    assert keys(b)[1] == [1] and reservation(b) == (1, 5)
+    # Nor by what is not persistent, which the stock modules let it, nor the path.
+    assert out(a, CLEAR, 1) == "good"
+    if not lio.STOCK:
+        assert say(b.scsi(bytes.fromhex("160000000000"))) == "7/2700"
+    groups = bytes.fromhex("a40a00000000000000080000")
+    assert say(b.scsi(groups, write=bytes.fromhex("0000000002000000"))) == "7/2700"
+    assert say(b.scsi(READ, read=4096)) == say(a.scsi(WRITE, write=bytes(4096))) == "good"
+
+
 def test_what_the_administrator_takes_away():
     back = store()
     target = make(back)
