@@ -291,7 +291,6 @@ def test_reserve_and_release(target):
         c.close()
 
 
-@ours
 def test_who_may_only_read_takes_it_from_nobody():
     target = lio.IscsiTarget(store(), acls=(A,))
     target.acl(B, write_protect=(0,))
@@ -310,6 +309,7 @@ def test_who_may_only_read_takes_it_from_nobody():
     assert say(b.scsi(READ, read=4096)) == say(a.scsi(WRITE, write=bytes(4096))) == "good"
 
 
+@ours
 def test_what_the_administrator_takes_away():
     back = store()
     target = make(back)
