@@ -139,6 +139,7 @@ impl Default for Command {
             started: 0,
             place: Place::Free,
             passes: false,
+            begun: false,
             preempted: None,
             clears_flaws: false,
         }
@@ -208,6 +209,8 @@ pub struct Command {
     pub(crate) place: Place,
     /// It has waited for who had its turn, and waits for no other (see [`turns`](crate::turns)).
     pub(crate) passes: bool,
+    /// A part of it is done.
+    pub(crate) begun: bool,
     /// Whose aborted commands are to be gone before this one is answered.
     pub(crate) preempted: Option<Preempted>,
     /// Its operation writes over what is [unreadable](crate::flaws).
@@ -544,7 +547,7 @@ fn go_on<F: Fabric>(mut token: Token<Session<F>>) {
 }
 
 /// A back end is done with its operation. Any context.
-pub(crate) fn finished<F: Fabric>(token: Token<Session<F>>) {
+pub(crate) fn finished<F: Fabric>(mut token: Token<Session<F>>) {
     // What was put off comes here, too, without having been to a back end.
     if !matches!(token.op, Op::None) {
         trace::completed::<Command>(&*token, token.io_result.is_err());
@@ -553,6 +556,7 @@ pub(crate) fn finished<F: Fabric>(token: Token<Session<F>>) {
         return finish(token);
     }
     // More operations follow, or others' turns. They may sleep, and this may be an interrupt.
+    token.begun |= !matches!(token.op, Op::None);
     let host = token.host().clone();
     if host.deferred.push(token) {
         host.defer();
@@ -723,6 +727,7 @@ pub(crate) fn begin<F: Fabric>(token: &mut Token<Session<F>>, start: &Start<'_>)
     cmd.started = 0;
     cmd.place = Place::Free;
     cmd.passes = false;
+    cmd.begun = false;
     cmd.clears_flaws = false;
     cmd.sent = Sent::Behind;
     cmd.io_result = Err(IoError::Aborted);

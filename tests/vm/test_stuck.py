@@ -343,9 +343,12 @@ def write_10(n, fua=False):
     return bytes([0x2A, 8 * fua]) + struct.pack(">I", 8 * n) + READ_4K[6:]
 
 
-def write_all(c, first, count, generation=0):
-    tags = [c.start(write_10(n), 4096, WRITE, block(n, generation)) for n in range(first, first + count)]
-    return tags
+def write_and_verify_10(n):
+    return b"\x2e" + write_10(n)[1:]
+
+
+def write_all(c, first, count, generation=0, cdb=write_10):
+    return [c.start(cdb(n), 4096, WRITE, block(n, generation)) for n in range(first, first + count)]
 
 
 def serves(c, lun=1):
@@ -403,14 +406,16 @@ def test_a_disk_without_requests_holds_up_no_other(full):
     c.close()
 
 
-def test_what_waits_for_a_disk_is_asked_again(full):
-    """A reservation that is made while writes wait for the disk to take them holds for those: they are refused, and nothing is written."""
+@pytest.mark.parametrize("cdb", [write_10, write_and_verify_10])
+def test_what_waits_for_a_disk_is_asked_again(full, cdb):
+    """A reservation that is made while writes wait for the disk to take them holds for those: they are refused, and nothing is written. What
+    has begun is not refused: WRITE AND VERIFY verifies what it has written, whatever is reserved meanwhile."""
     victim, by = login(full.target, 1), login(full.target, 2)
     assert all(a.status == 0 for a in victim.finish_all(write_all(victim, 0, 128)).values())
     for c, key in ((victim, 1), (by, 2)):
         assert Preempting.out(c, REGISTER, 0, key)[0] == 0
     full.stuck.stop()
-    tags = write_all(victim, 0, 128, 1)
+    tags = write_all(victim, 0, 128, 1, cdb)
     assert victim.ping()
     # PREEMPT without ABORT, of what holds no reservation, and a reservation of its own: Write Exclusive, Registrants Only.
     assert Preempting.out(by, 4, 2, 1)[0] == 0

@@ -51,7 +51,7 @@ pub(super) fn resume_one<F: Fabric>(mut token: Token<Session<F>>) {
 }
 
 /// Has the back end begin an operation that has waited for it. What let the command pass may be otherwise by now, as with one that was put
-/// off. Process context.
+/// off; but what is done in part is done as a whole. Process context.
 pub(super) fn waited<F: Fabric>(mut token: Token<Session<F>>) {
     let Some(nexus) = token.nexus.clone() else {
         return reply_aborted(token);
@@ -60,7 +60,12 @@ pub(super) fn waited<F: Fabric>(mut token: Token<Session<F>>) {
         return reply_aborted(token);
     }
     let host = token.host().clone();
-    match admit::again(host.core(), &token) {
+    let may = if token.begun {
+        Ok(())
+    } else {
+        admit::again(host.core(), &token)
+    };
+    match may {
         Ok(()) => nexus.lun().device().backend().begin(Io::new(token.erase())),
         Err(refused) => {
             refused.answer(&mut token);
