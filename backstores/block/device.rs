@@ -325,8 +325,8 @@ impl Transfer for Bio {
         self.0.complete(result);
     }
 
-    fn again(self) {
-        self.0.wait();
+    fn again(self, in_part: bool) {
+        self.0.wait(in_part);
     }
 }
 

@@ -96,7 +96,7 @@ impl Transfer for Later {
         queue.enqueue(item);
     }
 
-    fn again(self) {
-        self.io.wait();
+    fn again(self, in_part: bool) {
+        self.io.wait(in_part);
     }
 }

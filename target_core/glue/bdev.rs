@@ -111,6 +111,12 @@ impl BlockDevice {
         unsafe { sys::lio_bdev_protection(self.as_ptr()) }
     }
 
+    /// Whether an operation may be done in part when it is answered that it has to wait: the device hands pieces of it to others.
+    pub(crate) fn is_stacked(&self) -> bool {
+        // SAFETY: By the invariant the device is open.
+        unsafe { sys::lio_bdev_stacked(self.as_ptr()) }
+    }
+
     /// Whether an operation that is not to [wait](crate::bio::Wait) before it begins does not, now.
     pub fn knows_nowait(&self) -> bool {
         // SAFETY: By the invariant the device is open.

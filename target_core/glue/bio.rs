@@ -223,8 +223,9 @@ impl<T: Transfer> Request<T> {
     fn again(mut this: KBox<Self>) {
         // SAFETY: The bio has ended, and the request is freed here.
         let transfer = unsafe { this.take_transfer() };
+        let in_part = this.dev.is_stacked();
         drop(this);
-        transfer.again();
+        transfer.again(in_part);
     }
 
     fn end(mut this: KBox<Self>, result: Result<usize>) {

@@ -275,6 +275,7 @@ u32 lio_bdev_dma_alignment(struct block_device *bdev);
 bool lio_bdev_stable_writes(struct block_device *bdev);
 bool lio_bdev_gone(struct block_device *bdev);
 bool lio_bdev_nowait(struct block_device *bdev);
+bool lio_bdev_stacked(struct block_device *bdev);
 int lio_bdev_zero(struct block_device *bdev, u64 sector, u64 nr, bool unmap);
 void lio_bio_init(struct bio *bio, struct block_device *bdev, unsigned int op, u64 sector,
 		  void (*end)(struct bio *));

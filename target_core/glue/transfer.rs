@@ -20,12 +20,13 @@ pub trait Transfer: Send + 'static {
     /// them, and possibly before the function that began the operation returns.
     fn done(self, result: kernel::error::Result<usize>);
 
-    /// The operation would have had to wait before it could begin, and was not to: it is to be begun again by somebody who may. Some
-    /// of it may have been done. Any context, as [`Self::done`].
-    fn again(self)
+    /// The operation would have had to wait before it could begin, and was not to: it is to be begun again by somebody who may.
+    /// `in_part`: some of it may have been done. Any context, as [`Self::done`].
+    fn again(self, in_part: bool)
     where
         Self: Sized,
     {
+        let _ = in_part;
         self.done(Err(kernel::error::code::EAGAIN));
     }
 }

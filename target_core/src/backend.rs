@@ -439,8 +439,9 @@ impl Io {
     }
 
     /// The storage would have to be waited for before the operation can begin, which was tried: it goes to the back end's
-    /// [`Backend::crew`]. Any context.
-    pub fn wait(self) {
+    /// [`Backend::crew`]. `in_part`: some of it may be done. Any context.
+    pub fn wait(mut self, in_part: bool) {
+        self.cmd.begun |= in_part;
         self.cmd.hand_back(Why::Waits);
     }
 

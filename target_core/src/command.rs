@@ -31,6 +31,7 @@ use shared::Decided;
 pub use shared::Shared;
 
 use crate::{
+    admit,
     backend::{IoError, Op},
     emulate::{Protected, Step},
     fabric::Fabric,
@@ -500,7 +501,8 @@ fn arrive<F: Fabric>(token: &mut Token<Session<F>>) -> bool {
 // Hands the command to the back end, or to the fabric if nothing is left to do.
 fn go_on<F: Fabric>(mut token: Token<Session<F>>) {
     if let Some(preempted) = token.preempted.take() {
-        token.io_result = Ok(());
+        // What becomes of it if it is dropped.
+        token.io_result = Err(IoError::Resources);
         return preempted.wait_for(crate::backend::Io::new(token.erase()));
     }
     match token.op {
@@ -616,6 +618,14 @@ fn resume_all<F: Fabric>(session: &Arc<Session<F>>) {
             Step::None => {
                 finish(token);
                 continue;
+            }
+            // It waited for its turn: what let it pass may be otherwise by now.
+            _ if token.turn == Turn::Had && !token.begun => {
+                if let Err(refused) = admit::again(session.core(), &token) {
+                    refused.answer(&mut token);
+                    reply(token);
+                    continue;
+                }
             }
             _ => (),
         }

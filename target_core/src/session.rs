@@ -307,6 +307,7 @@ impl<F: Fabric> Session<F> {
                 );
             },
         );
+        self.core.tpg.forget_session(&self.core);
         // A RESERVE that was at work.
         self.core.release();
         // The last owner of a command may still be about to drop its reference, in an interrupt.

@@ -104,6 +104,7 @@ pub(crate) struct Engine {
     tokens: copy::Tokens,
     // What waits for the commands before an ORDERED one, one item for each device.
     ordering: Workqueue,
+    turns: Workqueue,
 }
 
 static ENGINE: Global<Engine> = Global::new();
@@ -128,6 +129,7 @@ impl Engine {
                 copies: Atomic::new(0),
                 tokens <- copy::Tokens::new(),
                 ordering: Workqueue::unbound(c_str!("lio_order"), 0)?,
+                turns: Workqueue::unbound(c_str!("lio_turns"), 0)?,
             }? Error),
             GFP_KERNEL,
         )
@@ -161,6 +163,11 @@ impl Engine {
 
     pub(crate) fn ordering(&self) -> &Workqueue {
         &self.ordering
+    }
+
+    /// Work that waits for writes which back ends have. It is not that above, which may wait for who is to have a turn.
+    pub(crate) fn turns(&self) -> &Workqueue {
+        &self.turns
     }
 
     pub(crate) fn copying(&self) -> &Workqueue {

@@ -372,7 +372,7 @@ impl Work {
             let Some(one) = of_group.first() else {
                 continue;
             };
-            one.tpg().each_session(|session| {
+            one.tpg().each_session_at_work(|session| {
                 let mut nexuses = KVVec::new();
                 for (_, nexus) in session.core().nexuses() {
                     if of_group
@@ -398,7 +398,9 @@ impl Work {
         let is_own = |c: &Concerned| core::ptr::eq(c.session.core(), by);
         for c in self.0.iter() {
             let own = is_own(c);
-            let tell = |d: &Device| !own && d.attrib().emulate_tas();
+            // Nobody is there to hear of those of a session that has ended, which are marked already.
+            let heard = !own && !c.session.core().is_closed();
+            let tell = |d: &Device| heard && d.attrib().emulate_tas();
             c.session.abort(true, &|_, l| c.has(l, tell));
             c.session.abort(false, &|_, l| c.has(l, |d| !tell(d)));
         }
@@ -505,26 +507,32 @@ impl Drop for Work {
 
 /// Commands of I_T nexuses that were preempted (PREEMPT AND ABORT: SPC-4, 5.12.11.4.5), which were aborted. While one exists,
 /// no fabric is unloaded.
-pub(crate) struct Preempted(KVVec<(Arc<dyn AnySession>, LunNumber)>);
+pub(crate) struct Preempted {
+    commands: KVVec<(Arc<dyn AnySession>, LunNumber)>,
+    // There was no memory to know of some.
+    unknown: bool,
+}
 
 impl Preempted {
     pub(crate) fn new() -> Self {
         if let Ok(engine) = crate::engine() {
             engine.managing().fetch_add(1, Full);
         }
-        Preempted(KVVec::new())
+        Preempted {
+            commands: KVVec::new(),
+            unknown: false,
+        }
     }
 
     /// Aborts the commands of a session for one logical unit; `tell`: they are answered with TASK ABORTED.
     pub(crate) fn abort(&mut self, session: &Arc<dyn AnySession>, lun: LunNumber, tell: bool) {
         session.abort(tell, &|_, l| LunNumber::parse(l) == Some(lun));
-        if self.0.push((session.clone(), lun), GFP_KERNEL).is_err() {
-            pr_warn!("commands that were preempted are not waited for: no memory\n");
-        }
+        let one = (session.clone(), lun);
+        self.unknown |= self.commands.push(one, GFP_KERNEL).is_err();
     }
 
     fn is_gone(&self) -> bool {
-        self.0.iter().all(|(session, lun)| {
+        self.commands.iter().all(|(session, lun)| {
             let select = |_, l| LunNumber::parse(l) == Some(*lun);
             session.next_marked(0, false, &select).is_none()
         })
@@ -532,8 +540,12 @@ impl Preempted {
 
     /// Has `io` completed when the commands are gone, in the background if they are not gone yet. Like a task management function it
     /// is not waited for longer than [`PATIENCE_MS`]; then it fails, as its initiator counts on nothing being written any more
-    /// once it is told GOOD. What was preempted stays so, and the commands end by themselves, later.
+    /// once it is told GOOD; so it does without memory to wait. What was preempted stays so, and the commands end by themselves, later.
     pub(crate) fn wait_for(self, io: Io) {
+        if self.unknown {
+            drop(self);
+            return io.complete(Err(IoError::Resources));
+        }
         if self.is_gone() {
             drop(self);
             return io.complete(Ok(()));
@@ -560,7 +572,7 @@ impl Preempted {
 
 impl Drop for Preempted {
     fn drop(&mut self) {
-        self.0.clear();
+        self.commands.clear();
         if let Ok(engine) = crate::engine() {
             engine.managing().fetch_sub(1, Full);
         }

@@ -98,6 +98,8 @@ struct Lists {
     luns: KVec<Arc<Lun>>,
     acls: KVec<Arc<NodeAcl>>,
     sessions: KVec<Arc<dyn AnySession>>,
+    // Those that have ended, and whose commands may still be with a back end. There is room for all that have not.
+    leaving: KVec<Arc<dyn AnySession>>,
     closed: bool,
 }
 
@@ -393,6 +395,18 @@ impl Tpg {
     /// Calls `f` for each session of the group.
     pub(crate) fn each_session(&self, mut f: impl FnMut(&Arc<dyn AnySession>) -> Result) -> Result {
         self.with_lists(|lists| lists.sessions.iter().try_for_each(&mut f))
+    }
+
+    /// The same, and for those that have ended and whose commands are not gone yet: who is to know that nothing is at work any
+    /// more has to know of these.
+    pub(crate) fn each_session_at_work(
+        &self,
+        mut f: impl FnMut(&Arc<dyn AnySession>) -> Result,
+    ) -> Result {
+        self.with_lists(|lists| {
+            lists.sessions.iter().try_for_each(&mut f)?;
+            lists.leaving.iter().try_for_each(&mut f)
+        })
     }
 
     /// How many sessions there are.

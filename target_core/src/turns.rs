@@ -190,7 +190,7 @@ impl Turns {
 fn kick(device: &Arc<Device>) {
     if let Ok(engine) = crate::engine() {
         // One that is enqueued already has everything before it.
-        let _ = engine.ordering().enqueue::<Arc<Device>, 2>(device.clone());
+        let _ = engine.turns().enqueue::<Arc<Device>, 2>(device.clone());
     }
 }
 

@@ -98,6 +98,13 @@ bool lio_bdev_gone(struct block_device *bdev)
 }
 EXPORT_SYMBOL_GPL(lio_bdev_gone);
 
+/* Whether a bio may be taken in part: the device has no requests of its own, but hands it on in pieces. */
+bool lio_bdev_stacked(struct block_device *bdev)
+{
+	return !queue_is_mq(bdev_get_queue(bdev));
+}
+EXPORT_SYMBOL_GPL(lio_bdev_stacked);
+
 /* Whether a bio that is not to wait does not: a driver that may sleep when it takes a request does so all the same. */
 bool lio_bdev_nowait(struct block_device *bdev)
 {

@@ -98,7 +98,8 @@ pub(super) fn is_lost(device: &Device) -> Result<bool> {
         why = match dbroot::read(device, &Dir::Below("pr"), "aptpl", &mut file) {
             Ok(len) if is_whole(file.get(..len).unwrap_or(&[])) => return Ok(false),
             Ok(_) => EBADMSG,
-            Err(e) if e == ENOENT || e == ENOTDIR => return Ok(false),
+            // A name that no file can have has none, either.
+            Err(e) if e == ENOENT || e == ENOTDIR || e == ENAMETOOLONG => return Ok(false),
             Err(e) if e == ENOMEM => return Err(e),
             Err(e) => e,
         };

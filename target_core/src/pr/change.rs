@@ -332,7 +332,7 @@ fn tell(change: &Change<'_>, before: &Identities, events: &[Event]) -> Option<Pr
     let mut preempted = None;
     // Neither closure fails.
     let _ = device.each_lun(|lun| {
-        lun.tpg().each_session(|session| {
+        lun.tpg().each_session_at_work(|session| {
             let core = session.core();
             if core::ptr::eq(core, change.session) {
                 return Ok(());
@@ -363,7 +363,8 @@ fn tell_one(
                 session.tell(nexus.mapped().number(), *what);
             }
             Event::Abort(of) if *of == id => {
-                let told = nexus.lun().device().attrib().emulate_tas();
+                let told =
+                    nexus.lun().device().attrib().emulate_tas() && !session.core().is_closed();
                 if !told {
                     nexus.attend(Asc::COMMANDS_CLEARED);
                 }

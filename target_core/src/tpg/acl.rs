@@ -175,12 +175,13 @@ impl Tpg {
         })
     }
 
+    /// A session has ended: it sees nothing new. Until [`Self::forget_session`] it is found by who waits for its commands.
     pub(crate) fn remove_session(&self, core: &Core) {
         // What is taken out is dropped without the lock.
-        let _session = self.with_lists(|lists| {
-            let is_it = |s: &Arc<dyn AnySession>| core::ptr::eq(s.core(), core);
-            let place = lists.sessions.iter().position(is_it)?;
+        let _unused = self.with_lists(|lists| {
+            let place = lists.sessions.iter().position(|s| is_of(s, core))?;
             let session = lists.sessions.remove(place).ok()?;
+            let no_room = lists.leaving.push_within_capacity(session).err();
             if let Some(acl) = core.acl() {
                 if acl.sessions.fetch_sub(1, Relaxed) != 1 {
                     // Others of the same initiator are there.
@@ -191,9 +192,21 @@ impl Tpg {
                     lists.acls.retain(|a| !Arc::ptr_eq(a, acl));
                 }
             }
-            Some(session)
+            no_room
         });
     }
+
+    /// The commands of a session that has ended are gone.
+    pub(crate) fn forget_session(&self, core: &Core) {
+        let _session = self.with_lists(|lists| {
+            let place = lists.leaving.iter().position(|s| is_of(s, core))?;
+            lists.leaving.remove(place).ok()
+        });
+    }
+}
+
+fn is_of(session: &Arc<dyn AnySession>, core: &Core) -> bool {
+    core::ptr::eq(session.core(), core)
 }
 
 impl Lists {
@@ -208,6 +221,8 @@ impl Lists {
             return Err(ESHUTDOWN);
         }
         self.sessions.reserve(1, GFP_KERNEL)?;
+        let all = self.sessions.len().saturating_add(1);
+        self.leaving.reserve(all, GFP_KERNEL)?;
         let core = session.core();
         let acl = match (access, new) {
             (Access::Acl(acl), _) => Some(acl),
@@ -438,6 +453,11 @@ impl NodeAcl {
         let device = mapped.lun().device();
         // The sessions do not see it any more.
         device.let_aborted_go();
+        // An I_T nexus has its registration and its reservation for all numbers that it knows the unit by.
+        let of_device = |m: &Arc<MappedLun>| Arc::ptr_eq(m.lun().device(), device);
+        if self.mapped.lock().iter().any(of_device) {
+            return;
+        }
         let reservations = device.reservations();
         for session in affected.iter() {
             reservations.nexus_lost(session.core().id());
