@@ -61,8 +61,9 @@ def test_comparing():
 
 
 def test_a_reservation_is_asked_for_when_the_turn_comes():
-    """COMPARE AND WRITE waits for a write; a reservation that is made meanwhile keeps it from writing."""
-    with disk(write=SLOW) as t, initiator.session(t) as c, initiator.session(t, name=OTHER) as d:
+    """COMPARE AND WRITE waits for a write; a reservation that is made meanwhile keeps it from writing. On a device that can be asked without
+    waiting: what its workers begin is asked anyway."""
+    with disk(write=SLOW, above=True) as t, initiator.session(t) as c, initiator.session(t, name=OTHER) as d:
         for who, key in ((c, 1), (d, 2)):
             assert reserve_out(who, REGISTER, new=key) == 0
         older = write(d, 3)

@@ -216,7 +216,7 @@ def test_cpus():
                 with initiator.session(t, name=NAME):
                     assert list(threads()) == [cpus] * 2
                 lio.wait_for(lambda: len(list(threads())) == 1)
-            for bad in "x", "1-0", "63", " ":
+            for bad in "x", "1-0", "63", " ", "0\n1":
                 with lio.refused():
                     lio.write(file, bad)
             assert lio.read(file) == "0-1"

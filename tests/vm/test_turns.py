@@ -24,14 +24,20 @@ def filled(value):
 
 
 @contextlib.contextmanager
-def disk(read=0, write=0):
-    """A target whose disk takes so many milliseconds to read, and to write."""
+def disk(read=0, write=0, above=False):
+    """A target whose disk takes so many milliseconds to read, and to write; `above`: a loop device on that, which knows REQ_NOWAIT."""
     lio.modprobe("dm_mod", "dm_delay")
     below = lio.loop_device(32 << 20)
     with storage.dm("turns", f"0 65536 delay {below} 0 {read} {below} 0 {write}") as dev:
-        t = lio.IscsiTarget(lio.iblock(dev=dev))
+        if above:
+            dev = lio.run("losetup", "--show", "-f", "--direct-io=on", dev).stdout.strip()
+        store = lio.iblock(dev=dev)
+        t = lio.IscsiTarget(store)
         yield t
         t.delete()
+        if above:
+            store.delete()
+            lio.run("losetup", "-d", dev)
 
 
 def start(c, cdb, data):

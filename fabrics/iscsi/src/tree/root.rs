@@ -28,9 +28,14 @@ fn show_cpus(global: &Global, page: &mut Page<'_>) -> Result {
 
 // For all connections: the threads of those that are there move when they have something to do.
 fn store_cpus(global: &Global, value: &Value<'_>) -> Result {
-    let text = CString::try_from_fmt(fmt!("{}", value.str()?))?;
-    let cpus = CpuList::parse(&text)
-        .map_err(|e| value.reject(e, fmt!("a list of CPUs such as 0-3,7 is wanted")))?;
+    let wrong = |e| value.reject(e, fmt!("a list of CPUs such as 0-3,7 is wanted"));
+    let text = value.str()?;
+    // What parses it stops at the end of a line, and would not look at the rest.
+    if text.contains('\n') {
+        return Err(wrong(EINVAL));
+    }
+    let text = CString::try_from_fmt(fmt!("{}", text))?;
+    let cpus = CpuList::parse(&text).map_err(wrong)?;
     if !cpus.any_online() {
         return Err(value.reject(EINVAL, fmt!("none of these CPUs is online")));
     }
