@@ -315,9 +315,16 @@ def test_what_the_administrator_takes_away():
     target = make(back)
     a, b = login(target, A), login(target, B)
     assert out(a, REGISTER, 0, 1) == out(b, REGISTER, 0, 2) == out(a, RESERVE, 1, kind=3) == "good"
-    mapped = target.path / "acls" / A / "lun_0"
-    for link in lio.links(mapped):
-        link.unlink()
+    # One of two numbers that an initiator knows the unit by: it is the other one's, too.
+    mapped, other = (target.path / "acls" / A / f"lun_{n}" for n in (0, 1))
+    other.mkdir()
+    (other / "lun").symlink_to(target.path / "lun/lun_0")
+    assert a.scsi(READ, read=4096, lun=1)[0] in (0, 2)
+    for m in other, mapped:
+        before = keys(b)[1], reservation(b), say(b.scsi(WRITE, write=bytes(4096)))
+        assert before == ([1, 2], (1, 3), "conflict")
+        for link in lio.links(m):
+            link.unlink()
     assert keys(b)[1] == [2] and reservation(b) is None and say(b.scsi(WRITE, write=bytes(4096))) == "good"
     b.close()
     a.close()
