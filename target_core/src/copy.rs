@@ -9,18 +9,19 @@
 
 mod end;
 mod known;
+mod pieces;
 mod pump;
 mod tokens;
 
 pub(crate) use known::Copies;
 use known::Listed;
+pub(crate) use pieces::{settle, Earlier, EarlierOfAll, Pieces};
 pub(crate) use pump::Copier;
 pub(crate) use tokens::{Tokens, MOST as MOST_TOKENS};
 
 use crate::{
     backend::IoError,
     command::{Command, Shared},
-    device::Device,
     emulate::Step,
     limits::Taken,
     lun::Nexus,
@@ -32,7 +33,7 @@ use end::{End, Place};
 use kernel::{
     prelude::*,
     sync::{
-        atomic::{Atomic, Full, Relaxed},
+        atomic::{Atomic, Full},
         Arc,
     },
 };
@@ -404,16 +405,4 @@ impl Copy<'_> {
         source.check(piece.read, Side::Source)?;
         self.pump.copy(source.device(), destination.device(), piece)
     }
-}
-
-/// Waits until no piece of a copy is under way that began before `device` was in its condition; `stop` is asked from time to time
-/// whether to give up. Whether it did not.
-pub(crate) fn settle(device: &Device, stop: impl Fn() -> bool) -> bool {
-    const PAUSE_MS: u32 = 10;
-    while !tmf::wait_within(PAUSE_MS, || device.pieces().load(Relaxed) == 0) {
-        if stop() {
-            return false;
-        }
-    }
-    true
 }

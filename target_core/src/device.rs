@@ -194,9 +194,10 @@ pub struct Device {
     condition: Atomic<u32>,
     #[pin]
     eraser: Eraser,
-    // Copies that this unit's commands have begun, and pieces of any that are under way from or to it.
+    // Copies that this unit's commands have begun.
     copies: Atomic<u32>,
-    pieces: Atomic<u32>,
+    // The next number of a piece of any copy from or to it.
+    pieces: Atomic<u64>,
     // How often it was to be erased.
     erased: Atomic<u32>,
     #[pin]
@@ -339,7 +340,7 @@ impl Device {
         &self.erased
     }
 
-    pub(crate) fn pieces(&self) -> &Atomic<u32> {
+    pub(crate) fn pieces(&self) -> &Atomic<u64> {
         &self.pieces
     }
 

@@ -101,6 +101,8 @@ pub(crate) struct Engine {
     copier: Arc<copy::Copier>,
     copies: Atomic<u32>,
     #[pin]
+    pieces: copy::Pieces,
+    #[pin]
     tokens: copy::Tokens,
     // What waits for the commands before an ORDERED one, one item for each device.
     ordering: Workqueue,
@@ -127,6 +129,7 @@ impl Engine {
                 copying: Workqueue::without_rescuer(c_str!("lio_copy"), 0)?,
                 copier: copy::Copier::new()?,
                 copies: Atomic::new(0),
+                pieces <- copy::Pieces::new(),
                 tokens <- copy::Tokens::new(),
                 ordering: Workqueue::unbound(c_str!("lio_order"), 0)?,
                 turns: Workqueue::unbound(c_str!("lio_turns"), 0)?,
@@ -185,6 +188,10 @@ impl Engine {
     /// Copies at work.
     pub(crate) fn copies(&self) -> &Atomic<u32> {
         &self.copies
+    }
+
+    pub(crate) fn pieces(&self) -> &copy::Pieces {
+        &self.pieces
     }
 
     pub(crate) fn queue(&self) -> &Workqueue {

@@ -9,6 +9,7 @@
 use crate::{
     backend::{Io, IoError},
     command::Shared,
+    copy,
     device::Device,
     fabric::Fabric,
     lun::{Lun, Nexus},
@@ -226,10 +227,11 @@ fn reset(devices: &[Arc<Device>], by: &Core, patience: Patience) -> Response {
     let Ok(work) = Work::find(devices) else {
         return Response::Rejected;
     };
+    // Copies from or to them end with their next piece.
     for device in devices {
         device.count_reset();
     }
-    let response = work.abort(by, patience);
+    let response = work.abort(devices, by, patience);
     for device in devices {
         device.reset_mode();
         device.reset_priorities();
@@ -246,11 +248,14 @@ fn reset(devices: &[Arc<Device>], by: &Core, patience: Patience) -> Response {
 }
 
 // CLEAR TASK SET: SAM-5 7.5. The other I_T nexuses that lost commands hear of it, by TASK ABORTED or by a unit attention.
+// A copy that another logical unit's command has begun is in that one's task set, and goes on; what it has at work here is in
+// none, but is waited for as if it were, since nothing that came before may be written after the answer.
 fn clear(device: &Arc<Device>, by: &Core, patience: Patience) -> Response {
-    let Ok(work) = Work::find(core::slice::from_ref(device)) else {
+    let devices = core::slice::from_ref(device);
+    let Ok(work) = Work::find(devices) else {
         return Response::Rejected;
     };
-    let response = work.abort(by, patience);
+    let response = work.abort(devices, by, patience);
     work.attend(Asc::COMMANDS_CLEARED, |core, nexus| {
         !core::ptr::eq(core, by) && !nexus.lun().device().attrib().emulate_tas()
     });
@@ -392,9 +397,9 @@ impl Work {
         Ok(work)
     }
 
-    // Aborts the commands, and waits for them. Those of `by` hear nothing; the others are told with TASK ABORTED where the
-    // device's TAS says so.
-    fn abort(&self, by: &Core, patience: Patience) -> Response {
+    // Aborts the commands for the devices that it was found for, and waits for them, and for what copies have at work there.
+    // Those of `by` hear nothing; the others are told with TASK ABORTED where the device's TAS says so.
+    fn abort(&self, devices: &[Arc<Device>], by: &Core, patience: Patience) -> Response {
         let is_own = |c: &Concerned| core::ptr::eq(c.session.core(), by);
         for c in self.0.iter() {
             let own = is_own(c);
@@ -419,7 +424,8 @@ impl Work {
             }
             true
         };
-        if wait_within(PATIENCE_MS, || gone(false)) {
+        let mut pieces = copy::EarlierOfAll::new(devices);
+        if wait_within(PATIENCE_MS, || gone(false) && pieces.are_gone()) {
             return Response::Complete;
         }
         let what = self.0.first().and_then(|c| c.nexuses.first());
@@ -509,17 +515,21 @@ impl Drop for Work {
 /// no fabric is unloaded.
 pub(crate) struct Preempted {
     commands: KVVec<(Arc<dyn AnySession>, LunNumber)>,
+    // What copies have at work there, whatever logical unit's command has begun them.
+    pieces: copy::Earlier,
     // There was no memory to know of some.
     unknown: bool,
 }
 
 impl Preempted {
-    pub(crate) fn new() -> Self {
+    /// Of `device`, where what preempts them is in force already.
+    pub(crate) fn new(device: &Device) -> Self {
         if let Ok(engine) = crate::engine() {
             engine.managing().fetch_add(1, Full);
         }
         Preempted {
             commands: KVVec::new(),
+            pieces: copy::Earlier::new(device),
             unknown: false,
         }
     }
@@ -535,7 +545,9 @@ impl Preempted {
         self.commands.iter().all(|(session, lun)| {
             let select = |_, l| LunNumber::parse(l) == Some(*lun);
             session.next_marked(0, false, &select).is_none()
-        })
+        }) && self
+            .pieces
+            .are_gone_of(self.commands.iter().map(|(session, _)| session.core()))
     }
 
     /// Has `io` completed when the commands are gone, in the background if they are not gone yet. Like a task management function it

@@ -1,5 +1,6 @@
 """Third-party copy (SPC-4, 5.17): EXTENDED COPY between all back ends, what it may touch and what not, and what becomes of a long one."""
 # vm: --timeout 900
+import contextlib
 import threading
 import time
 
@@ -10,9 +11,9 @@ import lio
 import pytest
 from copying import blocks, copy_of, cscd, extent, limit, naa, nexus, store
 from faulty import GOOD, Device, rw
-from initiator import ABORT_TASK, LUN_RESET, SCSI_RESPONSE, WRITE
+from initiator import ABORT_TASK, CLEAR_TASK_SET, LUN_RESET, SCSI_RESPONSE, WRITE
 from sgio import information, say
-from storage import generic, pattern
+from storage import dm, generic, pattern, reload
 
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="what the C modules do is in tests/libiscsi")
 MIB = 1 << 20
@@ -429,3 +430,63 @@ def test_files_of_one_file_system_share_blocks(tmp_path):
         lio.clear()
     finally:
         lio.run("umount", at)
+
+
+HELD = 600_000  # ms: until it is let go
+
+
+@contextlib.contextmanager
+def onto_slow(read=0, write=0):
+    """Two initiators that see a RAM disk and a disk that takes so many milliseconds to read, and to write; what lets go all that it holds."""
+    lio.modprobe("dm_mod", "dm_delay")
+    below = lio.loop_device(32 * MIB)
+    with dm("slow", f"0 65536 delay {below} 0 {read} {below} 0 {write}") as path:
+        stores = [store(), store("iblock", "s1", dev=path)]
+        target = lio.IscsiTarget(*stores)
+        with nexus(*stores, target=target) as (n, c), nexus(*stores, target=target, i=2) as (other, _):
+            fast = "slow", f"0 65536 linear {below} 0"
+            let_go = threading.Timer(8, reload, fast)
+            try:
+                yield n, c, other, let_go
+            finally:
+                let_go.cancel()
+                reload(*fast)
+        target.delete()
+
+
+def first(n, lba=0):
+    return n.read(lba, lun=1).data
+
+
+def at_work(n):
+    """What was sent before is at the disk, or waits."""
+    assert n.c.ping()
+    time.sleep(1)
+
+
+@pytest.mark.parametrize("how", ["preempt", "reset", "clear"])
+def test_nothing_is_written_after_the_answer(how):
+    """What is answered when the commands before it are gone: what a copy of another unit's command has at work is gone, too."""
+    with onto_slow(write=HELD) as (n, c, other, let_go):
+        data = n.fill(0, MIB, 15)
+        for who, action, kind, own, other_key in [(n, 0, 0, 0, 1), (other, 0, 0, 0, 2), (other, 1, 5, 2, 0)]:
+            assert reserve_out(who, action, kind, own, other_key) == GOOD
+        # A copy that another unit's command has begun goes on after CLEAR TASK SET, with what comes next.
+        places = [lba * 2048 for lba in range(1 if how == "clear" else 4)]
+        itt = n.start(c, [extent(0, 1, MIB, 0, lba) for lba in places])
+        at_work(n)
+        let_go.start()
+        if how == "preempt":
+            assert reserve_out(other, 5, 5, 2, 1) == GOOD
+        else:
+            assert other.c.tmf(LUN_RESET if how == "reset" else CLEAR_TASK_SET, lun=1, timeout=60) == 0
+        at_once = [first(other, lba) for lba in places]
+        let_go.join()
+        status, _, a = n.c.finish(itt, timeout=60)
+        assert (status, say(a.sense).lower()) == ((0, "") if how == "clear" else (2, DEVICE_FAILED))
+        assert [first(other, lba) for lba in places] == at_once == [data[:512]] + [bytes(512)] * (len(places) - 1)
+
+
+def reserve_out(n, action, kind, key, other_key):
+    keys = key.to_bytes(8, "big") + other_key.to_bytes(8, "big") + bytes(8)
+    return n.scsi(bytes([0x5F, action, kind, 0, 0, 0, 0, 0, 24, 0]), write=keys, lun=1).what

@@ -2,20 +2,17 @@
 
 //! The ends of a copy: logical units that the I_T nexus of its command sees, and what it may do there.
 
+use super::pieces::Under;
 use crate::{
     alua,
     device::Device,
     limits::Taken,
     lun::{Export, Nexus},
     session::Core,
-    tmf,
 };
 use kernel::{
     prelude::*,
-    sync::{
-        atomic::{Full, Relaxed},
-        Arc,
-    },
+    sync::{atomic::Relaxed, Arc},
 };
 use lio_glue::gate::Ticket;
 use lio_policy::alua::{self as policy, Admission};
@@ -108,24 +105,6 @@ impl Drop for Held {
     }
 }
 
-/// A piece that is under way, which those see who change a unit's condition.
-struct Under(Arc<Device>);
-
-impl Under {
-    fn begin(device: &Arc<Device>) -> Self {
-        // A full barrier: either the condition that follows is the new one, or who has changed it sees this.
-        device.pieces().fetch_add(1, Full);
-        Under(device.clone())
-    }
-}
-
-impl Drop for Under {
-    fn drop(&mut self) {
-        self.0.pieces().fetch_sub(1, Full);
-        tmf::wake();
-    }
-}
-
 // The field of a segment descriptor that names an end.
 const fn id_field(side: Side) -> u16 {
     match side {
@@ -190,7 +169,7 @@ impl End {
         let ticket = nexus.lun().enter().ok_or(unreachable(side))?;
         let device = nexus.lun().device();
         let open = Open {
-            piece: Under::begin(device),
+            piece: Under::begin(device, Some(core)).ok_or(refuse(Sense::INSUFFICIENT_RESOURCES))?,
             nexus: Some(nexus.clone()),
             _ticket: Some(ticket),
             _held: None,
@@ -278,7 +257,7 @@ impl Open {
         }
         let open = Open {
             nexus: None,
-            piece: Under::begin(&device),
+            piece: Under::begin(&device, None).ok_or(gone(Sense::INSUFFICIENT_RESOURCES))?,
             _ticket: None,
             _held: Some(held),
         };
@@ -287,7 +266,7 @@ impl Open {
     }
 
     pub(super) fn device(&self) -> &Arc<Device> {
-        &self.piece.0
+        self.piece.device()
     }
 
     /// What there is to be copied from or to.

@@ -368,11 +368,10 @@ fn tell_one(
                 if !told {
                     nexus.attend(Asc::COMMANDS_CLEARED);
                 }
-                preempted.get_or_insert_with(Preempted::new).abort(
-                    session,
-                    nexus.mapped().number(),
-                    told,
-                );
+                let device = nexus.lun().device();
+                preempted
+                    .get_or_insert_with(|| Preempted::new(device))
+                    .abort(session, nexus.mapped().number(), told);
             }
             _ => (),
         }

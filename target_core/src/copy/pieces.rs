@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Pieces of copies that are under way, of all devices: who must have nothing written any more that was let in before waits for them.
+//!
+//! A device numbers them. Who waits takes a number too, and those with lesser ones are waited for: copies that go on, as they may, keep
+//! nobody waiting for longer than a piece.
+
+use super::MOST;
+use crate::{device::Device, session::Core, tmf};
+use kernel::{
+    new_spinlock,
+    prelude::*,
+    sync::{
+        atomic::{Full, Relaxed},
+        Arc, SpinLock,
+    },
+};
+
+/// A copy has a piece at each of its ends.
+const PLACES: usize = 2 * MOST as usize;
+
+/// A piece at one end. Addresses tell devices and sessions apart.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    /// 0: none.
+    device: usize,
+    number: u64,
+    /// Whose nexus lets it in; 0: nobody's.
+    session: usize,
+}
+
+/// All of them.
+#[pin_data]
+pub(crate) struct Pieces {
+    #[pin]
+    places: SpinLock<[Place; PLACES]>,
+}
+
+impl Pieces {
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Pieces {
+            places <- new_spinlock!([Place::default(); PLACES], "Pieces::places"),
+        })
+    }
+}
+
+fn address<T>(of: &T) -> usize {
+    core::ptr::from_ref(of).addr()
+}
+
+/// A piece that is under way, which those see who change a unit's condition.
+pub(super) struct Under {
+    device: Arc<Device>,
+    place: usize,
+}
+
+impl Under {
+    /// `None`: there are more than there may be.
+    pub(super) fn begin(device: &Arc<Device>, by: Option<&Core>) -> Option<Self> {
+        let engine = crate::engine().ok()?;
+        let mut places = engine.pieces().places.lock();
+        let place = places.iter().position(|p| p.device == 0)?;
+        *places.get_mut(place)? = Place {
+            device: address::<Device>(device),
+            // With a full barrier: either the looks at the unit that follow find it changed, or who has changed it takes a greater
+            // number afterwards, and sees this when it gets the lock.
+            number: device.pieces().fetch_add(1, Full),
+            session: by.map_or(0, address),
+        };
+        Some(Under {
+            device: device.clone(),
+            place,
+        })
+    }
+
+    pub(super) fn device(&self) -> &Arc<Device> {
+        &self.device
+    }
+}
+
+impl Drop for Under {
+    fn drop(&mut self) {
+        if let Ok(engine) = crate::engine() {
+            if let Some(place) = engine.pieces().places.lock().get_mut(self.place) {
+                *place = Place::default();
+            }
+        }
+        tmf::wake();
+    }
+}
+
+/// Pieces at a device that began before this was made.
+pub(crate) struct Earlier {
+    device: usize,
+    number: u64,
+}
+
+impl Earlier {
+    /// What the device is changed to must be in force. A full barrier.
+    pub(crate) fn new(device: &Device) -> Self {
+        Earlier {
+            device: address(device),
+            number: device.pieces().fetch_add(1, Full),
+        }
+    }
+
+    /// Whether they are over; if not, there is a [`wake`](tmf::wake) when that may have changed.
+    pub(crate) fn are_gone(&self) -> bool {
+        self.are_gone_where(|_| true)
+    }
+
+    /// The same of those that the nexuses of one of `sessions` let in.
+    pub(crate) fn are_gone_of<'a>(&self, sessions: impl Iterator<Item = &'a Core> + Clone) -> bool {
+        self.are_gone_where(|p| sessions.clone().any(|s| address(s) == p.session))
+    }
+
+    fn are_gone_where(&self, which: impl Fn(&Place) -> bool) -> bool {
+        let Ok(engine) = crate::engine() else {
+            return true;
+        };
+        // A copy is counted before its first piece and until after its last one.
+        if engine.copies().load(Relaxed) == 0 {
+            return true;
+        }
+        let is_one = |p: &Place| p.device == self.device && p.number < self.number && which(p);
+        let places = engine.pieces().places.lock();
+        !places.iter().any(is_one)
+    }
+}
+
+/// [`Earlier`] of several devices.
+pub(crate) struct EarlierOfAll<'a> {
+    devices: &'a [Arc<Device>],
+    // Of the first of them.
+    earlier: Option<Earlier>,
+}
+
+impl<'a> EarlierOfAll<'a> {
+    pub(crate) fn new(devices: &'a [Arc<Device>]) -> Self {
+        EarlierOfAll {
+            devices,
+            earlier: None,
+        }
+    }
+
+    /// Whether those are over that had begun when this was first called, and perhaps some later ones.
+    pub(crate) fn are_gone(&mut self) -> bool {
+        while let Some((first, others)) = self.devices.split_first() {
+            if !self
+                .earlier
+                .get_or_insert_with(|| Earlier::new(first))
+                .are_gone()
+            {
+                return false;
+            }
+            (self.devices, self.earlier) = (others, None);
+        }
+        true
+    }
+}
+
+/// Waits until no piece of a copy is under way that began before `device` was in its condition; `stop` is asked from time to time
+/// whether to give up. Whether it did not.
+pub(crate) fn settle(device: &Device, stop: impl Fn() -> bool) -> bool {
+    const PAUSE_MS: u32 = 10;
+    let earlier = Earlier::new(device);
+    while !tmf::wait_within(PAUSE_MS, || earlier.are_gone()) {
+        if stop() {
+            return false;
+        }
+    }
+    true
+}
