@@ -15,6 +15,7 @@ mod tokens;
 
 pub(crate) use known::Copies;
 use known::Listed;
+use pieces::Writing;
 pub(crate) use pieces::{settle, Earlier, EarlierOfAll, Pieces};
 pub(crate) use pump::Copier;
 pub(crate) use tokens::{Tokens, MOST as MOST_TOKENS};
@@ -22,6 +23,7 @@ pub(crate) use tokens::{Tokens, MOST as MOST_TOKENS};
 use crate::{
     backend::IoError,
     command::{Command, Shared},
+    device::Device,
     emulate::Step,
     limits::Taken,
     lun::Nexus,
@@ -38,11 +40,12 @@ use kernel::{
     },
 };
 use lio_glue::{clock, noio, slot::Erased};
+use lio_policy::regions::Regions;
 use lio_scsi::{
     cdb::Command as Cdb,
     copy::{
         list::List,
-        plan::{Fault, Medium, Piece, Range},
+        plan::{Fault, Medium, Piece, Range, Whole},
         results::Outcome,
         token::{self, Kind, WriteUsing},
         ThirdParty, MAX_COPIES, MAX_CSCDS,
@@ -335,6 +338,10 @@ impl Copy<'_> {
             self.check_stopped()
                 .and_then(|()| self.wait_for_limits(from, to, piece.len))
                 .map_err(|stop| (Halt::Stop(stop), done))?;
+            // Until it is done.
+            let _writing = self
+                .wait_for_turn(to, piece.write)
+                .map_err(|stop| (Halt::Stop(stop), done))?;
             self.piece(from, to, &piece)
                 .map_err(|fault| (Halt::Fault(fault), done))?;
             done = done.saturating_add(piece.len);
@@ -383,6 +390,29 @@ impl Copy<'_> {
             }
         }
         Ok(())
+    }
+
+    // Says where a piece writes, and waits for the COMPARE AND WRITE or ORWRITE there that has its turn. It holds neither of its ends
+    // meanwhile. `None`: the end is not there, as is found out next.
+    fn wait_for_turn(&self, to: End, blocks: Whole) -> Result<Option<Writing>, Stop> {
+        let core = self.session.core();
+        let begun = to.with_device(core, |device| {
+            let shift = device.block_size().shift();
+            let regions = Regions::of(blocks.pos >> shift, blocks.len >> shift);
+            Writing::new(device, regions)
+        });
+        let Some(writing) = begun else {
+            return Ok(None);
+        };
+        let writing = writing.ok_or(Stop::Busy)?;
+        let has_to_wait = |device: &Device| writing.has_to_wait(device);
+        while to.with_device(core, has_to_wait) == Some(true) {
+            if tmf::wait_within(PAUSE_MS, || self.cmd.shared().is_aborted()) {
+                return Err(Stop::Aborted);
+            }
+            self.check_stopped()?;
+        }
+        Ok(Some(writing))
     }
 
     // COPY OPERATION ABORT was for it.

@@ -5,10 +5,11 @@
 //! A device runs one after the other. That whose turn it is waits for the writes that are at work on its blocks, or near them; those that come
 //! later wait for it, and go before the next one. Each write says where it writes in its shared part and then looks whether somebody has
 //! a turn; who gets one says so and then looks at the writes of all sessions, as ORDERED commands do ([`order`](crate::order)). So
-//! writes change nothing that they have in common.
+//! writes change nothing that they have in common. Pieces of copies and turns are numbered, and the later one waits for the earlier one.
 
 use crate::{
     command::{Command, Shared, Turn},
+    copy::Earlier,
     device::Device,
     tmf,
 };
@@ -34,6 +35,8 @@ type Waiting = Erased<Command, Shared>;
 struct State {
     // Where the command that has its turn writes.
     regions: Regions,
+    // The pieces of copies before it. It was said before that the turn is taken.
+    pieces: Option<Earlier>,
     // It, until the writes before it are gone.
     granted: Option<Waiting>,
     // Those that want a turn, oldest first.
@@ -67,7 +70,8 @@ pub(crate) fn writes(cmd: &Command) -> Regions {
 fn writes_otherwise(command: &cdb::Command) -> Regions {
     match command {
         cdb::Command::CompareAndWrite(_) | cdb::Command::Block(Block::OrWrite(_)) => Regions::NONE,
-        // The medium's condition keeps others away (FORMAT UNIT, SANITIZE). Copies wait for limits, and may take hours.
+        // The medium's condition keeps others away (FORMAT UNIT, SANITIZE). Copies wait for limits, and may take hours: each of their
+        // pieces waits for turns.
         cdb::Command::Block(Block::Format(_) | Block::Sanitize(_))
         | cdb::Command::ThirdParty(_) => Regions::NONE,
         command if command.writes() => all_of(command),
@@ -89,6 +93,7 @@ impl Turns {
             state <- new_spinlock!(
                 State {
                     regions: Regions::NONE,
+                    pieces: None,
                     granted: None,
                     waiting: List::new(),
                     held: List::new(),
@@ -111,18 +116,19 @@ impl Turns {
         if self.taken.load(Acquire) != 0 {
             return;
         }
-        self.grant(&mut state);
+        self.grant(&mut state, device);
         drop(state);
         kick(device);
     }
 
     // It is the turn of the next one, if there is one.
-    fn grant(&self, state: &mut State) {
+    fn grant(&self, state: &mut State, device: &Device) {
         state.granted = state.waiting.pop();
         let command = state.granted.as_ref().and_then(|c| c.decoded.as_ref());
         state.regions = command.map_or(Regions::NONE, |d| all_of(&d.command));
         // A full barrier: a write that does not see this is seen by whoever looks for those that are at work.
         self.taken.xchg(u32::from(state.granted.is_some()), Full);
+        state.pieces = state.granted.is_some().then(|| Earlier::new(device));
     }
 
     /// A command that had its turn is done. Any context but hard interrupts: the commands that have turns are answered from
@@ -130,7 +136,7 @@ impl Turns {
     pub(crate) fn next(&self, device: &Arc<Device>) {
         let mut ready = {
             let mut state = self.state.lock();
-            self.grant(&mut state);
+            self.grant(&mut state, device);
             // They do not wait again: the next one waits for them.
             state.held.take(|c| {
                 c.shared().write(writes(c));
@@ -150,6 +156,16 @@ impl Turns {
     #[inline]
     pub(crate) fn holds(&self, regions: Regions) -> bool {
         self.taken.load(Acquire) != 0 && self.state.lock().regions.meets(regions)
+    }
+
+    /// Whether a piece of a copy, which has said where it writes and has this number, has to wait for who has its turn.
+    pub(crate) fn holds_piece(&self, regions: Regions, number: u64) -> bool {
+        if self.taken.load(Acquire) == 0 {
+            return false;
+        }
+        let state = self.state.lock();
+        let is_later = |turn: Earlier| !turn.has(number);
+        state.pieces.is_some_and(is_later) && state.regions.meets(regions)
     }
 
     /// Has a write, which does not say any more where it writes, begin when the turn is over for which it waits. Any context.
@@ -210,15 +226,18 @@ impl WorkItem<2> for Device {
 fn advance(device: &Arc<Device>) {
     let granted = {
         let mut state = device.turns().state.lock();
-        let regions = state.regions;
-        state.granted.take().map(|cmd| (cmd, regions))
+        let (regions, pieces) = (state.regions, state.pieces);
+        state.granted.take().map(|cmd| (cmd, regions, pieces))
     };
-    let Some((mut cmd, regions)) = granted else {
+    let Some((mut cmd, regions, pieces)) = granted else {
         return;
     };
     match tmf::Before::find(device, tmf::WaitsFor::Writes(regions)) {
         Ok(mut before) => tmf::wait_for(
-            || before.are_gone() || cmd.shared().is_aborted(),
+            || {
+                let gone = before.are_gone() && pieces.is_none_or(|p| p.write_elsewhere(regions));
+                gone || cmd.shared().is_aborted()
+            },
             || {
                 pr_warn!(
                     "{}: COMPARE AND WRITE or ORWRITE is waiting for the back end to write\n",

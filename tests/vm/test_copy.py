@@ -490,3 +490,44 @@ def test_nothing_is_written_after_the_answer(how):
 def reserve_out(n, action, kind, key, other_key):
     keys = key.to_bytes(8, "big") + other_key.to_bytes(8, "big") + bytes(8)
     return n.scsi(bytes([0x5F, action, kind, 0, 0, 0, 0, 0, 24, 0]), write=keys, lun=1).what
+
+
+def compare_and_write(n, old, new):
+    """Begins it for the first block of the slow disk."""
+    cdb = rw(0x89, 0, 0)[:13] + b"\1" + bytes(2)
+    return n.c.start(cdb, 1024, WRITE, old * 512 + new * 512, lun=1)
+
+
+def test_compare_and_write_beside_a_copy():
+    """What a copy writes does not come between the two either (SBC-4 5.3)."""
+    with onto_slow(read=3000, write=3000) as (n, c, other, _):
+        data = n.fill(0, 512, 16)
+        tag = compare_and_write(other, b"\0", b"\1")
+        at_work(other)
+        assert n.copy(c, [blocks(0, 1, 1, 0, 0)]) == ""
+        # What it compared is what was there before the copy, so it was written before the copy.
+        assert other.c.finish(tag, timeout=60)[0] == 0
+        assert first(n) == data
+    with onto_slow(write=HELD) as (n, c, other, let_go):
+        data = n.fill(0, 512, 17)
+        itt = n.start(c, [blocks(0, 1, 1, 0, 0)])
+        at_work(n)
+        let_go.start()
+        status, _, a = other.c.finish(compare_and_write(other, b"\0", b"\1"), timeout=60)
+        assert (status, say(a.sense).lower()) == (2, "e/1d00")
+        assert n.c.finish(itt, timeout=60)[0] == 0 and first(n) == data
+        let_go.join()
+
+
+def test_aborted_while_another_has_its_turn():
+    """A copy that has not begun to write ends at once."""
+    with onto_slow(read=HELD) as (n, c, other, let_go):
+        tag = compare_and_write(other, b"\0", b"\1")
+        at_work(other)
+        itt = n.start(c, [blocks(0, 1, 1, 0, 0)])
+        at_work(n)
+        assert n.c.tmf(ABORT_TASK, ref_itt=itt) == 0
+        let_go.start()
+        assert other.c.finish(tag, timeout=60)[0] == 0
+        assert first(n) == b"\1" * 512
+        let_go.join()

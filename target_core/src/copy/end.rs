@@ -162,6 +162,11 @@ impl End {
             .filter(|nexus| nexus.serial() == self.serial)
     }
 
+    /// Calls `f` with the device, if the nexus is there.
+    pub(super) fn with_device<R>(&self, core: &Core, f: impl FnOnce(&Device) -> R) -> Option<R> {
+        self.nexus(core).map(|nexus| f(nexus.lun().device()))
+    }
+
     /// Lets a piece in, if the I_T nexus might read or write there now.
     pub(super) fn open(&self, core: &Core, side: Side) -> Result<Open, Fault> {
         let refuse = |sense| Fault::of_end(side, sense);
