@@ -64,6 +64,13 @@ pub(crate) const MOST: u32 = 32;
 /// How long a wait goes on before it is looked whether it is over.
 const PAUSE_MS: u32 = 20;
 
+/// What keeps others' writes from coming between what a piece does, while it lasts.
+#[derive(Default)]
+struct Apart {
+    _writing: Option<Writing>,
+    _turn: Option<pump::Turn>,
+}
+
 /// Why a copy ended early.
 enum Stop {
     /// With this.
@@ -339,8 +346,8 @@ impl Copy<'_> {
                 .and_then(|()| self.wait_for_limits(from, to, piece.len))
                 .map_err(|stop| (Halt::Stop(stop), done))?;
             // Until it is done.
-            let _writing = self
-                .wait_for_turn(to, piece.write)
+            let _apart = self
+                .wait_for_turn(to, &piece)
                 .map_err(|stop| (Halt::Stop(stop), done))?;
             self.piece(from, to, &piece)
                 .map_err(|fault| (Halt::Fault(fault), done))?;
@@ -392,27 +399,40 @@ impl Copy<'_> {
         Ok(())
     }
 
-    // Says where a piece writes, and waits for the COMPARE AND WRITE or ORWRITE there that has its turn. It holds neither of its ends
-    // meanwhile. `None`: the end is not there, as is found out next.
-    fn wait_for_turn(&self, to: End, blocks: Whole) -> Result<Option<Writing>, Stop> {
+    // Says where a piece writes, and waits for the COMPARE AND WRITE or ORWRITE there that has its turn; one that changes blocks in part
+    // has a turn itself. It holds neither of its ends meanwhile, and says nothing where the end is
+    // not there, as is found out next.
+    fn wait_for_turn(&self, to: End, piece: &Piece) -> Result<Apart, Stop> {
         let core = self.session.core();
-        let begun = to.with_device(core, |device| {
+        let Whole { pos, len } = piece.write;
+        let regions = |device: &Arc<Device>| {
             let shift = device.block_size().shift();
-            let regions = Regions::of(blocks.pos >> shift, blocks.len >> shift);
-            Writing::new(device, regions)
-        });
-        let Some(writing) = begun else {
-            return Ok(None);
+            Regions::of(pos >> shift, len >> shift)
+        };
+        if piece.merges() {
+            let Some(device) = to.with_device(core, Arc::clone) else {
+                return Ok(Apart::default());
+            };
+            let turn = self.pump.turn(&device, regions(&device));
+            return Ok(Apart {
+                _turn: Some(turn.ok_or(Stop::Busy)?),
+                ..Apart::default()
+            });
+        }
+        let Some(writing) = to.with_device(core, |d| Writing::new(d, regions(d))) else {
+            return Ok(Apart::default());
         };
         let writing = writing.ok_or(Stop::Busy)?;
-        let has_to_wait = |device: &Device| writing.has_to_wait(device);
-        while to.with_device(core, has_to_wait) == Some(true) {
+        while to.with_device(core, |d| writing.has_to_wait(d)) == Some(true) {
             if tmf::wait_within(PAUSE_MS, || self.cmd.shared().is_aborted()) {
                 return Err(Stop::Aborted);
             }
             self.check_stopped()?;
         }
-        Ok(Some(writing))
+        Ok(Apart {
+            _writing: Some(writing),
+            ..Apart::default()
+        })
     }
 
     // COPY OPERATION ABORT was for it.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Commands that read and write without another write of the same blocks in between: COMPARE AND WRITE (SBC-4 5.3) and ORWRITE (4.27.1).
+//! What reads and writes without another write of the same blocks in between: COMPARE AND WRITE (SBC-4 5.3), ORWRITE (4.27.1), and pieces
+//! of copies that change blocks in part.
 //!
 //! A device runs one after the other. That whose turn it is waits for the writes that are at work on its blocks, or near them; those that come
 //! later wait for it, and go before the next one. Each write says where it writes in its shared part and then looks whether somebody has
@@ -124,8 +125,12 @@ impl Turns {
     // It is the turn of the next one, if there is one.
     fn grant(&self, state: &mut State, device: &Device) {
         state.granted = state.waiting.pop();
-        let command = state.granted.as_ref().and_then(|c| c.decoded.as_ref());
-        state.regions = command.map_or(Regions::NONE, |d| all_of(&d.command));
+        state.regions = state.granted.as_ref().map_or(Regions::NONE, |c| {
+            // What is no initiator's has said it.
+            c.decoded
+                .as_ref()
+                .map_or(c.shared().regions(), |d| all_of(&d.command))
+        });
         // A full barrier: a write that does not see this is seen by whoever looks for those that are at work.
         self.taken.xchg(u32::from(state.granted.is_some()), Full);
         state.pieces = state.granted.is_some().then(|| Earlier::new(device));
@@ -240,7 +245,7 @@ fn advance(device: &Arc<Device>) {
             },
             || {
                 pr_warn!(
-                    "{}: COMPARE AND WRITE or ORWRITE is waiting for the back end to write\n",
+                    "{}: COMPARE AND WRITE, ORWRITE or a copy is waiting for the back end to write\n",
                     device.path()
                 )
             },

@@ -531,3 +531,15 @@ def test_aborted_while_another_has_its_turn():
         assert other.c.finish(tag, timeout=60)[0] == 0
         assert first(n) == b"\1" * 512
         let_go.join()
+
+
+def test_a_write_of_a_block_that_is_copied_to_in_part():
+    """What is written meanwhile stays, where the copy does not write."""
+    with onto_slow(read=3000, write=3000) as (n, c, other, _):
+        data = n.fill(0, 512, 18)
+        itt = n.start(c, [extent(0, 1, 256, 0, 0, 0, 256)])
+        at_work(n)
+        assert other.write(0, b"\7" * 512, lun=1).what == GOOD
+        assert n.c.finish(itt, timeout=60)[0] == 0
+        now = first(n)
+        assert now[:256] == b"\7" * 256 and now[256:] in (b"\7" * 256, data[:256])

@@ -161,6 +161,11 @@ impl Shared {
         self.regions.xchg(regions.word(), Full);
     }
 
+    /// Where it writes, as far as it has said so.
+    pub(crate) fn regions(&self) -> Regions {
+        Regions::from_word(self.regions.load(Acquire))
+    }
+
     /// Whether the command is alive, not answered yet, and `select(tag, lun)` says so, and writes there. It is marked, so that there is a
     /// [`wake`](crate::tmf::wake) when that changes.
     pub(crate) fn is_writing(

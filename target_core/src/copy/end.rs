@@ -163,7 +163,11 @@ impl End {
     }
 
     /// Calls `f` with the device, if the nexus is there.
-    pub(super) fn with_device<R>(&self, core: &Core, f: impl FnOnce(&Device) -> R) -> Option<R> {
+    pub(super) fn with_device<R>(
+        &self,
+        core: &Core,
+        f: impl FnOnce(&Arc<Device>) -> R,
+    ) -> Option<R> {
         self.nexus(core).map(|nexus| f(nexus.lun().device()))
     }
 

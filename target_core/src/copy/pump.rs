@@ -16,20 +16,21 @@ use lio_glue::{
     slot::{Host, Queue, Slots, Token},
     wait::WaitQueue,
 };
+use lio_policy::regions::Regions;
 use lio_scsi::{
     copy::plan::{Fault, Piece, Whole},
     sense::{Sense, Side},
 };
 
-/// The slots of these operations, one for each copy that there may be. It is there as long as the engine, so that a back end may
-/// end an operation in any context.
+/// The slots of these operations: each copy that there may be has one at a time, and one for its turn. It is there as long as the
+/// engine, so that a back end may end an operation in any context.
 pub(crate) struct Copier {
     slots: Slots<Copier>,
 }
 
 impl Copier {
     pub(crate) fn new() -> Result<Arc<Self>> {
-        let slots = Slots::new(MOST)?;
+        let slots = Slots::new(2 * MOST)?;
         Ok(Arc::new(Copier { slots }, GFP_KERNEL)?)
     }
 }
@@ -68,6 +69,15 @@ impl Host for Copier {
     }
 
     fn freed(&self) {}
+}
+
+/// A piece has its turn until this is dropped. Process context.
+pub(super) struct Turn(Arc<Device>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.turns().next(&self.0);
+    }
 }
 
 /// The memory of a copy, and where its operations end.
@@ -151,6 +161,28 @@ impl Pump {
             .map(|_| ())
     }
 
+    /// Waits for the turn of a piece that changes blocks in part, which no other write may come between. It ends with what this returns. Who
+    /// is before it is with the back end, so that it is not asked meanwhile whether the copy is to stop.
+    pub(super) fn turn(&self, device: &Arc<Device>, writes: Regions) -> Option<Turn> {
+        let mut token = Slots::take(&self.copier)?;
+        let (cmd, mailbox) = token.split_mut();
+        cmd.io_result = Ok(());
+        *mailbox = Some(self.mailbox.clone());
+        token.shared().write(writes);
+        device.turns().wait(token.erase(), device);
+        // It is given back where there is no memory to look for the writes before it, too.
+        let turn = Turn(device.clone());
+        let granted = self.returned()?;
+        granted.io_result.is_ok().then_some(turn)
+    }
+
+    // The operation that is under way, when it has ended.
+    fn returned(&self) -> Option<Token<Copier>> {
+        let done = &self.mailbox.done;
+        self.mailbox.wait.wait_forever(|| !done.is_empty());
+        done.drain().next()
+    }
+
     // Has the back end do `op` with `data`, and waits.
     fn perform(&self, device: &Device, op: Op, data: Buffer, side: Side) -> Result<Buffer, Fault> {
         let short = || Fault::of_end(side, Sense::INSUFFICIENT_RESOURCES);
@@ -168,9 +200,7 @@ impl Pump {
         }
         *mailbox = Some(self.mailbox.clone());
         device.backend().submit(Io::new(token.erase()));
-        let done = &self.mailbox.done;
-        self.mailbox.wait.wait_forever(|| !done.is_empty());
-        let mut token = done.drain().next().ok_or_else(short)?;
+        let mut token = self.returned().ok_or_else(short)?;
         if token.clears_flaws {
             flaws::written(device, &mut token);
         }
