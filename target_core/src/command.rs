@@ -153,8 +153,8 @@ pub(crate) enum Turn {
     No,
     /// It asks for its turn, and goes on with its step then.
     Wanted,
-    /// It waits for the end of what it began in the background.
-    Erasing,
+    /// It waits for the end of what it began in the background, the device's job with this number.
+    Erasing(u32),
     /// It waits for the end of its copy, or of the one it aborts, which has this list identifier if it is its own.
     Copying(Option<u32>),
     /// It waits for its turn or has it; either way it is counted.
@@ -515,15 +515,15 @@ fn go_on<F: Fabric>(mut token: Token<Session<F>>) {
             let device = nexus.lun().device();
             device.turns().wait(token.erase(), device);
         }
-        Op::None if token.turn == Turn::Erasing => {
-            let Some(nexus) = token.nexus.clone() else {
-                return reply_aborted(token);
-            };
-            token.turn = Turn::No;
-            token.io_result = Ok(());
-            nexus.lun().device().eraser().wait(token.erase());
-        }
         Op::None => match token.turn {
+            Turn::Erasing(job) => {
+                let Some(nexus) = token.nexus.clone() else {
+                    return reply_aborted(token);
+                };
+                token.turn = Turn::No;
+                token.io_result = Ok(());
+                nexus.lun().device().eraser().wait(token.erase(), job);
+            }
             Turn::Copying(identifier) => {
                 token.turn = Turn::No;
                 // It may last for hours, most of which it waits for limits: others have its share meanwhile.

@@ -49,10 +49,23 @@ pub(crate) struct Job {
 
 #[derive(Default)]
 struct State {
+    /// Jobs that were begun: the number of the last one.
+    jobs: u32,
+    /// That is at work.
     running: bool,
-    /// It has failed.
-    failed: bool,
+    /// Whether the last one failed, in the lowest bit, and those before it.
+    failed: u64,
     waiting: Option<Waiting>,
+}
+
+impl State {
+    /// The job with this number is not at work: whether it failed. One that is long ago is not known to have done what it was for.
+    fn has_failed(&self, job: u32) -> bool {
+        let later = self.jobs.wrapping_sub(job);
+        self.failed
+            .checked_shr(later)
+            .is_none_or(|failed| failed & 1 != 0)
+    }
 }
 
 /// The command that waits for what is at work.
@@ -69,15 +82,15 @@ impl Eraser {
         })
     }
 
-    /// Has `cmd` go on when what is at work has ended, which may be now. Process context.
-    pub(crate) fn wait(&self, cmd: Waiting) {
+    /// Has `cmd` go on when the job with this number, which it began, has ended. That may be now, and another one at work. Process context.
+    pub(crate) fn wait(&self, cmd: Waiting, job: u32) {
         let ended = {
             let mut state = self.state.lock();
-            if state.running {
+            if state.running && state.jobs == job {
                 state.waiting = Some(cmd);
                 None
             } else {
-                Some((cmd, state.failed))
+                Some((cmd, state.has_failed(job)))
             }
         };
         if let Some((cmd, failed)) = ended {
@@ -105,16 +118,18 @@ fn answer(mut cmd: Waiting, failed: bool) {
     cmd.finish();
 }
 
-/// Begins `job` on `device`, whose condition says so already; `before`: what it said before.
+/// Begins `job` on `device`, whose condition says so already; `before`: what it said before. Returns its number.
 ///
 /// # Errors
 /// `ENOMEM`; the condition is as it was before then.
-pub(crate) fn begin(device: &Arc<Device>, job: Job, before: Erasing) -> Result {
-    {
+pub(crate) fn begin(device: &Arc<Device>, job: Job, before: Erasing) -> Result<u32> {
+    let number = {
         let mut state = device.eraser().state.lock();
+        state.jobs = state.jobs.wrapping_add(1);
         state.running = true;
-        state.failed = false;
-    }
+        state.failed = state.failed.wrapping_shl(1);
+        state.jobs
+    };
     // Copies that have begun end with this, however short it is, and tokens stand for nothing.
     device.erased().fetch_add(1, Full);
     if let Ok(engine) = crate::engine() {
@@ -134,7 +149,7 @@ pub(crate) fn begin(device: &Arc<Device>, job: Job, before: Erasing) -> Result {
         device.set_condition(|condition| condition.erasing = before);
         device.lun_left();
     }
-    begun
+    begun.map(|()| number)
 }
 
 fn end(device: &Arc<Device>, job: &Job, done: Result<(), IoError>) {
@@ -164,7 +179,7 @@ fn end(device: &Arc<Device>, job: &Job, done: Result<(), IoError>) {
         let mut state = device.eraser().state.lock();
         device.set_condition(|condition| condition.erasing = after);
         state.running = false;
-        state.failed = done.is_err();
+        state.failed |= u64::from(done.is_err());
         state.waiting.take()
     };
     if let Some(cmd) = waiting {

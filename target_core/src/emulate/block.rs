@@ -530,9 +530,9 @@ fn begin(cmd: &mut Command, job: erase::Job, state: Erasing, immediate: bool) ->
             _ => before.sense().unwrap_or(Sense::INTERNAL_TARGET_FAILURE),
         });
     }
-    erase::begin(&dev, job, before.erasing).map_err(|_| Sense::INSUFFICIENT_RESOURCES)?;
+    let job = erase::begin(&dev, job, before.erasing).map_err(|_| Sense::INSUFFICIENT_RESOURCES)?;
     if !immediate {
-        cmd.turn = Turn::Erasing;
+        cmd.turn = Turn::Erasing(job);
     }
     Ok(())
 }
