@@ -19,6 +19,7 @@ from initiator import (ABORT_TASK, ABORT_TASK_SET, ASYNC, COLD_RESET, FINAL, LOG
                        NOP_OUT, R2T, READ, REJECT, SCSI_RESPONSE, TMF, TMF_RESPONSE, WRITE, pdu)
 from legs import CLEARED, NAME, READ_4K, TUR, WRITE_4K, Leg, Session, sessions
 
+WRITE_8K, READ_8K = (bytes([code]) + bytes.fromhex("000000000000001000") for code in (0x2A, 0x28))
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="no initiator is known to use several connections with the C modules")
 ARGS = dict(re.findall(r"(\w+)=(\d+)", os.environ.get("LIO_RS_ARGS", "")))
 
@@ -102,6 +103,59 @@ def test_commands_are_delivered_in_order(target):
         for leg, itt in zip((a, b, c), tags):
             assert leg.finish(itt)[0] == 0
         assert d.finish(tags[3])[:2] == (0, b"c" * 1024 + b"C" * 3072)
+
+
+def parked_write(s, *sent):
+    """A connection has a write of 8 KiB in two Data-Outs, of which it sends those `sent`, and behind it a command that waits for one more,
+    when another brings what was before both. Gives the connections, the write's tag, the tag and the data of the Data-Outs, the number
+    that is missing then, and the tag of the command that waits."""
+    a, b, *_ = s.with_legs(2)
+    a.hears_of_others = False
+    assert a.scsi(WRITE_8K, write=b"o" * 8192)[0] == 0
+    first, second, third, fourth = (s.take() for _ in range(4))
+    itt = b.itt()
+    out = [b.data_out_pdu(itt, NONE, fill * 4096, 4096 * n, n, last=n == 1) for n, fill in enumerate((b"1", b"2"))]
+    b.send(b.command_pdu(WRITE_8K, 8192, WRITE, itt=itt, numbers=(second, b.exp_stat_sn), last=False))
+    waits = b.tur(fourth)
+    for n in sent:
+        b.send(out[n])
+    b.quiet()
+    assert a.answer(a.tur(first)).status == 0
+
+    def is_delivered():
+        """the write was"""
+        itt = a.itt()
+        a.send(pdu(NOP_OUT, FINAL, immediate=True, itt=itt, w=(NONE, s.cmd_sn, a.exp_stat_sn)))
+        return a.answer(itt).exp_cmd_sn == third
+
+    lio.wait_for(is_delivered)
+    return a, b, itt, out, third, waits
+
+
+def test_data_goes_behind_data_that_waits(target):
+    """What of a write's data came before its turn goes first when it has come, whatever waits before that."""
+    with Session(target) as s:
+        a, b, itt, out, missing, waits = parked_write(s, 0)
+        b.send(out[1])
+        assert b.finish(itt)[0] == 0
+        assert a.answer(a.tur(missing)).status == 0
+        assert b.answer(waits).status == 0
+        assert a.scsi(READ_8K, read=8192)[:2] == (0, b"1" * 4096 + b"2" * 4096)
+
+
+def test_data_is_not_there_before_it_has_come(target):
+    """The end of a write's data waits, and its beginning has come by half: nothing is written."""
+    with Session(target) as s:
+        a, b, itt, out, missing, _ = parked_write(s, 1)
+        b.send(out[0][:2048])
+        lio.pause(0.5)
+        assert a.answer(a.tur(missing)).opcode == SCSI_RESPONSE  # which may tell that the write has ended with its connection
+        lio.pause(0.5)
+        assert not [x for x in b.ended() if x.opcode == SCSI_RESPONSE]  # 7.9: a data PDU was left out
+        a.answer(a.tur(missing + 1))  # what waited there was never received
+        while (last := a.scsi(READ_8K, read=8192))[0]:
+            pass
+        assert last[1] == b"o" * 8192
 
 
 @pytest.mark.parametrize("level", [0, 1])

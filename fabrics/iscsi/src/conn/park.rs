@@ -59,8 +59,6 @@ pub(super) struct Parking {
     queue: Ring<KBox<Parked>>,
     // The number that was looked for and is not there.
     missing: Option<CmdSn>,
-    // What is coming in at present.
-    coming: Option<Itt>,
 }
 
 impl Parking {
@@ -68,7 +66,6 @@ impl Parking {
         Parking {
             queue: Ring::new(),
             missing: None,
-            coming: None,
         }
     }
 
@@ -97,28 +94,59 @@ impl Parking {
             return Ok(false);
         };
         let itt = tag(&found.request);
+        self.sort(|p| match p.cmd_sn {
+            Some(n) => n == sn,
+            None => tag(&p.request) == itt,
+        })?;
+        Ok(true)
+    }
+
+    // The command with this tag waits no more: what waits of its data goes before all else.
+    fn bring_data_forward(&mut self, itt: Itt) -> Result {
+        if !self.has(itt) {
+            return Ok(());
+        }
+        // What comes behind another command with the tag, which is free again once the first was aborted, is that one's.
+        let mut other = false;
+        self.sort(|p| {
+            let of_it = tag(&p.request) == Some(itt);
+            other |= of_it && p.cmd_sn.is_some();
+            of_it && !other
+        })
+    }
+
+    // Puts those first that `goes_first` chooses.
+    #[inline(never)]
+    fn sort(&mut self, mut goes_first: impl FnMut(&Parked) -> bool) -> Result {
         let mut sorted = Ring::new();
         let mut others = Ring::new();
         while let Some(p) = self.queue.pop() {
-            let of_it = match p.cmd_sn {
-                Some(n) => n == sn,
-                None => tag(&p.request) == itt,
+            let to = match goes_first(&p) {
+                true => &mut sorted,
+                false => &mut others,
             };
-            let to = if of_it { &mut sorted } else { &mut others };
             to.push(p).map_err(|_| ENOMEM)?;
         }
         while let Some(p) = others.pop() {
             sorted.push(p).map_err(|_| ENOMEM)?;
         }
         self.queue = sorted;
-        Ok(true)
+        Ok(())
     }
 
-    // Whether a command with this tag waits, or is coming in to do so.
-    fn has(&self, itt: Itt) -> bool {
+    fn any(&self, which: impl Fn(&Parked) -> bool) -> bool {
         let mut waiting = (0..self.queue.len()).filter_map(|i| self.queue.get(i));
-        waiting.any(|p| p.cmd_sn.is_some() && tag(&p.request) == Some(itt))
-            || self.coming == Some(itt)
+        waiting.any(|p| which(p))
+    }
+
+    // Whether a command with this tag waits, or some of its data: what comes for it goes behind that.
+    fn has(&self, itt: Itt) -> bool {
+        self.any(|p| tag(&p.request) == Some(itt))
+    }
+
+    // Whether a command with this tag waits.
+    fn has_command(&self, itt: Itt) -> bool {
+        self.any(|p| p.cmd_sn.is_some() && tag(&p.request) == Some(itt))
     }
 }
 
@@ -211,9 +239,6 @@ impl Ffp {
             return Err(ENOMEM.into());
         }
         let keep = if parked.refused { 0 } else { len };
-        if cmd_sn.is_some() {
-            self.parking.coming = tag(request);
-        }
         Ok(Data::new(
             To::Park(KBox::new(parked, GFP_KERNEL).map_err(Error::from)?),
             head,
@@ -244,16 +269,23 @@ impl Ffp {
 
     /// The data of a PDU that waits is there.
     pub(super) fn park(&mut self, parked: KBox<Parked>) -> Result {
-        self.parking.coming = None;
-        if parked.cmd_sn.is_some() {
-            self.parking.missing = None;
-        }
+        // Data whose command has had its turn while it came in does not wait for that of others.
+        let late = match parked.cmd_sn {
+            None => tag(&parked.request).filter(|itt| !self.parking.has_command(*itt)),
+            Some(_) => {
+                self.parking.missing = None;
+                None
+            }
+        };
         if let Err(parked) = self.parking.queue.push(parked) {
             self.writes.settle(&parked.load);
             return Err(ENOMEM);
         }
         self.turn_came = true;
-        Ok(())
+        match late {
+            Some(itt) => self.parking.bring_data_forward(itt),
+            None => Ok(()),
+        }
     }
 
     /// Executes what waited and whose turn has come.
@@ -283,14 +315,18 @@ impl Ffp {
                 break;
             };
             self.writes.settle(&parked.load);
-            if turn == Turn::Ignore {
-                continue;
-            }
-            let numbered = parked.cmd_sn.is_some();
-            let r = self.execute_parked(&parked);
-            if numbered {
-                self.delivered(&own);
-                self.turn_came = true;
+            let r = match turn {
+                Turn::Ignore => Ok(()),
+                _ => self.execute_parked(&parked),
+            };
+            if parked.cmd_sn.is_some() {
+                if turn == Turn::Deliver {
+                    self.delivered(&own);
+                    self.turn_came = true;
+                }
+                if let Some(itt) = tag(&parked.request) {
+                    self.parking.bring_data_forward(itt)?;
+                }
             }
             r?;
         }

@@ -699,6 +699,10 @@ impl Ffp {
         if !w.write.complete() {
             return self.ask(index);
         }
+        if self.input.of_write() == Some(index) {
+            // What is coming in counts as received, and is not there.
+            return Ok(());
+        }
         let Some(w) = self.writes.remove(index) else {
             return Ok(());
         };
