@@ -259,6 +259,24 @@ def test_commands_at_work(target):
         assert a.finish(both[1])[:2] == (0, b"x" * 4096)
 
 
+def test_an_answer_that_waits_for_data(target):
+    """It leaves the window once, when it is there, and not again with the connection on which it is sent."""
+    lio.write(target.path / "param/InitialR2T", "No")
+    lio.write(target.path / "acls" / NAME / "cmdsn_depth", 40)
+    with recoverable(target, keys={"InitialR2T": "No"}) as s:
+        a, b, *_ = s.with_legs(2)
+        for cid in 2, 3:
+            itt = b.start(bytes([0xC7]) + bytes(9), 4096, WRITE, last=False)
+            b.send(b.data_out_pdu(itt, NONE, bytes(1024), last=False))
+            b.quiet()
+            lose(b, a, cid)
+            recover(a, cid)
+            assert a.reassign(itt) == COMPLETE
+            status, _, last = a.finish(itt)
+            assert (status, last.sense[12:14], window(last)) == (2, b"\x20\x00", 40)
+            b = s.add(3)
+
+
 def test_the_session_goes_on(target):
     """Of the only connection, with its number; what had not been delivered was never received."""
     lio.write(target.path / "param/MaxConnections", 1)

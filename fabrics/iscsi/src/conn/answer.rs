@@ -4,6 +4,7 @@
 
 use super::{
     ffp::{End, Ffp},
+    flow::Load,
     retained::{Entry, Held, Kept, Sent},
     snack::ACKNOWLEDGED,
 };
@@ -107,7 +108,7 @@ impl Ffp {
         self.closing = true;
     }
 
-    pub(super) fn answer(&mut self, reply: Reply) -> Result {
+    pub(super) fn answer(&mut self, mut reply: Reply) -> Result {
         if reply.request().numbered {
             self.window.release();
         } else if !self.immediate.is_empty() {
@@ -120,6 +121,9 @@ impl Ffp {
             return Ok(());
         }
         if reply.request().drains {
+            // While it is held, another connection may come to answer it (7.2.2): it has left the window, and counts for nothing.
+            let request = reply.request_mut();
+            (request.numbered, request.load) = (false, Load::default());
             return match self.hold(reply) {
                 Some(reply) => self.send_reply(reply),
                 None => Ok(()),
