@@ -1,7 +1,7 @@
 """An initiator with several connections in one session, whose command numbers and task tags are the session's."""
 import initiator
 import lio
-from initiator import ASYNC, FINAL, LOGOUT, NONE, TMF, TMF_RESPONSE, pdu
+from initiator import ASYNC, FINAL, LOGOUT, NONE, NOP_IN, TMF, TMF_RESPONSE, pdu
 
 NAME = "iqn.2024-01.org.example:mcs"
 TUR = bytes(6)
@@ -28,12 +28,17 @@ class Leg(initiator.Connection):
     next_itt = property(lambda self: self.session.next_itt, lambda self, n: setattr(self.session, "next_itt", n))
 
     hears_of_others = True  # of connections that are lost
+    hears_of_window = False  # that it has opened, where nothing else tells
 
     def receive(self, timeout=None):
         a = super().receive(timeout)
-        while not self.hears_of_others and a is not None and a.opcode == ASYNC:
+        while a is not None and self.is_passed_over(a):
             a = super().receive(timeout)
         return a
+
+    def is_passed_over(self, a):
+        opens = a.opcode == NOP_IN and a.itt == a.ttt == NONE
+        return opens and not self.hears_of_window or a.opcode == ASYNC and not self.hears_of_others
 
     def tur(self, sn, **kw):
         """Sends TEST UNIT READY with this number; gives its tag."""

@@ -277,6 +277,24 @@ def test_an_answer_that_waits_for_data(target):
             b = s.add(3)
 
 
+def test_a_window_that_opens_by_a_loss(target):
+    """What a lost connection had ends when its time is over. Who waits for the window to open hears of that, and need not ask."""
+    lio.write(target.path / "param/DefaultTime2Wait", 0)
+    with recoverable(target, keys={"DefaultTime2Retain": 4}) as s:
+        a, b, *_ = s.with_legs(2)
+        a.hears_of_window = True
+        for _ in range(64):
+            asked(b)
+        a.quiet()
+        b.reset()
+        heard = a.receive()
+        assert (heard.opcode, heard.bhs[36], window(heard)) == (ASYNC, 2, 0), heard
+        lio.wait_for(lambda: 2 not in states(target))
+        while window(heard) < 64:
+            heard = a.receive(5)
+        ready(a)
+
+
 def test_the_session_goes_on(target):
     """Of the only connection, with its number; what had not been delivered was never received."""
     lio.write(target.path / "param/MaxConnections", 1)

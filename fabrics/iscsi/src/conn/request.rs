@@ -199,9 +199,13 @@ impl Ffp {
             0 | 1 => 0,
             _ => self.parameters.time2retain,
         };
+        let before = self.link.tx.pdus_made;
         for cid in own.take_lost() {
             self.tell(AsyncEvent::ConnectionDrop, (cid, time2wait, time2retain))?;
         }
-        self.finish_logout()
+        self.finish_logout()?;
+        // What the connection had has left the window, mostly after the initiator was told of its loss.
+        self.opened |= self.link.tx.pdus_made == before;
+        Ok(())
     }
 }
