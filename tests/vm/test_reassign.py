@@ -11,7 +11,7 @@ import time
 import leaks
 import lio
 import pytest
-from initiator import (ABORT_TASK, ASYNC, DATA_IN, LOGOUT_RESPONSE, LUN_RESET, NONE, R2T, READ, SCSI_RESPONSE, WRITE)
+from initiator import (ABORT_TASK, ASYNC, DATA_IN, FINAL, LOGOUT, LOGOUT_RESPONSE, LUN_RESET, NONE, R2T, READ, SCSI_RESPONSE, WRITE, pdu)
 from legs import CLEARED, NAME, READ_4K, TUR, WRITE_4K, Leg, Session, sessions
 
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C modules lose the tasks, and at times the kernel, at level 2")
@@ -293,6 +293,32 @@ def test_a_window_that_opens_by_a_loss(target):
         while window(heard) < 64:
             heard = a.receive(5)
         ready(a)
+
+
+def test_a_logout_while_the_connection_is_lost(target):
+    """Whichever is first, what it has can be reassigned."""
+    with recoverable(target) as s:
+        a = s.legs[0]
+        a.hears_of_others = False
+        end, n = time.monotonic() + 15 * lio.SLOW, 0
+        while time.monotonic() < end or n < 20:
+            b = s.add(2)
+            itt, _ = asked(b)
+            asked(b, immediate=True)
+            tag = a.itt()
+            logout = pdu(LOGOUT, FINAL | RECOVERY, itt=tag, immediate=True, w=(2 << 16, *a.numbers(True)))
+            b.reset()
+            wait = time.perf_counter() + n % 20 * 0.0001
+            while time.perf_counter() < wait:
+                pass
+            a.send(logout)
+            assert a.answer(tag).response == 0
+            assert a.reassign(itt) == COMPLETE, f"round {n}"
+            assert a.finish(itt, bytes(4096))[0] == 0
+            ready(a)  # the immediate command has ended
+            s.legs.remove(b)
+            n += 1
+        print(f"{n} rounds")
 
 
 def test_the_session_goes_on(target):

@@ -224,6 +224,10 @@ impl Connection {
                 let _ = self.close.cmpxchg(before, why as u32, Release);
             }
         }
+        if !why.is_for_good() {
+            // It may have gone already, or be about to: see [`Self::leave_behind`].
+            self.log_out();
+        }
         self.waker.wake(event::STOP);
     }
 
@@ -243,9 +247,16 @@ impl Connection {
     }
 
     /// The connection has gone, and leaves this.
-    pub(crate) fn leave_behind(&self, estate: KBox<Estate>) {
-        *self.estate.lock() = Some(estate);
-        self.retained.store(1, Relaxed);
+    pub(crate) fn leave_behind(&self, mut estate: KBox<Estate>) {
+        {
+            let mut left = self.estate.lock();
+            // Who logs it out says so first, and then looks for an estate: one of both finds the other.
+            if self.closed().is_some_and(|why| !why.is_for_good()) {
+                estate.log_out(now_ms());
+            }
+            *left = Some(estate);
+            self.retained.store(1, Relaxed);
+        }
         drop(self.take_fences());
     }
 

@@ -95,7 +95,6 @@ impl Ffp {
                     Logout::Session => {}
                     Logout::Other(cid, how) => own.session.each(|c| match how {
                         _ if c.cid != cid.0 => {}
-                        Ended::ForRecovery if c.is_retained() => c.log_out(),
                         Ended::ForRecovery => c.close(Close::ForRecovery),
                         Ended::ForGood | Ended::Lost => c.close(Close::LoggedOut),
                     }),
