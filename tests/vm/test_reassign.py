@@ -11,7 +11,8 @@ import time
 import leaks
 import lio
 import pytest
-from initiator import (ABORT_TASK, ASYNC, DATA_IN, FINAL, LOGOUT, LOGOUT_RESPONSE, LUN_RESET, NONE, R2T, READ, SCSI_RESPONSE, WRITE, pdu)
+from initiator import (ABORT_TASK, ASYNC, DATA_IN, FINAL, LOGOUT, LOGOUT_RESPONSE, LUN_RESET, NONE, R2T, READ, SCSI_RESPONSE, TMF,
+                       TMF_RESPONSE, WRITE, pdu)
 from legs import CLEARED, NAME, READ_4K, TUR, WRITE_4K, Leg, Session, sessions
 
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C modules lose the tasks, and at times the kernel, at level 2")
@@ -21,13 +22,17 @@ RECOVERY = 2  # of a logout
 LEVEL_2 = {"ErrorRecoveryLevel": 2, "DefaultTime2Retain": 20, "InitialR2T": "Yes", "ImmediateData": "No"}
 
 
-@pytest.fixture
-def target():
-    t = lio.IscsiTarget(lio.ramdisk())
+def prepared(*stores):
+    t = lio.IscsiTarget(*stores)
     lio.write(t.path / "param/MaxConnections", 4)
     t.attrib("default_erl", 2)
-    t.patient(NAME)
+    t.patient(NAME, luns=range(len(stores)))
     return t
+
+
+@pytest.fixture
+def target():
+    return prepared(lio.ramdisk())
 
 
 def recoverable(target, **kw):
@@ -277,22 +282,30 @@ def test_an_answer_that_waits_for_data(target):
             b = s.add(3)
 
 
-def test_a_window_that_opens_by_a_loss(target):
-    """What a lost connection had ends when its time is over. Who waits for the window to open hears of that, and need not ask."""
-    lio.write(target.path / "param/DefaultTime2Wait", 0)
-    with recoverable(target, keys={"DefaultTime2Retain": 4}) as s:
-        a, b, *_ = s.with_legs(2)
-        a.hears_of_window = True
-        for _ in range(64):
-            asked(b)
-        a.quiet()
-        b.reset()
-        heard = a.receive()
-        assert (heard.opcode, heard.bhs[36], window(heard)) == (ASYNC, 2, 0), heard
-        lio.wait_for(lambda: 2 not in states(target))
-        while window(heard) < 64:
-            heard = a.receive(5)
-        ready(a)
+def test_an_answer_that_comes_behind_a_fence():
+    """To a command that began elsewhere: it is sent when the function of another connection is acknowledged."""
+    target = prepared(lio.ramdisk(), lio.ramdisk("rd1"))
+    with recoverable(target) as s:
+        a, b, c, d = s.with_legs(4)
+        held, r2t = asked(a)
+        late = b.start(READ_4K, 4096, READ, attr=2)  # ORDERED: waits for the write
+        b.quiet()
+        lose(b, a)
+        recover(a)
+        assert c.reassign(late) == COMPLETE
+        itt = d.itt()
+        d.send(pdu(TMF, FINAL | LUN_RESET, immediate=True, lun=1, itt=itt, w=(NONE, s.cmd_sn, d.exp_stat_sn, 0)))
+        for leg in a, c:
+            assert leg.pong(leg.receive())
+        done = d.receive()
+        assert (done.opcode, done.itt, done.response) == (TMF_RESPONSE, itt, 0), done
+        asks = d.receive()  # which it does not acknowledge before all is done
+        a.answer_r2t(r2t, b"f" * 4096)
+        c.quiet()
+        lio.pause(1)
+        assert d.pong(asks)
+        assert c.finish(late, timeout=5)[:2] == (0, b"f" * 4096)
+        assert a.finish(held)[0] == 0
 
 
 def test_a_logout_while_the_connection_is_lost(target):
@@ -319,6 +332,24 @@ def test_a_logout_while_the_connection_is_lost(target):
             s.legs.remove(b)
             n += 1
         print(f"{n} rounds")
+
+
+def test_a_window_that_opens_by_a_loss(target):
+    """What a lost connection had ends when its time is over. Who waits for the window to open hears of that, and need not ask."""
+    lio.write(target.path / "param/DefaultTime2Wait", 0)
+    with recoverable(target, keys={"DefaultTime2Retain": 4}) as s:
+        a, b, *_ = s.with_legs(2)
+        a.hears_of_window = True
+        for _ in range(64):
+            asked(b)
+        a.quiet()
+        b.reset()
+        heard = a.receive()
+        assert (heard.opcode, heard.bhs[36], window(heard)) == (ASYNC, 2, 0), heard
+        lio.wait_for(lambda: 2 not in states(target))
+        while window(heard) < 64:
+            heard = a.receive(5)
+        ready(a)
 
 
 def test_the_session_goes_on(target):

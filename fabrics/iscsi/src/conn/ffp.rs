@@ -322,13 +322,13 @@ impl Ffp {
         if events & event::LEFT != 0 {
             self.heed_departures(own)?;
         }
-        if !self.tasks.is_fenced() {
-            self.adopt_all(own)?;
-        }
+        self.adopt_all(own)?;
         // Before they are noted, the answers that are there are sent.
         self.answer_all(own)?;
         self.pass_fences(own)?;
-        Ok(self.serve_fences(own, events)?)
+        self.serve_fences(own, events)?;
+        // What came while the fence was there, which may just have been lifted.
+        Ok(self.adopt_all(own)?)
     }
 
     fn publish(&self, own: &Connection) {

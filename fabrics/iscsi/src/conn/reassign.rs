@@ -80,8 +80,11 @@ impl Ffp {
         Ok(())
     }
 
-    /// Answers commands that other connections had executed.
+    /// Answers commands that other connections had executed, unless there is a fence.
     pub(super) fn adopt_all(&mut self, own: &Connection) -> Result {
+        if self.tasks.is_fenced() {
+            return Ok(());
+        }
         for reply in own.adopted.drain() {
             self.adopt(reply)?;
         }
