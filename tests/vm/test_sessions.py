@@ -158,6 +158,25 @@ def test_data_is_not_there_before_it_has_come(target):
         assert last[1] == b"o" * 8192
 
 
+def test_a_malformed_header_takes_no_number(target):
+    """11.17: nor a place in the window, whether it would have waited or not; its connection ends."""
+    with Session(target) as s:
+        a, b, c, _ = s.with_legs(4)
+        first, second = s.take(), s.take()
+        for leg in a, b, c:
+            leg.hears_of_others = False
+        for leg, n in (b, second), (c, first):
+            leg.send(leg.command_pdu(TUR, itt=leg.itt(), numbers=(n, leg.exp_stat_sn), ahs=b"\0\0\1\0"))
+            rejected = leg.next()
+            assert (rejected.opcode, rejected.exp_cmd_sn) == (REJECT, first), rejected
+            leg.ended()
+        later = a.tur(second)
+        assert a.answer(a.tur(first)).status == 0
+        last = a.answer(later)
+        assert (last.status, last.exp_cmd_sn) == (0, s.cmd_sn)
+        assert (last.max_cmd_sn - last.exp_cmd_sn + 1) & NONE == 64
+
+
 @pytest.mark.parametrize("level", [0, 1])
 def test_a_wrong_digest_of_what_waits(target, level):
     """7.8: it costs the command, or is asked for again, when the command's turn has come."""

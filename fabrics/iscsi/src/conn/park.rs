@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{connection::Connection, ring::Ring};
 use iscsi_proto::{
+    ahs,
     order::Turn,
     pdu::{Head, Request},
     sn::{CmdSn, StatSn},
@@ -182,6 +183,11 @@ impl Ffp {
         let (Window::Shared(order), Some(own)) = (&self.window, &self.own) else {
             return self.request(bhs, head, ahs, request);
         };
+        if let (Request::ScsiCommand(_), Err(wrong)) = (request, ahs::parse(ahs)) {
+            // 11.17: the number of a PDU that is rejected is not considered received.
+            self.reject(bhs, &wrong)?;
+            return Ok(Data::nothing(head));
+        }
         let (order, own) = (order.clone(), own.clone());
         let cmd_sn = match request {
             Request::DataOut(r) if self.parking.has(r.itt) => None,
