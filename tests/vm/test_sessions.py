@@ -177,6 +177,32 @@ def test_a_malformed_header_takes_no_number(target):
         assert (last.max_cmd_sn - last.exp_cmd_sn + 1) & NONE == 64
 
 
+def test_the_numbers_of_a_login(target):
+    """4.2.2.1: each response of a connection that is added tells of the session's window; none tells of more than that before it is
+    known whose it is."""
+    with Session(target, keys={"InitialR2T": "Yes", "ImmediateData": "No"}) as s:
+        a = s.legs[0]
+        for _ in range(60):
+            a.start(WRITE_4K, 4096, WRITE)
+            assert a.receive().opcode == R2T
+        a.quiet()
+        c = initiator.Connection(target.portals[0])
+        c.cmd_sn = s.cmd_sn - 2  # as of an initiator that begins to log in, and goes on with commands
+        keys = {"InitiatorName": NAME, "TargetName": target.iqn, "SessionType": "Normal", "AuthMethod": "None"}
+        head, rest = initiator.text(list(keys.items())[:1]), initiator.text(list(keys.items())[1:])
+        kw = {"csg": initiator.SECURITY, "isid": s.login["isid"], "tsih": s.tsih, "cid": 2}
+        steps = [(head, {"transit": False, "more": True, **kw}), (rest, {"nsg": initiator.OPERATIONAL, **kw}),
+                 (b"", {**kw, "csg": initiator.OPERATIONAL})]
+        for n, (data, how) in enumerate(steps):
+            c.send(c.login_pdu(data, **how))
+            heard = c.receive()
+            assert heard.login_status == 0, heard
+            c.exp_stat_sn = heard.stat_sn + 1
+            window = (heard.exp_cmd_sn, (heard.max_cmd_sn - heard.exp_cmd_sn + 1) & NONE)
+            assert window == ((s.cmd_sn - 2, 0) if n == 0 else (s.cmd_sn, 4)), f"step {n}"
+        c.close()
+
+
 @pytest.mark.parametrize("level", [0, 1])
 def test_a_wrong_digest_of_what_waits(target, level):
     """7.8: it costs the command, or is asked for again, when the command's turn has come."""

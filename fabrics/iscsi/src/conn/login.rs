@@ -284,6 +284,10 @@ impl Progress {
     }
 
     fn send(&mut self, link: &mut Link, pdu: &LoginResponse) -> Result {
+        let mut pdu = *pdu;
+        if pdu.status == Status::Success.code() {
+            self.number(&mut pdu);
+        }
         let mut bhs = [0; 48];
         pdu.emit(&mut bhs);
         let text = self
@@ -292,6 +296,25 @@ impl Progress {
             .unwrap_or_default();
         link.send(&bhs, text)?;
         link.flush_all(self.deadline)
+    }
+
+    // The numbers of commands are those of the session that the connection joins. As long as that is not known, its window is shut.
+    fn number(&self, pdu: &mut LoginResponse) {
+        let query = self.login.query();
+        let is_joining = query.session_type == SessionType::Normal && query.tsih != Tsih(0);
+        let joined = self.place.as_ref().map(|place| &place.joins);
+        match joined {
+            Some(Some(session)) => {
+                if let Some(order) = &session.order {
+                    pdu.sn = order.with(|o| o.with_stat_sn(pdu.sn.stat_sn));
+                }
+            }
+            Some(None) => {}
+            None if is_joining => {
+                pdu.sn.max_cmd_sn = pdu.sn.exp_cmd_sn.plus(u32::MAX);
+            }
+            None => {}
+        }
     }
 
     // Tells the initiator, as far as that goes.
@@ -488,11 +511,6 @@ impl Progress {
             Some((session, _)) => session.private().tsih,
             None => link.global.session_number() as u16,
         });
-        if let (Tsih(1..), Some((session, _))) = (self.login.query().tsih, &entered) {
-            if let Some(order) = &session.private().order {
-                pdu.sn = order.with(|o| o.with_stat_sn(pdu.sn.stat_sn));
-            }
-        }
         if let Err(e) = self.send(link, &pdu) {
             if let Some((session, own)) = entered {
                 give_up(&session, &own);
