@@ -75,3 +75,6 @@ def test_a_reservation_is_asked_for_when_the_turn_comes():
         assert c.finish(waits, timeout=60)[0] == 0x18
         assert d.finish(older, timeout=60)[0] == 0
         assert holds(d) == 3
+        # It has given up its turn.
+        assert d.finish(compare_and_write(d, 3, 5), timeout=60)[0] == 0
+        assert holds(d) == 5

@@ -466,6 +466,18 @@ def test_lost_reservations():
 
 
 @ours
+def test_a_name_that_no_file_can_have():
+    """The longest serial number: nothing can be kept under it, so nothing is lost, and APTPL is refused."""
+    FILE.write_bytes(b"another's")  # something was kept once
+    a = login(make(lio.ramdisk(serial="s" * 253)), A)
+    quiet(a)
+    assert say(a.scsi(WRITE, write=bytes(4096))) == say(a.scsi(READ, read=4096)) == "good"
+    assert out(a, REGISTER, 0, 1, flags=APTPL).startswith(("4/", "5/")) and keys(a)[1] == []
+    assert out(a, REGISTER, 0, 1) == out(a, RESERVE, 1, kind=1) == "good"
+    a.close()
+
+
+@ours
 def test_names_that_would_be_more():
     """What is no iSCSI name is not registered: in the file it would be more than a name, which would be lost or say something else."""
     def other(name):
