@@ -116,7 +116,7 @@ class World:
         for worker in range(4):
             self.bad.acl(hostile.hostile_name(worker), (OWN, SHARED), write_protect=(SHARED,))
         lio.write(self.bad.path / "param/InitialR2T", "No")
-        self.bad.attrib("login_timeout", 5)
+        self.bad.attrib("login_timeout", min(5 * lio.SLOW, 30))
         self.good = lio.IscsiTarget(own, shared, iqn=GOOD, acls=[ME, OTHER])
         self.attack = hostile.Attack(self.bad, SHARED)
         self.new_login()
