@@ -456,7 +456,18 @@ impl<F: Fabric> Cmd<F, Ready> {
     }
 
     /// Executes the command. [`Fabric::reply`] is called before this returns, or later from another context.
-    pub fn execute(mut self) {
+    pub fn execute(self) {
+        // Data that was asked for takes its time.
+        let waited = self.with(|t| t.wanted != 0).unwrap_or(false);
+        self.execute_after(waited);
+    }
+
+    /// The same for a command that the fabric has had wait: whether it may is asked again.
+    pub fn execute_late(self) {
+        self.execute_after(true);
+    }
+
+    fn execute_after(mut self, waited: bool) {
         let Some(mut token) = self.token.take() else {
             return;
         };
@@ -467,6 +478,13 @@ impl<F: Fabric> Cmd<F, Ready> {
             // The fabric did not provide for all of it, so not all of it can be there.
             token.set_status(Status::Busy);
             return reply(token);
+        }
+        if waited {
+            let host = token.host().clone();
+            if let Err(refused) = admit::again(host.core(), &token) {
+                refused.answer(&mut token);
+                return reply(token);
+            }
         }
         let held = token
             .nexus

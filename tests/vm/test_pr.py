@@ -157,6 +157,33 @@ def test_registering_reserving_releasing(target):
         c.close()
 
 
+def test_a_write_whose_data_comes_late(target):
+    """It is not written when others have preempted its initiator meanwhile, though it was there first; nor when only those may read."""
+    a, b = login(target, A), login(target, B)
+    assert out(a, REGISTER, 0, 0xA) == out(b, REGISTER, 0, 0xB) == "good"
+    b.scsi(WRITE, write=b"b" * 4096)
+
+    def late(change):
+        itt = a.start(WRITE, 4096, initiator.WRITE)
+        r2t = a.next()
+        assert r2t.opcode == initiator.R2T and r2t.itt == itt
+        change()
+        a.answer_r2t(r2t, b"a" * 4096)
+        return say(a.finish(itt))
+
+    def preempt():
+        assert out(b, RESERVE, 0xB, kind=5) == out(b, PREEMPT, 0xB, 0xA, 5) == "good"
+
+    assert late(lambda: None) == "good" and b.scsi(READ, 4096)[1] == b"a" * 4096
+    b.scsi(WRITE, write=b"b" * 4096)
+    assert late(preempt) == "conflict" and b.scsi(READ, 4096)[1] == b"b" * 4096
+    assert out(b, CLEAR, 0xB) == "good"
+    quiet(a)
+    assert late(lambda: lio.write(target.path / "acls" / A / "lun_0/write_protect", 1)) == "7/2700" or lio.STOCK
+    for c in (a, b):
+        c.close()
+
+
 @ours
 def test_what_is_enforced_for_each_command():
     """Each command that the unit reports, for each type: by the tables of SPC-4, SBC-3 and SPC-2."""

@@ -124,16 +124,22 @@ impl Ffp {
             true => self.works.take(bytes),
             false => Fate::Waits,
         };
-        self.decide(cmd, bytes, fate);
+        self.decide(cmd, bytes, fate, Cmd::execute);
     }
 
-    fn decide(&mut self, mut cmd: Cmd<Iscsi, Ready>, bytes: u64, fate: Fate) {
+    fn decide(
+        &mut self,
+        mut cmd: Cmd<Iscsi, Ready>,
+        bytes: u64,
+        fate: Fate,
+        execute: fn(Cmd<Iscsi, Ready>),
+    ) {
         match fate {
             Fate::Executes => {
                 if let Some(request) = cmd.request_mut() {
                     request.memory = bytes;
                 }
-                cmd.execute();
+                execute(cmd);
             }
             Fate::Refused => self.refuse_work(cmd),
             Fate::Waits => {
@@ -154,7 +160,7 @@ impl Ffp {
                 break;
             }
             if let Some((cmd, bytes)) = self.works.waiting.pop() {
-                self.decide(cmd, bytes, fate);
+                self.decide(cmd, bytes, fate, Cmd::execute_late);
             }
         }
     }
