@@ -15,7 +15,9 @@ use crate::{
 use kernel::prelude::*;
 use lio_glue::clock;
 use lio_scsi::{
+    block::Block,
     cdb::{self, Data, Decoded, Features},
+    lba::{BlockSize, Extent},
     lun::Lun as LunNumber,
     sense::Sense,
     status::Status,
@@ -85,11 +87,16 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Refused> 
     // Before the reservations: by the time that lost ones are replaced, the new one is in force.
     let condition = device.condition();
     let reserved = decoded.command.reserved(decoded.descriptor.reservations);
-    if !nexus.access(session).allows(reserved) && !nexus.outranks_conflict() {
+    let conflicts = !nexus.access(session).allows(reserved);
+    if conflicts && !nexus.outranks_conflict() {
         return Err(Refused::Conflict);
     }
     if let Some(sense) = nexus.attention_before(Some(&decoded.command), interlock) {
         return Err(sense.into());
+    }
+    // What outranked the conflict may have been reported to another command meanwhile.
+    if conflicts {
+        return Err(Refused::Conflict);
     }
     if port.is_special() {
         if port.is_measured() {
@@ -135,9 +142,10 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Refused> 
         let mapped = nexus.mapped();
         // No more than what the initiator has room for, or sends.
         let unit = u64::from(decoded.protect.block(block)).max(1);
-        let bytes = data
+        let transferred = data
             .length
             .min(u64::from(cmd.expected).next_multiple_of(unit));
+        let bytes = transferred.max(touched(&decoded.command, block));
         let start = nexus.lun().special().take(now, bytes);
         let start = start.max(mapped.special().take(now, bytes));
         cmd.taken = Some(Taken { at: now, bytes });
@@ -151,6 +159,20 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Refused> 
     Ok(next)
 }
 
+// Bytes that the back end reads or writes though nobody transfers them.
+fn touched(command: &cdb::Command, block: BlockSize) -> u64 {
+    let bytes = |extent: &Extent| extent.bytes(block).unwrap_or(u64::MAX);
+    match command {
+        cdb::Command::Verify { extent, .. } => bytes(extent),
+        cdb::Command::WriteSame { extent, unmap, .. } if !unmap => bytes(extent),
+        cdb::Command::Block(Block::PreFetch { extent, .. }) => match bytes(extent) {
+            0 => emulate::MAX_PRE_FETCH,
+            bytes => bytes.min(emulate::MAX_PRE_FETCH),
+        },
+        _ => 0,
+    }
+}
+
 /// The unit, or what the initiator may, is in the way of what the command changes.
 fn is_protected(nexus: &Nexus, decoded: &Decoded) -> bool {
     let reads_only = nexus.mapped().write_protect();
@@ -161,7 +183,7 @@ fn is_protected(nexus: &Nexus, decoded: &Decoded) -> bool {
     }
 }
 
-/// Whether a command that had to wait may begin: what let it pass may be otherwise by now. A reservation may apply to commands that were
+/// Whether a command that had to wait, be it for its data, may begin: what let it pass may be otherwise by now. A reservation may apply to commands that were
 /// there before it (SPC-4 5.12.1), and who made it, or changed an access state, expects no write of others after that. Process context.
 pub(crate) fn again(session: &Core, cmd: &Command) -> Result<(), Refused> {
     let (Some(nexus), Some(decoded)) = (&cmd.nexus, &cmd.decoded) else {
@@ -225,6 +247,6 @@ fn absent(cmd: &mut Command) -> Result<Next, Sense> {
         return Err(Sense::LUN_NOT_SUPPORTED);
     }
     cmd.decoded = Some(decoded);
-    cmd.set_residual(decoded.command.data(lio_scsi::lba::BlockSize::B512).length);
+    cmd.set_residual(decoded.command.data(BlockSize::B512).length);
     Ok(Next::Execute)
 }

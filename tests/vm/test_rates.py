@@ -74,6 +74,22 @@ def test_bytes_per_second(target):
         assert read(lun / "limits") == f"iops=0,iops_burst=0,bytes_per_second={256 << 10},bytes_burst={64 << 10},shares=0"
 
 
+def test_bytes_that_nobody_transfers(target):
+    """What is read or written counts, not what goes over the network."""
+    lun = target.path / "lun/lun_0"
+    mib = (1 << 20) // 512
+    verify, fetch = (bytes([op, 0, 0, 0, 0, 0, 0]) + mib.to_bytes(2, "big") + b"\0" for op in (0x2F, 0x34))
+    same = b"\x93" + bytes(9) + mib.to_bytes(4, "big") + bytes(2)
+    with login(target) as c:
+        write(lun / "limits", f"bytes_per_second={1 << 20},bytes_burst=512")
+        for cdb, *data in (verify,), (fetch,), (same, 512, initiator.WRITE, b"x" * 512):
+            start = time.monotonic()
+            tags = [c.start(cdb, *data) for _ in range(3)]
+            assert {a.status for a in c.finish_all(tags, timeout=60).values()} <= {0, 4}
+            assert time.monotonic() - start >= 1.9, f"3 MiB by {cdb.hex()}"
+            time.sleep(1)
+
+
 def test_one_initiator(target):
     """Its own limit holds it alone; abort and the end of the session do not wait."""
     mapped = target.path / "acls" / ONE / "lun_0"
