@@ -176,7 +176,8 @@ def test_a_write_whose_data_comes_late(target):
 
     assert late(lambda: None) == "good" and b.scsi(READ, 4096)[1] == b"a" * 4096
     b.scsi(WRITE, write=b"b" * 4096)
-    assert late(preempt) == "conflict" and b.scsi(READ, 4096)[1] == b"b" * 4096
+    # The C modules report the unit attention first.
+    assert late(preempt) == (UNREGISTERED if lio.STOCK else "conflict") and b.scsi(READ, 4096)[1] == b"b" * 4096
     assert out(b, CLEAR, 0xB) == "good"
     quiet(a)
     assert late(lambda: lio.write(target.path / "acls" / A / "lun_0/write_protect", 1)) == "7/2700" or lio.STOCK
