@@ -120,6 +120,24 @@ def test_the_end_of_tokens():
     stores[0].delete()
 
 
+def test_what_is_taken_away():
+    """A token that an initiator made of a unit which is taken away from it is of no use to it, nor to others."""
+    stores = [store(), store(name="s1")]
+    target = lio.IscsiTarget(*stores)
+    for i in (1, 2):
+        target.acl(f"iqn.2024-01.org.example:i{i}", [0, 1])
+    with nexus(*stores, target=target) as (a, _), nexus(*stores, target=target, i=2) as (b, _):
+        tokens = a.populate([(0, 8)], lun=1), b.populate([(0, 8)], lun=1), a.populate([(0, 8)])
+        mapped = target.path / "acls/iqn.2024-01.org.example:i1/lun_1"
+        (mapped / "lun").unlink()
+        mapped.rmdir()
+        a.ready()
+        assert [n.use(token, [(64, 8)]) for token in tokens for n in (a, b)] == [REVOKED] * 2 + [""] * 4
+    target.delete()
+    for s in stores:
+        s.delete()
+
+
 def test_what_is_refused():
     stores = [store(), store(name="s1")]
     target = lio.IscsiTarget(*stores)

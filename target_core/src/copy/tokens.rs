@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The ROD tokens of all logical units (SPC-4 5.17.6): whoever has one may read what it stands for, through any logical unit of this
-//! target, as long as the LUN is there that it was made through.
+//! target, as long as the LUN is there that it was made through, and who made it has it.
 //!
 //! A token lives until it was not used for its inactivity timeout, or a younger one of its I_T_L nexus takes its place.
 
 use crate::{
     device::Device,
-    lun::{Lun, Nexus},
+    lun::{Lun, MappedLun, Nexus},
 };
 use kernel::{error::code::ENOMEM, new_mutex, prelude::*, sync::Arc, sync::Mutex};
 use lio_glue::{clock, noio};
@@ -31,6 +31,8 @@ struct Kept {
     device: Arc<Device>,
     // The address of the one that it was made through, which is compared only, and only while that is there.
     lun: usize,
+    // The same of what its initiator knows the LUN by. A later one at that address could end the token early.
+    mapped: usize,
     by: u64,
     extents: KVec<Extent>,
     size: BlockSize,
@@ -119,6 +121,7 @@ impl Tokens {
             token: *token,
             device: device.clone(),
             lun: Arc::as_ptr(nexus.lun()) as usize,
+            mapped: Arc::as_ptr(nexus.mapped()) as usize,
             by: nexus.serial(),
             extents,
             size: device.block_size(),
@@ -220,5 +223,11 @@ impl Tokens {
     pub(crate) fn revoke(&self, lun: &Arc<Lun>) {
         let lun = Arc::as_ptr(lun) as usize;
         drop(self.with(|state| state.take(token::REVOKED, |kept| kept.lun == lun)));
+    }
+
+    /// The LUN is taken away from an initiator, and with it what that made through it.
+    pub(crate) fn revoke_mapped(&self, mapped: &Arc<MappedLun>) {
+        let mapped = Arc::as_ptr(mapped) as usize;
+        drop(self.with(|state| state.take(token::REVOKED, |kept| kept.mapped == mapped)));
     }
 }

@@ -450,6 +450,9 @@ impl NodeAcl {
             }
         });
         affected.iter().for_each(abort);
+        if let Ok(engine) = crate::engine() {
+            engine.tokens().revoke_mapped(mapped);
+        }
         let device = mapped.lun().device();
         // The sessions do not see it any more.
         device.let_aborted_go();
