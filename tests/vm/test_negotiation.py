@@ -12,6 +12,7 @@ from test_targetcli import Targetcli, forget
 NAME = "iqn.2024-01.org.example:python"
 IQN = "iqn.2003-01.org.example:t1"
 READ_64 = bytes.fromhex("28000000000000008000")
+WRITE_64K = bytes.fromhex("2a000000000000008000")
 WRITE_1 = bytes.fromhex("2a000000000000000100")
 
 
@@ -99,6 +100,19 @@ def test_parameters_of_a_portal_group(target, which):
         with lio.refused(errno.EINVAL, errno.EOPNOTSUPP, errno.ERANGE):
             lio.write(target.path / "param" / key, bad)
         assert lio.read(target.path / "param" / key) == before
+
+
+def test_first_bursts_are_no_longer_than_others(target):
+    """13.14: where a portal group's bursts are shorter than its first ones, these get shorter, too; open-iscsi insists on that."""
+    lio.write(target.path / "param/MaxBurstLength", 32768)
+    with initiator.Connection() as c:
+        c.login(IQN, name=NAME, keys=OFFERS)
+        assert (c.keys["MaxBurstLength"], c.keys["FirstBurstLength"]) == ("32768", "32768")
+    disk = lio.login(target)[0]
+    data = bytes(range(256)) * 256
+    lio.sg_raw(disk, WRITE_64K, data=data)
+    assert lio.sg_raw(disk, READ_64, read_len=65536)[0] == data
+    lio.logout(target)
 
 
 @pytest.mark.skipif(lio.STOCK, reason="with it, the stock modules wait for no answer")

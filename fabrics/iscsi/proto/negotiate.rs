@@ -206,6 +206,8 @@ pub struct Negotiation {
     offered: u64,
     /// Those of them that the initiator answered.
     answered: u64,
+    /// What it offered for FirstBurstLength: what it wants depends on what comes of MaxBurstLength, which may come later.
+    offered_first: u32,
     /// Some of them go out with the next answers.
     fresh: bool,
     declared: bool,
@@ -226,6 +228,7 @@ impl Negotiation {
             seen: 0,
             offered: 0,
             answered: 0,
+            offered_first: 0,
             fresh: false,
             declared: false,
             last: None,
@@ -258,7 +261,8 @@ impl Negotiation {
     fn own_number(&self, id: Id, range: Range) -> u32 {
         let own = match id {
             Id::MaxBurstLength => self.config.max_burst,
-            Id::FirstBurstLength => self.config.first_burst,
+            // 13.14: not above the other.
+            Id::FirstBurstLength => self.config.first_burst.min(self.max_burst()),
             Id::DefaultTime2Wait => self.config.time2wait.into(),
             Id::DefaultTime2Retain => self.config.time2retain.into(),
             Id::MaxOutstandingR2T if self.may_recover() => 1,
@@ -271,6 +275,14 @@ impl Negotiation {
             _ => range.default,
         };
         own.max(range.min).min(range.max)
+    }
+
+    /// What MaxBurstLength has come to, or this target wants it to.
+    fn max_burst(&self) -> u32 {
+        match (self.seen | self.answered) & Id::MaxBurstLength.bit() {
+            0 => self.config.max_burst,
+            _ => self.result.max_burst,
+        }
     }
 
     /// Whether the error recovery level is above 0, or may come to be: one R2T of a command waits then, since sequences are in
@@ -453,7 +465,10 @@ impl Negotiation {
         let wrong = Failure::Value(id);
         match key.kind {
             Kind::Min(range) => {
-                let own = self.own_number(id, range);
+                let own = match id {
+                    Id::FirstBurstLength => self.offered_first,
+                    _ => self.own_number(id, range),
+                };
                 let agreed = value::number_in(text, range.min, own).ok_or(wrong)?;
                 self.agree_number(id, agreed);
             }
@@ -506,7 +521,11 @@ impl Negotiation {
             }
             match key.kind {
                 Kind::Min(range) if self.own_number(id, range) < range.default => {
-                    out.number(key.name, self.own_number(id, range))?;
+                    let own = self.own_number(id, range);
+                    out.number(key.name, own)?;
+                    if id == Id::FirstBurstLength {
+                        self.offered_first = own;
+                    }
                 }
                 Kind::Max(range) if self.own_number(id, range) > range.default => {
                     out.number(key.name, self.own_number(id, range))?;
@@ -558,7 +577,7 @@ impl Negotiation {
     pub fn result(&self) -> Parameters {
         let mut result = self.result;
         result.max_xmit = self.peer_recv.min(self.config.max_xmit.max(512));
-        // 13.14: it must not be above; an initiator that let it be is held to the smaller one.
+        // 13.14: it must not be above; an initiator that lets it be, or does not answer, is held to the smaller one.
         result.first_burst = result.first_burst.min(result.max_burst);
         result
     }

@@ -348,6 +348,28 @@ impl<'a> Target<'a> {
         self.stage = if asked { next } else { now };
     }
 
+    /// 13.14, on the wire.
+    fn check_bursts(&self, outcome: &Outcome) {
+        let said = &self.transcript;
+        let of = |name| said.by_initiator(name);
+        let (first, most) = (of("FirstBurstLength"), of("MaxBurstLength"));
+        let (first, most) = match (first, most) {
+            // Where the initiator says nothing, the target has to.
+            (None, _) if self.stages_seen & 2 == 0 || self.config.keys_workaround => return,
+            (None, _) if outcome.session_type == SessionType::Discovery => return,
+            // There is no first burst.
+            (None, _) if outcome.parameters.initial_r2t && !outcome.parameters.immediate_data => {
+                return
+            }
+            (None, most) => (0, most.unwrap_or(u64::MAX)),
+            // A default is what it lets be.
+            (Some(first), most) => (first, most.unwrap_or(262_144)),
+        };
+        if first <= most {
+            assert!(said.number("FirstBurstLength") <= said.number("MaxBurstLength"));
+        }
+    }
+
     fn check_outcome(&mut self, request: &LoginRequest, pdu: &LoginResponse, outcome: &Outcome) {
         assert!(self.looked_up);
         let Answer::Allowed(grant) = self.answer else {
@@ -382,7 +404,8 @@ impl<'a> Target<'a> {
             theirs.min(self.config.max_xmit.max(512).into())
         );
         assert_eq!(u64::from(is.max_burst), said.number("MaxBurstLength"));
-        // 13.14: never above the other.
+        // 13.14: never above the other. Nor is what was said of it, where the initiator keeps to that.
+        self.check_bursts(outcome);
         let first = said
             .number("FirstBurstLength")
             .min(said.number("MaxBurstLength"));

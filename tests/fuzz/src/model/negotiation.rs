@@ -192,6 +192,21 @@ impl Transcript {
         number(&self.value(name)).unwrap()
     }
 
+    /// The number that the initiator said, as an offer or an answer; one that cannot be stands for the default.
+    pub fn by_initiator(&self, name: &str) -> Option<u64> {
+        let i = row(name.as_bytes()).unwrap();
+        let (_, rule, default) = KEYS[i];
+        let key = &self.keys[i];
+        let said = match key.proposed {
+            Some(_) => key.agreed.as_deref(),
+            None => key.offered.as_deref(),
+        }?;
+        match admissible(rule, default, said) {
+            true => number(said),
+            false => number(default.as_bytes()),
+        }
+    }
+
     /// Whether Yes was agreed on.
     pub fn yes(&self, name: &str) -> bool {
         yes(&self.value(name))

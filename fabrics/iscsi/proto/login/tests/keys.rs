@@ -160,6 +160,57 @@ fn boot_firmware_gets_in_unless_it_is_not_to() {
     );
 }
 
+/// 13.14: what the target says of FirstBurstLength is not above what it says of MaxBurstLength, nor above what that has come to.
+#[test]
+fn first_bursts_are_no_longer_than_others() {
+    let mut small = grant();
+    small.config.max_burst = 32_768;
+    small.config.keys_workaround = false;
+    let start = |answer| {
+        let mut driver = Driver::new(Answer::Allowed(answer));
+        driver.respond(leave(SECURITY, OPERATIONAL), NAMES);
+        driver
+    };
+    for offers in [
+        "MaxBurstLength=16776192 FirstBurstLength=262144 ",
+        "FirstBurstLength=262144 MaxBurstLength=16776192 ",
+    ] {
+        let (outcome, text) = start(small).done(leave(OPERATIONAL, FULL), offers);
+        assert!(text.contains("MaxBurstLength=32768 "), "{text}");
+        assert!(text.contains("FirstBurstLength=32768 "), "{text}");
+        assert_eq!(outcome.parameters.first_burst, 32_768);
+    }
+    // What is not offered is offered by the target, and taken as it was offered, whatever else is answered.
+    let mut driver = start(small);
+    let (_, text) = driver.respond(leave(OPERATIONAL, FULL), "");
+    assert!(
+        text.ends_with("MaxBurstLength=32768 FirstBurstLength=32768 "),
+        "{text}"
+    );
+    let answers = "MaxBurstLength=16384 FirstBurstLength=32768 ";
+    let (outcome, _) = driver.done(leave(OPERATIONAL, FULL), answers);
+    assert_eq!(outcome.parameters.first_burst, 16_384);
+    let mut driver = start(small);
+    driver.respond(leave(OPERATIONAL, FULL), "");
+    let above = "MaxBurstLength=32768 FirstBurstLength=32769 ";
+    assert_eq!(
+        refusal(driver.step(leave(OPERATIONAL, FULL), above)),
+        0x0200
+    );
+    // So it is where the initiator wants less than the default for MaxBurstLength, at once or as its answer.
+    let mut driver = start(grant());
+    let (_, text) = driver.respond(leave(OPERATIONAL, FULL), "MaxBurstLength=4096 ");
+    assert!(text.contains(" FirstBurstLength=4096 "), "{text}");
+    small.config.max_burst = 131_072;
+    let mut driver = start(small);
+    let (_, text) = driver.respond(leave(OPERATIONAL, FULL), "");
+    assert!(text.ends_with(" MaxBurstLength=131072 "), "{text}");
+    let (_, text) = driver.respond(leave(OPERATIONAL, FULL), "MaxBurstLength=8192 ");
+    assert_eq!(text, "FirstBurstLength=8192 ");
+    let (outcome, _) = driver.done(leave(OPERATIONAL, FULL), "FirstBurstLength=8192 ");
+    assert_eq!(outcome.parameters.first_burst, 8_192);
+}
+
 #[test]
 fn what_the_table_of_keys_answers() {
     for (offer, answer) in [
