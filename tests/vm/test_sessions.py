@@ -568,6 +568,34 @@ def test_listed(target):
         assert len({x["peer"] for x in lines}) == 2
 
 
+@pytest.mark.parametrize("most", [4, 1])
+def test_nobody_joins_a_session_that_is_still_being_made(target, most):
+    """Connections that guess the handle of a session before it is told to anyone: the session gets its own connection, and ends."""
+    store, port = lio.ramdisk("s1"), b"\x80\0\0\0\2\7"
+    target = lio.IscsiTarget(store, iqn="iqn.2003-01.org.example:many", portals=("127.0.0.1:3261",))
+    lio.write(target.path / "param/MaxConnections", most)
+    for n in range(1, 1000):  # making a session of so many takes its time
+        target.lun(store, n)
+    said = initiator.text({"InitiatorName": NAME, "TargetName": target.iqn, "MaxConnections": most})
+    with Session(target, most, isid=port) as s:
+        last = s.tsih
+    for _ in range(8):
+        lio.wait_for(lambda: sessions(target) == 0)
+        with contextlib.ExitStack() as stack:
+            first, *others = wires = [stack.enter_context(initiator.Connection(target.portals[0], 40)) for _ in range(13)]
+            logins = [c.login_pdu(said, isid=port, tsih=last + 1 + i // 11 if i else 0, cid=i // 2 + 1, itt=i) for i, c in enumerate(wires)]
+            for c, login in zip(wires, logins):
+                c.send(login[:-1])
+            for c, login in zip(wires, logins):
+                c.send(login[-1:])
+            assert first.receive().login_status == 0
+            # Some may have come in behind it.
+            assert {c.receive().login_status for c in others} <= {0x020A, 0x0206, 0}
+        lio.wait_for(lambda: sessions(target) == 0)
+        with Session(target, most, isid=port) as s:
+            last = s.tsih
+
+
 def test_races(target, monkeypatch):
     """Commands on three connections, in turn, while connections are lost, reinstated and logged out, the session is reinstated,
     the group is disabled, at random; then nothing is left."""

@@ -154,7 +154,7 @@ struct Connections {
     list: KVec<Arc<Connection>>,
     // What those counted that have left.
     past: Totals,
-    // Until the last connection begins to leave.
+    // From when the first connection comes in until the last one begins to leave.
     nexus: Option<Arc<Session>>,
 }
 
@@ -177,15 +177,15 @@ fn places(p: &Parameters) -> usize {
 /// What came of [`Shared::join`].
 pub(crate) enum Joined {
     /// It is in.
-    Yes,
+    Yes(Arc<Session>),
     /// It is in; another one of its number is there, and has to end (RFC 7143, 6.3.4).
-    Replaces(Arc<Connection>),
+    Replaces(Arc<Connection>, Arc<Session>),
     /// There are as many as were agreed on.
     TooMany,
     /// What this one has left has to make room.
     NoPlace(Arc<Connection>),
-    /// The session is ending.
-    Ending,
+    /// The session is ending, or still being made: nobody can know of it yet.
+    Gone,
 }
 
 /// What a [`Shared`] is made of.
@@ -295,12 +295,28 @@ impl Shared {
         self.connections.lock().list.iter().any(|c| which(c))
     }
 
-    /// Takes a connection in, which gets its place.
+    /// Takes in the first connection, with the engine's session; false if the session is to end already. Others, whose initiator
+    /// guesses what the session's handle will be, may have come before, and did not get in.
+    pub(crate) fn lead(&self, connection: &Arc<Connection>, session: &Arc<Session>) -> bool {
+        let mut c = self.connections.lock();
+        if self.stopped().is_some() {
+            return false;
+        }
+        connection.set_index(0);
+        // There is room: nobody else is there.
+        if c.list.push_within_capacity(connection.clone()).is_err() {
+            return false;
+        }
+        c.nexus = Some(session.clone());
+        true
+    }
+
+    /// Takes one more connection in, which gets its place.
     pub(crate) fn join(&self, connection: &Arc<Connection>) -> Joined {
         let mut c = self.connections.lock();
-        if self.state() == State::Ending || self.stopped().is_some() {
-            return Joined::Ending;
-        }
+        let Some(session) = c.nexus.clone().filter(|_| self.stopped().is_none()) else {
+            return Joined::Gone;
+        };
         let alive = || c.list.iter().filter(|o| o.is_here());
         let same = alive().find(|o| o.cid == connection.cid).cloned();
         let others = alive().count().saturating_sub(usize::from(same.is_some()));
@@ -328,8 +344,8 @@ impl Shared {
             .filter(|o| o.is_retained())
             .for_each(|o| o.waker.wake(event::LEFT));
         match same {
-            Some(old) => Joined::Replaces(old),
-            None => Joined::Yes,
+            Some(old) => Joined::Replaces(old, session),
+            None => Joined::Yes(session),
         }
     }
 
@@ -372,22 +388,6 @@ impl Shared {
         let mut tags = c.list.iter().map(|o| o.tag(itt));
         let found = session.and_then(|s| tags.find(|tag| s.has_tag(&|t| t == *tag)));
         found.unwrap_or_else(|| own.tag(itt))
-    }
-
-    /// The engine's session.
-    pub(crate) fn nexus(&self) -> Option<Arc<Session>> {
-        self.connections.lock().nexus.clone()
-    }
-
-    /// Keeps the engine's session, for connections that are added.
-    pub(crate) fn set_nexus(&self, session: &Arc<Session>) {
-        self.connections.lock().nexus = Some(session.clone());
-    }
-
-    /// No connection came in.
-    pub(crate) fn forget_nexus(&self) {
-        let nexus = self.connections.lock().nexus.take();
-        drop(nexus);
     }
 
     /// Wakes those who wait until some commands were delivered.

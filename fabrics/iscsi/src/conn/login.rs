@@ -130,7 +130,10 @@ const NO_PORTAL: Refused = (
 
 // Adds a connection to its session (RFC 7143, 6.3.1); one of its number that is there ends first (6.3.4).
 fn join(own: &Arc<Connection>) -> Result<Arc<Session<Iscsi>>, Refused> {
-    const GONE: Refused = (Status::SessionDoesNotExist, "the session has ended");
+    const GONE: Refused = (
+        Status::SessionDoesNotExist,
+        "the session has ended, or is still being made",
+    );
     let shared = &own.session;
     let mut joined = shared.join(own);
     if let Joined::NoPlace(old) = &joined {
@@ -139,9 +142,9 @@ fn join(own: &Arc<Connection>) -> Result<Arc<Session<Iscsi>>, Refused> {
             joined = shared.join(own);
         }
     }
-    match (joined, shared.nexus()) {
-        (Joined::Yes, Some(session)) => Ok(session),
-        (Joined::Replaces(old), Some(session)) => {
+    match joined {
+        Joined::Yes(session) => Ok(session),
+        Joined::Replaces(old, session) => {
             old.close(Close::Reinstated);
             if shared.group.wait_connection_left(&old, true, REINSTATE_MS) {
                 return Ok(session);
@@ -152,11 +155,11 @@ fn join(own: &Arc<Connection>) -> Result<Arc<Session<Iscsi>>, Refused> {
                 "6.3.4: the connection to be reinstated does not end",
             ))
         }
-        (Joined::TooMany | Joined::NoPlace(_), _) => Err((
+        Joined::TooMany | Joined::NoPlace(_) => Err((
             Status::TooManyConnections,
             "13.2: the session has as many connections as were agreed on",
         )),
-        (Joined::Ending | Joined::Yes | Joined::Replaces(_), _) => Err(GONE),
+        Joined::Gone => Err(GONE),
     }
 }
 
@@ -601,15 +604,13 @@ impl Progress {
         }
         let session = self.make_session(link, place, outcome, slots)?;
         let shared = session.private();
-        shared.set_nexus(&session);
-        let own = connection(shared).and_then(|own| match shared.join(&own) {
-            Joined::Yes => Ok(own),
-            _ => Err((Status::ServiceUnavailable, "the session ends already")),
+        let own = connection(shared).and_then(|own| match shared.lead(&own, &session) {
+            true => Ok(own),
+            false => Err((Status::ServiceUnavailable, "the session ends already")),
         });
         match own {
             Ok(own) => Ok((session, own)),
             Err(why) => {
-                shared.forget_nexus();
                 session.close();
                 shared.group.leave(shared);
                 Err(why)
