@@ -14,6 +14,8 @@ from test_stuck import Stuck
 ours = pytest.mark.skipif(lio.STOCK, reason="the C modules do this otherwise")
 TUR = bytes(6)
 WRITE_64K = bytes.fromhex("2a000000000000008000")
+WRITE_BEYOND = bytes.fromhex("2a007ffffff000002000")
+VERIFY_4K = bytes.fromhex("2f000000000000000800")
 READ_4K = bytes.fromhex("28000000000000000800")
 SOLICITED = {"InitialR2T": "Yes", "ImmediateData": "No"}
 ISIDS = [b"\x80\0\0\0\1" + bytes([i]) for i in range(8)]
@@ -90,6 +92,45 @@ def test_data_for_an_aborted_task(target):
         # Dropped, or rejected: in any case the next initiator is served.
     with sessions(target) as (c,):
         assert c.scsi(TUR)[0] == 0
+
+
+@contextlib.contextmanager
+def unsolicited(target, n=1):
+    """n sessions that send data unasked."""
+    lio.write(target.path / "param/InitialR2T", "No")
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(initiator.session(target, name=NAMES[i], isid=ISIDS[i], keys={"FirstBurstLength": 16384})) for i in range(n)]
+
+
+@ours
+@pytest.mark.parametrize("function", [ABORT_TASK, ABORT_TASK_SET, LUN_RESET], ids=["task", "set", "reset"])
+def test_abort_of_a_task_whose_status_waits(target, function):
+    """An error that would be told when all data has come is told at once, before the function's response: no more data comes."""
+    with unsolicited(target) as (c,):
+        for waits in False, True:
+            itt = c.start(WRITE_BEYOND, 16384, WRITE, b"d" * 4096, last=False)
+            if waits:
+                quiet(c)
+                quiet(c)
+            assert c.tmf(function, ref_itt=itt, timeout=20) == 0
+            assert [(a.opcode, a.itt, a.status) for a in c.seen] == [(SCSI_RESPONSE, itt, 2)]
+            # What was on its way is dropped.
+            c.send(c.data_out_pdu(itt, initiator.NONE, b"d" * 4096, 4096, 0, False))
+            quiet(c)
+            while attention(c):
+                pass
+
+
+@ours
+def test_reset_by_another_of_a_task_whose_status_waits(target):
+    with unsolicited(target, 2) as (a, b):
+        itt = b.start(WRITE_BEYOND, 16384, WRITE, b"d" * 4096, last=False)
+        quiet(b)
+        quiet(b)
+        assert a.tmf(LUN_RESET, timeout=20) == 0
+        status, _, x = b.finish(itt)
+        assert status == 2 and say(x.sense) == "5/2100"
+        assert attention(b).startswith("6/29")
 
 
 def test_abort_task_set(target):
@@ -225,6 +266,25 @@ def test_abort_at_the_back_end(stopped, function):
             assert other.finish(foreign, timeout=30)[0] == 0
         assert c.scsi(READ_4K, read=4096, timeout=30)[0] in (0, 2)
         assert c.scsi(READ_4K, read=4096, timeout=30)[0] == 0
+
+
+@ours
+def test_abort_at_the_back_end_while_data_comes(stopped):
+    """Data that the command does not want is not waited for when it has been aborted."""
+    stopped.target.patient(NAMES[0])
+    with unsolicited(stopped.target) as (c,):
+        stopped.stop()
+        itt, function = c.start(VERIFY_4K, 16384, WRITE, b"d" * 4096, last=False), c.itt()
+        quiet(c)
+        c.send(initiator.pdu(initiator.TMF, initiator.FINAL | ABORT_TASK, immediate=True, itt=function,
+                             w=(itt, c.cmd_sn, c.exp_stat_sn, 0)))
+        quiet(c)
+        stopped.go()
+        a = c.next(60)
+        assert (a.opcode, a.itt, a.response) == (initiator.TMF_RESPONSE, function, 0)
+        # Were the command there still, this would be rejected.
+        c.send(c.data_out_pdu(itt, initiator.NONE, b"d" * 4096, 12288, 7))
+        quiet(c)
 
 
 def test_abort_while_queued(slow):

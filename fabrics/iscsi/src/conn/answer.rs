@@ -117,6 +117,9 @@ impl Ffp {
         self.writes.settle(&reply.request().load);
         if reply.is_aborted() {
             self.opened |= reply.request().numbered;
+            if reply.request().drains {
+                self.stop_draining(Itt(reply.request().itt));
+            }
             self.sent(reply);
             return Ok(());
         }

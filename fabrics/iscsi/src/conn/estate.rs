@@ -205,6 +205,10 @@ pub(super) fn collect(own: &Connection) {
             reply.request_mut().load = estate.writes.receive(&reply.request().load);
             estate.works.receive(reply.request().memory);
         }
+        if reply.request().drains {
+            // Nobody waits for data any more.
+            estate.writes.stop_draining(Itt(reply.request().itt));
+        }
         if !own.owns(tag) {
             estate.settle(reply.request_mut());
             if !adopted {
@@ -233,8 +237,10 @@ impl Estate {
 
     // An answer that nobody is to have any more. Who has aborted its command waits until it is gone.
     fn take_aborted(&mut self) -> Option<Reply> {
-        let i = self.replies.iter().position(|r| r.is_awaited())?;
-        let mut reply = self.replies.remove(i).ok()?;
+        let mut reply = match self.replies.iter().position(|r| r.is_awaited()) {
+            Some(i) => self.replies.remove(i).ok()?,
+            None => self.writes.take_awaited()?,
+        };
         self.settle(reply.request_mut());
         Some(reply)
     }

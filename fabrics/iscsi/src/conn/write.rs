@@ -346,6 +346,24 @@ impl Writes {
         }
     }
 
+    /// Takes out an answer that is held, and that somebody waits for who aborts its command: it is not held any longer.
+    pub(super) fn take_awaited(&mut self) -> Option<Reply> {
+        let index = self.find(|w| w.held.as_ref().is_some_and(|r| r.is_awaited()))?;
+        self.remove(index)?.held
+    }
+
+    // The command with this tag that is decided, and whose answer has not come yet.
+    fn draining(&self, itt: Itt) -> Option<u16> {
+        self.find(|w| w.itt == itt && w.cmd.is_none() && w.held.is_none())
+    }
+
+    /// The answer of a command with this tag has come, and does not wait for its data.
+    pub(super) fn stop_draining(&mut self, itt: Itt) {
+        if let Some(index) = self.draining(itt) {
+            self.remove(index);
+        }
+    }
+
     /// Whether there is any.
     pub(super) fn is_empty(&self) -> bool {
         self.active == 0
@@ -760,12 +778,16 @@ impl Ffp {
         Ok(())
     }
 
-    /// Keeps an answer whose command has unsolicited data on its way still; gives it back if it has none.
+    /// Keeps an answer whose command has unsolicited data on its way still; gives it back if it has none, or if the command was
+    /// aborted meanwhile.
     pub(super) fn hold(&mut self, reply: Reply) -> Option<Reply> {
         let itt = Itt(reply.request().itt);
-        let index = self
-            .writes
-            .find(|w| w.itt == itt && w.cmd.is_none() && w.held.is_none());
+        if reply.is_awaited() {
+            // There will be no other kick.
+            self.stop_draining(itt);
+            return Some(reply);
+        }
+        let index = self.writes.draining(itt);
         match index.and_then(|i| self.writes.get(i)) {
             Some(w) => {
                 w.held = Some(reply);
@@ -775,10 +797,28 @@ impl Ffp {
         }
     }
 
+    /// The answer of a command does not wait for its data. What is on its way goes nowhere.
+    pub(super) fn stop_draining(&mut self, itt: Itt) {
+        self.writes.stop_draining(itt);
+        self.discard_ownerless();
+    }
+
     /// Gives up the commands that task management has aborted. What is on its way to them goes nowhere.
     pub(super) fn give_up_aborted(&mut self) {
         self.writes.clear_aborted();
         self.works.clear_aborted();
+        while let Some(reply) = self.writes.take_awaited() {
+            // 11.5.1: an initiator that aborts a command sends no more data for it; and where another one does, this one has still
+            // to hear how it ended. Among the other answers, before that of the function, which waits for it.
+            if let Some(own) = &self.own {
+                own.replies.push(reply);
+            }
+        }
+        self.discard_ownerless();
+    }
+
+    // Throws away what is coming in for a command that is gone.
+    fn discard_ownerless(&mut self) {
         if let (Some(index), Input::Data(data)) = (self.input.of_write(), &mut self.input) {
             // Its place may be another's before the rest of the PDU is here.
             if !self.writes.is_taken(index) {
