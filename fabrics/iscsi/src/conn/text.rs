@@ -166,10 +166,12 @@ impl Ffp {
                     continue;
                 }
                 Err(Full) => {
-                    pr_warn!(
-                        "iscsi: SendTargets of {}: the list is cut\n",
-                        self.initiator
-                    );
+                    if self.link.portal.throttle.allow() {
+                        pr_warn!(
+                            "iscsi: SendTargets of {}: the list is cut\n",
+                            self.initiator
+                        );
+                    }
                     None
                 }
                 Ok(told) => told,
