@@ -340,7 +340,6 @@ fn outcome(op: Op, e: Error) -> Result<(), IoError> {
     match e {
         // To discard is a hint: a device that doesn't care has done its part.
         EOPNOTSUPP if matches!(op, Op::Unmap { .. }) => Ok(()),
-        EBADE => Err(IoError::Reserved),
         EILSEQ => Err(IoError::Protection),
         // Memory that the device can't take, not a wrong position: that was checked.
         EINVAL => Err(IoError::Medium),

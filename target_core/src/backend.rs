@@ -19,7 +19,10 @@ use lio_glue::{
     slot::{Erased, List, Why}, //
 };
 pub use lio_scsi::provisioning::Space;
-use lio_scsi::sense::{Asc, Key, Sense};
+use lio_scsi::{
+    sense::{Asc, Key, Sense},
+    status::Status,
+};
 
 /// A kind of back end, registered by its module: see [`crate::registry::register_backend`].
 pub trait Kind: Send + Sync + 'static {
@@ -363,6 +366,8 @@ impl From<Error> for IoError {
             e if e == code::ENOMEM || e == code::EAGAIN || e == code::EBUSY => IoError::Resources,
             e if e == code::ENODEV || e == code::ENXIO => IoError::Gone,
             e if e == code::EINVAL || e == code::EFBIG => IoError::OutOfRange,
+            // That is what the block layer calls it.
+            e if e == code::EBADE => IoError::Reserved,
             e if e.to_errno() == -95 => IoError::Unsupported, // EOPNOTSUPP
             e if e.to_errno() == -110 => IoError::Timeout,    // ETIMEDOUT
             e if e.to_errno() == -67 => IoError::Transport,   // ENOLINK
@@ -491,7 +496,16 @@ impl Line {
 }
 
 impl IoError {
-    /// The sense that says this of `op` to the initiator (SBC-4 4.18), or `None` for BUSY status.
+    /// The status that says this of itself, where there is no [sense](Self::sense).
+    pub(crate) fn status(self) -> Status {
+        match self {
+            // As the storage says: that it is BUSY would have initiators ask again for as long as the reservation lasts.
+            IoError::Reserved => Status::ReservationConflict,
+            _ => Status::Busy,
+        }
+    }
+
+    /// The sense that says this of `op` to the initiator (SBC-4 4.18), or `None` where a [status](Self::status) does.
     pub(crate) fn sense(self, op: Op) -> Option<Sense> {
         Some(match self {
             // What was read to be compared with data of the initiator's was read nevertheless.

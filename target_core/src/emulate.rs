@@ -205,7 +205,7 @@ pub(crate) fn finish(cmd: &mut Command) {
                 let sense = primary::failed(cmd, op, blocks::locate(cmd, op, sense));
                 cmd.set_sense(sense);
             }
-            None => cmd.set_status(Status::Busy),
+            None => cmd.set_status(e.status()),
         },
     }
 }

@@ -5,6 +5,7 @@ import re
 import threading
 from pathlib import Path
 
+import initiator
 import lio
 import pytest
 from storage import (MIB, allocated, attach, capacity, dm, fails, flushes, mounted, pattern, pread, pwrite, reload,
@@ -213,6 +214,33 @@ def test_device_gone():
             status, key, *_ = fails(disk, write)
             assert (status, key) == (2, 2), (status, key)
         lio.clear()
+
+
+@ours
+def test_reserved_device():
+    """A disk that somebody else has reserved: RESERVATION CONFLICT, as the disk itself says."""
+    below = lio.ramdisk(size=8 * MIB)
+    disk = lio.Loopback(below).disk()
+    owner = initiator.session(lio.IscsiTarget(below))
+
+    def reserve(action, kind, key, new):
+        cdb = bytes([0x5F, action, kind, 0, 0, 0, 0, 0, 24, 0])
+        status, _, answer = owner.scsi(cdb, write=key.to_bytes(8, "big") + new.to_bytes(8, "big") + bytes(8))
+        assert status == 0, answer.sense.hex()
+
+    unit = initiator.session(lio.IscsiTarget(lio.iblock(dev=disk), iqn="iqn.2003-01.org.example:above", portals=("127.0.0.1:3261",)))
+    read, write = bytes.fromhex("28000000000000000800"), bytes.fromhex("2a000000000000000800")
+    same, data = bytes.fromhex("41000000000000000800"), pattern(4096)
+    heard = lambda: [unit.scsi(read, 4096)[0], unit.scsi(write, 0, data)[0], unit.scsi(same, 0, bytes(512))[0]]
+    assert heard() == [0] * 3
+    reserve(0, 0, 0, 1)
+    reserve(1, 3, 1, 0)  # Exclusive Access
+    assert heard() == [0x18] * 3
+    reserve(3, 0, 1, 0)
+    lio.wait_for(lambda: unit.scsi(read, 4096)[0] == 0)  # the disk is told of that
+    assert heard() == [0] * 3
+    unit.close()
+    owner.close()
 
 
 def test_resize():
