@@ -6,7 +6,7 @@ use crate::{bdev::BlockDevice, buffer::Buffer, noio, sys, transfer::Transfer};
 use core::mem::ManuallyDrop;
 use kernel::{
     bindings,
-    error::{code, to_result},
+    error::{code, to_result, Error},
     prelude::*,
     types::Opaque,
 };
@@ -19,6 +19,8 @@ struct Request<T> {
     transfer: ManuallyDrop<T>,
     // Memory that the device can take, where the buffer's is not so.
     bounce: Option<Buffer>,
+    // As much for the protection information, in one piece: the device does not take the buffer's pieces.
+    bounce_protection: Option<KBox<Buffer>>,
     read: bool,
     // It is not to wait for a free request.
     nowait: bool,
@@ -146,6 +148,7 @@ impl<T: Transfer> Request<T> {
                 dev,
                 transfer: ManuallyDrop::new(transfer),
                 bounce: None,
+                bounce_protection: None,
                 read: false,
                 nowait: op & sys::LIO_BIO_NOWAIT != 0,
                 whole: false,
@@ -186,14 +189,32 @@ impl<T: Transfer> Request<T> {
             )
         };
         if let Some(protection) = self.transfer.protection() {
-            let segs = protection.segs();
-            // SAFETY: The bio is initialised, has its length, and is not in flight; `Seg` is a transparent `bio_vec`. The
-            // memory belongs to the transfer, which the request owns, and nobody touches it until that ends.
-            to_result(unsafe {
-                sys::lio_bio_set_protection(self.bio.get(), segs.as_ptr().cast(), segs.len() as u32)
-            })?;
+            match self.set_protection(protection) {
+                Err(e) if e == code::E2BIG && !protection.is_empty() => {
+                    let bounce = noio::scope(|| {
+                        let bounce = Buffer::contiguous(protection.len())?;
+                        Ok::<_, Error>(KBox::new(bounce, GFP_KERNEL)?)
+                    })?;
+                    if !self.read {
+                        bounce.copy_from(0, protection, 0, protection.len());
+                    }
+                    self.set_protection(&bounce)?;
+                    self.bounce_protection = Some(bounce);
+                }
+                r => r?,
+            }
         }
         Ok(len)
+    }
+
+    // Has the bio use this memory for protection information. It must stay as it is until the request ends.
+    fn set_protection(&self, memory: &Buffer) -> Result {
+        let segs = memory.segs();
+        // SAFETY: The bio is initialised, has its length, and is not in flight; `Seg` is a transparent `bio_vec`, of which the bio keeps
+        // copies. The memory belongs to the transfer, or becomes the request's, which owns both, and nobody touches it until that ends.
+        to_result(unsafe {
+            sys::lio_bio_set_protection(self.bio.get(), segs.as_ptr().cast(), segs.len() as u32)
+        })
     }
 
     // The bio owns the request from here on: it is found again by its address.
@@ -235,6 +256,11 @@ impl<T: Transfer> Request<T> {
             Some(b) if this.read => transfer.buffer().copy_from(0, b, 0, b.len()),
             _ => n,
         });
+        if let (Ok(_), true, Some(b)) = (&result, this.read, &this.bounce_protection) {
+            if let Some(protection) = transfer.protection() {
+                protection.copy_from(0, b, 0, b.len());
+            }
+        }
         // The device may be closed by whoever hears that the transfer is done.
         drop(this);
         transfer.done(result);

@@ -43,6 +43,14 @@ impl PageRef {
             .ok_or(ENOMEM)
     }
 
+    // As `alloc` without zeroing, and tried hard. May sleep.
+    fn contiguous(order: u32) -> Result<Self> {
+        // SAFETY: An allocation in process context without further conditions.
+        NonNull::new(unsafe { sys::lio_page_contiguous(order) })
+            .map(Self)
+            .ok_or(ENOMEM)
+    }
+
     // As `alloc` without zeroing; perhaps a page that an earlier command had, with what it left there.
     fn reuse(order: u32) -> Result<Self> {
         // SAFETY: Looks into the pool of this CPU; no conditions.
@@ -200,7 +208,7 @@ impl Holds {
     /// `seg` is of a buffer that holds `self`, and is not used after this.
     unsafe fn release(self, seg: Seg) {
         match self {
-            // SAFETY: The segment owns the reference; the page came from `lio_page_alloc` or `lio_page_reuse`.
+            // SAFETY: The segment owns the reference; the page came from one of the functions that allocate.
             Holds::Own => unsafe { sys::lio_page_retire(seg.0.bv_page) },
             // SAFETY: The segment owns the reference.
             Holds::Refs => unsafe { sys::lio_page_put(seg.0.bv_page) },
@@ -303,6 +311,20 @@ impl Buffer {
     pub fn alloc(len: usize, zero: bool) -> Result<Self> {
         let mut b = Self::new();
         b.grow(len, zero)?;
+        Ok(b)
+    }
+
+    /// A buffer of `len` bytes, not zero, in one segment, whose contents are whatever the memory held before. May sleep.
+    ///
+    /// # Errors
+    /// `ENOMEM`: of much there may be none in one piece, and some in several.
+    pub fn contiguous(len: usize) -> Result<Self> {
+        let bytes = u32::try_from(len).map_err(|_| ENOMEM)?;
+        let pages = len.div_ceil(PAGE_SIZE).max(1);
+        let order = pages.checked_next_power_of_two().ok_or(ENOMEM)?.ilog2();
+        let mut b = Self::new();
+        b.holds = Holds::Own;
+        b.push_raw(PageRef::contiguous(order)?, 0, bytes)?;
         Ok(b)
     }
 

@@ -16,6 +16,7 @@ struct page;
 /* page.c */
 #define LIO_PAGE_MAX_ORDER 3	/* what the page allocator still caches per CPU */
 struct page *lio_page_alloc(unsigned int order, bool zero, bool atomic);
+struct page *lio_page_contiguous(unsigned int order);
 struct page *lio_page_reuse(unsigned int order);
 void lio_page_retire(struct page *page);
 int lio_pages_prepare(void);

@@ -7,7 +7,7 @@ from pathlib import Path
 import lio
 import pytest
 import test_protection
-from protected import ESCAPE, GUARD, READ, SIZE, WRITE, Cdb, Unit, be, corrupted, mix
+from protected import ESCAPE, GUARD, READ, SIZE, VERIFY, WRITE, Cdb, Unit, be, corrupted, mix
 from test_writes import TRACE
 
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C module has no protection information over iSCSI, and no atomic writes")
@@ -114,3 +114,33 @@ def test_what_it_keeps(unit):
     for check in test_protection.CHECKS:
         if check not in (test_protection.unmap, test_protection.atomics):
             check(unit)
+
+
+@pytest.fixture
+def one_piece():
+    """Has a disk take protection information in one piece of memory alone."""
+    yield lambda disk: lio.run("modprobe", "lio_one_piece", f"disk=/dev/{disk}")
+    lio.run("rmmod", "lio_one_piece")
+
+
+@pytest.mark.parametrize("unit", [2], indirect=True)
+def test_memory_in_more_pieces_than_it_takes(one_piece, unit):
+    """Protection information in more pieces of memory than an SSD takes is as good as that in one."""
+    one_piece(unit.disk)
+    assert lio.read(Path("/sys/block") / unit.disk / "queue/max_integrity_segments") == "1"
+    # Of so many blocks, no one command transfers the data; it has 10,240 bytes: two pages and one.
+    lba, n = 2048, 1280
+    data = unit.data(n, 51)
+    tuples = unit.pi(data, lba, application=3)
+    halves = ((0, n // 2), (n // 2, n))
+    for a, b in halves:
+        unit(Cdb.ten(WRITE, 1, lba + a, b - a), write=mix(data[a:b], tuples[a:b]))
+    for _ in range(8):
+        unit(Cdb.ten(VERIFY, 1, lba, n))
+    unit.write(lba + n - 1, data[:1], unit.pi(data[1:2], lba + n - 1))
+    unit.refused(Cdb.ten(VERIFY, 1, lba, n), f"B/{GUARD}", info=lba + n - 1)
+    unit.store.attrib("max_write_same_len", n)
+    unit(bytes([0x93, 0x20]) + be(lba, 8) + be(n, 4) + b"\0\0", write=data[0] + tuples[0])
+    for a, b in halves:
+        assert unit.read(lba + a, b - a, 1) == ([data[0]] * (b - a), unit.pi([data[0]] * (b - a), lba + a, application=3))
+    unit(Cdb.ten(VERIFY, 1, lba, n))

@@ -182,24 +182,32 @@ unsigned int lio_bdev_protection(struct block_device *bdev)
 }
 EXPORT_SYMBOL_GPL(lio_bdev_protection);
 
-/* Has the bio carry the protection information at `bv`: nobody on its way checks it, as its owner does. */
+/*
+ * Has the bio carry the protection information at `bv`: nobody on its way checks it, as its owner does. -E2BIG if the device does not take
+ * it in so many pieces, or in these: it may be given once more then, in one. -ENODEV if the device has none, or another one, any more.
+ */
 int lio_bio_set_protection(struct bio *bio, const struct bio_vec *bv, unsigned int nr)
 {
 	struct blk_integrity *bi = bdev_get_integrity(bio->bi_bdev);
-	struct bio_integrity_payload *bip;
+	struct bio_integrity_payload *bip = bio_integrity(bio);
 	unsigned int i;
 
 	if (!bi)
 		return -ENODEV;
-	bip = bio_integrity_alloc(bio, GFP_NOIO, nr);
-	if (IS_ERR(bip))
-		return PTR_ERR(bip);
-	bip->bip_flags |= BIP_DISK_NOCHECK;
-	bip_set_seed(bip, bio->bi_iter.bi_sector >> (bi->interval_exp - SECTOR_SHIFT));
+	if (bip) {
+		bip->bip_vcnt = 0;
+		bip->bip_iter.bi_size = 0;
+	} else {
+		bip = bio_integrity_alloc(bio, GFP_NOIO, nr);
+		if (IS_ERR(bip))
+			return PTR_ERR(bip);
+		bip->bip_flags |= BIP_DISK_NOCHECK;
+		bip_set_seed(bip, bio->bi_iter.bi_sector >> (bi->interval_exp - SECTOR_SHIFT));
+	}
 	for (i = 0; i < nr; i++)
 		if (bio_integrity_add_page(bio, bv[i].bv_page, bv[i].bv_len, bv[i].bv_offset) != bv[i].bv_len)
-			return -EINVAL;
-	return bip->bip_iter.bi_size == bio_integrity_bytes(bi, bio_sectors(bio)) ? 0 : -EINVAL;
+			return -E2BIG;
+	return bip->bip_iter.bi_size == bio_integrity_bytes(bi, bio_sectors(bio)) ? 0 : -ENODEV;
 }
 EXPORT_SYMBOL_GPL(lio_bio_set_protection);
 

@@ -28,6 +28,13 @@ struct page *lio_page_alloc(unsigned int order, bool zero, bool atomic)
 }
 EXPORT_SYMBOL_GPL(lio_page_alloc);
 
+/* In one piece, for what cannot take several: harder to get, but never by having processes killed. */
+struct page *lio_page_contiguous(unsigned int order)
+{
+	return alloc_pages(GFP_KERNEL | __GFP_COMP | __GFP_RETRY_MAYFAIL | __GFP_NOWARN, order);
+}
+EXPORT_SYMBOL_GPL(lio_page_contiguous);
+
 /*
  * Pages that carried a command's data, kept for the next one: kernels that clear what they allocate would spend as much
  * on that as the copy into the page costs, and memory that was just used is in the cache. Half a megabyte per CPU, which
