@@ -145,12 +145,24 @@ impl Device {
 impl Backend for Device {
     fn control(&self, value: &Value<'_>) -> Result {
         let mut config = self.config.lock();
+        let before = config.size;
         config.parse(value, self.file.get().is_some())?;
         match (config.size, self.facts.as_ref()) {
             (Some(_), Some(facts)) if facts.block > 0 => {
                 pr_info!("{}: a block device has a size of its own\n", config.path());
             }
-            (Some(size), _) => self.size.store(size, Relaxed),
+            (Some(size), _) => {
+                let protection = self.protection.lock().clone();
+                if let Some(Err(e)) = protection.map(|p| p.grow(size)) {
+                    config.size = before;
+                    let errno = -e.to_errno();
+                    return Err(value.reject(
+                        e,
+                        fmt!("protection information cannot grow (errno {errno})"),
+                    ));
+                }
+                self.size.store(size, Relaxed);
+            }
             (None, _) => (),
         }
         Ok(())
@@ -348,13 +360,12 @@ impl Backend for Device {
     }
 
     fn set_protection(&self, block: Option<u32>) -> Result {
+        // Until it is in its place: the size may change as soon as it can grow with that.
+        let config = self.config.lock();
         let protection = match block {
             None => None,
             Some(_) if !self.can_protect() => return Err(ENOSYS),
-            Some(block) => {
-                let config = self.config.lock();
-                Some(Protection::open(config.path(), self.bytes(), block)?)
-            }
+            Some(block) => Some(Protection::open(config.path(), self.bytes(), block)?),
         };
         let is = protection.is_some();
         let before = core::mem::replace(&mut *self.protection.lock(), protection);

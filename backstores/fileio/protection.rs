@@ -7,6 +7,7 @@ use kernel::{error::code::*, new_mutex, prelude::*, str::CString, sync::Arc, syn
 use lio_glue::{
     buffer::Buffer,
     file::{Durability, File},
+    noio,
 };
 use target_core::backend::{Io, Op};
 
@@ -43,13 +44,35 @@ impl Protection {
             }),
             GFP_KERNEL,
         )?;
-        let there = protection.file.size();
-        let end = protection.of(bytes);
-        if there < end {
-            protection.fill(there, end.saturating_sub(there), Durability::Cached)?;
-        }
-        protection.file.sync(0, u64::MAX)?;
+        protection.grow(bytes)?;
         Ok(protection)
+    }
+
+    /// Makes FFh, durably, what is not there yet of `bytes` bytes: a hole would read as zeroes, which is wrong protection information of
+    /// any block but the first. Blocks that are in use are not kept waiting for all of it. Nobody else lets it grow; where it cannot, it
+    /// is as it was, and takes no room from other files.
+    pub(crate) fn grow(&self, bytes: u64) -> Result {
+        let (before, end) = (self.there(), self.of(bytes));
+        self.grow_to(end).inspect_err(|_| {
+            let _whole = self.whole.lock();
+            if self.there() > before {
+                // If that fails as well, it is a longer file than it need be.
+                let _ = self.file.truncate(before);
+            }
+        })
+    }
+
+    fn grow_to(&self, end: u64) -> Result {
+        loop {
+            let _whole = self.whole.lock();
+            let there = self.there();
+            if there >= end {
+                break;
+            }
+            let n = end.saturating_sub(there).min(FILL);
+            self.fill(there, n, Durability::Cached)?;
+        }
+        self.flush()
     }
 
     // Bytes of it for `bytes` bytes in whole blocks; a block's begins at that of its first byte.
@@ -57,11 +80,27 @@ impl Protection {
         (bytes / self.block.max(1)).saturating_mul(TUPLE)
     }
 
+    // Bytes that there are, of whole blocks.
+    fn there(&self) -> u64 {
+        let size = self.file.size();
+        size.saturating_sub(size % TUPLE)
+    }
+
+    // Before something is written at `at`: what is not there before it, since somebody has shortened the file, becomes FFh. Durably: the
+    // file may be longer than that after a loss of power.
+    fn reach(&self, at: u64) -> Result {
+        let there = self.there();
+        self.fill(there, at.saturating_sub(there), Durability::Durable)
+    }
+
     // Makes `len` bytes from `at` on FFh.
     fn fill(&self, at: u64, len: u64, how: Durability) -> Result {
-        let ones = Buffer::alloc(len.min(FILL) as usize, true)?;
+        if len == 0 {
+            return Ok(());
+        }
+        // Who makes memory free may wait for `whole`.
+        let mut ones = noio::scope(|| Buffer::alloc(len.min(FILL) as usize, true))?;
         ones.invert();
-        let mut ones = ones;
         let mut done = 0u64;
         while done < len {
             ones.truncate(len.saturating_sub(done).min(FILL) as usize);
@@ -82,7 +121,7 @@ impl Protection {
         Ok(())
     }
 
-    // What the file does not have is FFh: the disk has grown.
+    // What the file does not have is FFh: somebody has shortened it.
     fn read(&self, at: u64, into: &Buffer) -> Result {
         let mut done = 0usize;
         while done < into.len() {
@@ -105,6 +144,13 @@ impl Protection {
         } else {
             Durability::Cached
         };
+        if let Op::Write { pos, .. }
+        | Op::WriteAtomic { pos, .. }
+        | Op::Unmap { pos, .. }
+        | Op::WriteZeroes { pos, .. } = io.op()
+        {
+            self.reach(self.of(pos))?;
+        }
         match (io.op(), io.protection()) {
             (Op::Read { pos, .. }, Some(tuples)) => self.read(self.of(pos), tuples),
             (Op::Write { pos, .. }, Some(tuples)) => self.write(self.of(pos), tuples, how),
@@ -127,6 +173,7 @@ impl Protection {
     /// The `len` bytes from `pos` on were written over for good.
     pub(crate) fn wipe(&self, pos: u64, len: u64) -> Result {
         let _whole = self.whole.lock();
+        self.reach(self.of(pos))?;
         self.fill(self.of(pos), self.of(len), Durability::Durable)
     }
 }

@@ -306,6 +306,16 @@ impl File {
         to_result(unsafe { sys::lio_file_punch(self.as_ptr(), pos, len) })
     }
 
+    /// Makes a regular file `len` bytes long. May wait for the disk.
+    ///
+    /// # Errors
+    /// The file system's; those of a process that may not.
+    pub fn truncate(&self, len: u64) -> Result {
+        let (_, len) = range(0, len)?;
+        // SAFETY: By the invariant the file is open.
+        to_result(unsafe { sys::lio_file_truncate(self.as_ptr(), len) })
+    }
+
     /// Tells the block device that the file is that a range is not needed any more. It may read as anything.
     ///
     /// # Errors

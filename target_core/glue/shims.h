@@ -232,6 +232,7 @@ u32 lio_file_errors(struct file *file);
 int lio_file_error_since(struct file *file, u32 since);
 bool lio_file_space(struct file *file, u64 *available, u64 *used);
 int lio_file_punch(struct file *file, loff_t pos, loff_t len);
+int lio_file_truncate(struct file *file, loff_t len);
 int lio_file_discard(struct file *file, loff_t pos, loff_t len);
 int lio_file_zero(struct file *file, loff_t pos, loff_t len);
 loff_t lio_file_run(struct file *file, loff_t pos, bool *data);

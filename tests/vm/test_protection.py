@@ -1,6 +1,7 @@
 """Protection information (SBC-4, 4.21): what is checked and generated, by each back end that can keep it, over iSCSI, whose data has it
 behind each block."""
 # group: protection
+import contextlib
 import errno
 import os
 import threading
@@ -725,6 +726,57 @@ def test_the_file_beside_the_file():
     assert unit.read(5, 1, 1) == ([b"\1\2\3\4" * 128], [ESCAPE])
     unit.delete()
     os.unlink(beside)
+
+
+@pytest.mark.parametrize("how", ["write", "unmap", "same"])
+def test_the_file_beside_a_file_that_grows(how):
+    """Of blocks that the disk did not have before, nothing is checked, wherever of them something is written first."""
+    path, end = "/tmp/pi.img", 2 * SIZE // 512
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{path}.protection")
+    store = lio.fileio(size=SIZE, file=path)
+    for name in ("emulate_tpu", "emulate_tpws"):
+        store.attrib(name, 1)
+    unit = Unit(store, 1)
+    lio.write(store.path / "control", f"fd_dev_size={2 * SIZE}")
+    unit.c.scsi(bytes(6))
+    data = unit.data(2)
+    if how == "write":
+        unit(Cdb.ten(WRITE, 0, end - 2, 2), write=b"".join(data))
+    elif how == "unmap":
+        unit(bytes.fromhex("42000000000000001800"), write=be(22, 2) + be(16, 2) + bytes(4) + be(end - 2, 8) + be(2, 4) + bytes(4))
+    else:
+        unit(bytes([0x93, 9]) + be(end - 2, 8) + be(2, 4) + b"\0\0")  # NDOB, UNMAP
+    zero = [bytes(512)] * 2
+    for _ in range(2):
+        for lba in (SIZE // 512, SIZE // 512 + 100, end - 4):
+            assert unit.read(lba, 2, 1) == (zero, [ESCAPE] * 2), lba
+        assert unit.read(end - 2, 2, 1) == ((data, unit.pi(data, end - 2)) if how == "write" else (zero, [ESCAPE] * 2))
+        unit.delete()
+        unit = Unit(lio.fileio(size=2 * SIZE, file=path), 1)
+    # Somebody has shortened it: as if nothing had been written there.
+    os.truncate(f"{path}.protection", 8)
+    unit(Cdb.ten(WRITE, 0, end - 2, 2), write=b"".join(data))
+    for lba in (1, end - 4):
+        assert unit.read(lba, 2, 1)[1] == [ESCAPE] * 2
+    assert unit.read(end - 2, 2, 1) == (data, unit.pi(data, end - 2))
+    unit.delete()
+    os.unlink(f"{path}.protection")
+
+
+def test_no_room_to_grow():
+    """A disk grows with its protection information, or not at all."""
+    with storage.mounted("none", "/tmp/small", "-t", "tmpfs", "-o", f"size={SIZE // 64 + 65536}"):
+        store = lio.fileio(size=SIZE, file="/tmp/small/f")
+        unit = Unit(store, 1)
+        with lio.refused(errno.ENOSPC):
+            lio.write(store.path / "control", f"fd_dev_size={4 * SIZE}")
+        capacity = bytes.fromhex("9e10") + bytes(8) + be(32, 4) + b"\0\0"
+        assert unit(capacity, 32)[:8] == be(SIZE // 512 - 1, 8) and f"Size: {SIZE} " in store.info
+        # What it took of the room is there again.
+        unit(Cdb.ten(WRITE, 0, SIZE // 512 - 1, 1), write=unit.data(1)[0])
+        unit.delete()
+        lio.clear()
 
 
 def test_storage_without_a_place_for_it():

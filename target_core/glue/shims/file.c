@@ -273,6 +273,16 @@ int lio_file_punch(struct file *file, loff_t pos, loff_t len)
 }
 EXPORT_SYMBOL_GPL(lio_file_punch);
 
+int lio_file_truncate(struct file *file, loff_t len)
+{
+	struct scope s = scope_enter();
+	int ret = vfs_truncate(&file->f_path, len);
+
+	scope_leave(s);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(lio_file_truncate);
+
 int lio_file_discard(struct file *file, loff_t pos, loff_t len)
 {
 	struct block_device *bdev = lio_file_bdev(file);
