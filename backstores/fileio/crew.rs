@@ -7,7 +7,11 @@ use crate::work::Later;
 use kernel::{
     new_spinlock,
     prelude::*,
-    sync::{atomic::Atomic, SpinLock},
+    sync::{
+        atomic::{Atomic, Relaxed},
+        barrier::{smp_mb, Full},
+        SpinLock,
+    },
 };
 
 /// Workers of a device. There are 2,048 for all.
@@ -18,6 +22,8 @@ const MOST: u32 = 64;
 pub(crate) struct Crew {
     /// The failures of writing back that flushes have told of.
     pub(crate) flushed: Atomic<u32>,
+    // Whether writes may stay in the page cache, where the file is open for that.
+    caches: Atomic<bool>,
     #[pin]
     state: SpinLock<State>,
 }
@@ -33,8 +39,27 @@ impl Crew {
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Crew {
             flushed: Atomic::new(0),
+            caches: Atomic::new(false),
             state <- new_spinlock!(State { busy: 0, newest: None, oldest: None }, "fileio::Crew::state"),
         })
+    }
+
+    /// Whether there is a write cache.
+    pub(crate) fn caches(&self) -> bool {
+        self.caches.load(Relaxed)
+    }
+
+    /// The same, of a write whose data is in the page cache: [`Self::set_caches`] says why.
+    pub(crate) fn still_caches(&self) -> bool {
+        smp_mb(Full);
+        self.caches.load(Relaxed)
+    }
+
+    /// Switches the write cache. Whoever switches it off flushes it then: what is in the page cache by now is made durable by that, and
+    /// who puts something there later finds out that nobody else does it.
+    pub(crate) fn set_caches(&self, on: bool) {
+        self.caches.store(on, Relaxed);
+        smp_mb(Full);
     }
 
     /// One more worker is to begin with `later`, which is given back; or it waits for one of those that there are.

@@ -45,7 +45,6 @@ pub(crate) struct Device {
     facts: SetOnce<Facts>,
     // Of a regular file: what initiators see of it.
     size: Atomic<u64>,
-    write_cache: Atomic<bool>,
     crew: Arc<Crew>,
     turn: Arc<Turn>,
     // Whether there is what follows, for those who need no more.
@@ -66,7 +65,6 @@ impl Device {
                 file: Slot::new(),
                 facts: SetOnce::new(),
                 size: Atomic::new(0),
-                write_cache: Atomic::new(false),
                 crew,
                 turn,
                 is_protected: Atomic::new(false),
@@ -212,7 +210,7 @@ impl Backend for Device {
             return Err(EEXIST);
         }
         if config.buffered {
-            self.write_cache.store(true, Relaxed);
+            self.crew.set_caches(true);
         }
         self.id.store(NEXT_ID.fetch_add(1, Relaxed), Relaxed);
         self.crew.flushed.store(file.failures(), Relaxed);
@@ -273,12 +271,12 @@ impl Backend for Device {
     }
 
     fn write_cache(&self) -> bool {
-        self.write_cache.load(Relaxed)
+        self.crew.caches()
     }
 
     // Without fd_buffered_io a write is durable in any case. Initiators may be told to flush nevertheless.
     fn set_write_cache(&self, on: bool) -> Result {
-        self.write_cache.store(on, Relaxed);
+        self.crew.set_caches(on);
         Ok(())
     }
 
@@ -320,20 +318,20 @@ impl Backend for Device {
     fn copy_range(&self, from: &File, pos: u64, at: u64, len: u64) -> Result<(), IoError> {
         let open = self.open().ok_or(IoError::Gone)?;
         let to = self.file().ok_or(IoError::Unsupported)?;
-        let durable = !(open.facts.buffered && self.write_cache());
         let mark = to.failures();
         let copied = noio::scope(|| {
             if to.copy_range(at, from, pos, len)? < len {
                 // The source ends here: what is behind reads as zeroes.
                 return Err(EINVAL);
             }
-            if durable {
+            // Asked for at its end, as it is for writes.
+            if !(open.facts.buffered && self.crew.still_caches()) {
                 to.sync(at, len)?;
                 to.failed_since(mark)?;
             }
             Ok(())
         });
-        let fua = durable;
+        let fua = true;
         copied.map_err(|e| open.outcome(Op::Write { pos: at, fua }, e))
     }
 

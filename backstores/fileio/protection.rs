@@ -170,6 +170,11 @@ impl Protection {
         self.file.sync(0, u64::MAX)
     }
 
+    /// That of the `len` bytes from `pos` on is made durable.
+    pub(crate) fn sync(&self, pos: u64, len: u64) -> Result {
+        self.file.sync(self.of(pos), self.of(len))
+    }
+
     /// The `len` bytes from `pos` on were written over for good.
     pub(crate) fn wipe(&self, pos: u64, len: u64) -> Result {
         let _whole = self.whole.lock();

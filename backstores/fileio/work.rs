@@ -58,9 +58,8 @@ impl Open {
         self.facts.memory && file::may_work_here()
     }
 
-    // Does what is left of `io`, of which `done` bytes are done. Waits. `flushed`: the failures that the last flush
-    // told of.
-    fn perform(&self, io: &Io, done: &mut usize, durable: bool, flushed: &Atomic<u32>) -> Result {
+    // Does what is left of `io`, of which `done` bytes are done. Waits.
+    fn perform(&self, io: &Io, done: &mut usize, durable: bool, crew: &Crew) -> Result {
         let mark = self.file.failures();
         let result = match &self.protection {
             None => self.attempt(io, done, durable),
@@ -70,14 +69,30 @@ impl Open {
                     .and_then(|()| protection.follow(io, durable))
             }
         };
-        match io.op() {
-            // What another operation has been told of failed for this one too, if it was under way meanwhile.
-            Op::Write { .. } | Op::Unmap { .. } | Op::WriteZeroes { .. } if durable => {
-                result.and_then(|()| self.file.failed_since(mark))
-            }
-            Op::Flush { .. } => self.flushed(result, flushed),
-            _ => result,
+        let (pos, len) = match io.op() {
+            Op::Write { pos, .. } => (pos, io.data().len() as u64),
+            Op::Unmap { pos, len } | Op::WriteZeroes { pos, len, .. } => (pos, len),
+            Op::Flush { .. } => return self.flushed(result, &crew.flushed),
+            _ => return result,
+        };
+        result?;
+        if !durable && !self.is_late(crew) {
+            return Ok(());
         }
+        if !durable {
+            self.file.sync(pos, len)?;
+            if let Some(protection) = &self.protection {
+                protection.sync(pos, len)?;
+            }
+        }
+        // What another operation has been told of failed for this one too, if it was under way meanwhile.
+        self.file.failed_since(mark)
+    }
+
+    // Whether what has been written, and was not to be durable, has to be after all: the write cache was switched off meanwhile, and the
+    // flush that came with that may have been too early for it.
+    fn is_late(&self, crew: &Crew) -> bool {
+        !self.facts.memory && !crew.still_caches()
     }
 
     // A flush that ended with `result` is about all that was written since the flush before, if that may still have been on its way
@@ -320,7 +335,7 @@ impl Later {
         durable: bool,
     ) {
         if open.here() && !matches!(io.op(), Op::Status { .. }) {
-            match noio::scope(|| open.perform(&io, &mut done, durable, &crew.flushed)) {
+            match noio::scope(|| open.perform(&io, &mut done, durable, crew)) {
                 // The task whose context this is has been killed. That is not the initiator's business.
                 Err(e) if e == EINTR || e == ERESTARTSYS => {}
                 r => {
@@ -345,7 +360,7 @@ impl Later {
     ) {
         let mut done = 0;
         if open.here() && turn.take() {
-            let r = noio::scope(|| open.perform(&io, &mut done, false, &crew.flushed));
+            let r = noio::scope(|| open.perform(&io, &mut done, false, crew));
             if let Some(line) = turn.pass() {
                 queue.enqueue(line);
             }
@@ -435,7 +450,7 @@ impl Later {
         let me = self.as_mut().project();
         let result = match me.io {
             Some(io) if matches!(io.op(), Op::Status { .. }) => me.open.tell(io),
-            Some(io) => me.open.perform(io, me.done, *me.durable, &me.crew.flushed),
+            Some(io) => me.open.perform(io, me.done, *me.durable, me.crew),
             None => Ok(()),
         };
         self.complete(result)
@@ -449,6 +464,12 @@ impl Later {
             Some(queue) => queue.enqueue(self),
             None => self.complete(Err(ENODEV)),
         }
+    }
+
+    // As `Open::is_late`. Any context.
+    fn is_late(&self) -> bool {
+        let writes = matches!(&self.io, Some(io) if matches!(io.op(), Op::Write { .. }));
+        writes && !self.durable && self.open.is_late(&self.crew)
     }
 
     fn complete(mut self: Pin<KBox<Self>>, result: Result) {
@@ -496,9 +517,9 @@ impl Transfer for Direct {
         let len = self.buffer().len();
         let mut later = self.0;
         match result {
-            Ok(n) if n >= len => later.complete(Ok(())),
+            Ok(n) if n >= len && !later.is_late() => later.complete(Ok(())),
             Ok(n) => {
-                // The end of the file, or the file system stopped short: the worker finds out which.
+                // The end of the file, or the file system stopped short: the worker finds out which. Or it is to be made durable.
                 *later.as_mut().project().done = n;
                 later.again();
             }

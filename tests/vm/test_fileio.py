@@ -6,9 +6,14 @@ import threading
 
 import lio
 import pytest
+from faulty import Device
 from storage import MIB, allocated, attach, capacity, dm, fails, flushes, mounted, pattern, pread, pwrite, scsi, unmap, wce, write_same
 
 ours = pytest.mark.skipif(lio.STOCK, reason="the C modules do this otherwise")
+
+
+def backing(dev):
+    return lio.run("losetup", "-nO", "BACK-FILE", dev).stdout.strip()
 
 
 @pytest.fixture
@@ -253,6 +258,35 @@ def test_write_cache_turned_off(ext4):
     with open(dev, "rb") as f:
         os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         assert pattern(MIB)[:65536] in f.read()
+
+
+@ours
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_write_cache_turned_off_under_a_write(asynchronous):
+    """A write that was under way when the write cache was turned off is on the disk when it is answered."""
+    slow = Device("lio-slow")
+    b = lio.fileio(file=slow.path, buffered=True, asynchronous=asynchronous)
+    disk = attach(b)
+    # Past the page cache it waits for its write; else for a read: of the rest of its page.
+    below, data = slow.below, pattern(512, 11)
+    read, write = (0, 600_000) if asynchronous else (600_000, 0)
+    slow.become(f"0 {slow.sectors} delay {below} 0 {read} {below} 0 {write} {below} 0 0\n")
+    writer = threading.Thread(target=pwrite, args=(disk, 20 * MIB + 512, data))
+    writer.start()
+    try:
+        # Reads, writes and flushes that are kept back.
+        lio.wait_for(lambda: lio.run("dmsetup", "status", slow.name).stdout.split()[3 + asynchronous] == "1")
+        b.attrib("emulate_write_cache", 0)
+        assert writer.is_alive()
+        before = flushes(below)
+    finally:
+        slow.good()
+        writer.join(60)
+    assert not writer.is_alive() and flushes(below) > before
+    with open(backing(below), "rb") as f:
+        f.seek(20 * MIB + 512)
+        assert f.read(512) == data
+    lio.clear()
 
 
 @ours
