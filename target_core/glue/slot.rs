@@ -56,8 +56,15 @@ pub trait Host: Send + Sync + Sized + 'static {
     /// A token is about to free its slot. Returns whether [`freed`](Self::freed) is to be called once it is free.
     fn freeing(token: &mut Token<Self>) -> bool;
 
-    /// A slot is free, and [`freeing`](Self::freeing) asked for this: somebody may be waiting for it. Any context.
-    fn freed(&self);
+    /// Whether somebody may be waiting for all slots to be free. A slot that is given back is free before this is asked: who makes it
+    /// true with a full barrier and then finds the slot taken hears of it by [`freed`](Self::freed).
+    fn is_awaited(&self) -> bool {
+        false
+    }
+
+    /// A slot is free, and [`freeing`](Self::freeing) or [`is_awaited`](Self::is_awaited) asked for this: somebody may be waiting
+    /// for it. Any context.
+    fn freed(this: &Arc<Self>);
 }
 
 /// Why a token comes back.
@@ -280,8 +287,9 @@ impl<H: Host> Drop for Token<H> {
         if slot.is_some_and(|s| ptr::eq(&**s, self.slot.as_ptr())) {
             slots.tags.put(index);
         }
-        if tell {
-            self.host.freed();
+        // `put` is a full barrier.
+        if tell || self.host.is_awaited() {
+            H::freed(&self.host);
         }
     }
 }

@@ -44,7 +44,8 @@ impl Tags {
         u32::try_from(unsafe { bindings::sbitmap_get(self.map.get()) }).ok()
     }
 
-    /// Puts back a tag that [`get`](Self::get) gave out. A number that is no tag is ignored. Any context.
+    /// Puts back a tag that [`get`](Self::get) gave out. A number that is no tag is ignored. A full barrier on both sides of that. Any
+    /// context.
     #[inline]
     pub fn put(&self, tag: u32) {
         if tag < self.depth {

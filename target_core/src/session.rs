@@ -167,7 +167,11 @@ impl<F: Fabric> Host for Session<F> {
         command::freeing(token)
     }
 
-    fn freed(&self) {
+    fn is_awaited(&self) -> bool {
+        self.core.is_closed()
+    }
+
+    fn freed(_: &Arc<Self>) {
         // After the slot is back: the end of a session waits for the slots, not for the marks alone.
         crate::tmf::wake();
     }

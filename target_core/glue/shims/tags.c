@@ -21,5 +21,7 @@ void lio_tags_put(struct sbitmap *sb, u32 tag)
 	/* What was done under the tag is done before the tag is free. */
 	smp_mb__before_atomic();
 	sbitmap_put(sb, tag);
+	/* Whoever has begun to wait for tags to be free is seen after this, or sees it. No instruction where atomics are barriers. */
+	smp_mb__after_atomic();
 }
 EXPORT_SYMBOL_GPL(lio_tags_put);

@@ -68,7 +68,7 @@ impl Host for Copier {
         false
     }
 
-    fn freed(&self) {}
+    fn freed(_: &Arc<Self>) {}
 }
 
 /// A piece has its turn until this is dropped. Process context.
