@@ -104,7 +104,7 @@ fn enqueue(device: &Arc<Device>) {
     };
     if !queued {
         // It is in the queue already, and held by that.
-        device.lun_left();
+        device.let_go();
     }
 }
 
@@ -118,7 +118,7 @@ impl WorkItem<1> for Device {
     fn run(this: Arc<Self>) {
         // What it makes dirty may have to be written for memory's sake.
         noio::scope(|| run(&this));
-        this.lun_left();
+        this.let_go();
     }
 }
 

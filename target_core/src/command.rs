@@ -29,6 +29,7 @@ pub use queue::ReplyQueue;
 pub use reply::Reply;
 use shared::Decided;
 pub use shared::Shared;
+pub(crate) use shared::Unit;
 
 use crate::{
     admit,

@@ -136,15 +136,17 @@ impl Drop for Used {
 struct Users {
     /// The LUNs that are linked.
     luns: KVec<Arc<Lun>>,
-    /// LUNs that were, and still have commands.
-    leaving: usize,
+    /// LUNs that were, and still have commands. There is room for all that are linked.
+    leaving: KVec<Arc<Lun>>,
+    /// Who else keeps it open.
+    holding: usize,
     /// The device's directory is gone.
     deleted: bool,
 }
 
 impl Users {
     fn is_empty(&self) -> bool {
-        self.luns.is_empty() && self.leaving == 0
+        self.luns.is_empty() && self.leaving.is_empty() && self.holding == 0
     }
 }
 
@@ -472,6 +474,8 @@ impl Device {
             if users.deleted {
                 return Err(ENOENT);
             }
+            let all = users.luns.len().saturating_add(1);
+            users.leaving.reserve(all, GFP_KERNEL)?;
             users.luns.push(lun.clone(), GFP_KERNEL)?;
             Ok(())
         })?;
@@ -479,14 +483,18 @@ impl Device {
         Ok(())
     }
 
-    /// Unlinks a LUN. The back end stays open for its commands until [`Self::lun_left`].
+    /// Unlinks a LUN. The back end stays open for its commands until [`Self::lun_left`], and so long who waits for the commands of the
+    /// device finds it.
     pub(crate) fn remove_lun(&self, lun: &Arc<Lun>) {
         if let Ok(engine) = crate::engine() {
             engine.tokens().revoke(lun);
         }
         self.with_users(|users| {
-            users.luns.retain(|l| !Arc::ptr_eq(l, lun));
-            users.leaving = users.leaving.saturating_add(1);
+            let place = users.luns.iter().position(|l| Arc::ptr_eq(l, lun));
+            if let Some(Ok(lun)) = place.map(|place| users.luns.remove(place)) {
+                // There is room for it.
+                let _ = users.leaving.push_within_capacity(lun);
+            }
         });
         // Whoever sets one now finds the LUN linked before this, or not any more.
         self.with_groups(|_| {
@@ -495,9 +503,14 @@ impl Device {
         });
     }
 
-    /// Keeps the back end open until [`Self::lun_left`], as a LUN does that was unlinked and still has commands.
+    /// Keeps the back end open until [`Self::let_go`], as a LUN does that was unlinked and still has commands.
     pub(crate) fn hold(&self) {
-        self.with_users(|users| users.leaving = users.leaving.saturating_add(1))
+        self.with_users(|users| users.holding = users.holding.saturating_add(1))
+    }
+
+    /// Ends [`Self::hold`].
+    pub(crate) fn let_go(&self) {
+        self.end_use(|users| users.holding = users.holding.saturating_sub(1));
     }
 
     /// Whether the device's directory is gone.
@@ -506,9 +519,14 @@ impl Device {
     }
 
     /// A LUN that was unlinked has no commands any more.
-    pub(crate) fn lun_left(&self) {
+    pub(crate) fn lun_left(&self, lun: &Arc<Lun>) {
+        self.end_use(|users| users.leaving.retain(|l| !Arc::ptr_eq(l, lun)));
+    }
+
+    // The caller has what `end` drops.
+    fn end_use(&self, end: impl FnOnce(&mut Users)) {
         let unused = self.with_users(|users| {
-            users.leaving = users.leaving.saturating_sub(1);
+            end(users);
             users.deleted && users.is_empty()
         });
         // Nobody can enable a deleted device.
@@ -530,6 +548,14 @@ impl Device {
     /// Calls `f` for each LUN that is linked to the device.
     pub fn each_lun(&self, mut f: impl FnMut(&Arc<Lun>) -> Result) -> Result {
         self.with_users(|users| users.luns.iter().try_for_each(&mut f))
+    }
+
+    /// The same, and for those that were and still have commands: who is to know that nothing is at work any more has to know of these.
+    pub(crate) fn each_lun_at_work(&self, mut f: impl FnMut(&Arc<Lun>) -> Result) -> Result {
+        self.with_users(|users| {
+            users.luns.iter().try_for_each(&mut f)?;
+            users.leaving.iter().try_for_each(&mut f)
+        })
     }
 
     /// How many LUNs are linked to the device.

@@ -147,7 +147,7 @@ pub(crate) fn begin(device: &Arc<Device>, job: Job, before: Erasing) -> Result<u
     if begun.is_err() {
         device.eraser().state.lock().running = false;
         device.set_condition(|condition| condition.erasing = before);
-        device.lun_left();
+        device.let_go();
     }
     begun.map(|()| number)
 }
@@ -185,7 +185,7 @@ fn end(device: &Arc<Device>, job: &Job, done: Result<(), IoError>) {
     if let Some(cmd) = waiting {
         answer(cmd, done.is_err());
     }
-    device.lun_left();
+    device.let_go();
 }
 
 fn run(device: &Device, job: &Job) -> Result<(), IoError> {

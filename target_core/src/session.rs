@@ -3,18 +3,18 @@
 //! Sessions: I_T nexuses, with the commands that are in flight on them (SAM-5 4.7).
 
 use crate::{
-    command::{self, Cmd, Command, Received, Shared, Start},
+    command::{self, Cmd, Command, Received, Shared, Start, Unit},
     fabric::Fabric,
     lun::{MappedLun, Nexus},
     tpg::{Access, NodeAcl, Tpg},
 };
 use kernel::{
-    impl_has_work,
+    impl_has_work, new_mutex,
     prelude::*,
     str::CString,
     sync::{
         atomic::{Acquire, Atomic, Full, Relaxed},
-        Arc, SetOnce,
+        Arc, Mutex, SetOnce,
     },
     workqueue::{Work, WorkItem},
 };
@@ -25,6 +25,15 @@ use lio_glue::{
     wait::wait_for_readers,
 };
 use lio_scsi::{lun::Lun as LunNumber, pi, sense::Asc};
+
+/// What a session sees no more.
+#[derive(Default)]
+struct Taken {
+    // Nexuses of which commands are alive. There is room for all that the session has.
+    nexuses: KVVec<Arc<Nexus>>,
+    // How many it has.
+    mapped: usize,
+}
 
 /// The part of a session that does not depend on its fabric.
 #[pin_data]
@@ -40,6 +49,11 @@ pub struct Core {
     acl: SetOnce<Arc<NodeAcl>>,
     #[pin]
     luns: RcuMap<Nexus>,
+    // After the group's lists, and before the map's lock.
+    #[pin]
+    taken: Mutex<Taken>,
+    // How many those are.
+    left: Atomic<u32>,
     closed: Atomic<u32>,
     /// Task management functions at work.
     managing: Atomic<u32>,
@@ -105,12 +119,47 @@ impl Core {
         mapped.begin()?;
         let nexus = Nexus::new(mapped.clone(), self.protection)?;
         mapped.lun().device().adopt_priority(self, &nexus);
-        self.luns.insert(usize::from(mapped.number().0), nexus)
+        let mut taken = self.taken.lock();
+        let all = taken.mapped.saturating_add(1);
+        taken.nexuses.reserve(all, GFP_KERNEL)?;
+        self.luns.insert(usize::from(mapped.number().0), nexus)?;
+        taken.mapped = all;
+        Ok(())
     }
 
-    /// Takes a logical unit away; returns it, so that the caller keeps it until its commands are done.
-    pub(crate) fn unmap(&self, number: LunNumber) -> Option<Arc<Nexus>> {
-        self.luns.remove(usize::from(number.0))
+    // Takes a logical unit away, if it is there, and has `mark` mark its commands; whether it was there. If that has marked some, the nexus
+    // is kept until they are gone.
+    fn take_away(&self, nexus: &Arc<Nexus>, mark: impl FnOnce() -> bool) -> bool {
+        let mut taken = self.taken.lock();
+        let number = usize::from(nexus.mapped().number().0);
+        if !self.luns.remove_this(number, nexus) {
+            return false;
+        }
+        taken.mapped = taken.mapped.saturating_sub(1);
+        // A full barrier: a command that has still found the nexus is alive, and found. Before the marks: who ends the last one sees
+        // this.
+        self.left.fetch_add(1, Full);
+        if mark() {
+            // There is room for it.
+            let _ = taken.nexuses.push_within_capacity(nexus.clone());
+        } else {
+            self.left.fetch_sub(1, Relaxed);
+        }
+        true
+    }
+
+    /// Calls `f` with the nexus of each logical unit that was taken away and has commands still.
+    pub(crate) fn each_taken(&self, f: impl FnMut(&Arc<Nexus>) -> Result) -> Result {
+        self.taken.lock().nexuses.iter().try_for_each(f)
+    }
+
+    /// Forgets one of those of which `which` holds, and gives it, to be dropped without locks.
+    pub(crate) fn forget_taken(&self, which: impl Fn(&Arc<Nexus>) -> bool) -> Option<Arc<Nexus>> {
+        let mut taken = self.taken.lock();
+        let place = taken.nexuses.iter().position(which)?;
+        let nexus = taken.nexuses.remove(place).ok()?;
+        self.left.fetch_sub(1, Relaxed);
+        Some(nexus)
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -143,6 +192,7 @@ impl<F: Fabric> WorkItem for Session<F> {
     type Pointer = Arc<Self>;
     fn run(this: Arc<Self>) {
         command::resume(&this);
+        this.forget_ended();
     }
 }
 
@@ -171,9 +221,13 @@ impl<F: Fabric> Host for Session<F> {
         self.core.is_closed()
     }
 
-    fn freed(_: &Arc<Self>) {
+    fn freed(this: &Arc<Self>) {
         // After the slot is back: the end of a session waits for the slots, not for the marks alone.
         crate::tmf::wake();
+        if this.core.left.load(Relaxed) != 0 {
+            // What it was for may be forgotten.
+            this.defer();
+        }
     }
 }
 
@@ -205,6 +259,8 @@ impl<F: Fabric> Session<F> {
                     tpg: tpg.clone(),
                     acl: SetOnce::new(),
                     luns <- RcuMap::new(),
+                    taken <- new_mutex!(Taken::default(), "Core::taken"),
+                    left: Atomic::new(0),
                     closed: Atomic::new(0),
                     managing: Atomic::new(0),
                 }),
@@ -270,8 +326,8 @@ impl<F: Fabric> Session<F> {
     /// condition `told` of each logical unit that had some. Process context.
     pub fn abort_tags(self: &Arc<Self>, told: Asc, which: &dyn Fn(u64) -> bool) {
         for (number, nexus) in self.core.nexuses() {
-            let its = |lun| LunNumber::parse(lun).is_some_and(|l| usize::from(l.0) == number);
-            if self.has(&|tag, lun| which(tag) && its(lun)) {
+            let its = |unit: Unit| unit.number().is_some_and(|l| usize::from(l.0) == number);
+            if self.has(&|tag, unit| which(tag) && its(unit)) {
                 nexus.attend(told);
             }
         }
@@ -316,6 +372,18 @@ impl<F: Fabric> Session<F> {
         self.core.release();
         // The last owner of a command may still be about to drop its reference, in an interrupt.
         wait_for_readers();
+        self.forget_ended();
+    }
+
+    // Forgets what was taken away and has no commands any more. Process context: it may be the last to have it.
+    fn forget_ended(&self) {
+        if self.core.left.load(Relaxed) == 0 {
+            return;
+        }
+        let has = |serial| self.has(&|_, unit| unit.is(None, serial));
+        while let Some(nexus) = self.core.forget_taken(|nexus| !has(nexus.serial())) {
+            drop(nexus);
+        }
     }
 
     pub(crate) fn defer(self: &Arc<Self>) {
@@ -334,19 +402,22 @@ pub(crate) trait AnySession: Send + Sync {
     /// Has the fabric tell the initiator of a unit attention condition that was established. Process context.
     fn tell(&self, lun: LunNumber, what: Asc);
 
-    /// Marks all commands that `select(tag, lun)` chooses as aborted, and tells the fabric; `tell`: they are answered
+    /// Marks all commands that `select(tag, unit)` chooses as aborted, and tells the fabric; `tell`: they are answered
     /// with TASK ABORTED. Process context.
-    fn abort(&self, tell: bool, select: &dyn Fn(u64, [u8; 8]) -> bool);
+    fn abort(&self, tell: bool, select: &dyn Fn(u64, Unit) -> bool);
+
+    /// Takes a logical unit away, if it is there; whether it was. Its commands are marked as aborted, to be answered with TASK ABORTED:
+    /// [`Self::let_aborted_go`] is to follow, for the device as well. With the group's lists locked.
+    fn take_away(&self, nexus: &Arc<Nexus>) -> bool;
+
+    /// Tells the fabric that commands were marked, and whoever else may have them. Process context.
+    fn let_aborted_go(&self);
 
     /// Whether a command that `select` chooses is still in flight. Any context.
-    fn has(&self, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool;
+    fn has(&self, select: &dyn Fn(u64, Unit) -> bool) -> bool;
 
     /// Appends the commands that `select` chooses and that are at work, by slot and use of the slot.
-    fn at_work(
-        &self,
-        select: &dyn Fn(u64, [u8; 8]) -> bool,
-        out: &mut KVVec<(usize, u32)>,
-    ) -> Result;
+    fn at_work(&self, select: &dyn Fn(u64, Unit) -> bool, out: &mut KVVec<(usize, u32)>) -> Result;
 
     /// Whether such a command still is. Any context.
     fn is_at_work(&self, command: (usize, u32)) -> bool;
@@ -357,7 +428,7 @@ pub(crate) trait AnySession: Send + Sync {
         &self,
         from: usize,
         unsent: bool,
-        select: &dyn Fn(u64, [u8; 8]) -> bool,
+        select: &dyn Fn(u64, Unit) -> bool,
     ) -> Option<usize>;
 
     /// The first slot at or after `from` with a command that `which` chooses. Any context.
@@ -373,7 +444,7 @@ impl<F: Fabric> AnySession for Session<F> {
         F::attention(self, lun, what);
     }
 
-    fn abort(&self, tell: bool, select: &dyn Fn(u64, [u8; 8]) -> bool) {
+    fn abort(&self, tell: bool, select: &dyn Fn(u64, Unit) -> bool) {
         // All of them, so that none escapes because another was found.
         if self
             .slots
@@ -382,24 +453,31 @@ impl<F: Fabric> AnySession for Session<F> {
             .count()
             > 0
         {
-            F::kick(self);
-            crate::delay::kick();
-            // Who takes a logical unit away from the session does this for the unit's device.
-            for (_, nexus) in self.core.nexuses() {
-                nexus.lun().device().let_aborted_go();
-            }
+            self.let_aborted_go();
         }
     }
 
-    fn has(&self, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool {
+    fn take_away(&self, nexus: &Arc<Nexus>) -> bool {
+        self.core.take_away(nexus, || {
+            let all = self.slots.shared();
+            all.filter(|s| s.take_away(nexus)).count() > 0
+        })
+    }
+
+    fn let_aborted_go(&self) {
+        F::kick(self);
+        crate::delay::kick();
+        // Who takes a logical unit away from the session does this for the unit's device.
+        for (_, nexus) in self.core.nexuses() {
+            nexus.lun().device().let_aborted_go();
+        }
+    }
+
+    fn has(&self, select: &dyn Fn(u64, Unit) -> bool) -> bool {
         self.slots.shared().any(|s| s.is_live(select))
     }
 
-    fn at_work(
-        &self,
-        select: &dyn Fn(u64, [u8; 8]) -> bool,
-        out: &mut KVVec<(usize, u32)>,
-    ) -> Result {
+    fn at_work(&self, select: &dyn Fn(u64, Unit) -> bool, out: &mut KVVec<(usize, u32)>) -> Result {
         for (slot, shared) in self.slots.shared().enumerate() {
             if let Some(generation) = shared.at_work(select) {
                 out.push((slot, generation), GFP_KERNEL)?;
@@ -419,7 +497,7 @@ impl<F: Fabric> AnySession for Session<F> {
         &self,
         from: usize,
         unsent: bool,
-        select: &dyn Fn(u64, [u8; 8]) -> bool,
+        select: &dyn Fn(u64, Unit) -> bool,
     ) -> Option<usize> {
         let mut rest = self.slots.shared().enumerate().skip(from);
         rest.find(|(_, s)| s.is_marked(unsent, select))

@@ -8,7 +8,7 @@
 
 use crate::{
     backend::{Io, IoError},
-    command::Shared,
+    command::{Shared, Unit},
     copy,
     device::Device,
     fabric::Fabric,
@@ -131,8 +131,8 @@ impl<F: Fabric> Session<F> {
         let Some(nexus) = LunNumber::parse(lun).and_then(|n| self.core().nexus(n)) else {
             return Response::NoSuchLun;
         };
-        let number = nexus.mapped().number();
-        let on_lun = move |l| LunNumber::parse(l) == Some(number);
+        let (number, serial) = (Some(nexus.mapped().number()), nexus.serial());
+        let on_lun = move |unit: Unit| unit.is(number, serial);
         let device = nexus.lun().device();
         match function {
             Function::AbortTask(Tag(tag)) => {
@@ -160,7 +160,7 @@ impl<F: Fabric> Session<F> {
     fn abort_own(
         self: &Arc<Self>,
         device: &Device,
-        select: &dyn Fn(u64, [u8; 8]) -> bool,
+        select: &dyn Fn(u64, Unit) -> bool,
         patience: Patience,
     ) -> Response {
         self.abort(false, select);
@@ -195,7 +195,7 @@ impl<F: Fabric> Session<F> {
         Response::Complete
     }
 
-    fn query(&self, select: &dyn Fn(u64, [u8; 8]) -> bool) -> Response {
+    fn query(&self, select: &dyn Fn(u64, Unit) -> bool) -> Response {
         if self.has(select) {
             Response::Succeeded
         } else {
@@ -321,18 +321,29 @@ pub(crate) fn settle(
 struct Concerned {
     session: Arc<dyn AnySession>,
     nexuses: KVVec<Arc<Nexus>>,
+    // What it saw until it was taken away, and has commands for still.
+    taken: KVVec<Arc<Nexus>>,
 }
 
 impl Concerned {
-    // Whether a command for `lun` is concerned, on a device of which `which` holds.
-    fn has(&self, lun: [u8; 8], which: impl Fn(&Device) -> bool) -> bool {
-        LunNumber::parse(lun)
-            .and_then(|number| {
+    // Whether a command for `unit` is concerned, on a device of which `which` holds.
+    fn has(&self, unit: Unit, which: impl Fn(&Device) -> bool) -> bool {
+        let nexus = match unit {
+            Unit::Lun(_) => unit.number().and_then(|number| {
                 let by_number = |n: &Arc<Nexus>| n.mapped().number().0;
-                self.nexuses.binary_search_by_key(&number.0, by_number).ok()
-            })
-            .and_then(|place| self.nexuses.get(place))
-            .is_some_and(|n| which(n.lun().device()))
+                let place = self
+                    .nexuses
+                    .binary_search_by_key(&number.0, by_number)
+                    .ok()?;
+                self.nexuses.get(place)
+            }),
+            // Before this was found, or since.
+            Unit::Taken(serial) => {
+                let mut all = Iterator::chain(self.taken.iter(), self.nexuses.iter());
+                all.find(|n| n.serial() == serial)
+            }
+        };
+        nexus.is_some_and(|n| which(n.lun().device()))
     }
 
     // Whether a command at or after slot `first` is concerned and not gone yet: its slot.
@@ -361,7 +372,7 @@ impl Work {
         let key = |lun: &Arc<Lun>| (Arc::as_ptr(lun.tpg()), Arc::as_ptr(lun));
         let mut sorted = RBTree::new();
         for device in devices {
-            device.each_lun(|lun| {
+            device.each_lun_at_work(|lun| {
                 sorted.try_create_and_insert(key(lun), lun.clone(), GFP_KERNEL)?;
                 Ok(())
             })?;
@@ -378,18 +389,29 @@ impl Work {
                 continue;
             };
             one.tpg().each_session_at_work(|session| {
-                let mut nexuses = KVVec::new();
+                let is_one = |nexus: &Nexus| {
+                    let place = of_group.binary_search_by_key(&key(nexus.lun()), key);
+                    place.is_ok()
+                };
+                let (mut nexuses, mut taken) = (KVVec::new(), KVVec::new());
                 for (_, nexus) in session.core().nexuses() {
-                    if of_group
-                        .binary_search_by_key(&key(nexus.lun()), key)
-                        .is_ok()
-                    {
+                    if is_one(&nexus) {
                         nexuses.push(nexus, GFP_KERNEL)?;
                     }
                 }
-                if !nexuses.is_empty() {
-                    let session = session.clone();
-                    work.0.push(Concerned { session, nexuses }, GFP_KERNEL)?;
+                session.core().each_taken(|nexus| {
+                    if is_one(nexus) {
+                        taken.push(nexus.clone(), GFP_KERNEL)?;
+                    }
+                    Ok(())
+                })?;
+                if !nexuses.is_empty() || !taken.is_empty() {
+                    let one = Concerned {
+                        session: session.clone(),
+                        nexuses,
+                        taken,
+                    };
+                    work.0.push(one, GFP_KERNEL)?;
                 }
                 Ok(())
             })?;
@@ -428,8 +450,7 @@ impl Work {
         if wait_within(PATIENCE_MS, || gone(false) && pieces.are_gone()) {
             return Response::Complete;
         }
-        let what = self.0.first().and_then(|c| c.nexuses.first());
-        let path = what.map_or(c"", |n| n.lun().device().path());
+        let path = devices.first().map_or(c"", |d| d.path());
         if patience == Patience::Bounded {
             pr_warn!(
                 "{}: a reset by {} was waiting for the back end for {} s, and is answered as rejected\n",
@@ -514,7 +535,8 @@ impl Drop for Work {
 /// Commands of I_T nexuses that were preempted (PREEMPT AND ABORT: SPC-4, 5.12.11.4.5), which were aborted. While one exists,
 /// no fabric is unloaded.
 pub(crate) struct Preempted {
-    commands: KVVec<(Arc<dyn AnySession>, LunNumber)>,
+    // Of sessions, for what they see by this number, if they still do, and by this nexus.
+    commands: KVVec<(Arc<dyn AnySession>, Option<LunNumber>, u64)>,
     // What copies have at work there, whatever logical unit's command has begun them.
     pieces: copy::Earlier,
     // There was no memory to know of some.
@@ -535,19 +557,34 @@ impl Preempted {
     }
 
     /// Aborts the commands of a session for one logical unit; `tell`: they are answered with TASK ABORTED.
-    pub(crate) fn abort(&mut self, session: &Arc<dyn AnySession>, lun: LunNumber, tell: bool) {
-        session.abort(tell, &|_, l| LunNumber::parse(l) == Some(lun));
-        let one = (session.clone(), lun);
-        self.unknown |= self.commands.push(one, GFP_KERNEL).is_err();
+    pub(crate) fn abort(&mut self, session: &Arc<dyn AnySession>, nexus: &Nexus, tell: bool) {
+        let (number, serial) = (Some(nexus.mapped().number()), nexus.serial());
+        session.abort(tell, &|_, unit| unit.is(number, serial));
+        self.wait_for_those(session, number, serial);
+    }
+
+    /// The same of one that was taken away, whose commands are aborted.
+    pub(crate) fn find_aborted(&mut self, session: &Arc<dyn AnySession>, nexus: &Nexus) {
+        self.wait_for_those(session, None, nexus.serial());
+    }
+
+    fn wait_for_those(
+        &mut self,
+        session: &Arc<dyn AnySession>,
+        number: Option<LunNumber>,
+        serial: u64,
+    ) {
+        let those = (session.clone(), number, serial);
+        self.unknown |= self.commands.push(those, GFP_KERNEL).is_err();
     }
 
     fn is_gone(&self) -> bool {
-        self.commands.iter().all(|(session, lun)| {
-            let select = |_, l| LunNumber::parse(l) == Some(*lun);
+        self.commands.iter().all(|(session, number, serial)| {
+            let select = |_, unit: Unit| unit.is(*number, *serial);
             session.next_marked(0, false, &select).is_none()
         }) && self
             .pieces
-            .are_gone_of(self.commands.iter().map(|(session, _)| session.core()))
+            .are_gone_of(self.commands.iter().map(|(session, ..)| session.core()))
     }
 
     /// Has `io` completed when the commands are gone, in the background if they are not gone yet. Like a task management function it

@@ -10,7 +10,7 @@ use crate::{
     device::Device,
     engine,
     fabric::{FabricKind, Protocol},
-    lun::{Lun, MappedLun},
+    lun::{Lun, MappedLun, Nexus},
     session::{AnySession, Core},
 };
 use kernel::{
@@ -260,7 +260,7 @@ impl Tpg {
             }
             Err(e) => {
                 device.remove_lun(&lun);
-                device.lun_left();
+                device.lun_left(&lun);
                 Err(e)
             }
         }
@@ -325,19 +325,15 @@ impl Tpg {
             }
             for session in lists.sessions.iter() {
                 let core = session.core();
-                for (number, nexus) in core.nexuses() {
-                    if !Arc::ptr_eq(nexus.lun(), lun) {
+                for (_, nexus) in core.nexuses() {
+                    if !Arc::ptr_eq(nexus.lun(), lun) || !session.take_away(&nexus) {
                         continue;
                     }
-                    let number = LunNumber(number as u16);
-                    if let Some(old) = core.unmap(number) {
-                        // Without memory for the list the wait below is a little less exact, and still waits.
-                        let _ = seen.push(old, GFP_KERNEL);
-                    }
-                    let one = (session.clone(), number);
-                    if affected.push(one, GFP_KERNEL).is_err() {
+                    // Without memory for the list the wait below is a little less exact, and still waits.
+                    let _ = seen.push(nexus, GFP_KERNEL);
+                    if affected.push(session.clone(), GFP_KERNEL).is_err() {
                         // Now: the LUN is closed, and no more come.
-                        session.abort(true, &|_, l| LunNumber::parse(l) == Some(number));
+                        session.let_aborted_go();
                     }
                     luns_changed(core);
                     tell_luns(session);
@@ -346,9 +342,7 @@ impl Tpg {
         });
         let device = lun.device();
         device.remove_lun(lun);
-        for (session, number) in affected.iter() {
-            session.abort(true, &|_, l| LunNumber::parse(l) == Some(*number));
-        }
+        affected.iter().for_each(|session| session.let_aborted_go());
         // The sessions do not see it any more.
         device.let_aborted_go();
         drop(affected);
@@ -368,11 +362,15 @@ impl Tpg {
             wait_for_readers();
         }
         drop(seen);
+        // Also what the sessions have kept of it: no command holds any of that.
+        while let Some(nexus) = self.forget_taken(lun) {
+            drop(nexus);
+        }
         // A command that was at work may have made one more token of it.
         if let Ok(engine) = crate::engine() {
             engine.tokens().revoke(lun);
         }
-        device.lun_left();
+        device.lun_left(lun);
         if late {
             pr_info!(
                 "{}/lun_{}: its commands are done\n",
@@ -380,6 +378,15 @@ impl Tpg {
                 lun.number().0
             );
         }
+    }
+
+    // Has a session forget what it saw of the LUN, which it gives.
+    fn forget_taken(&self, lun: &Arc<Lun>) -> Option<Arc<Nexus>> {
+        let is_its = |nexus: &Arc<Nexus>| Arc::ptr_eq(nexus.lun(), lun);
+        self.with_lists(|lists| {
+            let mut sessions = Iterator::chain(lists.sessions.iter(), lists.leaving.iter());
+            sessions.find_map(|session| session.core().forget_taken(is_its))
+        })
     }
 
     /// The LUN with this number, if it is linked.

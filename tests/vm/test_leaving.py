@@ -1,17 +1,22 @@
-"""A write that is with the disk when its initiator goes, or while others change who may write: who is told that nothing of it is at work any
-more is told so afterwards (SAM-5 7; SPC-4 5.12.11.4.5)."""
+"""A write that is with the disk when its initiator goes, or its logical unit is taken away from that, or while others change who may write: who is
+told that nothing of it is at work any more is told so afterwards (SAM-5 7; SPC-4 5.12.11.4.5)."""
 # vm: --timeout 600
 # group: tasks
+import contextlib
 import struct
+import threading
 
 import initiator
 import lio
 import pytest
-from initiator import CLEAR_TASK_SET, LUN_RESET
-from test_turns import compare_and_write, disk, holds, write
+from faulty import rw
+from initiator import CLEAR_TASK_SET, LUN_RESET, READ, WRITE
+from test_turns import BLOCK, compare_and_write, disk, filled, holds, write
 
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C modules forget such commands")
+NAME = "iqn.2024-01.org.example:python"
 OTHER = "iqn.2024-01.org.example:other"
+ORDERED = 2
 REGISTER, RESERVE, PREEMPT, PREEMPT_AND_ABORT = 0, 1, 4, 5
 SLOW = 5000  # milliseconds to write
 
@@ -78,3 +83,134 @@ def test_a_reservation_is_asked_for_when_the_turn_comes():
         # It has given up its turn.
         assert d.finish(compare_and_write(d, 3, 5), timeout=60)[0] == 0
         assert holds(d) == 5
+
+
+def sees(c):
+    """Whether there is a logical unit, after what it has to tell."""
+    while True:
+        status, _, a = c.scsi(bytes(6))
+        if status == 0 or a.sense[2] & 0xF != 6:
+            return status == 0
+
+
+@contextlib.contextmanager
+def a_mapping_removed(t, **kw):
+    """A write is at work of an initiator that had the LUN under two numbers, from which that of the write is taken away."""
+    path = t.acl(NAME)
+    (path / "lun_1").mkdir()
+    (path / "lun_1/lun").symlink_to(t.path / "lun/lun_0")
+    with initiator.session(t, name=NAME) as c:
+        if kw:
+            assert reserve_out(c, REGISTER, **kw) == 0
+        write(c, 3)
+        assert c.ping()
+        (path / "lun_0/lun").unlink()
+        yield c
+
+
+@contextlib.contextmanager
+def a_lun_unlinked(t, **kw):
+    """A write is at work through another port, whose LUN is taken away from there: that waits for it."""
+    store = next(d for d in (t.path / "lun/lun_0").iterdir() if d.is_symlink()).resolve()
+    other = lio.IscsiTarget(iqn="iqn.2003-01.org.example:t2", portals=("127.0.0.1:3261",))
+    (other.path / "lun/lun_0").mkdir()
+    (other.path / "lun/lun_0/store").symlink_to(store)
+    with initiator.session(other, name=NAME) as c:
+        if kw:
+            assert reserve_out(c, REGISTER, **kw) == 0
+        write(c, 3)
+        assert c.ping()
+        removes = threading.Thread(target=other.remove_lun)
+        removes.start()
+        lio.wait_for(lambda: not sees(c))
+        lio.pause(0.5)
+        try:
+            yield c
+        finally:
+            removes.join()
+    other.delete()
+
+
+taken_away = pytest.mark.parametrize("taken_away", [a_mapping_removed, a_lun_unlinked])
+
+
+@taken_away
+@pytest.mark.parametrize("function", [LUN_RESET, CLEAR_TASK_SET])
+def test_functions_and_a_lun_taken_away(taken_away, function):
+    with disk(write=SLOW) as t, initiator.session(t, name=OTHER) as d, taken_away(t):
+        assert holds(d) == 0
+        assert d.tmf(function, timeout=60) == 0
+        while d.scsi(bytes(6))[0]:
+            pass  # it hears of the reset
+        assert holds(d) == 3
+
+
+@taken_away
+def test_preempting_and_a_lun_taken_away(taken_away):
+    with disk(write=SLOW) as t, initiator.session(t, name=OTHER) as d:
+        assert reserve_out(d, REGISTER, new=2) == 0
+        with taken_away(t, new=1):
+            assert holds(d) == 0
+            assert reserve_out(d, PREEMPT_AND_ABORT, 2, 1) == 0
+            assert holds(d) == 3
+
+
+@taken_away
+def test_comparing_and_a_lun_taken_away(taken_away):
+    with disk(write=SLOW) as t, initiator.session(t, name=OTHER) as d, taken_away(t):
+        assert holds(d) == 0
+        assert d.finish(compare_and_write(d, 0, 1), timeout=60)[0] == 2
+        assert holds(d) == 3
+
+
+@taken_away
+def test_an_ordered_command_and_a_lun_taken_away(taken_away):
+    with disk(write=SLOW) as t, initiator.session(t, name=OTHER) as d, taken_away(t):
+        assert holds(d) == 0
+        status, data, _ = d.finish(d.start(rw(0x88, 0, 1), BLOCK, READ, attr=ORDERED), timeout=60)
+        assert (status, data) == (0, filled(3))
+
+
+def test_a_number_that_is_anothers_by_now():
+    """The initiator has another logical unit under that number, whose commands are none of the first one's."""
+    with disk(write=SLOW) as t, initiator.session(t, name=OTHER) as d:
+        t.patient(NAME)
+        another, mapped = lio.ramdisk("another"), t.path / "acls" / NAME / "lun_0"
+        t.lun(another, 1)
+        with initiator.session(t, name=NAME) as c:
+            older = write(c, 3)
+            assert c.ping()
+            (mapped / "lun").unlink()
+            (mapped / "lun").symlink_to(t.path / "lun/lun_1")
+            assert sees(c)
+            newer = c.start(rw(0x8A, 0, 1), BLOCK, WRITE)
+            r2t = c.receive()
+            assert r2t.itt == newer
+            assert d.tmf(LUN_RESET, timeout=60) == 0
+            while d.scsi(bytes(6))[0]:
+                pass
+            assert holds(d) == 3
+            c.answer_r2t(r2t, filled(4))
+            last = c.finish_all([older, newer])
+            assert (last[older].status, last[newer].status) == (0x40, 0)
+            assert holds(c) == 4
+
+
+def test_numbers_that_come_and_go():
+    """Mapped and unmapped again and again, each time with a command, while one command does not end: what ends is forgotten, and that one is
+    still waited for."""
+    with disk(write=SLOW) as t, initiator.session(t, name=OTHER) as d, a_mapping_removed(t) as c:
+        mapped = t.path / "acls" / NAME / "lun_0/lun"
+        for _ in range(3):
+            mapped.symlink_to(t.path / "lun/lun_0")
+            assert sees(c)
+            waits = c.start(rw(0x8A, 8, 1), BLOCK, WRITE)
+            assert c.receive().itt == waits
+            mapped.unlink()
+            assert c.finish(waits)[0] == 0x40
+            assert not sees(c)
+        assert holds(d) == 0
+        assert d.tmf(CLEAR_TASK_SET, timeout=60) == 0
+        while d.scsi(bytes(6))[0]:
+            pass
+        assert holds(d) == 3

@@ -2,8 +2,10 @@
 
 //! The part of a command that others than its owner look at: whether it is alive, aborted, answered, waited for.
 
+use crate::lun::Nexus;
 use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed};
 use lio_policy::regions::Regions;
+use lio_scsi::lun::Lun as LunNumber;
 
 // The state word of a command's shared part: flags, and a generation that changes with each use of the slot.
 const LIVE: u32 = 1;
@@ -18,7 +20,36 @@ const WATCHED: u32 = 16;
 const WAITS: u32 = 32;
 // The reply is decided, and the fabric does not have it yet.
 const HANDING: u32 = 64;
-const GENERATION: u32 = 128;
+// Its logical unit was taken away from the session.
+const TAKEN: u32 = 128;
+const GENERATION: u32 = 256;
+
+/// What a command is for.
+#[derive(Clone, Copy)]
+pub(crate) enum Unit {
+    /// What its initiator knows by this LUN.
+    Lun([u8; 8]),
+    /// What was taken away from its session: the nexus with this [serial](Nexus::serial) number. Its LUN may be another's by now.
+    Taken(u64),
+}
+
+impl Unit {
+    /// The number that the LUN is, unless that is of the past.
+    pub(crate) fn number(self) -> Option<LunNumber> {
+        match self {
+            Unit::Lun(lun) => LunNumber::parse(lun),
+            Unit::Taken(_) => None,
+        }
+    }
+
+    /// Whether it is what the session saw by this nexus with this number, or saw.
+    pub(crate) fn is(self, number: Option<LunNumber>, serial: u64) -> bool {
+        match self {
+            Unit::Lun(_) => number.is_some() && self.number() == number,
+            Unit::Taken(taken) => taken == serial,
+        }
+    }
+}
 
 /// The part of a command that others than its owner may look at.
 pub struct Shared {
@@ -26,6 +57,8 @@ pub struct Shared {
     // What `Start` said; valid while the state is live and its generation has not changed.
     tag: Atomic<u64>,
     lun: Atomic<u64>,
+    // The nexus of what was taken away; valid while the state says so.
+    taken: Atomic<u64>,
     // How many ORDERED commands were there before it, and itself if it is one; 0 while that is not known.
     pub(crate) after: Atomic<u64>,
     // Where it writes, once it does.
@@ -38,6 +71,7 @@ impl Default for Shared {
             state: Atomic::new(0),
             tag: Atomic::new(0),
             lun: Atomic::new(0),
+            taken: Atomic::new(0),
             after: Atomic::new(0),
             regions: Atomic::new(Regions::NONE.word()),
         }
@@ -45,19 +79,39 @@ impl Default for Shared {
 }
 
 impl Shared {
-    /// Marks the command aborted if it is alive and `select(tag, lun)` says so; returns whether it did. `tell`: it
+    /// Marks the command aborted if it is alive and `select(tag, unit)` says so; returns whether it did. `tell`: it
     /// shall be answered with TASK ABORTED. A command whose reply is decided already is marked too, so that whoever
     /// waits for the marked ones to be gone waits until its answer is sent.
-    pub(crate) fn abort(&self, tell: bool, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool {
+    pub(crate) fn abort(&self, tell: bool, select: &dyn Fn(u64, Unit) -> bool) -> bool {
         let mut state = self.state.load(Acquire);
         loop {
-            if state & LIVE == 0 || !self.selected(select) {
+            if state & LIVE == 0 || !self.selected(state, select) {
                 return false;
             }
-            let tell = tell && state & (ABORTED | REPLIED) == 0;
-            let mark = state | ABORTED | if tell { TELL } else { 0 };
+            let mark = aborted(state, tell);
             // Also where nothing changes: it shows that tag and LUN were this generation's.
             match self.state.cmpxchg(state, mark, Full) {
+                Ok(_) => return true,
+                Err(now) => state = now,
+            }
+        }
+    }
+
+    /// Marks the command aborted, to be answered with TASK ABORTED, if it is alive and for the logical unit that is taken away from its
+    /// session, `nexus`; returns whether it did. From now on it is known by that. One at a time of a session.
+    pub(crate) fn take_away(&self, nexus: &Nexus) -> bool {
+        let number = Some(nexus.mapped().number());
+        let mut state = self.state.load(Acquire);
+        loop {
+            let is_its = || self.selected(state, &|_, unit| unit.number() == number);
+            if state & (LIVE | TAKEN) != LIVE || !is_its() {
+                return false;
+            }
+            self.taken.store(nexus.serial(), Relaxed);
+            match self
+                .state
+                .cmpxchg(state, aborted(state, true) | TAKEN, Full)
+            {
                 Ok(_) => return true,
                 Err(now) => state = now,
             }
@@ -76,21 +130,28 @@ impl Shared {
         self.tag.load(Relaxed)
     }
 
-    fn selected(&self, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool {
-        select(self.tag.load(Relaxed), self.lun.load(Relaxed).to_be_bytes())
+    // Of a state that was read before.
+    fn selected(&self, state: u32, select: &dyn Fn(u64, Unit) -> bool) -> bool {
+        let unit = if state & TAKEN == 0 {
+            Unit::Lun(self.lun.load(Relaxed).to_be_bytes())
+        } else {
+            Unit::Taken(self.taken.load(Relaxed))
+        };
+        select(self.tag.load(Relaxed), unit)
     }
 
-    /// Whether the command is alive, and `select(tag, lun)` says so.
-    pub(crate) fn is_live(&self, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool {
-        self.state.load(Acquire) & LIVE != 0 && self.selected(select)
+    /// Whether the command is alive, and `select(tag, unit)` says so.
+    pub(crate) fn is_live(&self, select: &dyn Fn(u64, Unit) -> bool) -> bool {
+        let state = self.state.load(Acquire);
+        state & LIVE != 0 && self.selected(state, select)
     }
 
-    /// Whether the command is alive and marked, and `select(tag, lun)` says so. Not `unsent`: without those whose reply is
+    /// Whether the command is alive and marked, and `select(tag, unit)` says so. Not `unsent`: without those whose reply is
     /// decided, which only the initiator can keep from being sent.
-    pub(crate) fn is_marked(&self, unsent: bool, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool {
+    pub(crate) fn is_marked(&self, unsent: bool, select: &dyn Fn(u64, Unit) -> bool) -> bool {
         const MARKED: u32 = LIVE | ABORTED;
         let state = self.state.load(Acquire);
-        state & MARKED == MARKED && (unsent || state & REPLIED == 0) && self.selected(select)
+        state & MARKED == MARKED && (unsent || state & REPLIED == 0) && self.selected(state, select)
     }
 
     pub(crate) fn is_aborted(&self) -> bool {
@@ -121,10 +182,10 @@ impl Shared {
     }
 
     /// This use of the slot, if it is of a command that is at work: not answered yet, and not waiting to begin, and `select(tag,
-    /// lun)` chooses it.
-    pub(crate) fn at_work(&self, select: &dyn Fn(u64, [u8; 8]) -> bool) -> Option<u32> {
+    /// unit)` chooses it.
+    pub(crate) fn at_work(&self, select: &dyn Fn(u64, Unit) -> bool) -> Option<u32> {
         let state = self.state.load(Acquire);
-        let at_work = state & (LIVE | REPLIED | WAITS) == LIVE && self.selected(select);
+        let at_work = state & (LIVE | REPLIED | WAITS) == LIVE && self.selected(state, select);
         at_work.then_some(state & !(GENERATION - 1))
     }
 
@@ -139,13 +200,13 @@ impl Shared {
         self.state.xchg(generation | LIVE, Full);
     }
 
-    /// Whether the command is alive, not answered yet, and `select(tag, lun)` says so, and the ORDERED command with this number
+    /// Whether the command is alive, not answered yet, and `select(tag, unit)` says so, and the ORDERED command with this number
     /// waits for it. It is marked, so that there is a [`wake`](crate::tmf::wake) when that changes.
-    pub(crate) fn is_before(&self, number: u64, select: &dyn Fn(u64, [u8; 8]) -> bool) -> bool {
+    pub(crate) fn is_before(&self, number: u64, select: &dyn Fn(u64, Unit) -> bool) -> bool {
         let mut state = self.state.load(Acquire);
         loop {
             let answered = state & (REPLIED | HANDING) == REPLIED;
-            if state & LIVE == 0 || answered || !self.selected(select) {
+            if state & LIVE == 0 || answered || !self.selected(state, select) {
                 return false;
             }
             match self.state.cmpxchg(state, state | WATCHED, Full) {
@@ -166,17 +227,13 @@ impl Shared {
         Regions::from_word(self.regions.load(Acquire))
     }
 
-    /// Whether the command is alive, not answered yet, and `select(tag, lun)` says so, and writes there. It is marked, so that there is a
+    /// Whether the command is alive, not answered yet, and `select(tag, unit)` says so, and writes there. It is marked, so that there is a
     /// [`wake`](crate::tmf::wake) when that changes.
-    pub(crate) fn is_writing(
-        &self,
-        regions: Regions,
-        select: &dyn Fn(u64, [u8; 8]) -> bool,
-    ) -> bool {
+    pub(crate) fn is_writing(&self, regions: Regions, select: &dyn Fn(u64, Unit) -> bool) -> bool {
         let meets = || Regions::from_word(self.regions.load(Acquire)).meets(regions);
         let mut state = self.state.load(Acquire);
         loop {
-            if state & (LIVE | REPLIED) != LIVE || !meets() || !self.selected(select) {
+            if state & (LIVE | REPLIED) != LIVE || !meets() || !self.selected(state, select) {
                 return false;
             }
             match self.state.cmpxchg(state, state | WATCHED, Full) {
@@ -224,6 +281,12 @@ impl Shared {
         let next = (state & !(GENERATION - 1)).wrapping_add(GENERATION);
         self.state.xchg(next, Full) & (ABORTED | WATCHED) != 0
     }
+}
+
+// The state of a command that is marked aborted.
+fn aborted(state: u32, tell: bool) -> u32 {
+    let tell = tell && state & (ABORTED | REPLIED) == 0;
+    state | ABORTED | if tell { TELL } else { 0 }
 }
 
 // What there is to know of a command when its reply is decided.

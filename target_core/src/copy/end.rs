@@ -101,7 +101,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.lun_left();
+        self.0.let_go();
     }
 }
 

@@ -331,7 +331,7 @@ fn tell(change: &Change<'_>, before: &Identities, events: &[Event]) -> Option<Pr
     let device = change.nexus.lun().device();
     let mut preempted = None;
     // Neither closure fails.
-    let _ = device.each_lun(|lun| {
+    let _ = device.each_lun_at_work(|lun| {
         lun.tpg().each_session_at_work(|session| {
             let core = session.core();
             if core::ptr::eq(core, change.session) {
@@ -343,7 +343,16 @@ fn tell(change: &Change<'_>, before: &Identities, events: &[Event]) -> Option<Pr
             for (_, nexus) in core.nexuses().filter(|(_, n)| Arc::ptr_eq(n.lun(), lun)) {
                 tell_one(session, &nexus, id, events, &mut preempted);
             }
-            Ok(())
+            // Nobody sees it there to hear of anything, but its commands may still be at work.
+            core.each_taken(|nexus| {
+                let is_aborted = |event: &Event| matches!(event, Event::Abort(of) if *of == id);
+                if Arc::ptr_eq(nexus.lun(), lun) && events.iter().any(is_aborted) {
+                    preempted
+                        .get_or_insert_with(|| Preempted::new(device))
+                        .find_aborted(session, nexus);
+                }
+                Ok(())
+            })
         })
     });
     preempted
@@ -371,7 +380,7 @@ fn tell_one(
                 let device = nexus.lun().device();
                 preempted
                     .get_or_insert_with(|| Preempted::new(device))
-                    .abort(session, nexus.mapped().number(), told);
+                    .abort(session, nexus, told);
             }
             _ => (),
         }

@@ -288,11 +288,9 @@ impl Lists {
 }
 
 // Takes `mapped` away from a session; whether it saw it.
-fn unmap_this(core: &Core, mapped: &Arc<MappedLun>) -> bool {
-    let number = mapped.number();
-    core.nexus(number)
-        .is_some_and(|n| Arc::ptr_eq(n.mapped(), mapped))
-        && core.unmap(number).is_some()
+fn unmap_this(session: &Arc<dyn AnySession>, mapped: &Arc<MappedLun>) -> bool {
+    let nexus = session.core().nexus(mapped.number());
+    nexus.is_some_and(|n| Arc::ptr_eq(n.mapped(), mapped) && session.take_away(&n))
 }
 
 impl NodeAcl {
@@ -416,7 +414,9 @@ impl NodeAcl {
                 // For no session then: the caller hears that nothing was mapped.
                 list.retain(|m| !Arc::ptr_eq(m, &mapped));
                 for session in lists.sessions.iter() {
-                    unmap_this(session.core(), &mapped);
+                    if unmap_this(session, &mapped) {
+                        session.let_aborted_go();
+                    }
                 }
                 return Err(error);
             }
@@ -430,26 +430,28 @@ impl NodeAcl {
         list.iter().find(|m| m.number() == number).cloned()
     }
 
-    /// Takes a logical unit away from the initiator.
+    /// Whether the initiator sees the device, by whatever number.
+    pub(crate) fn maps(&self, device: &Arc<Device>) -> bool {
+        let of_device = |m: &Arc<MappedLun>| Arc::ptr_eq(m.lun().device(), device);
+        self.mapped.lock().iter().any(of_device)
+    }
+
+    /// Takes a logical unit away from the initiator. Its commands are aborted, but not waited for.
     pub(crate) fn unmap(self: &Arc<Self>, mapped: &Arc<MappedLun>) {
         let mut affected = KVVec::new();
-        let abort = |session: &Arc<dyn AnySession>| {
-            session.abort(true, &|_, l| LunNumber::parse(l) == Some(mapped.number()))
-        };
         self.tpg.with_lists(|lists| {
             self.mapped.lock().retain(|m| !Arc::ptr_eq(m, mapped));
             for session in lists.sessions.iter() {
-                let core = session.core();
-                if unmap_this(core, mapped) {
-                    luns_changed(core);
+                if unmap_this(session, mapped) {
+                    luns_changed(session.core());
                     tell_luns(session);
                     if affected.push(session.clone(), GFP_KERNEL).is_err() {
-                        abort(session);
+                        session.let_aborted_go();
                     }
                 }
             }
         });
-        affected.iter().for_each(abort);
+        affected.iter().for_each(|s| s.let_aborted_go());
         if let Ok(engine) = crate::engine() {
             engine.tokens().revoke_mapped(mapped);
         }
@@ -457,8 +459,7 @@ impl NodeAcl {
         // The sessions do not see it any more.
         device.let_aborted_go();
         // An I_T nexus has its registration and its reservation for all numbers that it knows the unit by.
-        let of_device = |m: &Arc<MappedLun>| Arc::ptr_eq(m.lun().device(), device);
-        if self.mapped.lock().iter().any(of_device) {
+        if self.maps(device) {
             return;
         }
         let reservations = device.reservations();
