@@ -28,7 +28,8 @@ use kernel::{
     prelude::*,
     str::CString,
     sync::{
-        atomic::{Atomic, Relaxed},
+        atomic::{Atomic, Full, Relaxed},
+        barrier::smp_mb,
         Arc, Mutex,
     },
 };
@@ -157,6 +158,12 @@ impl Reservations {
 
     /// RESERVE: whether there is no conflict.
     pub(crate) fn reserve(&self, session: &Core, nexus: &Nexus) -> Result<bool, Sense> {
+        let reserved = self.reserve_now(session, nexus)?;
+        self.let_go_unmapped(session, nexus);
+        Ok(reserved)
+    }
+
+    fn reserve_now(&self, session: &Core, nexus: &Nexus) -> Result<bool, Sense> {
         let device = nexus.lun().device();
         let tpg = nexus.lun().tpg();
         let initiator = CString::try_from_fmt(fmt!("{}", session.initiator()))
@@ -255,6 +262,22 @@ impl Reservations {
     /// An ACL does not map the device any more.
     pub(crate) fn acl_unmapped(&self, device: &Device, tpg: &Tpg, initiator: &CStr) {
         self.drop_identities(device, |i| i.is_initiator(initiator) && i.is_port(tpg));
+    }
+
+    // What a command by `nexus` has changed is in force. If that was taken away meanwhile, whoever did so may have found nothing yet.
+    fn let_go_unmapped(&self, session: &Core, nexus: &Nexus) {
+        // Either that is seen here, or it sees what is in force.
+        smp_mb(Full);
+        let now = session.nexus(nexus.mapped().number());
+        if now.is_some_and(|now| now.serial() == nexus.serial()) {
+            return;
+        }
+        let device = nexus.lun().device();
+        // A session without an ACL loses a logical unit with the port's LUN, which waits for this command.
+        if session.acl().is_some_and(|acl| !acl.maps(device)) {
+            self.nexus_lost(session.id());
+            self.acl_unmapped(device, nexus.lun().tpg(), session.initiator());
+        }
     }
 
     /// A LUN is unlinked: if the port has no other of the device, what is registered with it goes.

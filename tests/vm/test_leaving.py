@@ -11,7 +11,7 @@ import lio
 import pytest
 from faulty import rw
 from initiator import CLEAR_TASK_SET, LUN_RESET, READ, WRITE
-from test_turns import BLOCK, compare_and_write, disk, filled, holds, write
+from test_turns import BLOCK, compare_and_write, disk, filled, holds, start, write
 
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C modules forget such commands")
 NAME = "iqn.2024-01.org.example:python"
@@ -214,3 +214,40 @@ def test_numbers_that_come_and_go():
         while d.scsi(bytes(6))[0]:
             pass
         assert holds(d) == 3
+
+
+@contextlib.contextmanager
+def slow(function, ms):
+    """A function of the engine takes so much longer, by the end of its name."""
+    symbols = (line.split()[2] for line in lio.read("/proc/kallsyms").splitlines())
+    lio.run("modprobe", "lio_slow", f"symbol={next(s for s in symbols if s.endswith(function))}", f"ms={ms}")
+    try:
+        yield
+    finally:
+        lio.run("rmmod", "lio_slow")
+
+
+@contextlib.contextmanager
+def taken_away_beside(begin):
+    """Another session, after the LUN was taken away from an initiator while what `begin` has begun was about to be done."""
+    t = lio.IscsiTarget(lio.ramdisk())
+    mapped = t.acl(NAME) / "lun_0/lun"
+    with initiator.session(t, name=NAME) as c, initiator.session(t, name=OTHER) as d:
+        with slow("emulate2pr6answer", 4000):
+            itt = begin(c)
+            lio.pause(1.5)
+            mapped.unlink()
+        c.finish(itt, timeout=30)
+        yield d
+
+
+def test_a_registration_while_a_mapping_is_removed():
+    register = struct.pack(">BBBxxIx", 0x5F, REGISTER, 0, 24), struct.pack(">QQ8x", 0, 1)
+    with taken_away_beside(lambda c: start(c, *register)) as d:
+        read_keys = struct.pack(">BBxxxxxHx", 0x5E, 0, 8)
+        assert d.scsi(read_keys, read=8)[1][4:] == bytes(4)
+
+
+def test_a_reservation_while_a_mapping_is_removed():
+    with taken_away_beside(lambda c: c.start(bytes([0x16, 0, 0, 0, 0, 0]))) as d:
+        assert d.finish(write(d, 1))[0] == 0

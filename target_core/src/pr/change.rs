@@ -263,6 +263,7 @@ impl Reservations {
                     self.drop_identities(device, |i| i.is_port(port));
                 }
             }
+            self.let_go_unmapped(change.session, change.nexus);
             Ok(performed)
         })
     }
