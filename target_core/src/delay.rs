@@ -4,24 +4,31 @@
 //! at a threshold.
 //!
 //! One worker sleeps until the next is due, while there are any. What waits here is found by those that want it sooner: an
-//! aborted command goes on at once, to be answered as aborted; a transition of a group that goes is forgotten.
+//! aborted command goes on at once, to be answered as aborted; a transition of a group that goes is forgotten. As many may wait as all
+//! sessions have commands: [`Room`] for each is taken before, without the lock.
 
 use crate::{
     alua::Group,
     command::{Command, Shared},
     device::Device,
     lun::{Lun, Nexus},
+    Engine,
 };
 use kernel::{
     impl_has_work, new_spinlock,
     prelude::*,
+    rbtree::{RBTree, RBTreeNodeReservation},
     sync::{
-        atomic::{Acquire, Atomic, Relaxed, Release},
+        atomic::{Acquire, Atomic, Full, Release},
         Arc, SpinLock,
     },
     workqueue::{Work, WorkItem},
 };
-use lio_glue::{clock, one_class, slot::Erased, wait::WaitQueue};
+use lio_glue::{
+    clock, noio, one_class,
+    slot::{Erased, List},
+    wait::WaitQueue,
+};
 
 /// What is done when its time has come.
 pub(crate) enum Late {
@@ -49,22 +56,51 @@ impl Late {
             Late::Thresholds(device) => device.look_at_thresholds(),
         }
     }
-
-    // It need not wait any longer.
-    fn is_void(&self) -> bool {
-        match self {
-            Late::Command(cmd) => cmd.shared().is_aborted(),
-            Late::Transition { .. } | Late::Thresholds(_) => false,
-        }
-    }
 }
 
-#[derive(Default)]
 struct State {
-    // In the order in which they came, with the times at which they are due, in nanoseconds.
-    waiting: KVec<(u64, Late)>,
+    // By the times at which they are due, in nanoseconds, and in the order in which they came.
+    waiting: RBTree<(u64, u64), Late>,
+    number: u64,
+    // Commands that wait no longer.
+    ready: List<Command, Shared>,
     // The worker is at work, or enqueued.
     working: bool,
+}
+
+impl State {
+    // Has the commands that `which` chooses wait no longer; how many there were.
+    fn let_go(&mut self, which: impl Fn(&Erased<Command, Shared>) -> bool) -> usize {
+        let mut gone: usize = 0;
+        let State { waiting, ready, .. } = self;
+        let mut at = waiting.cursor_front_mut();
+        while let Some(cursor) = at {
+            at = if matches!(cursor.current().1, Late::Command(cmd) if which(cmd)) {
+                let (next, node) = cursor.remove_current();
+                if let Late::Command(cmd) = node.to_key_value().1 {
+                    ready.push(cmd);
+                }
+                gone = gone.saturating_add(1);
+                next
+            } else {
+                cursor.move_next()
+            };
+        }
+        gone
+    }
+
+    // The first that `which` chooses, which waits no longer.
+    fn take(&mut self, which: impl Fn(&Late) -> bool) -> Option<Late> {
+        let mut at = self.waiting.cursor_front_mut();
+        while let Some(cursor) = at {
+            if which(cursor.current().1) {
+                let (_, node) = cursor.remove_current();
+                return Some(node.to_key_value().1);
+            }
+            at = cursor.move_next();
+        }
+        None
+    }
 }
 
 /// The queue, and its worker.
@@ -76,8 +112,10 @@ pub(crate) struct Delays {
     wake: WaitQueue,
     // Something has changed since the worker last looked.
     changed: Atomic<bool>,
-    // How many wait; a hint.
+    // How many wait.
     count: Atomic<usize>,
+    // Some of them were aborted.
+    aborted: Atomic<bool>,
     #[pin]
     work: Work<Delays>,
 }
@@ -91,10 +129,19 @@ impl Delays {
         let (name, class) = one_class!("Delays::work");
         Arc::pin_init(
             pin_init!(Delays {
-                state <- new_spinlock!(State::default(), "Delays::state"),
+                state <- new_spinlock!(
+                    State {
+                        waiting: RBTree::new(),
+                        number: 0,
+                        ready: List::new(),
+                        working: false,
+                    },
+                    "Delays::state"
+                ),
                 wake <- WaitQueue::new(),
                 changed: Atomic::new(false),
                 count: Atomic::new(0),
+                aborted: Atomic::new(false),
                 work <- Work::new(name, class),
             }),
             GFP_KERNEL,
@@ -106,26 +153,33 @@ impl Delays {
         self.wake.wake_all();
     }
 
-    // Takes the first of those that are due or void; says how long the others have time.
+    // Takes the first of those that are due; says how long the others have time.
     fn next(&self) -> Next {
         let now = clock::now_ns();
+        let aborted = self.aborted.xchg(false, Full);
         let mut state = self.state.lock();
-        let due = |(at, late): &(u64, Late)| *at <= now || late.is_void();
-        if let Some(index) = state.waiting.iter().position(due) {
-            self.count
-                .store(state.waiting.len().wrapping_sub(1), Relaxed);
-            return match state.waiting.remove(index) {
-                Ok((_, late)) => Next::Run(late),
-                Err(_) => Next::Wait(1),
-            };
+        if aborted {
+            self.let_go(&mut state, |cmd| cmd.shared().is_aborted());
         }
-        match state.waiting.iter().map(|(at, _)| *at).min() {
-            Some(at) => Next::Wait(at.saturating_sub(now).div_ceil(1_000_000)),
-            None => {
-                state.working = false;
-                Next::End
-            }
+        if let Some(cmd) = state.ready.pop() {
+            return Next::Run(Late::Command(cmd));
         }
+        let Some(cursor) = state.waiting.cursor_front_mut() else {
+            state.working = false;
+            return Next::End;
+        };
+        let (due, _) = *cursor.current().0;
+        if due > now {
+            return Next::Wait(due.saturating_sub(now).div_ceil(1_000_000));
+        }
+        let (_, node) = cursor.remove_current();
+        self.count.fetch_sub(1, Full);
+        Next::Run(node.to_key_value().1)
+    }
+
+    fn let_go(&self, state: &mut State, which: impl Fn(&Erased<Command, Shared>) -> bool) {
+        let gone = state.let_go(which);
+        self.count.fetch_sub(gone, Full);
     }
 }
 
@@ -143,7 +197,7 @@ impl WorkItem for Delays {
         loop {
             this.changed.store(false, Release);
             match this.next() {
-                Next::Run(late) => lio_glue::noio::scope(|| late.run()),
+                Next::Run(late) => noio::scope(|| late.run()),
                 Next::Wait(ms) => {
                     let ms = u32::try_from(ms).unwrap_or(u32::MAX).min(60_000);
                     this.wake.wait_until(ms, || this.changed.load(Acquire));
@@ -154,49 +208,67 @@ impl WorkItem for Delays {
     }
 }
 
-/// Has `late` done after `ms` milliseconds, as [`at`].
+/// Room for one that waits.
+pub(crate) struct Room {
+    node: RBTreeNodeReservation<(u64, u64), Late>,
+    engine: Arc<Engine>,
+}
+
+impl Room {
+    /// Process context.
+    ///
+    /// # Errors
+    /// `ENOMEM`
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Room {
+            // Who frees memory may be waiting for what the command writes.
+            node: noio::scope(|| RBTreeNodeReservation::new(GFP_KERNEL))?,
+            engine: crate::engine()?,
+        })
+    }
+
+    /// Has `late` done at the time `at`, in nanoseconds.
+    pub(crate) fn put(self, at: u64, late: Late) {
+        let delays = self.engine.delays();
+        // A full barrier: who aborts the command and does not see it counted is seen below.
+        delays.count.fetch_add(1, Full);
+        let mut state = delays.state.lock();
+        if matches!(&late, Late::Command(cmd) if cmd.shared().is_aborted()) {
+            delays.aborted.xchg(true, Full);
+        }
+        let key = (at, state.number);
+        state.number = state.number.wrapping_add(1);
+        state.waiting.insert(self.node.into_node(key, late));
+        let start = !core::mem::replace(&mut state.working, true);
+        drop(state);
+        if start {
+            let _ = self.engine.late().enqueue(delays.clone());
+        } else {
+            delays.look();
+        }
+    }
+}
+
+/// Has `late` done after `ms` milliseconds. Process context.
 ///
 /// # Errors
 /// Without memory it comes back.
 pub(crate) fn after(ms: u64, late: Late) -> Result<(), Late> {
-    at(
-        clock::now_ns().saturating_add(ms.saturating_mul(1_000_000)),
-        late,
-    )
-}
-
-/// Has `late` done at the time `at`, in nanoseconds. Any context but hard interrupts.
-///
-/// # Errors
-/// Without memory it comes back.
-pub(crate) fn at(at: u64, late: Late) -> Result<(), Late> {
-    let Ok(engine) = crate::engine() else {
+    let Ok(room) = Room::new() else {
         return Err(late);
     };
-    let delays = engine.delays();
-    let mut state = delays.state.lock();
-    if state.waiting.reserve(1, GFP_ATOMIC).is_err() {
-        drop(state);
-        return Err(late);
-    }
-    // There is room for it.
-    let _ = state.waiting.push((at, late), GFP_ATOMIC);
-    delays.count.store(state.waiting.len(), Release);
-    let start = !core::mem::replace(&mut state.working, true);
-    drop(state);
-    if start {
-        let _ = engine.late().enqueue(delays.clone());
-    } else {
-        delays.look();
-    }
+    let ns = ms.saturating_mul(1_000_000);
+    room.put(clock::now_ns().saturating_add(ns), late);
     Ok(())
 }
 
 /// Commands were aborted: those that wait here go on. Any context.
 pub(crate) fn kick() {
     if let Ok(engine) = crate::engine() {
-        if engine.delays().count.load(Acquire) != 0 {
-            engine.delays().look();
+        let delays = engine.delays();
+        if delays.count.load(Acquire) != 0 {
+            delays.aborted.xchg(true, Full);
+            delays.look();
         }
     }
 }
@@ -204,17 +276,12 @@ pub(crate) fn kick() {
 /// The commands of a LUN that wait here go on: its limits are others now.
 pub(crate) fn release(lun: &Lun) {
     let Ok(engine) = crate::engine() else { return };
-    let mut state = engine.delays().state.lock();
-    for (at, late) in state.waiting.iter_mut() {
-        if let Late::Command(cmd) = late {
-            let its = |nexus: &Arc<Nexus>| core::ptr::eq(&**nexus.lun(), lun);
-            if cmd.nexus.as_ref().is_some_and(its) {
-                *at = 0;
-            }
-        }
-    }
+    let delays = engine.delays();
+    let its = |nexus: &Arc<Nexus>| core::ptr::eq(&**nexus.lun(), lun);
+    let mut state = delays.state.lock();
+    delays.let_go(&mut state, |cmd| cmd.nexus.as_ref().is_some_and(its));
     drop(state);
-    engine.delays().look();
+    delays.look();
 }
 
 /// Forgets the transition of a group.
@@ -225,17 +292,14 @@ pub(crate) fn forget_transition(of: &Arc<Group>) {
 /// Forgets what `which` chooses, of what is no command.
 pub(crate) fn forget(which: impl Fn(&Late) -> bool) {
     let Ok(engine) = crate::engine() else { return };
+    let delays = engine.delays();
+    let its = |late: &Late| !matches!(late, Late::Command(_)) && which(late);
     loop {
-        let mut state = engine.delays().state.lock();
-        let found = state
-            .waiting
-            .iter()
-            .position(|(_, late)| !matches!(late, Late::Command(_)) && which(late));
-        let gone = found.and_then(|index| state.waiting.remove(index).ok());
-        drop(state);
+        let gone = delays.state.lock().take(its);
         // It is dropped without the lock.
         if gone.is_none() {
             return;
         }
+        delays.count.fetch_sub(1, Full);
     }
 }

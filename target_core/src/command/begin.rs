@@ -7,7 +7,7 @@ use super::{go_on, reply, reply_aborted, Command};
 use crate::{
     admit,
     backend::Io,
-    delay::{self, Late},
+    delay::{Late, Room},
     device::Device,
     emulate::Step,
     fabric::Fabric,
@@ -18,6 +18,7 @@ use crate::{
 use kernel::sync::Arc;
 use lio_glue::slot::Token;
 use lio_policy::regions::Regions;
+use lio_scsi::status::Status;
 
 /// Executes the command, which may.
 pub(super) fn run<F: Fabric>(token: Token<Session<F>>) {
@@ -93,14 +94,15 @@ fn begin_execution<F: Fabric>(mut token: Token<Session<F>>) {
     go_on(token);
 }
 
-// Executes the command after a while.
+// Executes the command after a while. Without memory to wait it is answered with BUSY: others keep to their limits.
 fn delayed<F: Fabric>(mut token: Token<Session<F>>) {
+    let Ok(room) = Room::new() else {
+        token.set_status(Status::Busy);
+        return reply(token);
+    };
     let due = core::mem::replace(&mut token.due, 0);
     put_off(&mut token);
-    if let Err(late) = delay::at(due, Late::Command(token.erase())) {
-        // Without memory for it there is no delay.
-        late.run();
-    }
+    room.put(due, Late::Command(token.erase()));
 }
 
 // Executes the command when it has its share.
