@@ -18,13 +18,15 @@
 mod begin;
 mod condition;
 mod handing;
+mod outside;
 mod queue;
 mod reply;
 mod shared;
 mod traced;
 
-use begin::{put_off, resume_one, run};
+use begin::{resume_one, start};
 use handing::Handing;
+pub(crate) use outside::Outside;
 pub use queue::ReplyQueue;
 pub use reply::Reply;
 use shared::Decided;
@@ -39,7 +41,6 @@ use crate::{
     flaws,
     limits::Taken,
     lun::{Export, Nexus},
-    order,
     session::Session,
     shares::Share,
     tmf::Preempted,
@@ -136,6 +137,7 @@ impl Default for Command {
             aborted: false,
             turn: Turn::No,
             due: 0,
+            out: None,
             taken: None,
             share: Share::None,
             started: 0,
@@ -199,8 +201,10 @@ pub struct Command {
     pub(crate) residual: Residual,
     pub(crate) aborted: bool,
     pub(crate) turn: Turn,
-    /// When it may be executed, if not at once; nanoseconds.
+    /// When it may be executed, as limits have it, if not at once; nanoseconds.
     pub(crate) due: u64,
+    /// When it came, while it is outside its task set (see [`Outside`]).
+    pub(crate) out: Option<u64>,
     /// What it has taken of limits, until it begins.
     pub(crate) taken: Option<Taken>,
     /// What it has of the device where LUNs have shares.
@@ -391,7 +395,7 @@ impl<F: Fabric> Cmd<F, Received> {
         let (cmd, _) = token.split_mut();
         match crate::admit::admit(host.core(), cmd) {
             Ok(next) => {
-                if !arrive(&mut token) {
+                if !outside::arrive(&mut token) {
                     token.set_status(Status::TaskSetFull);
                     reply(token);
                     return Admitted::Refused;
@@ -487,33 +491,7 @@ impl<F: Fabric> Cmd<F, Ready> {
                 return reply(token);
             }
         }
-        let held = token
-            .nexus
-            .as_ref()
-            .filter(|n| token.place != Place::Free && n.lun().device().order().holds(token.place));
-        match held.map(|n| n.lun().device().clone()) {
-            Some(device) => {
-                put_off(&mut token);
-                device.order().hold(token.erase(), &device);
-            }
-            None => run(token),
-        }
-    }
-}
-
-// The command takes its place behind those that are there; whether there is one for it.
-fn arrive<F: Fabric>(token: &mut Token<Session<F>>) -> bool {
-    let Some(nexus) = &token.nexus else {
-        return true;
-    };
-    let device = nexus.lun().device();
-    let attribute = order::attribute(device, token);
-    match device.order().arrive(attribute, token.shared()) {
-        Some(place) => {
-            token.place = place;
-            true
-        }
-        None => false,
+        start(token)
     }
 }
 
@@ -687,6 +665,7 @@ fn answer<F: Fabric>(mut token: Token<Session<F>>) {
         }
     }
     let ordered = handing::ordered(&mut token);
+    outside::leave(&mut token);
     begin::leave(&mut token);
     if aborted {
         // Without `tell` the initiator asked for it, and hears nothing of the command any more (SAM-5 5.6).
@@ -751,6 +730,7 @@ pub(crate) fn begin<F: Fabric>(token: &mut Token<Session<F>>, start: &Start<'_>)
     cmd.aborted = false;
     cmd.turn = Turn::No;
     cmd.due = 0;
+    cmd.out = None;
     cmd.taken = None;
     cmd.share = Share::None;
     cmd.started = 0;

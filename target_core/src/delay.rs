@@ -56,6 +56,16 @@ impl Late {
             Late::Thresholds(device) => device.look_at_thresholds(),
         }
     }
+
+    // It is a command whose LUN has other limits by now.
+    fn is_released(&self) -> bool {
+        let Late::Command(cmd) = self else {
+            return false;
+        };
+        let lun = cmd.nexus.as_ref().map(|nexus| nexus.lun());
+        cmd.out
+            .is_some_and(|came| lun.is_some_and(|lun| lun.has_released(came)))
+    }
 }
 
 struct State {
@@ -233,6 +243,8 @@ impl Room {
         // A full barrier: who aborts the command and does not see it counted is seen below.
         delays.count.fetch_add(1, Full);
         let mut state = delays.state.lock();
+        // With the lock: who releases it hereafter finds it.
+        let at = if late.is_released() { 0 } else { at };
         if matches!(&late, Late::Command(cmd) if cmd.shared().is_aborted()) {
             delays.aborted.xchg(true, Full);
         }

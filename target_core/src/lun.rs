@@ -77,6 +77,8 @@ pub struct Lun {
     // How many of this and of those that initiators see have limits, and histograms.
     limited: Atomic<u32>,
     measured: Atomic<u32>,
+    // When limits were set: what came before waits no longer.
+    released: Atomic<u64>,
 }
 
 impl Lun {
@@ -100,6 +102,7 @@ impl Lun {
                 weight: Weight::new(),
                 limited: Atomic::new(0),
                 measured: Atomic::new(0),
+                released: Atomic::new(0),
             }? Error),
             GFP_KERNEL,
         )
@@ -148,8 +151,14 @@ impl Lun {
             count(&self.limited, before, limits.is_set());
             self.group().with(|s| self.set_port(s));
         });
+        self.released.store(clock::now_ns(), Release);
         crate::delay::release(self);
         Ok(())
+    }
+
+    /// Whether a command that came at the time `at` waits for no limit any more: they are others now.
+    pub(crate) fn has_released(&self, at: u64) -> bool {
+        self.released.load(Acquire) >= at
     }
 
     /// Sets the weight of this, or of an initiator's view of it; 0 is none.

@@ -2,8 +2,8 @@
 
 //! The order of a device's commands (SAM-5 8.6): ORDERED ones, and those that wait for them.
 //!
-//! The device is one task set for all I_T nexuses. A command takes its [`Place`] when it is admitted, and is held here if it may
-//! not begin yet when it is to be executed. A worker waits for what was there before an ORDERED command: it looks through the
+//! The device is one task set for all I_T nexuses. A command takes its [`Place`] when it is admitted, or when the limit is over for which it
+//! had to wait ([`Outside`](crate::command::Outside)), and is held here if it may not begin yet when it is to be executed. A worker waits for what was there before an ORDERED command: it looks through the
 //! commands of all sessions, as task management does. So commands count nothing while no ORDERED one is there.
 
 use crate::{

@@ -3,7 +3,7 @@
 //! Sessions: I_T nexuses, with the commands that are in flight on them (SAM-5 4.7).
 
 use crate::{
-    command::{self, Cmd, Command, Received, Shared, Start, Unit},
+    command::{self, Cmd, Command, Outside, Received, Shared, Start, Unit},
     fabric::Fabric,
     lun::{MappedLun, Nexus},
     tpg::{Access, NodeAcl, Tpg},
@@ -57,6 +57,9 @@ pub struct Core {
     closed: Atomic<u32>,
     /// Task management functions at work.
     managing: Atomic<u32>,
+    // Commands that wait for limits.
+    #[pin]
+    outside: Outside,
 }
 
 impl Core {
@@ -169,6 +172,10 @@ impl Core {
     pub(crate) fn managing(&self) -> &Atomic<u32> {
         &self.managing
     }
+
+    pub(crate) fn outside(&self) -> &Outside {
+        &self.outside
+    }
 }
 
 /// A session of fabric `F`.
@@ -263,6 +270,7 @@ impl<F: Fabric> Session<F> {
                     left: Atomic::new(0),
                     closed: Atomic::new(0),
                     managing: Atomic::new(0),
+                    outside <- Outside::new(),
                 }),
                 slots,
                 deferred: Queue::new(),
@@ -467,6 +475,7 @@ impl<F: Fabric> AnySession for Session<F> {
     fn let_aborted_go(&self) {
         F::kick(self);
         crate::delay::kick();
+        self.core.outside.let_aborted_go();
         // Who takes a logical unit away from the session does this for the unit's device.
         for (_, nexus) in self.core.nexuses() {
             nexus.lun().device().let_aborted_go();

@@ -2,6 +2,7 @@
 stock modules do not have."""
 # vm: --timeout 900
 # group: tasks
+import contextlib
 import errno
 import threading
 import time
@@ -194,6 +195,197 @@ def test_what_waits_is_asked_again(target):
         assert waits(lambda: write(mapped / "write_protect", 1)) == "7/2700"
         write(mapped / "write_protect", 0)
         assert waits(lambda: write(store / "control", f"rd_pages={(16 << 20) // 4096}"), far) == "5/2100"
+
+
+# --- limits and the order of commands ------------------------------------------------------------------------
+
+SIMPLE, ORDERED, HEAD = 1, 2, 3
+TUR, TASK_ABORTED = bytes(6), 0x40
+
+
+def heard(c, ends=None):
+    """Adds to `ends` what is answered by now: before a ping that is sent behind it all."""
+    ends = {} if ends is None else ends
+    mark = c.itt()
+    c.send(initiator.pdu(initiator.NOP_OUT, immediate=True, itt=mark, w=(initiator.NONE, c.cmd_sn, c.exp_stat_sn)))
+    while (a := c.receive(60)).itt != mark:
+        if not c.pong(a):
+            ends[a.itt] = a
+    return ends
+
+
+def writes(c, n, fill=b"x", attr=SIMPLE):
+    return [c.start(WRITE, 4096, initiator.WRITE, fill * 4096, attr=attr) for _ in range(n)]
+
+
+def reads(c, n, attr=SIMPLE):
+    return [c.start(READ, 4096, initiator.READ, attr=attr) for _ in range(n)]
+
+
+@pytest.mark.parametrize("what", ["restricted reordering", "ORDERED", "SIMPLE"])
+def test_the_limit_of_one_initiator_holds_no_other(what):
+    """A device is one task set for all: neither an ORDERED command that waits for a limit keeps those of others waiting, nor does
+    an ORDERED one of theirs wait for what does."""
+    store = lio.ramdisk()
+    store.attrib("emulate_rest_reord", int(what == "restricted reordering"))
+    target = lio.IscsiTarget(store, acls=[ONE, OTHER])
+    mapped = target.path / "acls" / ONE / "lun_0"
+    with login(target) as c, login(target, OTHER) as d:
+        write(mapped / "limits", "iops_burst=1,iops=1")
+        tags = reads(c, 20, ORDERED) if what == "ORDERED" else writes(c, 20)
+        ends = heard(c)
+        others = reads(d, 1) + reads(d, 1, ORDERED) + writes(d, 1) + reads(d, 1, HEAD)
+        assert {a.status for a in d.finish_all(others, timeout=60).values()} == {0}
+        assert len(heard(c, ends)) < 20, "it was answered behind all of the other's, of which each waits for a second"
+        write(mapped / "limits", "iops=0")
+        ends |= c.finish_all(set(tags) - ends.keys(), timeout=60)
+        assert {a.status for a in ends.values()} == {0}
+
+
+def test_what_one_initiator_sends_keeps_its_order():
+    """Writes of one block under a limit, processed in order, and reads between them, each of which shows what was written before it."""
+    store = lio.ramdisk()
+    store.attrib("emulate_rest_reord", 1)
+    target = lio.IscsiTarget(store, acls=[ONE, OTHER])
+    mapped = target.path / "acls" / ONE / "lun_0"
+
+    def run(c, change=None):
+        tags, data, order = [], {}, []
+        for n in range(8):
+            tags += writes(c, 1, bytes([n + 1])) + reads(c, 1)
+        # What has no limit stays behind those that have.
+        tags += [c.start(TUR, attr=ORDERED), c.start(TUR)]
+        if change:
+            change()
+        while len(order) < len(tags):
+            a = c.receive(60)
+            if c.pong(a):
+                continue
+            data[a.itt] = data.get(a.itt, b"") + a.data
+            if a.opcode == initiator.SCSI_RESPONSE or a.flags & 1:
+                assert a.status == 0, a
+                order.append(a.itt)
+        assert order == tags
+        assert [data[tag][:1] for tag in tags[1:16:2]] == [bytes([n + 1]) for n in range(8)]
+
+    with login(target) as c:
+        write(mapped / "limits", "iops_burst=1,iops=10")
+        run(c)
+        # Bytes: what transfers none waits for those that do.
+        write(mapped / "limits", "iops=0,bytes_burst=4096,bytes_per_second=32768")
+        run(c)
+        # Those that wait go on in their order when the limit goes, or is another one.
+        write(mapped / "limits", "bytes_per_second=0,iops=1")
+        run(c, lambda: write(mapped / "limits", "iops=40"))
+        write(mapped / "limits", "iops=1")
+        run(c, lambda: write(mapped / "limits", "iops=0"))
+        run(c)
+
+
+def test_ordered_behind_a_write_whose_data_does_not_come(target):
+    """A write waits for its limit and then for its data. The same initiator's ORDERED command waits for it, and others for that; another
+    initiator's do not, and aborts and the end of the session do not either."""
+    mapped = target.path / "acls" / ONE / "lun_0"
+    target.patient(ONE)
+
+    def begin(c):
+        """Such a write's R2T, when its limit is over, and the tags of an ORDERED command behind it and of one behind that."""
+        write(mapped / "limits", "iops_burst=1,iops=1")
+        before, ends = reads(c, 3), {}
+        itt = c.start(WRITE, 4096, initiator.WRITE)
+        tags = [c.start(TUR, attr=ORDERED), c.start(TUR)]
+        while (a := c.receive(60)).opcode != initiator.R2T:
+            if not c.pong(a):
+                ends[a.itt] = a
+        assert a.itt == itt
+        time.sleep(4)
+        assert heard(c, ends).keys() == set(before)
+        return a, tags
+
+    with login(target, OTHER) as d:
+        with login(target) as c:
+            r2t, tags = begin(c)
+            others = reads(d, 1, ORDERED) + writes(d, 1)
+            assert {a.status for a in d.finish_all(others, timeout=60).values()} == {0}
+            assert heard(c) == {}
+            c.answer_r2t(r2t, bytes(4096))
+            order = []
+            while len(order) < 3:
+                a = c.next(60)
+                assert a.opcode == initiator.SCSI_RESPONSE and a.status == 0, a
+                order.append(a.itt)
+            assert order == [r2t.itt, *tags]
+            # The one behind goes on without the ORDERED one.
+            r2t, tags = begin(c)
+            assert c.tmf(initiator.ABORT_TASK, ref_itt=tags[0], timeout=30) == 0
+            assert [a.itt for a in c.seen] in ([], [tags[1]])
+            assert c.seen or c.next(30).itt == tags[1]
+            c.answer_r2t(r2t, bytes(4096))
+            assert c.next(30).status == 0
+            # Or without the write.
+            r2t, tags = begin(c)
+            assert c.tmf(initiator.ABORT_TASK, ref_itt=r2t.itt, timeout=30) == 0
+            left = [a.itt for a in c.seen]
+            while len(left) < 2:
+                left.append(c.next(30).itt)
+            assert left == tags
+            begin(c)
+            assert c.tmf(initiator.LUN_RESET, timeout=30) == 0
+            while c.scsi(TUR)[0] == 2:
+                pass
+            begin(c)
+        # Its session is over.
+        while d.scsi(TUR)[0] == 2:
+            pass
+        assert d.finish(reads(d, 1, ORDERED)[0], timeout=60)[0] == 0
+
+
+def test_thousands_wait(target):
+    """Of five sessions 512 commands each wait for a limit of the LUN: what is aborted, reset, or goes with its session or its LUN is over at
+    once, and the rest goes on when the limit goes."""
+    lun = target.path / "lun/lun_0"
+    write(target.path / "acls" / ONE / "cmdsn_depth", 512)
+
+    def fill(c):
+        """As many reads as the session may have; the first may not wait."""
+        tags = [c.itt() for _ in range(510)]
+        c.send(b"".join(c.command_pdu(READ, 4096, initiator.READ, itt=tag) for tag in tags))
+        return set(tags)
+
+    with contextlib.ExitStack() as stack:
+        all_ = [stack.enter_context(initiator.session(target, name=ONE, isid=b"\x80\0\0\0\x0b" + bytes([9 + n]))) for n in range(5)]
+        write(lun / "limits", "iops_burst=1,iops=1")
+
+        def filled():
+            return [(c, fill(c), heard(c)) for c in all_]
+
+        def ended(*statuses):
+            for c, tags, ends in waiting:
+                ends |= c.finish_all(tags - ends.keys(), timeout=120)
+                assert {a.status for a in ends.values()} <= {0, *statuses}
+
+        waiting = filled()
+        start = time.monotonic()
+        assert all_[0].tmf(initiator.ABORT_TASK_SET, timeout=60) == 0
+        waiting.pop(0)
+        assert all_[1].tmf(initiator.LUN_RESET, timeout=60) == 0
+        waiting.pop(0)
+        ended(TASK_ABORTED)
+        assert time.monotonic() - start < 60 * lio.SLOW, "of 2,550 each waits for a second"
+        for c in all_:
+            while c.scsi(TUR)[0]:
+                pass
+        waiting = filled()
+        start = time.monotonic()
+        write(lun / "limits", "iops=0")
+        ended()
+        assert time.monotonic() - start < 60 * lio.SLOW
+        write(lun / "limits", "iops=1")
+        waiting = filled()
+        all_[0].close()
+        start = time.monotonic()
+    target.delete()
+    assert time.monotonic() - start < 60 * lio.SLOW
 
 
 # --- shares --------------------------------------------------------------------------------------------------

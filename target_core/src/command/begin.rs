@@ -3,7 +3,7 @@
 //! How a command's execution begins: at once, after a while, when it has its share of the device, or when it comes back from whoever
 //! held it.
 
-use super::{go_on, reply, reply_aborted, Command};
+use super::{go_on, outside, reply, reply_aborted, Command};
 use crate::{
     admit,
     backend::Io,
@@ -16,15 +16,39 @@ use crate::{
     turns,
 };
 use kernel::sync::Arc;
-use lio_glue::slot::Token;
-use lio_policy::regions::Regions;
+use lio_glue::{clock, slot::Token};
+use lio_policy::{order::Place, regions::Regions};
 use lio_scsi::status::Status;
 
-/// Executes the command, which may.
-pub(super) fn run<F: Fabric>(token: Token<Session<F>>) {
-    if token.due != 0 {
+/// Executes the command, when its limit is over and it is its turn.
+pub(super) fn start<F: Fabric>(token: Token<Session<F>>) {
+    if token.out.is_none() {
+        in_turn(token)
+    } else if token.due > clock::now_ns() {
         delayed(token)
-    } else if let Share::Wanted(bytes) = token.share {
+    } else {
+        outside::enter(token)
+    }
+}
+
+/// Executes the command, which is in its place, when it is its turn.
+pub(super) fn in_turn<F: Fabric>(mut token: Token<Session<F>>) {
+    let held = token
+        .nexus
+        .as_ref()
+        .filter(|n| token.place != Place::Free && n.lun().device().order().holds(token.place));
+    match held.map(|n| n.lun().device().clone()) {
+        Some(device) => {
+            put_off(&mut token);
+            device.order().hold(token.erase(), &device);
+        }
+        None => run(token),
+    }
+}
+
+// Executes the command, which may.
+fn run<F: Fabric>(token: Token<Session<F>>) {
+    if let Share::Wanted(bytes) = token.share {
         share(token, bytes)
     } else {
         begin_execution(token)
@@ -43,6 +67,7 @@ pub(super) fn resume_one<F: Fabric>(mut token: Token<Session<F>>) {
     token.shared().go_on();
     let host = token.host().clone();
     match admit::again(host.core(), &token) {
+        Ok(()) if token.out.is_some() => outside::enter(token),
         Ok(()) => run(token),
         Err(refused) => {
             refused.answer(&mut token);
@@ -94,15 +119,14 @@ fn begin_execution<F: Fabric>(mut token: Token<Session<F>>) {
     go_on(token);
 }
 
-// Executes the command after a while. Without memory to wait it is answered with BUSY: others keep to their limits.
+// The command goes on after a while. Without memory to wait it is answered with BUSY: others keep to their limits.
 fn delayed<F: Fabric>(mut token: Token<Session<F>>) {
     let Ok(room) = Room::new() else {
         token.set_status(Status::Busy);
         return reply(token);
     };
-    let due = core::mem::replace(&mut token.due, 0);
     put_off(&mut token);
-    room.put(due, Late::Command(token.erase()));
+    room.put(token.due, Late::Command(token.erase()));
 }
 
 // Executes the command when it has its share.

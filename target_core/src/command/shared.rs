@@ -51,6 +51,10 @@ impl Unit {
     }
 }
 
+// In the place of what came before it: the command is outside its task set, and has a number there, above the bit that says whether it is
+// ORDERED. No number of an ORDERED command is as large.
+const OUTSIDE: u64 = 1 << 63;
+
 /// The part of a command that others than its owner may look at.
 pub struct Shared {
     state: Atomic<u32>,
@@ -59,7 +63,7 @@ pub struct Shared {
     lun: Atomic<u64>,
     // The nexus of what was taken away; valid while the state says so.
     taken: Atomic<u64>,
-    // How many ORDERED commands were there before it, and itself if it is one; 0 while that is not known.
+    // How many ORDERED commands were there before it, and itself if it is one; 0 while that is not known. Or OUTSIDE.
     pub(crate) after: Atomic<u64>,
     // Where it writes, once it does.
     regions: Atomic<u64>,
@@ -249,6 +253,32 @@ impl Shared {
         if self.flag(WATCHED, false) & WATCHED != 0 {
             crate::tmf::wake();
         }
+    }
+
+    /// The command is outside its task set, with this number. Whoever waits for it finds out that it does not have to.
+    pub(super) fn stay_outside(&self, number: u64, ordered: bool) {
+        let word = OUTSIDE | (number << 1) | u64::from(ordered);
+        self.after.store(word, Relaxed);
+        self.look_again();
+    }
+
+    /// The command goes into its task set; whether it was an ORDERED one outside. A full barrier, as when it was made alive.
+    pub(super) fn go_in(&self) -> bool {
+        self.after.xchg(0, Full) & 1 != 0
+    }
+
+    /// Its number outside the task set, unless it is in there or answered, and whether it is ORDERED.
+    pub(super) fn outside(&self) -> Option<(u64, bool)> {
+        let after = self.after.load(Relaxed);
+        if after & OUTSIDE == 0 || self.state.load(Acquire) & (LIVE | REPLIED) != LIVE {
+            return None;
+        }
+        Some(((after & !OUTSIDE) >> 1, after & 1 != 0))
+    }
+
+    /// Whether it was ORDERED, of a command that stayed outside.
+    pub(super) fn is_ordered_outside(&self) -> bool {
+        self.after.load(Relaxed) & 1 != 0
     }
 
     // The reply is decided now. `handing`: there will be a `handed`, for which ORDERED commands wait.
