@@ -51,7 +51,7 @@ enum Owner {
     /// A command's; with the number of its status, if it is kept for when the initiator asks for it again.
     Reply(Reply, Option<StatSn>),
     /// Ours.
-    Buffer(Buffer),
+    Buffer(KBox<Buffer>),
     /// What was kept, or is.
     Shared(Arc<Buffer>),
 }
@@ -104,7 +104,7 @@ enum Item {
     /// A PDU with what data it has in its head.
     Pdu(Pdu),
     /// A PDU with a buffer.
-    Buffer(Pdu, Buffer),
+    Buffer(Pdu, KBox<Buffer>),
     /// A PDU with a buffer that is kept.
     Shared(Pdu, Arc<Buffer>),
     /// A read.
@@ -112,6 +112,9 @@ enum Item {
     /// PDUs of a read once more.
     Again(Arc<Buffer>, DataIns),
 }
+
+// Each is moved some times, and what is longer than 128 bytes by a call.
+const _: () = assert!(size_of::<Option<Item>>() <= 128 && size_of::<Option<Owner>>() <= 32);
 
 /// What is to be sent.
 pub(crate) struct Tx {
@@ -302,6 +305,7 @@ impl Tx {
         if len > buffer.len() {
             return Err(EINVAL);
         }
+        let buffer = KBox::new(buffer, GFP_KERNEL)?;
         self.items.reserve()?;
         let crc = match self.digests.data {
             true => buffer.crc32c(Crc32c::new(), 0, len),

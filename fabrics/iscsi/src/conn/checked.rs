@@ -125,8 +125,8 @@ impl Ffp {
                     buffer.copy_from(data.off, &whole.buffer, 0, keep);
                 }
             }
-            To::Ping(_, buffer) => {
-                buffer.copy_from(data.off, &whole.buffer, 0, keep);
+            To::Ping(ping) => {
+                ping.1.copy_from(data.off, &whole.buffer, 0, keep);
             }
             To::Text(..) => self.texts.put_buffer(&whole.buffer, data.off, keep),
             To::Park(parked) => {

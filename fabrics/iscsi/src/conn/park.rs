@@ -375,8 +375,8 @@ impl Ffp {
                     }
                     None => break,
                 },
-                To::Ping(_, to) => {
-                    to.write_at(at, piece);
+                To::Ping(ping) => {
+                    ping.1.write_at(at, piece);
                 }
                 To::Text(..) => self.texts.put(at, piece),
                 To::Park(_) | To::Whole(_) | To::Nothing => break,

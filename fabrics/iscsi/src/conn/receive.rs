@@ -36,21 +36,24 @@ pub(super) struct Data {
     pub(super) check: bool,
 }
 
-/// Where data goes, and what follows when it is there.
+/// Where data goes, and what follows when it is there. It is moved with each PDU: what is seldom and large has a box.
 pub(super) enum To {
     /// Nowhere.
     Nothing,
     /// Into the buffer of the write command with this index.
     Write(u16),
     /// Into a buffer that is sent back, with the request's tag.
-    Ping(Itt, Buffer),
+    Ping(KBox<(Itt, Buffer)>),
     /// Into the text of the connection.
-    Text(TextRequest, Bhs),
+    Text(KBox<(TextRequest, Bhs)>),
     /// Into what waits for commands of other connections.
     Park(KBox<Parked>),
     /// Into memory of its own, until its digest has been checked.
     Whole(KBox<Whole>),
 }
+
+// What is longer than 128 bytes is moved by a call.
+const _: () = assert!(size_of::<Input>() <= 64);
 
 impl Input {
     /// The index of the write command for which a PDU is coming in: whatever it says, not all of its data is there.
@@ -219,7 +222,7 @@ impl Ffp {
             }
             let buffer = match &data.to {
                 To::Write(i) => self.writes.buffer(*i),
-                To::Ping(_, buffer) => Some(buffer),
+                To::Ping(ping) => Some(&ping.1),
                 To::Park(parked) => parked.buffer(),
                 To::Whole(whole) => Some(&whole.buffer),
                 To::Text(..) | To::Nothing => None,
@@ -296,8 +299,8 @@ impl Ffp {
         match to {
             To::Nothing | To::Whole(_) => Ok(()),
             To::Write(index) => self.go_on(index),
-            To::Ping(itt, buffer) => self.answer_ping(itt, buffer),
-            To::Text(pdu, bhs) => self.text_complete(&bhs, &pdu),
+            To::Ping(ping) => self.answer_ping(ping),
+            To::Text(text) => self.text_complete(&text.1, &text.0),
             To::Park(parked) => self.park(parked),
         }
     }

@@ -41,13 +41,14 @@ impl Ffp {
             .bytes()
             .min(self.parameters.max_xmit)
             .min(MAX_PING) as usize;
-        let buffer = Buffer::alloc(keep, false)?;
-        Ok(Data::new(To::Ping(pdu.itt, buffer), head, 0, keep))
+        let ping = KBox::new((pdu.itt, Buffer::alloc(keep, false)?), GFP_KERNEL)?;
+        Ok(Data::new(To::Ping(ping), head, 0, keep))
     }
 
     /// The data of a ping is there: it goes back.
     #[inline(never)]
-    pub(super) fn answer_ping(&mut self, itt: Itt, data: Buffer) -> Result {
+    pub(super) fn answer_ping(&mut self, ping: KBox<(Itt, Buffer)>) -> Result {
+        let (itt, data) = KBox::into_inner(ping);
         let mut bhs = [0; 48];
         NopIn {
             data_len: DataLen::at_most(data.len()),

@@ -94,7 +94,8 @@ impl Ffp {
             self.texts.input = KVec::from_elem(0, TEXT_MAX, GFP_KERNEL)?;
         }
         let keep = pdu.data_len.bytes() as usize;
-        Ok(Data::new(To::Text(*pdu, *bhs), head, held, keep))
+        let text = KBox::new((*pdu, *bhs), GFP_KERNEL)?;
+        Ok(Data::new(To::Text(text), head, held, keep))
     }
 
     /// The text of a request is there.
