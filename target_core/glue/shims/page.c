@@ -37,17 +37,50 @@ EXPORT_SYMBOL_GPL(lio_page_contiguous);
 
 /*
  * Pages that carried a command's data, kept for the next one: kernels that clear what they allocate would spend as much
- * on that as the copy into the page costs, and memory that was just used is in the cache. Half a megabyte per CPU, which
- * goes back when memory is short.
+ * on that as the copy into the page costs, and memory that was just used is in the cache. At most so many of each order per
+ * CPU, 1152 KiB in all, which go back when memory is short.
+ *
+ * TCP has what was sent until it is acknowledged, which is after its command has ended: such pages are kept too, in the order
+ * in which they came, and are handed out when nobody else has them any more.
  */
-static const unsigned char pool_room[LIO_PAGE_MAX_ORDER + 1] = { 16, 8, 8, 8 };
+static const struct {
+	unsigned char at, room;
+} pool_part[LIO_PAGE_MAX_ORDER + 1] = { { 0, 64 }, { 64, 16 }, { 80, 16 }, { 96, 16 } };
 
+/* For each order n of them, the oldest being the one at first, round the end of its part of the array. */
 struct pool {
-	unsigned char n[LIO_PAGE_MAX_ORDER + 1];
-	struct page *page[LIO_PAGE_MAX_ORDER + 1][16];
+	unsigned char first[LIO_PAGE_MAX_ORDER + 1], n[LIO_PAGE_MAX_ORDER + 1];
+	struct page *page[112];
 };
 
 static DEFINE_PER_CPU(struct pool, pools);
+
+/* The i-th, from the oldest on. */
+static struct page **pool_at(struct pool *pool, unsigned int order, unsigned int i)
+{
+	return &pool->page[pool_part[order].at + (pool->first[order] + i) % pool_part[order].room];
+}
+
+static struct page *pool_pop(struct pool *pool, unsigned int order)
+{
+	struct page *page = *pool_at(pool, order, 0);
+
+	pool->first[order] = (pool->first[order] + 1) % pool_part[order].room;
+	pool->n[order]--;
+	return page;
+}
+
+/*
+ * Whether the pool's reference is the only one: then nobody else can get one, and what others did with the page came before they
+ * gave theirs back.
+ */
+static bool page_is_ours(struct page *page)
+{
+	if (page_count(page) != 1)
+		return false;
+	smp_acquire__after_ctrl_dep();
+	return true;
+}
 
 /* The contents are what an earlier command left there. */
 struct page *lio_page_reuse(unsigned int order)
@@ -56,10 +89,26 @@ struct page *lio_page_reuse(unsigned int order)
 	unsigned long flags;
 	struct pool *pool;
 
+	if (order > LIO_PAGE_MAX_ORDER)
+		return NULL;
 	local_irq_save(flags);
 	pool = this_cpu_ptr(&pools);
-	if (order <= LIO_PAGE_MAX_ORDER && pool->n[order])
-		page = pool->page[order][--pool->n[order]];
+	if (pool->n[order]) {
+		struct page **newest = pool_at(pool, order, pool->n[order] - 1);
+		struct page **oldest = pool_at(pool, order, 0);
+		struct page **second = pool_at(pool, order, 1);
+
+		/* The newest, which is in the cache; else what TCP has had longest, but for one that a connection in trouble keeps. */
+		if (page_is_ours(*newest)) {
+			page = *newest;
+			pool->n[order]--;
+		} else if (page_is_ours(*oldest)) {
+			page = pool_pop(pool, order);
+		} else if (pool->n[order] > 2 && page_is_ours(*second)) {
+			page = *second;
+			*second = pool_pop(pool, order);
+		}
+	}
 	local_irq_restore(flags);
 	return page;
 }
@@ -72,16 +121,16 @@ void lio_page_retire(struct page *page)
 	unsigned long flags;
 	struct pool *pool;
 
-	/* Nobody else has it who might read, or write, what the next command has there. */
-	if (page_count(page) == 1 && order <= LIO_PAGE_MAX_ORDER && !page_is_pfmemalloc(page) &&
-	    page_to_nid(page) == numa_mem_id()) {
+	if (order <= LIO_PAGE_MAX_ORDER && !page_is_pfmemalloc(page) && page_to_nid(page) == numa_mem_id()) {
+		struct page *oldest = NULL;
+
 		local_irq_save(flags);
 		pool = this_cpu_ptr(&pools);
-		if (pool->n[order] < pool_room[order]) {
-			pool->page[order][pool->n[order]++] = page;
-			page = NULL;
-		}
+		if (pool->n[order] == pool_part[order].room)
+			oldest = pool_pop(pool, order);
+		*pool_at(pool, order, pool->n[order]++) = page;
 		local_irq_restore(flags);
+		page = oldest;
 	}
 	if (page)
 		put_page(page);
@@ -115,7 +164,10 @@ static bool pool_has_some(int cpu, void *pages)
 	return pool_pages(cpu);
 }
 
-/* On a CPU that has some, with interrupts off: nothing is freed here, where PREEMPT_RT must not. */
+/*
+ * On a CPU that has some, with interrupts off: nothing is freed here, where PREEMPT_RT must not. TCP may have some of them, and
+ * does not use this word of theirs.
+ */
 static void pool_empty(void *pages)
 {
 	struct pool *pool = this_cpu_ptr(&pools);
@@ -123,7 +175,7 @@ static void pool_empty(void *pages)
 
 	for (order = 0; order <= LIO_PAGE_MAX_ORDER; order++)
 		while (pool->n[order])
-			llist_add(&pool->page[order][--pool->n[order]]->pcp_llist, pages);
+			llist_add(&pool_pop(pool, order)->pcp_llist, pages);
 }
 
 /* All of them, whatever is asked for: they are few. */
@@ -165,7 +217,7 @@ void lio_pages_release(void)
 
 		for (order = 0; order <= LIO_PAGE_MAX_ORDER; order++)
 			while (pool->n[order])
-				put_page(pool->page[order][--pool->n[order]]);
+				put_page(pool_pop(pool, order));
 	}
 }
 EXPORT_SYMBOL_GPL(lio_pages_release);
