@@ -24,6 +24,7 @@ const MAX_ORDER: u32 = sys::LIO_PAGE_MAX_ORDER;
 const INLINE: usize = 8;
 
 /// A reference on a page, which may be a compound one.
+#[repr(transparent)]
 pub struct PageRef(NonNull<bindings::page>);
 
 // SAFETY: A page reference may be taken and dropped on any CPU, and gives no access to the memory by itself.

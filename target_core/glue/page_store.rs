@@ -11,7 +11,6 @@ use crate::{
     buffer::{Buffer, PageRef},
     sys,
 };
-use core::ptr::{self, NonNull};
 use kernel::{
     bindings,
     error::to_result,
@@ -72,13 +71,22 @@ impl<'a> Pages<'a> {
 
     /// The page at `at`; `None` is a hole.
     fn get(&mut self, at: usize) -> Option<&PageRef> {
+        self.slot(at)?.as_ref()
+    }
+
+    /// As [`Self::get`], for who asks for each page once.
+    fn take(&mut self, at: usize) -> Option<PageRef> {
+        self.slot(at)?.take()
+    }
+
+    fn slot(&mut self, at: usize) -> Option<&mut Option<PageRef>> {
         let slot = at.wrapping_sub(self.first);
         if slot >= self.valid {
             let n = self.last.saturating_sub(at).saturating_add(1).min(BATCH);
             self.store.find(at, &mut self.found[..n]);
             (self.first, self.valid) = (at, n);
         }
-        self.found.get(at.wrapping_sub(self.first))?.as_ref()
+        self.found.get_mut(at.wrapping_sub(self.first))
     }
 
     /// A new page. `ENOSPC` where what is left of the memory is left to others.
@@ -150,14 +158,17 @@ impl PageStore {
 
     /// Puts the pages from `first` on into `out`.
     fn find(&self, first: usize, out: &mut [Option<PageRef>]) {
-        let mut pages = [ptr::null_mut(); BATCH];
-        let n = out.len().min(BATCH);
-        // SAFETY: `xa` is initialised and has pages of order 0 only; `pages` has room for `n`.
-        unsafe { sys::lio_pages_find(self.xa.get(), first, n as u32, pages.as_mut_ptr()) };
-        for (out, page) in out.iter_mut().zip(pages) {
-            // SAFETY: `lio_pages_find` took a reference on it, which is ours.
-            *out = NonNull::new(page).map(|page| unsafe { PageRef::from_raw(page) });
-        }
+        out.fill(None);
+        // SAFETY: `xa` is initialised and has pages of order 0 only; `out` has room for its length, and a `PageRef` is a page on
+        // which there is a reference, as `lio_pages_find` takes it, `None` being null. What is overwritten is `None`.
+        unsafe {
+            sys::lio_pages_find(
+                self.xa.get(),
+                first,
+                out.len() as u32,
+                out.as_mut_ptr().cast(),
+            )
+        };
     }
 
     /// Appends the pages with the `len` bytes from `pos` on to `into`, a page of zeroes for each hole. Any context.
@@ -166,11 +177,18 @@ impl PageStore {
     /// `ENOMEM`; `EINVAL` for a buffer of borrowed memory, or past the largest position.
     pub fn lend(&self, pos: u64, len: usize, into: &mut Buffer) -> Result {
         pos.checked_add(len as u64).ok_or(EINVAL)?;
+        if len > 0 && len <= PAGE_SIZE.saturating_sub(offset(pos)) {
+            let mut page = [None];
+            self.find(index(pos), &mut page);
+            let [page] = page;
+            return into.push(page.unwrap_or_else(|| self.zero.clone()), offset(pos), len);
+        }
         let mut pages = Pages::new(self, pos, len as u64);
         let (mut pos, mut left) = (pos, len);
         while left > 0 {
             let n = left.min(PAGE_SIZE.saturating_sub(offset(pos)));
-            let page = pages.get(index(pos)).unwrap_or(&self.zero).clone();
+            let page = pages.take(index(pos));
+            let page = page.unwrap_or_else(|| self.zero.clone());
             into.push(page, offset(pos), n)?;
             pos = pos.saturating_add(n as u64);
             left = left.saturating_sub(n);
