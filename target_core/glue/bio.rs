@@ -18,7 +18,7 @@ struct Request<T> {
     dev: BlockDevice,
     transfer: ManuallyDrop<T>,
     // Memory that the device can take, where the buffer's is not so.
-    bounce: Option<Buffer>,
+    bounce: Option<KBox<Buffer>>,
     // As much for the protection information, in one piece: the device does not take the buffer's pieces.
     bounce_protection: Option<KBox<Buffer>>,
     read: bool,
@@ -171,7 +171,7 @@ impl<T: Transfer> Request<T> {
         }
         let mut segs = buffer.segs();
         if self.whole && buffer.is_borrowed() || needs_bounce(&self.dev, buffer, self.read) {
-            let bounce = noio::scope(|| Buffer::alloc(len, false))?;
+            let bounce = noio::scope(|| Buffer::alloc_boxed(len))?;
             if !self.read {
                 bounce.copy_from(0, buffer, 0, len);
             }

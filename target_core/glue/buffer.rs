@@ -329,6 +329,17 @@ impl Buffer {
         Ok(b)
     }
 
+    /// As [`Self::alloc`] without zeroing, in a box.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn alloc_boxed(len: usize) -> Result<KBox<Self>> {
+        let place = KBox::<Self>::new_uninit(GFP_KERNEL)?;
+        let mut b = KBox::write(place, Self::new());
+        b.grow(len, false)?;
+        Ok(b)
+    }
+
     /// Makes a buffer of the engine's own pages `len` bytes long, where it is shorter; what it holds stays. The new bytes
     /// are whatever the memory held before.
     ///
@@ -577,7 +588,7 @@ impl Buffer {
             let mut part = 0;
             self.each(at.saturating_add(done), n, |dst, m| {
                 // SAFETY: Both sides are valid for `m` bytes: `part + m <= n`.
-                unsafe { src.add(part).copy_to(dst, m) };
+                unsafe { sys::lio_move(dst.cast(), src.add(part).cast(), m) };
                 part += m;
             });
             done += part;

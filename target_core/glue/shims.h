@@ -86,6 +86,7 @@ unsigned long lio_pages_room(void);
 unsigned long lio_pages_drop(struct xarray *xa, unsigned long first, unsigned long last);
 unsigned long lio_pages_run(struct xarray *xa, unsigned long first, unsigned long last, bool *there);
 void lio_copy(void *to, const void *from, size_t len);
+void lio_move(void *to, const void *from, size_t len);
 
 /* system.c */
 const char *lio_system_release(void);

@@ -58,7 +58,7 @@ pub(crate) fn of_data(
     if data.is_own() {
         return Ok((data.crc32c(Crc32c::new(), off, len), None));
     }
-    let copy = KBox::new(Buffer::alloc(len, false)?, GFP_KERNEL)?;
+    let copy = Buffer::alloc_boxed(len)?;
     if copy.copy_from(0, data, off, len) != len {
         return Err(EINVAL);
     }

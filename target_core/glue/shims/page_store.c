@@ -118,12 +118,31 @@ unsigned long lio_pages_run(struct xarray *xa, unsigned long first, unsigned lon
 }
 EXPORT_SYMBOL_GPL(lio_pages_run);
 
+static bool are_pages(const void *to, const void *from, size_t len)
+{
+	return !(((unsigned long)to | (unsigned long)from | len) & ~PAGE_MASK);
+}
+
 /* A whole page has its own routine, which is the faster one where long string moves are slow to start. */
 void lio_copy(void *to, const void *from, size_t len)
 {
-	if (len == PAGE_SIZE && !(((unsigned long)to | (unsigned long)from) & ~PAGE_MASK))
+	if (len == PAGE_SIZE && are_pages(to, from, len))
 		copy_page(to, (void *)from);
 	else
 		memcpy(to, from, len);
 }
 EXPORT_SYMBOL_GPL(lio_copy);
+
+/* The same where the two may overlap. */
+void lio_move(void *to, const void *from, size_t len)
+{
+	size_t at;
+
+	if (!are_pages(to, from, len) || (to < from + len && from < to + len)) {
+		memmove(to, from, len);
+		return;
+	}
+	for (at = 0; at < len; at += PAGE_SIZE)
+		copy_page(to + at, (void *)from + at);
+}
+EXPORT_SYMBOL_GPL(lio_move);
