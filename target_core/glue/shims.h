@@ -132,6 +132,8 @@ enum {
 	LIO_EVENT_RX = 1,
 	LIO_EVENT_TX = 2,
 };
+/* The alarm's, which nobody sees. */
+#define LIO_EVENT_TIME 0x80000000u
 #define LIO_WAIT_FOREVER 0xffffffffu
 /* Events for one sleeper, set from any context. */
 struct lio_waker {
@@ -141,6 +143,14 @@ struct lio_waker {
 void lio_waker_init(struct lio_waker *w);
 void lio_waker_wake(struct lio_waker *w, unsigned int events);
 unsigned int lio_waker_wait(struct lio_waker *w, unsigned int ms);
+/* A timer for all sleeps of one sleeper. */
+struct lio_alarm {
+	struct timer_list timer;
+	struct lio_waker *waker;
+};
+void lio_alarm_init(struct lio_alarm *a, struct lio_waker *w);
+unsigned int lio_alarm_wait(struct lio_alarm *a, unsigned int ms);
+void lio_alarm_end(struct lio_alarm *a);
 int lio_thread_spawn(struct module *owner, const char *name, void (*run)(void *arg), void *arg);
 __u64 lio_now_ms(void);
 int lio_cpus_run_on(const struct cpumask *m);

@@ -9,6 +9,7 @@ use kernel::{
     error::{code::*, to_result},
     prelude::*,
     str::CStr,
+    sync::Arc,
     types::Opaque,
 };
 
@@ -55,6 +56,13 @@ pub fn spawn<F: FnOnce() + Send + 'static>(
     r
 }
 
+// How long to sleep, as the shims have it.
+fn limit(ms: Option<u32>) -> u32 {
+    ms.map_or(sys::LIO_WAIT_FOREVER, |ms| {
+        ms.min(sys::LIO_WAIT_FOREVER - 1)
+    })
+}
+
 /// Events that one thread sleeps for, and that anybody sets, in any context.
 #[pin_data]
 pub struct Waker {
@@ -98,11 +106,52 @@ impl Waker {
     /// Sleeps until there are events, for `ms` milliseconds at most (`None`: for ever), and takes them all. Zero
     /// milliseconds look only.
     pub fn wait(&self, ms: Option<u32>) -> u32 {
-        let ms = ms.map_or(sys::LIO_WAIT_FOREVER, |ms| {
-            ms.min(sys::LIO_WAIT_FOREVER - 1)
-        });
         // SAFETY: The waker is initialised.
-        unsafe { sys::lio_waker_wait(self.as_ptr(), ms) }
+        unsafe { sys::lio_waker_wait(self.as_ptr(), limit(ms)) }
+    }
+}
+
+/// A timer for all the sleeps of a waker's one sleeper: to set one for each costs more than the rest of a short sleep.
+///
+/// # Invariants
+/// `inner` was initialised with `waker`.
+#[pin_data(PinnedDrop)]
+pub struct Alarm {
+    #[pin]
+    inner: Opaque<sys::lio_alarm>,
+    _waker: Arc<Waker>,
+}
+
+// SAFETY: A timer may be used from any thread.
+unsafe impl Send for Alarm {}
+
+impl Alarm {
+    /// That of the one which sleeps for the events of `waker`.
+    pub fn new(waker: Arc<Waker>) -> impl PinInit<Self> {
+        let w = waker.as_ptr();
+        // INVARIANT: As it says.
+        pin_init!(Self {
+            inner <- Opaque::ffi_init(move |slot: *mut sys::lio_alarm| {
+                // SAFETY: `slot` is memory for an alarm, which is pinned from here on; it keeps the waker until it is dropped,
+                // and has the timer ended by then.
+                unsafe { sys::lio_alarm_init(slot, w) }
+            }),
+            _waker: waker,
+        })
+    }
+
+    /// As [`Waker::wait`].
+    pub fn wait(self: Pin<&mut Self>, ms: Option<u32>) -> u32 {
+        // SAFETY: By the invariant it is initialised, and its waker is there. Nobody else uses it.
+        unsafe { sys::lio_alarm_wait(self.inner.get(), limit(ms)) }
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for Alarm {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: It is initialised, and not used after this.
+        unsafe { sys::lio_alarm_end(self.inner.get()) }
     }
 }
 

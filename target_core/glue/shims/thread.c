@@ -7,6 +7,7 @@
 #include <linux/module.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
+#include <linux/timer.h>
 #include <linux/wait.h>
 #include "../shims.h"
 
@@ -67,6 +68,11 @@ void lio_waker_wake(struct lio_waker *w, unsigned int events)
 }
 EXPORT_SYMBOL_GPL(lio_waker_wake);
 
+static unsigned int lio_waker_take(struct lio_waker *w)
+{
+	return atomic_read(&w->events) ? atomic_xchg(&w->events, 0) & ~LIO_EVENT_TIME : 0;
+}
+
 unsigned int lio_waker_wait(struct lio_waker *w, unsigned int ms)
 {
 	if (!atomic_read(&w->events) && ms) {
@@ -75,9 +81,58 @@ unsigned int lio_waker_wait(struct lio_waker *w, unsigned int ms)
 		else
 			wait_event_idle_timeout(w->wq, atomic_read(&w->events), msecs_to_jiffies(ms));
 	}
-	return atomic_read(&w->events) ? atomic_xchg(&w->events, 0) : 0;
+	return lio_waker_take(w);
 }
 EXPORT_SYMBOL_GPL(lio_waker_wait);
+
+static void lio_alarm_ring(struct timer_list *t)
+{
+	struct lio_alarm *a = timer_container_of(a, t, timer);
+
+	lio_waker_wake(a->waker, LIO_EVENT_TIME);
+}
+
+/* The waker stays until lio_alarm_end(). */
+void lio_alarm_init(struct lio_alarm *a, struct lio_waker *w)
+{
+	timer_setup(&a->timer, lio_alarm_ring, 0);
+	a->waker = w;
+}
+EXPORT_SYMBOL_GPL(lio_alarm_init);
+
+/*
+ * As lio_waker_wait(), for who sleeps often and is mostly woken early: the timer runs on from sleep to sleep, and is set when it
+ * would ring too late, or has rung too early.
+ */
+unsigned int lio_alarm_wait(struct lio_alarm *a, unsigned int ms)
+{
+	struct lio_waker *w = a->waker;
+	unsigned long until;
+	unsigned int events;
+
+	if (ms == LIO_WAIT_FOREVER)
+		return lio_waker_wait(w, ms);
+	until = jiffies + msecs_to_jiffies(ms);
+	while (!((events = atomic_read(&w->events)) & ~LIO_EVENT_TIME) && time_before(jiffies, until)) {
+		/* Only one that has rung sets the event, and then it does not run; what rings after this sets it again. */
+		if (events) {
+			atomic_andnot(LIO_EVENT_TIME, &w->events);
+			smp_mb__after_atomic();
+		}
+		if (!timer_pending(&a->timer) || time_after(READ_ONCE(a->timer.expires), until))
+			mod_timer(&a->timer, until);
+		wait_event_idle(w->wq, atomic_read(&w->events));
+	}
+	return lio_waker_take(w);
+}
+EXPORT_SYMBOL_GPL(lio_alarm_wait);
+
+/* Process context. */
+void lio_alarm_end(struct lio_alarm *a)
+{
+	timer_shutdown_sync(&a->timer);
+}
+EXPORT_SYMBOL_GPL(lio_alarm_end);
 
 __u64 lio_now_ms(void)
 {

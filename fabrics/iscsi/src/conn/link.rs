@@ -15,7 +15,7 @@ use kernel::{prelude::*, sync::Arc};
 use lio_glue::{
     buffer::Buffer,
     socket::{Address, Socket},
-    thread::{now_ms, Waker},
+    thread::{now_ms, Alarm, Waker},
 };
 
 /// How long a connection that we close waits for the other side, in milliseconds.
@@ -31,6 +31,7 @@ pub(crate) struct Link {
     pub(crate) local: Address,
     pub(crate) sock: Socket,
     pub(crate) waker: Arc<Waker>,
+    pub(crate) alarm: Pin<KBox<Alarm>>,
     pub(crate) rx: Rx,
     pub(crate) tx: Tx,
     /// There may be bytes to receive.
@@ -52,7 +53,7 @@ impl Link {
 
     /// Takes the events in that are there within `ms` milliseconds (`None`: for ever), and returns them.
     pub(crate) fn wait(&mut self, ms: Option<u32>) -> u32 {
-        let events = self.waker.wait(ms);
+        let events = self.alarm.as_mut().wait(ms);
         if self.cpus_heard != self.global.cpus_said.get() {
             self.change_cpus();
         }

@@ -36,7 +36,7 @@ use link::Link;
 use lio_glue::{
     noio,
     socket::Incoming,
-    thread::{self, Waker},
+    thread::{self, Alarm, Waker},
 };
 
 /// Gives a connection that came in a thread of its own; or closes it, if there are too many.
@@ -62,6 +62,7 @@ fn try_start(global: &Arc<Global>, portal: &Arc<Portal>, incoming: Incoming) -> 
         portal: portal.clone(),
         peer,
         local,
+        alarm: KBox::pin_init(Alarm::new(waker.clone()), GFP_KERNEL)?,
         sock: incoming.attach(waker.clone()),
         waker,
         rx,
