@@ -8,13 +8,13 @@ use crate::{
     order::Ticket,
     session::{event, Shared},
     stats::Count,
-    Iscsi,
+    Iscsi, Reply,
 };
 use iscsi_proto::{ffp::MAX_MANAGED, negotiate::Parameters};
 use kernel::{
     prelude::*,
     sync::{
-        atomic::{Acquire, Atomic, Relaxed, Release},
+        atomic::{Acquire, Atomic, Full, Relaxed, Release},
         new_mutex, Arc, Mutex,
     },
 };
@@ -117,6 +117,8 @@ pub(crate) struct Connection {
     pub(crate) parameters: Parameters,
     pub(crate) waker: Arc<Waker>,
     pub(crate) replies: ReplyQueue<Iscsi>,
+    // The thread looks for replies before it sleeps: nobody need wake it for them.
+    attending: Atomic<u32>,
     /// Answers to commands of connections that have gone, with which this one goes on.
     pub(crate) adopted: ReplyQueue<Iscsi>,
     // Its place in the session.
@@ -171,6 +173,7 @@ impl Connection {
                 parameters,
                 waker,
                 replies: ReplyQueue::new(),
+                attending: Atomic::new(0),
                 adopted: ReplyQueue::new(),
                 index: Atomic::new(0),
                 managed <- new_mutex!(managed, "iscsi::Connection::managed"),
@@ -190,6 +193,28 @@ impl Connection {
             }),
             GFP_KERNEL,
         )
+    }
+
+    /// Appends a reply, from any context, and has the thread find it.
+    ///
+    /// This appends, and then looks whether the thread attends; [`Self::rest`] says that it does not, and then looks whether there
+    /// is something. The append and that are full barriers: one of both sees what the other did. Who finds the queue not empty has
+    /// one before him for whom this holds, and which the thread takes no earlier than his.
+    pub(crate) fn reply(&self, reply: Reply) {
+        if self.replies.push(reply) && self.attending.load(Relaxed) == 0 {
+            self.waker.wake(event::REPLY);
+        }
+    }
+
+    /// The thread is awake, and [rests](Self::rest) before it sleeps.
+    pub(crate) fn attend(&self) {
+        self.attending.store(1, Relaxed);
+    }
+
+    /// The thread is about to sleep. Returns whether there are replies, for which it may not have been woken.
+    pub(crate) fn rest(&self) -> bool {
+        self.attending.xchg(0, Full);
+        !self.replies.is_empty()
     }
 
     /// What it may hold whatever others do.

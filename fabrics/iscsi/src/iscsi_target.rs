@@ -92,9 +92,7 @@ impl Fabric for Iscsi {
         let Some(connection) = reply.request_mut().connection.take() else {
             return reply.sent();
         };
-        if connection.replies.push(reply) {
-            connection.waker.wake(event::REPLY);
-        }
+        connection.reply(reply);
     }
 
     fn kick(session: &Session) {

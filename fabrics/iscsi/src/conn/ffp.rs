@@ -134,7 +134,11 @@ pub(super) fn run(link: KBox<Link>, logged_in: LoggedIn) {
             Err(end) => break Some(end),
         }
     };
-    drop(own);
+    if let Some(own) = own {
+        if own.rest() {
+            own.waker.wake(event::REPLY);
+        }
+    }
     end_of(ffp, end);
 }
 
@@ -225,6 +229,9 @@ impl Ffp {
     // One turn: what has happened, what has come, what is to go. False: the connection has ended in good order.
     fn turn(&mut self, own: Option<&Connection>) -> Result<bool, End> {
         let mut events = self.link.wait(self.timers.sleep_ms());
+        if let Some(own) = own {
+            own.attend();
+        }
         if core::mem::take(&mut self.fresh) {
             // Each may have come, and gone, while the login's last response was sent.
             events |= event::ALL;
@@ -286,6 +293,9 @@ impl Ffp {
             self.check_timers()?;
             self.link.flush()?;
             self.go_on_with_works();
+        }
+        if own.is_some_and(|own| own.rest()) && !self.tasks.is_fenced() {
+            self.timers.busy = true;
         }
         Ok(true)
     }
