@@ -39,6 +39,33 @@ def test_others_are_not_held_up(target):
         assert time.monotonic() - before < 10 * lio.SLOW
 
 
+def read_4k(i):
+    return bytes([0x28, 0, *(8 * i).to_bytes(4, "big"), 0, 0, 8, 0])
+
+
+def test_what_was_sent_stays():
+    """What an initiator takes late is what was read for it, whatever is read for others meanwhile: TCP still had the pages."""
+    target = lio.IscsiTarget(lio.iblock(), iqn="iqn.2003-01.org.example:late")
+    want = [bytes([i]) * 4096 for i in range(96)]
+    cpus = lio.ISCSI / "cpus_allowed_list"
+    before = lio.read(cpus)
+    lio.write(cpus, "0")
+    try:
+        with initiator.session(target) as late, initiator.session(target, isid=b"\x80\0\0\0\2\2") as other:
+            for i, data in enumerate(want):
+                assert other.scsi(bytes([0x2a]) + read_4k(i)[1:], write=data)[0] == 0
+            late.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            tags = [late.start(read_4k(i), 4096, READ) for i in range(48)]
+            time.sleep(1)
+            for i in range(48, 96):
+                assert other.scsi(read_4k(i), read=4096)[:2] == (0, want[i])
+            answers = late.finish_all(tags)
+            assert [answers[t].data[:1] for t in tags] == [d[:1] for d in want[:48]]
+            assert [answers[t].data for t in tags] == want[:48]
+    finally:
+        lio.write(cpus, before)
+
+
 def available():
     """KiB, with what TCP has: the most of several looks, for others take memory for a moment."""
     def look():
