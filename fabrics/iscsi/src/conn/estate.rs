@@ -8,7 +8,7 @@
 use super::{
     retained::{Entry, Retained},
     work::Works,
-    write::{Waiting, Writes},
+    writes::{Waiting, Writes},
 };
 use crate::{
     connection::{Close, Connection},

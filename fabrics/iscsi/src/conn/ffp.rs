@@ -17,7 +17,7 @@ use super::{
     timers::Timers,
     window::Window,
     work::Works,
-    write::Writes,
+    writes::Writes,
 };
 use crate::{
     connection::Connection,

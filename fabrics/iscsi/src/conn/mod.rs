@@ -26,6 +26,7 @@ mod timers;
 mod window;
 mod work;
 mod write;
+mod writes;
 
 pub(crate) use estate::Estate;
 pub(crate) use flow::Load;

@@ -11,7 +11,7 @@ use super::{
     flow::Load,
     receive::{Data, Input, To},
     window::Window,
-    write::Writes,
+    writes::Writes,
 };
 use crate::{connection::Connection, ring::Ring};
 use iscsi_proto::{
