@@ -123,9 +123,6 @@ impl Limits {
         waker: &Arc<Waker>,
     ) -> Result<Permit> {
         let mut g = self.guests.lock();
-        if g.list.len() >= self.in_all {
-            return Err(EAGAIN);
-        }
         let count =
             |which: &dyn Fn(&Address) -> bool| g.list.iter().filter(|x| which(&x.host)).count();
         if count(&|other| same_network(other, host)) >= self.per_network
@@ -134,13 +131,19 @@ impl Limits {
             return Err(EBUSY);
         }
         let now = now_ms();
-        if g.list.len() >= self.in_all.saturating_sub(self.spare) {
+        // Those that came all at once have left no room: one gives way to the next that comes, if none does already.
+        let full = g.list.len() >= self.in_all;
+        let leaves = full && g.list.iter().any(|x| x.waker.is_none());
+        if g.list.len() >= self.in_all.saturating_sub(self.spare) && !leaves {
             let oldest = g.list.iter_mut().find(|x| x.waker.is_some());
             if let Some(x) = oldest.filter(|x| now.saturating_sub(x.since) >= PATIENCE_MS) {
                 if let Some(waker) = x.waker.take() {
                     waker.wake(event::GIVE_WAY);
                 }
             }
+        }
+        if full {
+            return Err(EAGAIN);
         }
         let id = g.next;
         g.next = id.wrapping_add(1);
