@@ -685,7 +685,8 @@ def test_what_was_admitted_before_comes_before():
         assert say(busy(unit.c)) == "2/041b", "it waits"
         time.sleep(0.3)
     unit.other.answer_r2t(r2t, late)
-    assert unit.other.finish(itt, late)[0] == 0
+    status, _, answer = unit.other.finish(itt, late)
+    assert status == 2 and say(answer.sense) == "2/041b", "it is told that its data is not there"
     lio.wait_for(lambda: unit.status(bytes(6)) == 0)
     assert unit.look(49, 66) == b"\x22" * 66 * 512
 
