@@ -99,11 +99,11 @@ def processors(share):
     machine.clear()
 
 
-def measure(which, only, share, quick):
+def measure(which, only, share):
     """(of what, how many, figure, value) of each that is wanted."""
     machine.load(which)
-    for of, f in (("LUNs", lambda: luns([1, 64] if quick else upto(4096, 8), share)),
-                  ("sessions", lambda: sessions([1, 50] if quick else upto(1000, 10), share)),
+    for of, f in (("LUNs", lambda: luns(upto(4096, 8), share)),
+                  ("sessions", lambda: sessions(upto(1000, 10), share)),
                   ("processors", lambda: processors(share))):
         if only.search(f"growth {of}"):
             yield from f()

@@ -83,7 +83,7 @@ def main():
                 for name, value in objects.measure(which, only, quick):
                     out2.write(json.dumps({"row": name, "modules": which, "value": value}) + "\n")
                 out2.flush()
-                for of, n, figure, value in growth.measure(which, only, share, quick):
+                for of, n, figure, value in growth.measure(which, only, share) if not quick else ():
                     out3.write(json.dumps({"row": f"{of}, {figure}", "n": n, "modules": which, "value": value}) + "\n")
                     out3.flush()
                 print(f"round {i + 1} of {rounds}, objects and growth, {which}: {time.monotonic() - start:.0f} s", flush=True)
