@@ -106,14 +106,15 @@ def test_in_its_place():
         assert b.finish(ordered)[0] == 0
         assert a.finish(newer)[1] == data[: 4 * 512] + storage.pattern(4096, 7)[4 * 512 :]
         assert unit.look(2, 4) == data[4 * 512 :]
-        # SANITIZE waits for one whose data is still to come.
+        # SANITIZE waits for one whose data is still to come, which is told that it is not written.
         itt = b.start(short(1, 2, 9), len(scattered), WRITE)
         r2t = b.receive()
         sanitize = a.start(bytes([0x48, 2]) + bytes(8))
         test_order.waits(a, b)
         unit.refused(short(1, 2, 9), "2/041b", write=scattered)
         b.answer_r2t(r2t, scattered)
-        assert b.finish(itt)[0] == 0
+        status, _, answer = b.finish(itt)
+        assert status == 2 and say(answer.sense) == "2/041b"
         assert a.finish(sanitize, timeout=30)[0] == 0
         assert unit.look(0, 80) == bytes(80 * 512)
     unit(bytes.fromhex("1b 00 00 00 00 00"))
