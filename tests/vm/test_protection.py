@@ -1,7 +1,6 @@
 """Protection information (SBC-4, 4.21): what is checked and generated, by each back end that can keep it, over iSCSI, whose data has it
 behind each block."""
 # group: protection
-import contextlib
 import errno
 import os
 import threading
@@ -672,111 +671,6 @@ def test_linux_as_initiator():
         r = sg.scsi(Cdb.ten(WRITE, 1, lba, 1), write=blocks[0] + bad)
         assert say(r.sense) == f"B/{GUARD}"
         assert sg.scsi(Cdb.ten(WRITE, 1, lba, 1), write=blocks[0] + pi(blocks[0], lba)).status == 0
-
-
-# --- the file beside a file -----------------------------------------------------------------------------------
-
-
-def test_the_file_beside_the_file():
-    """NAME.protection has eight bytes for each block, in the order of the blocks."""
-    path = "/tmp/pi.img"
-    beside = f"{path}.protection"
-    store = lio.fileio(size=SIZE, file=path)
-    unit = Unit(store, 1)
-    assert os.path.getsize(beside) == SIZE // 512 * 8 and os.stat(beside).st_mode & 0o777 == 0o600
-    data = unit.data(3)
-    unit(Cdb.ten(WRITE, 0, 5, 3), write=b"".join(data))
-    with open(beside, "r+b") as f:
-        assert f.read(9 * 8) == ESCAPE * 5 + b"".join(unit.pi(data, 5)) + ESCAPE
-        # A bit of the data, of a guard, of a reference tag.
-        for file, at, lba, what in ((path, 5 * 512 + 100, 5, GUARD), (beside, 6 * 8, 6, GUARD), (beside, 7 * 8 + 7, 7, REFERENCE)):
-            with open(file, "r+b") as g:
-                g.seek(at)
-                byte = g.read(1)[0]
-                g.seek(at)
-                g.write(bytes([byte ^ 4]))
-                g.flush()
-                unit.refused(Cdb.ten(READ, 0, 5, 3), f"B/{what}", 3 * 512, info=lba)
-                unit.refused(Cdb.ten(VERIFY, 0, 5, 3), f"B/{what}", info=lba)
-                g.seek(at)
-                g.write(bytes([byte]))
-        # An application tag may be any.
-        f.seek(5 * 8 + 2)
-        f.write(b"\x12\x34")
-        f.flush()
-    assert unit(Cdb.ten(READ, 1, 5, 3), 3 * 520) == mix(data, [pi(data[0], 5, 0x1234)] + unit.pi(data, 5)[1:])
-    # It is there the next time, also with the other's types; pi_prot_format makes it new.
-    unit.delete()
-    unit = Unit(lio.fileio(size=SIZE, file=path), 1)
-    assert unit.read(5, 1, 1) == (data[:1], [pi(data[0], 5, 0x1234)])
-    unit.delete()
-    store = lio.fileio(size=SIZE, file=path)
-    store.attrib("pi_prot_type", 3)
-    store.attrib("pi_prot_format", 1)
-    with open(beside, "rb") as f:
-        assert f.read() == ESCAPE * (SIZE // 512)
-    unit = Unit(store, 3)
-    unit(Cdb.ten(WRITE, 0, 5, 1), write=data[0])
-    # SANITIZE and growing.
-    store.attrib("emulate_sanitize", 1)
-    lio.write(store.path / "control", f"fd_dev_size={SIZE + MIB}")
-    unit.c.scsi(bytes(6))
-    assert unit.read(SIZE // 512, 1, 1) == ([bytes(512)], [ESCAPE])
-    unit(bytes([0x48, 1, 0, 0, 0, 0, 0, 0, 8, 0]), write=be(1, 1) + b"\0" + be(4, 2) + b"\1\2\3\4")
-    assert unit.read(5, 1, 1) == ([b"\1\2\3\4" * 128], [ESCAPE])
-    unit.delete()
-    os.unlink(beside)
-
-
-@pytest.mark.parametrize("how", ["write", "unmap", "same"])
-def test_the_file_beside_a_file_that_grows(how):
-    """Of blocks that the disk did not have before, nothing is checked, wherever of them something is written first."""
-    path, end = "/tmp/pi.img", 2 * SIZE // 512
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(f"{path}.protection")
-    store = lio.fileio(size=SIZE, file=path)
-    for name in ("emulate_tpu", "emulate_tpws"):
-        store.attrib(name, 1)
-    unit = Unit(store, 1)
-    lio.write(store.path / "control", f"fd_dev_size={2 * SIZE}")
-    unit.c.scsi(bytes(6))
-    data = unit.data(2)
-    if how == "write":
-        unit(Cdb.ten(WRITE, 0, end - 2, 2), write=b"".join(data))
-    elif how == "unmap":
-        unit(bytes.fromhex("42000000000000001800"), write=be(22, 2) + be(16, 2) + bytes(4) + be(end - 2, 8) + be(2, 4) + bytes(4))
-    else:
-        unit(bytes([0x93, 9]) + be(end - 2, 8) + be(2, 4) + b"\0\0")  # NDOB, UNMAP
-    zero = [bytes(512)] * 2
-    for _ in range(2):
-        for lba in (SIZE // 512, SIZE // 512 + 100, end - 4):
-            assert unit.read(lba, 2, 1) == (zero, [ESCAPE] * 2), lba
-        assert unit.read(end - 2, 2, 1) == ((data, unit.pi(data, end - 2)) if how == "write" else (zero, [ESCAPE] * 2))
-        unit.delete()
-        unit = Unit(lio.fileio(size=2 * SIZE, file=path), 1)
-    # Somebody has shortened it: as if nothing had been written there.
-    os.truncate(f"{path}.protection", 8)
-    unit(Cdb.ten(WRITE, 0, end - 2, 2), write=b"".join(data))
-    for lba in (1, end - 4):
-        assert unit.read(lba, 2, 1)[1] == [ESCAPE] * 2
-    assert unit.read(end - 2, 2, 1) == (data, unit.pi(data, end - 2))
-    unit.delete()
-    os.unlink(f"{path}.protection")
-
-
-def test_no_room_to_grow():
-    """A disk grows with its protection information, or not at all."""
-    with storage.mounted("none", "/tmp/small", "-t", "tmpfs", "-o", f"size={SIZE // 64 + 65536}"):
-        store = lio.fileio(size=SIZE, file="/tmp/small/f")
-        unit = Unit(store, 1)
-        with lio.refused(errno.ENOSPC):
-            lio.write(store.path / "control", f"fd_dev_size={4 * SIZE}")
-        capacity = bytes.fromhex("9e10") + bytes(8) + be(32, 4) + b"\0\0"
-        assert unit(capacity, 32)[:8] == be(SIZE // 512 - 1, 8) and f"Size: {SIZE} " in store.info
-        # What it took of the room is there again.
-        unit(Cdb.ten(WRITE, 0, SIZE // 512 - 1, 1), write=unit.data(1)[0])
-        unit.delete()
-        lio.clear()
 
 
 def test_storage_without_a_place_for_it():
