@@ -5,6 +5,7 @@
 use crate::{
     alua,
     command::{Command, Direction, MAX_CDB},
+    device::MAX_TRANSFER,
     emulate,
     limits::Taken,
     lun::Nexus,
@@ -159,16 +160,17 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Refused> 
     Ok(next)
 }
 
-// Bytes that the back end reads or writes though nobody transfers them.
+// Bytes that the back end reads or writes though nobody transfers them: no more than a command may transfer, as those who share a limit
+// with its initiator would have to wait for hours, even if it was aborted.
 fn touched(command: &cdb::Command, block: BlockSize) -> u64 {
-    let bytes = |extent: &Extent| extent.bytes(block).unwrap_or(u64::MAX);
+    let most = u64::from(MAX_TRANSFER);
+    let bytes = |extent: &Extent| extent.bytes(block).unwrap_or(u64::MAX).min(most);
     match command {
         cdb::Command::Verify { extent, .. } => bytes(extent),
         cdb::Command::WriteSame { extent, unmap, .. } if !unmap => bytes(extent),
-        cdb::Command::Block(Block::PreFetch { extent, .. }) => match bytes(extent) {
-            0 => emulate::MAX_PRE_FETCH,
-            bytes => bytes.min(emulate::MAX_PRE_FETCH),
-        },
+        // 0 blocks: all that follow (SBC-4 5.10).
+        cdb::Command::Block(Block::PreFetch { extent, .. }) if extent.blocks.is_zero() => most,
+        cdb::Command::Block(Block::PreFetch { extent, .. }) => bytes(extent),
         _ => 0,
     }
 }

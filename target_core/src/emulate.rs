@@ -32,7 +32,6 @@ use lio_scsi::{
     status::Status,
 };
 
-pub(crate) use block::MAX_PRE_FETCH;
 pub(crate) use blocks::Step;
 pub(crate) use long::reads_all;
 pub(crate) use protect::Protected;

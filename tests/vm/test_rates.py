@@ -91,6 +91,15 @@ def test_bytes_that_nobody_transfers(target):
             time.sleep(1)
 
 
+def test_bytes_of_the_whole_medium(target):
+    """A command that touches more than others may transfer counts as the largest of these: nobody waits longer for it."""
+    lun, blocks = target.path / "lun/lun_0", (32 << 20) // 512
+    with login(target) as c, login(target, OTHER) as d:
+        write(lun / "limits", f"bytes_per_second={2 << 20},bytes_burst=512")
+        assert c.scsi(b"\x8f" + bytes(9) + blocks.to_bytes(4, "big") + bytes(2))[0] == 0
+        assert 5 < took(d, 1) < 14, "16 MiB at 2 MiB a second, and not 32"
+
+
 def test_one_initiator(target):
     """Its own limit holds it alone; abort and the end of the session do not wait."""
     mapped = target.path / "acls" / ONE / "lun_0"

@@ -62,7 +62,7 @@ pub(crate) struct Run {
 /// Descriptors of one GET LBA STATUS: a page of them.
 const MOST_DESCRIPTORS: usize = (4096 - block::LBA_STATUS_HEADER) / block::LBA_STATUS;
 /// Bytes that PRE-FETCH reads at most.
-pub(crate) const MAX_PRE_FETCH: u64 = MAX_TRANSFER as u64;
+const MAX_PRE_FETCH: u64 = MAX_TRANSFER as u64;
 
 /// Executes `command`.
 pub(super) fn execute(cmd: &mut Command, command: &Block) -> Result<(), Sense> {
