@@ -31,6 +31,8 @@ OWN, SHARED = 0, 1  # LUNs
 LOGINS, EACH, RECEIVED = 512, 100 << 10, 128 << 10
 # Connections that are kept open, and what the client's side of one costs; what the kernel remembers of one that is closed.
 OPEN, SOCKET, CLOSED = 1400, 4 << 10, 512
+# WRITE SAME (16) of all of the hostile ones' own unit, with UNMAP.
+UNMAP_ALL = b"\x93\x08" + bytes(8) + (16 * MIB // 512).to_bytes(4, "big") + bytes(2)
 # What fio does to each of the honest initiator's disks: block size, queue depth, bytes.
 LOAD = {OWN: ("4k", 8, 16 * MIB), SHARED: ("64k", 4, 16 * MIB)}
 
@@ -331,6 +333,10 @@ def test_nothing_is_left(world):
             flood.more(50)
             flood.look(20)
         flood.close()
+        # What mutations have written to the ramdisk, up to all of it, is not left behind by them.
+        with world.hostile_session() as c:
+            assert lio.wait_for(lambda: c.scsi(UNMAP_ALL, write=bytes(512))[0] == 0)
+            c.logout()
         world.sessions_gone()
         lio.wait_for(lambda: connections() <= world.threads, 60)
 
