@@ -9,7 +9,7 @@ use crate::{
     tpg::{Access, NodeAcl, Tpg},
 };
 use kernel::{
-    impl_has_work, new_mutex,
+    impl_has_work,
     prelude::*,
     str::CString,
     sync::{
@@ -256,6 +256,7 @@ impl<F: Fabric> Session<F> {
         let isid = F::isid(&private);
         let protection = F::protection(&private);
         let (name, class) = one_class!("Session::work");
+        let (taken_name, taken_class) = one_class!("Core::taken");
         let session = Arc::pin_init(
             pin_init!(Session {
                 core <- pin_init!(Core {
@@ -266,7 +267,7 @@ impl<F: Fabric> Session<F> {
                     tpg: tpg.clone(),
                     acl: SetOnce::new(),
                     luns <- RcuMap::new(),
-                    taken <- new_mutex!(Taken::default(), "Core::taken"),
+                    taken <- Mutex::new(Taken::default(), taken_name, taken_class),
                     left: Atomic::new(0),
                     closed: Atomic::new(0),
                     managing: Atomic::new(0),

@@ -219,7 +219,9 @@ def test_numbers_that_come_and_go():
 @contextlib.contextmanager
 def slow(function, ms):
     """A function of the engine takes so much longer, by the end of its name."""
-    symbols = (line.split()[2] for line in lio.read("/proc/kallsyms").splitlines())
+    symbols = [line.split()[2] for line in lio.read("/proc/kallsyms").splitlines()]
+    if "register_kprobe" not in symbols:
+        pytest.skip("this kernel has no kprobes")
     lio.run("modprobe", "lio_slow", f"symbol={next(s for s in symbols if s.endswith(function))}", f"ms={ms}")
     try:
         yield

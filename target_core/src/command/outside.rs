@@ -14,7 +14,6 @@ use super::{
 };
 use crate::{fabric::Fabric, order, session::Session};
 use kernel::{
-    new_spinlock,
     prelude::*,
     sync::{
         atomic::{Acquire, Atomic, Full, Relaxed},
@@ -22,7 +21,7 @@ use kernel::{
     },
 };
 use lio_glue::{
-    clock,
+    clock, one_class,
     slot::{Host, List, Token},
 };
 use lio_scsi::{lun::Lun as LunNumber, status::Status, task::Attribute};
@@ -42,11 +41,13 @@ pub(crate) struct Outside {
 
 impl Outside {
     pub(crate) fn new() -> impl PinInit<Self> {
+        // It is a generic function that makes it.
+        let (name, class) = one_class!("Outside::behind");
         pin_init!(Outside {
             number: Atomic::new(0),
             all: Atomic::new(0),
             ordered: Atomic::new(0),
-            behind <- new_spinlock!(List::new(), "Outside::behind"),
+            behind <- SpinLock::new(List::new(), name, class),
         })
     }
 
