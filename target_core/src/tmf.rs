@@ -17,6 +17,7 @@ use crate::{
     Engine,
 };
 use kernel::{
+    c_str,
     error::code::ECANCELED,
     prelude::*,
     rbtree::RBTree,
@@ -129,7 +130,11 @@ impl<F: Fabric> Session<F> {
             return self.reset_target(patience);
         }
         let Some(nexus) = LunNumber::parse(lun).and_then(|n| self.core().nexus(n)) else {
-            return Response::NoSuchLun;
+            let aborted = match function {
+                Function::AbortTask(Tag(tag)) => self.abort_taken(Some(tag), patience),
+                _ => None,
+            };
+            return aborted.unwrap_or(Response::NoSuchLun);
         };
         let (number, serial) = (Some(nexus.mapped().number()), nexus.serial());
         let on_lun = move |unit: Unit| unit.is(number, serial);
@@ -140,12 +145,12 @@ impl<F: Fabric> Session<F> {
                 let found = self.has(&select);
                 device.count_abort(found);
                 if found {
-                    self.abort_own(device, &select, patience)
-                } else {
-                    Response::NoSuchTask
+                    return self.abort_own(device.path(), &select, patience);
                 }
+                let aborted = self.abort_taken(Some(tag), patience);
+                aborted.unwrap_or(Response::NoSuchTask)
             }
-            Function::AbortTaskSet => self.abort_own(device, &|_, l| on_lun(l), patience),
+            Function::AbortTaskSet => self.abort_own(device.path(), &|_, l| on_lun(l), patience),
             Function::ClearTaskSet => clear(device, self.core(), patience),
             Function::LogicalUnitReset => {
                 reset(core::slice::from_ref(device), self.core(), patience)
@@ -156,10 +161,18 @@ impl<F: Fabric> Session<F> {
         }
     }
 
-    // Aborts commands of this session and waits for them.
+    // Waits for commands for logical units that were taken away from the session, with this tag or all; `None`: there are none. They
+    // have been aborted, but who hears that they are gone may use their tags, and what they transfer to, for others.
+    fn abort_taken(self: &Arc<Self>, tag: Option<u64>, patience: Patience) -> Option<Response> {
+        let select = |t, unit| matches!(unit, Unit::Taken(_)) && tag.is_none_or(|tag| tag == t);
+        self.has(&select)
+            .then(|| self.abort_own(c_str!("what it saw before"), &select, patience))
+    }
+
+    // Aborts commands of this session and waits for them; `of` is what the log calls their device.
     fn abort_own(
         self: &Arc<Self>,
-        device: &Device,
+        of: &CStr,
         select: &dyn Fn(u64, Unit) -> bool,
         patience: Patience,
     ) -> Response {
@@ -180,7 +193,7 @@ impl<F: Fabric> Session<F> {
                     "{}: an abort of {} was waiting for the back end of {} for {} s, and is answered as rejected\n",
                     port,
                     initiator,
-                    device.path(),
+                    of,
                     PATIENCE_MS / 1000
                 );
                 return Response::Rejected;
@@ -189,7 +202,7 @@ impl<F: Fabric> Session<F> {
                 "{}: an abort of {} waits for the back end of {}\n",
                 port,
                 initiator,
-                device.path()
+                of
             );
         }
         Response::Complete
@@ -218,7 +231,10 @@ impl<F: Fabric> Session<F> {
         for device in &devices {
             *device.generations().lock() = Generations::new();
         }
-        response
+        match response {
+            Response::Complete => self.abort_taken(None, patience).unwrap_or(response),
+            _ => response,
+        }
     }
 }
 

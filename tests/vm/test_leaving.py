@@ -10,7 +10,7 @@ import initiator
 import lio
 import pytest
 from faulty import rw
-from initiator import CLEAR_TASK_SET, LUN_RESET, READ, WRITE
+from initiator import ABORT_TASK, CLEAR_TASK_SET, LUN_RESET, NONE, READ, SCSI_RESPONSE, WARM_RESET, WRITE
 from test_turns import BLOCK, compare_and_write, disk, filled, holds, start, write
 
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C modules forget such commands")
@@ -169,6 +169,22 @@ def test_an_ordered_command_and_a_lun_taken_away(taken_away):
         assert holds(d) == 0
         status, data, _ = d.finish(d.start(rw(0x88, 0, 1), BLOCK, READ, attr=ORDERED), timeout=60)
         assert (status, data) == (0, filled(3))
+
+
+@pytest.mark.parametrize("function", [WARM_RESET, ABORT_TASK])
+def test_its_own_functions_and_all_mappings_removed(function):
+    """The initiator sees nothing of the device any more: its function is answered when its write is gone, of which it has heard before."""
+    with disk(write=SLOW) as t, initiator.session(t, name=OTHER) as d:
+        mapped = t.acl(NAME) / "lun_0/lun"
+        with initiator.session(t, name=NAME) as c:
+            number = c.cmd_sn
+            older = write(c, 3)
+            assert c.ping()
+            mapped.unlink()
+            assert holds(d) == 0
+            assert c.tmf(function, ref_itt=older if function == ABORT_TASK else NONE, ref_cmd_sn=number, timeout=60) == 0
+            assert [a.status for a in c.seen if a.itt == older and a.opcode == SCSI_RESPONSE] == [0x40]
+            assert holds(d) == 3
 
 
 def test_a_number_that_is_anothers_by_now():
