@@ -110,6 +110,11 @@ impl Drop for FabricRegistration {
         lio_glue::defer::flush();
         // A back end that answered the last command may not have returned from the fabric's code yet.
         module::settle();
+        if let Ok(engine) = engine() {
+            // Whoever it was may have left work for a session that has ended.
+            engine.queue().flush();
+            lio_glue::defer::flush();
+        }
     }
 }
 
