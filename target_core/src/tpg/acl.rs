@@ -418,6 +418,7 @@ impl NodeAcl {
                         session.let_aborted_go();
                     }
                 }
+                lun.device().let_aborted_go();
                 return Err(error);
             }
             Ok(mapped)
