@@ -6,8 +6,11 @@ import json
 import os
 import random
 import re
+import socket
+import struct
 import time
 
+import initiator
 import leaks
 import lio
 import pytest
@@ -489,6 +492,23 @@ def test_functions_do_not_wait_for_answers_that_are_kept(target, function):
         ready(a)
         status, data, last = a.scsi(READ_4K, read=4096)
         assert (status, data, window(last)) == (0, b"d" * 4096, 64)
+
+
+def test_what_waited_for_memory_is_asked_again():
+    """A read that could not begin, since those before it were not taken; meanwhile others reserve the logical unit."""
+    target = prepared(lio.ramdisk("large", 16 << 20))
+    with recoverable(target) as s:
+        a, b, *_ = s.with_legs(2)
+        b.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reads = [b.start(bytes.fromhex("28000000000000400000"), 8 << 20, READ) for _ in range(12)]
+        time.sleep(1)
+        with initiator.session(target, name="iqn.2024-01.org.example:other") as c:
+            for action, key, new in (0, 0, 1), (1, 1, 0):  # REGISTER, RESERVE: Exclusive Access
+                assert c.scsi(struct.pack(">BBBxxIx", 0x5F, action, 3, 24), write=struct.pack(">QQ8x", key, new))[0] == 0
+            lose(b, a)
+            recover(a)
+            assert a.reassign(reads[-1]) == COMPLETE
+            assert a.finish(reads[-1])[0] == 0x18
 
 
 def test_what_is_kept_makes_room(target):

@@ -71,7 +71,7 @@ impl Ffp {
                     request.connection = Some(own.clone());
                     request.load = self.writes.receive(&request.load);
                 }
-                self.execute(cmd);
+                self.execute_late(cmd);
             }
             Task::AtWork => self.borrowed.push(pdu.referenced_itt.0, GFP_KERNEL)?,
         }

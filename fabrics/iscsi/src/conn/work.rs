@@ -116,15 +116,24 @@ impl Works {
 impl Ffp {
     /// Executes a command, or has it wait until there is memory for what it reads.
     pub(super) fn execute(&mut self, cmd: Cmd<Iscsi, Ready>) {
+        self.execute_by(cmd, Cmd::execute);
+    }
+
+    /// The same for a command that was ready some time ago: whether it may be executed is asked again.
+    pub(super) fn execute_late(&mut self, cmd: Cmd<Iscsi, Ready>) {
+        self.execute_by(cmd, Cmd::execute_late);
+    }
+
+    fn execute_by(&mut self, cmd: Cmd<Iscsi, Ready>, execute: fn(Cmd<Iscsi, Ready>)) {
         let bytes = cmd.memory();
         if bytes == 0 {
-            return cmd.execute();
+            return execute(cmd);
         }
         let fate = match self.works.waiting.is_empty() {
             true => self.works.take(bytes),
             false => Fate::Waits,
         };
-        self.decide(cmd, bytes, fate, Cmd::execute);
+        self.decide(cmd, bytes, fate, execute);
     }
 
     fn decide(
