@@ -15,6 +15,8 @@ use target_core::backend::{Io, Op};
 const TUPLE: u64 = 8;
 /// Bytes that are filled at once.
 const FILL: u64 = 1 << 20;
+/// Bytes of the file system that are left to others by a file that does not fit.
+const SPARE: u64 = 16 << 20;
 
 /// An open file of protection information.
 #[pin_data]
@@ -50,7 +52,7 @@ impl Protection {
 
     /// Makes FFh, durably, what is not there yet of `bytes` bytes: a hole would read as zeroes, which is wrong protection information of
     /// any block but the first. Blocks that are in use are not kept waiting for all of it. Nobody else lets it grow; where it cannot, it
-    /// is as it was, and takes no room from other files.
+    /// is as it was, and other files find room meanwhile.
     pub(crate) fn grow(&self, bytes: u64) -> Result {
         let (before, end) = (self.there(), self.of(bytes));
         self.grow_to(end).inspect_err(|_| {
@@ -69,7 +71,13 @@ impl Protection {
             if there >= end {
                 break;
             }
-            let n = end.saturating_sub(there).min(FILL);
+            let rest = end.saturating_sub(there);
+            let n = rest.min(FILL);
+            // Not before that: a file system that compresses may have room for all of it.
+            if matches!(self.file.space(), Some((free, _)) if free < rest && free < SPARE.saturating_add(n))
+            {
+                return Err(ENOSPC);
+            }
             self.fill(there, n, Durability::Cached)?;
         }
         self.flush()

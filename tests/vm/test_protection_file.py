@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import threading
 
 import lio
 import pytest
@@ -110,5 +111,29 @@ def test_no_room_to_grow():
         assert unit(capacity, 32)[:8] == be(SIZE // 512 - 1, 8) and f"Size: {SIZE} " in store.info
         # What it took of the room is there again.
         unit(Cdb.ten(WRITE, 0, SIZE // 512 - 1, 1), write=unit.data(1)[0])
+        unit.delete()
+        lio.clear()
+
+
+def test_what_does_not_fit_leaves_room_to_others():
+    """By a digit too many the protection information would fill the file system; the files of others go on there."""
+    with storage.mounted("none", "/tmp/small", "-t", "tmpfs", "-o", "size=128M"):
+        store = lio.fileio(size=SIZE, file="/tmp/small/f")
+        unit = Unit(store, 1)
+        left, over = [], threading.Event()
+
+        def look():
+            while not over.is_set():
+                of = os.statvfs("/tmp/small")
+                left.append(of.f_bavail * of.f_bsize)
+
+        looks = threading.Thread(target=look)
+        looks.start()
+        with lio.refused(errno.ENOSPC):
+            lio.write(store.path / "control", f"fd_dev_size={16 << 30}")
+        over.set()
+        looks.join()
+        assert min(left) > 8 << 20, f"{min(left)} bytes were left"
+        assert f"Size: {SIZE} " in store.info
         unit.delete()
         lio.clear()
