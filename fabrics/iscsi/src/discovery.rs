@@ -153,6 +153,11 @@ impl Discovery {
     pub(crate) fn is_replaced(&self) -> bool {
         self.own.replaced.load(Acquire) != 0
     }
+
+    /// Whether others need its place: it is to end.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.permit.as_ref().is_some_and(Permit::is_wanted)
+    }
 }
 
 impl Drop for Discovery {

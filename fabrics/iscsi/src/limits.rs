@@ -15,8 +15,8 @@
 //! and 20 more where it takes the place of a session that has to end first; a discovery session lasts 30 seconds. Normal
 //! sessions are bounded by [`crate::memory`].
 //!
-//! Who has many addresses can take all places. So an eighth of those for logins is kept free: while it is not, the oldest login
-//! gives its place up for each that comes in, if it has lasted a second, which is long for an honest one.
+//! Who has many addresses can take all places. So an eighth of them is kept free: while it is not, the oldest login, or discovery
+//! session, gives its place up for each that comes in, if it has lasted a second, which is long for an honest one.
 
 use crate::{portal::Portal, session::event};
 use core::net::IpAddr;
@@ -29,7 +29,7 @@ use lio_glue::{
     thread::{now_ms, Waker},
 };
 
-/// How long a login may last before it gives its place up, in milliseconds.
+/// How long one may last before it gives its place up, and may take to do that, in milliseconds.
 const PATIENCE_MS: u64 = 1_000;
 
 /// A connection that is there.
@@ -38,8 +38,10 @@ struct Guest {
     host: Address,
     portal: Arc<Portal>,
     since: u64,
-    // How it is asked to go; `None` if it may stay, or has been asked.
+    // How it is asked to go; `None` if it has been.
     waker: Option<Arc<Waker>>,
+    // When it was asked to give way.
+    asked: Option<u64>,
 }
 
 struct Guests {
@@ -90,7 +92,7 @@ impl Limits {
     /// # Errors
     /// `ENOMEM`.
     pub(crate) fn discoveries() -> Result<Arc<Self>> {
-        Self::new(16, 48, 128, 0)
+        Self::new(16, 48, 128, 16)
     }
 
     fn new(
@@ -133,11 +135,14 @@ impl Limits {
         let now = now_ms();
         // Those that came all at once have left no room: one gives way to the next that comes, if none does already.
         let full = g.list.len() >= self.in_all;
-        let leaves = full && g.list.iter().any(|x| x.waker.is_none());
+        let is_leaving =
+            |x: &Guest| matches!(x.asked, Some(at) if now.saturating_sub(at) < PATIENCE_MS);
+        let leaves = full && g.list.iter().any(is_leaving);
         if g.list.len() >= self.in_all.saturating_sub(self.spare) && !leaves {
             let oldest = g.list.iter_mut().find(|x| x.waker.is_some());
             if let Some(x) = oldest.filter(|x| now.saturating_sub(x.since) >= PATIENCE_MS) {
                 if let Some(waker) = x.waker.take() {
+                    x.asked = Some(now);
                     waker.wake(event::GIVE_WAY);
                 }
             }
@@ -154,6 +159,7 @@ impl Limits {
             portal: portal.clone(),
             since: now,
             waker: Some(waker.clone()),
+            asked: None,
         };
         g.list.push_within_capacity(guest).map_err(|_| EAGAIN)?;
         Ok(Permit {
@@ -170,6 +176,14 @@ impl Limits {
                 waker.wake(event::NO_PORTAL);
             }
         }
+    }
+}
+
+impl Permit {
+    /// Whether others need the place.
+    pub(crate) fn is_wanted(&self) -> bool {
+        let g = self.limits.guests.lock();
+        g.list.iter().any(|x| x.id == self.id && x.asked.is_some())
     }
 }
 

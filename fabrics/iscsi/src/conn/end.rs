@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     connection::{Close, Connection},
+    discovery::Discovery,
     session::Stop,
     stats::SessionFailure,
     tx::Tx,
@@ -64,8 +65,9 @@ impl Ffp {
         let (Some(session), Some(own)) = (self.session.take(), self.own.take()) else {
             // Its place is free after this.
             let discovery = self.discovery.take();
+            let is_needed = |d: &Discovery| d.is_replaced() || d.is_wanted();
             self.link
-                .linger(|| discovery.as_ref().is_some_and(|d| d.is_replaced()));
+                .linger(|| discovery.as_ref().is_some_and(is_needed));
             return;
         };
         let shared = own.session.clone();

@@ -246,8 +246,13 @@ impl Ffp {
             self.look_for_end(own)?;
             self.heed_asks(own)?;
         }
-        if self.is_replaced() {
-            return Err(End::Stopped(Stop::Reinstated.reason()));
+        if let Some(discovery) = &self.discovery {
+            if discovery.is_replaced() {
+                return Err(End::Stopped(Stop::Reinstated.reason()));
+            }
+            if discovery.is_wanted() {
+                return Err(End::Stopped("others need its place"));
+            }
         }
         if events & event::KICK != 0 {
             self.give_up_aborted();
@@ -298,11 +303,6 @@ impl Ffp {
             self.timers.busy = true;
         }
         Ok(true)
-    }
-
-    // A discovery session whose place another one takes.
-    fn is_replaced(&self) -> bool {
-        self.discovery.as_ref().is_some_and(|d| d.is_replaced())
     }
 
     // Whether somebody wants the connection, or its session, to end.

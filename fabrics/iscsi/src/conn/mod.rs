@@ -81,7 +81,11 @@ fn try_start(global: &Arc<Global>, portal: &Arc<Portal>, incoming: Incoming) -> 
 
 fn run(mut link: KBox<Link>, permit: Permit) {
     let Some(logged_in) = login::run(&mut link) else {
-        link.linger(|| false);
+        if permit.is_wanted() {
+            KBox::into_inner(link).abort();
+        } else {
+            link.linger(|| false);
+        }
         return;
     };
     drop(permit);
