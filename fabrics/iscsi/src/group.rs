@@ -255,10 +255,13 @@ impl Group {
                 s.stop(why);
             }
         }
-        if self.wait_gone(&which, PATIENCE_MS) {
+        // One by one, all initiators' ACLs may be removed: what was waited for before is not again.
+        let which = |s: &Shared| which(s) && !s.is_given_up();
+        if self.wait_gone(which, PATIENCE_MS) {
             return;
         }
         for s in self.sessions.lock().iter().filter(|s| which(s)) {
+            s.give_up();
             pr_warn!(
                 "{}: the session of {} still has commands with the back end: it ends when they come back\n",
                 self.core.path(),

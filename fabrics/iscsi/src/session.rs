@@ -139,6 +139,7 @@ pub(crate) struct Shared {
     pub(crate) asks: Asks,
     stop: Atomic<u32>,
     ending: Atomic<u32>,
+    given_up: Atomic<bool>,
 
     /// Copies of the threads' own numbers, for `info`.
     pub(crate) exp_cmd_sn: Atomic<u32>,
@@ -239,6 +240,7 @@ impl Shared {
                 asks <- Asks::new(),
                 stop: Atomic::new(0),
                 ending: Atomic::new(0),
+                given_up: Atomic::new(false),
                 exp_cmd_sn: Atomic::new(0),
                 max_cmd_sn: Atomic::new(0),
                 cmd_pdus: Count::new(),
@@ -268,6 +270,16 @@ impl Shared {
         }
         self.wake(event::STOP);
         first
+    }
+
+    /// It was waited for long enough: it ends when its commands come back.
+    pub(crate) fn give_up(&self) {
+        self.given_up.store(true, Relaxed);
+    }
+
+    /// Whether somebody has waited for its end, long enough.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.given_up.load(Relaxed)
     }
 
     /// Has the session end within `seconds`, before which its initiator is asked to log out. Without, at once.
