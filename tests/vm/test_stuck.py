@@ -485,6 +485,72 @@ def test_loopback(stuck):
     assert port.disk()
 
 
+def reading(disk, jobs=4):
+    """So many reads that wait for the disk."""
+    started = [lio.subprocess.Popen(["dd", f"if={disk}", "of=/dev/null", "bs=4k", "count=1", f"skip={n}", "iflag=direct"],
+                                    stdout=lio.subprocess.PIPE, stderr=lio.subprocess.STDOUT) for n in range(jobs)]
+    lio.wait_for(lambda: sum(map(int, lio.read(f"/sys/block/{disk[5:]}/inflight").split())) >= jobs)
+    return started
+
+
+def test_loopback_whose_midlayer_waits_no_longer(stuck):
+    """After its eh_deadline the midlayer asks for no more aborts: it does not finish what the back end has, all the same."""
+    port = lio.Loopback(stuck.store)
+    disk = port.disk()
+    lio.write(f"/sys/block/{disk[5:]}/device/timeout", MIDLAYER)
+    lio.write(f"/sys/class/scsi_host/host{port.host}/eh_deadline", 3)
+    stuck.stop()
+    jobs = reading(disk)
+    time.sleep(4 * MIDLAYER)
+    assert not stuck.free() and all(j.poll() is None for j in jobs)
+    stuck.go()
+    for j in jobs:
+        j.wait(60 * lio.SLOW)
+
+
+def test_loopback_whose_disk_is_being_deleted(stuck):
+    """By sysfs, and that waits for its commands: neither does the port's end finish them."""
+    port = lio.Loopback(stuck.store)
+    disk = port.disk()
+    lio.write(f"/sys/block/{disk[5:]}/device/timeout", 3 * MIDLAYER)
+    stuck.stop()
+    jobs = reading(disk, 2)
+    deletes = threading.Thread(target=lio.write, args=(f"/sys/block/{disk[5:]}/device/delete", 1))
+    deletes.start()
+    lio.pause(1)
+    with Meanwhile():
+        port.delete()
+        in_time(stuck.store.delete)
+        time.sleep(5 * MIDLAYER)
+    assert not stuck.free() and all(j.poll() is None for j in jobs)
+    stuck.go()
+    for j in jobs:
+        j.wait(60 * lio.SLOW)
+    deletes.join(60 * lio.SLOW)
+    lio.wait_for(stuck.free, 60)
+
+
+def test_many_initiators_of_a_disk_that_does_not_answer(stuck):
+    """The wait for their sessions is had once, not for each ACL that is removed."""
+    names = [NAME.format(n) for n in range(1, 7)]
+    target = lio.IscsiTarget(stuck.store, acls=names)
+    sessions = [login(target, n) for n in range(1, 7)]
+    stuck.stop()
+    for c in sessions:
+        c.start(READ_4K, 4096, READ)
+        assert c.ping()
+    start = time.monotonic()
+    target.enable(False)
+    for name in names:
+        path = target.path / "acls" / name
+        lio.links(path / "lun_0")[0].unlink()
+        (path / "lun_0").rmdir()
+        path.rmdir()
+    assert time.monotonic() - start < GUARD
+    stuck.go()
+    target.delete()
+
+
 def test_modules_stay(stuck):
     """Nothing that is still needed is unloaded, and all can be when it is not."""
     target = lio.IscsiTarget(stuck.store)

@@ -110,7 +110,7 @@ impl<D: Driver> Host<D> {
     /// Has the midlayer look for a logical unit, and make its device. Sends commands, and waits for them.
     ///
     /// # Errors
-    /// `ENODEV` if there is none.
+    /// `ENODEV` if there is none; `EINTR` where the caller is killed while another device is being removed.
     pub(crate) fn add_lun(&self, target: u32, lun: u64) -> Result {
         // SAFETY: By the invariant.
         to_result(unsafe { sys::lio_loop_lun_add(self.ptr.as_ptr(), target, lun) })

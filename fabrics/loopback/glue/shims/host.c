@@ -44,12 +44,33 @@ static enum scsi_qc_status lio_loop_queuecommand(struct Scsi_Host *sh, struct sc
 	return taken ? 0 : SCSI_MLQUEUE_HOST_BUSY;
 }
 
+/* Whether somebody may still use the memory of a command that was taken. */
+static bool is_used(struct scsi_cmnd *sc)
+{
+	struct lio_loop_cmd *cmd = scsi_cmd_priv(sc);
+
+	return atomic_read(&cmd->users);
+}
+
+static bool find_used(struct scsi_cmnd *sc, void *found)
+{
+	if (!is_used(sc))
+		return true;
+	*(bool *)found = true;
+	return false;
+}
+
 static int lio_loop_abort(struct scsi_cmnd *sc)
 {
 	struct lio_loop_host *host = to_host(sc->device->host);
 	u64 tag = blk_mq_unique_tag(scsi_cmd_to_rq(sc));
 
-	return host->ops->abort(host->driver, sc->device->id, sc->device->lun, tag) ? SUCCESS : FAILED;
+	if (!host->ops->abort(host->driver, sc->device->id, sc->device->lun, tag))
+		return FAILED;
+	/* The port may have gone, and with it what knew the command; but its memory may still be the back end's. */
+	while (is_used(sc))
+		schedule_timeout_idle(HZ / 100 + 1);
+	return SUCCESS;
 }
 
 static int lio_loop_reset(struct scsi_cmnd *sc, bool target)
@@ -69,6 +90,23 @@ static int lio_loop_target_reset(struct scsi_cmnd *sc)
 	return lio_loop_reset(sc, true);
 }
 
+/*
+ * The midlayer's last resort, which it also comes to without having asked for anything else, once its eh_deadline is over. It takes
+ * all commands for its own then: not before the back end has given them back.
+ */
+static int lio_loop_host_reset(struct scsi_cmnd *sc)
+{
+	bool found;
+
+	for (;;) {
+		found = false;
+		scsi_host_busy_iter(sc->device->host, find_used, &found);
+		if (!found)
+			return SUCCESS;
+		schedule_timeout_idle(HZ / 10);
+	}
+}
+
 static const struct scsi_host_template lio_loop_template = {
 	.module = THIS_MODULE,
 	.name = "TCM_Loopback",
@@ -79,6 +117,8 @@ static const struct scsi_host_template lio_loop_template = {
 	.eh_abort_handler = lio_loop_abort,
 	.eh_device_reset_handler = lio_loop_device_reset,
 	.eh_target_reset_handler = lio_loop_target_reset,
+	.eh_host_reset_handler = lio_loop_host_reset,
+	.skip_settle_delay = 1,
 	.this_id = -1,
 	.sg_tablesize = 256,
 	.sg_prot_tablesize = 256,
@@ -184,6 +224,10 @@ u32 lio_loop_host_depth(struct lio_loop_host *host)
 
 int lio_loop_lun_add(struct lio_loop_host *host, u32 id, u64 lun)
 {
+	/* It is held while a device is removed, as long as that has commands; who waits may be killed. */
+	if (mutex_lock_killable(&host->sh->scan_mutex))
+		return -EINTR;
+	mutex_unlock(&host->sh->scan_mutex);
 	return scsi_add_device(host->sh, 0, id, lun);
 }
 
@@ -192,8 +236,12 @@ void lio_loop_lun_remove(struct lio_loop_host *host, u32 id, u64 lun)
 {
 	struct scsi_device *sdev = scsi_device_lookup(host->sh, 0, id, lun);
 
-	if (!sdev)
+	if (!sdev) {
+		/* Somebody else may just be removing it, and waits for its commands. */
+		mutex_lock(&host->sh->scan_mutex);
+		mutex_unlock(&host->sh->scan_mutex);
 		return;
+	}
 	scsi_remove_device(sdev);
 	scsi_device_put(sdev);
 }
