@@ -287,3 +287,19 @@ def test_each_counts_what_is_its_own():
     assert more == [[7, 5, 2], [3, 0, 3], [10, 5, 5], [10, 5, 5]], more
     for c in one, two:
         leave(c)
+
+
+@ours
+def test_a_mapping_has_one_link(target):
+    """What is left of a link whose LUN has gone does not take its successor's mapping away."""
+    mapped, lun = target.acl(NAME) / "lun_0", target.path / "lun/lun_0"
+    store = lio.links(lun)[0]
+    device = store.resolve()
+    store.unlink()
+    (lun / "again").symlink_to(device)
+    with lio.refused(lio.errno.EEXIST):
+        (mapped / "new").symlink_to(lun)
+    (mapped / "lun").unlink()
+    (mapped / "new").symlink_to(lun)
+    with login(target) as c:
+        assert 0 in luns(c)

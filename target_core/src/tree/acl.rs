@@ -17,7 +17,7 @@ use kernel::{
     prelude::*,
     str::CString,
     sync::{
-        atomic::{Atomic, Full},
+        atomic::{Atomic, Full, Relaxed},
         Arc,
     },
 };
@@ -127,6 +127,7 @@ impl Dir for Handle {
             MappedDir {
                 acl,
                 number: lun::number(dir, name)?,
+                has_link: Atomic::new(false),
             },
             GFP_KERNEL,
         )?;
@@ -171,6 +172,8 @@ fn store_tag(acl: &Handle, value: &Value<'_>) -> Result {
 pub(super) struct MappedDir {
     acl: Arc<Handle>,
     number: LunNumber,
+    // Whether there is a link. One may have lost its meaning, with the LUN's own; a second one would end with it.
+    has_link: Atomic<bool>,
 }
 
 impl MappedDir {
@@ -192,6 +195,10 @@ impl Dir for MappedDir {
         let Some(lun) = target.object::<LunDir>() else {
             return Err(dir.reject(EINVAL, fmt!("'{}' is not a LUN", target.path())));
         };
+        // The directory is locked here, and in `unlink`.
+        if self.has_link.load(Relaxed) {
+            return Err(dir.reject(EEXIST, fmt!("there is a link already")));
+        }
         let tpg = &self.acl.tpg;
         if !Arc::ptr_eq(lun.tpg(), tpg) {
             return Err(dir.reject(
@@ -206,11 +213,13 @@ impl Dir for MappedDir {
             .node
             .map(self.number, &lun, tpg.fabric.write_protect())
             .map_err(|e| dir.reject(e, fmt!("'{}' cannot be linked here", target.path())))?;
+        self.has_link.store(true, Relaxed);
         Ok(())
     }
 
     fn unlink(&self, _dir: &Node, _target: &Node) {
-        // There is one link only. It may have lost its meaning already, with the LUN's own link.
+        self.has_link.store(false, Relaxed);
+        // It may have lost its meaning already, with the LUN's own link.
         if let Ok(mapped) = self.linked() {
             self.acl.node.unmap(&mapped);
         }
