@@ -25,8 +25,12 @@ unsafe extern "C" fn show<const I: usize>(
 ) -> isize {
     // SAFETY: the item is one of ours, since its type is, and is held by configfs.
     let node = unsafe { Node::borrow_item(item) };
-    // SAFETY: configfs gives a zeroed page that nobody else uses during the call.
-    let page = unsafe { core::slice::from_raw_parts_mut(page.cast::<u8>(), SHOW_MAX) };
+    let page = page.cast::<u8>();
+    // SAFETY: configfs gives a page that nobody else uses during the call; a file that was written first has one that is not zeroed.
+    let page = unsafe {
+        page.write_bytes(0, SHOW_MAX);
+        core::slice::from_raw_parts_mut(page, SHOW_MAX)
+    };
     match node.directory().show(&node, I, page) {
         Ok(len) => len.min(SHOW_MAX) as isize,
         Err(e) => e.to_errno() as isize,
