@@ -46,11 +46,11 @@ pub struct Thresholds {
     pub used: Threshold,
 }
 
-/// What was found the last time, so that each crossing of a threshold is told once.
+/// The thresholds that were reached at the last look, so that each is told once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Watch {
-    available: bool,
-    used: bool,
+    available: Option<u32>,
+    used: Option<u32>,
 }
 
 /// PARAMETER CODE of the available and the used resources in the log page.
@@ -106,18 +106,23 @@ impl Thresholds {
 }
 
 impl Watch {
-    /// Looks at the resources; returns whether a threshold was reached since the last look (SBC-3, 4.7.3.7.5).
+    /// Looks at the resources; returns whether a threshold was reached since the last look, or is another one that is reached
+    /// (SBC-3, 4.7.3.7.5).
     pub fn look(&mut self, thresholds: &Thresholds, resources: &Resources) -> bool {
         let Thresholds {
             report,
             available,
             used,
         } = *thresholds;
-        let now = Self {
-            available: report && available.enabled && resources.available <= available.count,
-            used: report && used.enabled && resources.used >= used.count,
+        let of = |threshold: Threshold, reached| {
+            (report && threshold.enabled && reached).then_some(threshold.count)
         };
-        let new = now.available && !self.available || now.used && !self.used;
+        let now = Self {
+            available: of(available, resources.available <= available.count),
+            used: of(used, resources.used >= used.count),
+        };
+        let is_new = |now: Option<u32>, before| now.is_some() && now != before;
+        let new = is_new(now.available, self.available) || is_new(now.used, self.used);
         *self = now;
         new
     }

@@ -208,7 +208,11 @@ fn provisioning(unit: &Unit<'_>, out: &mut Writer<'_>) {
     out.u8(if thin.unmap { 0x80 } else { 0 }
         | if thin.write_same { 0x60 } else { 0 }
         | if thin.reads_zeros() { 0x04 } else { 0 });
-    out.be16(0);
+    // PROVISIONING TYPE: 010b is thin provisioned. The stock modules say 000b, not reported, of each; so does this of a unit without
+    // thresholds.
+    let known = thin.is_thin() && thin.threshold_exponent != 0;
+    out.u8(if known { 0b010 } else { 0 });
+    out.u8(0);
 }
 
 /// Referrals (SBC-3, 6.6.5): USER DATA SEGMENT SIZE and MULTIPLIER.

@@ -250,6 +250,7 @@ fn reset(devices: &[Arc<Device>], by: &Core, patience: Patience) -> Response {
     let response = work.abort(devices, by, patience);
     for device in devices {
         device.reset_mode();
+        device.watch_thresholds();
         device.reset_priorities();
         device.reservations().reset();
     }

@@ -10,12 +10,16 @@ from sgio import field, say
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C modules have no log pages and no thresholds")
 MIB = 1 << 20
 SIZE = 32 * MIB
+SERIAL = "74e5401d0123456789a"
 
 
 @pytest.fixture
 def thin():
     """Two initiators of a thin RAM disk, in MiB."""
-    store = lio.ramdisk(size=SIZE)
+    lio.modprobe("target_core_mod")
+    saved = Path(lio.read(lio.CFS / "dbroot")) / f"mode_{SERIAL}"
+    saved.parent.mkdir(parents=True, exist_ok=True)
+    store = lio.ramdisk(size=SIZE, serial=SERIAL)
     store.attrib("emulate_tpu", 1)
     target = lio.IscsiTarget(store)
     names = ["iqn.2024-01.org.example:a", "iqn.2024-01.org.example:b"]
@@ -23,6 +27,7 @@ def thin():
     yield store, a, b
     a.close()
     b.close()
+    saved.unlink(missing_ok=True)
 
 
 def ok(c, cdb, read=0, write=b""):
@@ -54,7 +59,7 @@ def sets(c):
     return int.from_bytes(page[8:12], "big"), int.from_bytes(page[20:24], "big")
 
 
-def set_thresholds(c, available=None, used=None, report=True):
+def set_thresholds(c, available=None, used=None, report=True, save=False):
     """MODE SELECT, of pages 01h and 1Ch/02h."""
     def one(n, arming, resource):
         return bytes([(0x80 if n is not None else 0) | arming, resource, 0, 0]) + (n or 0).to_bytes(4, "big")
@@ -62,7 +67,7 @@ def set_thresholds(c, available=None, used=None, report=True):
     recovery = bytes.fromhex("010a0000000000") + bytes([0x80 if report else 0]) + bytes(4)
     page = bytes.fromhex("5c02001c") + bytes(12) + one(available, 0, 1) + one(used, 1, 2)
     data = bytes(8) + recovery + page
-    ok(c, f"55100000000000{len(data):04x}00", write=data)
+    ok(c, f"55{0x11 if save else 0x10:02x}0000000000{len(data):04x}00", write=data)
 
 
 def attention(c, *expected):
@@ -196,3 +201,38 @@ def test_log_select_sets_counters(thin):
     refused(a, "4c02400000000000 1000".replace(" ", ""), "5/2400", (True, 7, None), write=bytes(16))
     refused(a, "4c00400000000000" + "0400", "5/2600", (False, 0, 5), write=bytes.fromhex("0c000000"))
     refused(a, "4c00400000000000" + "0800", "5/1a00", None, write=bytes.fromhex("0200000c00050008"))
+
+
+def test_a_threshold_that_is_another_one(thin):
+    """It is told of once more where it is reached as well."""
+    _, a, b = thin
+    put(a, 0, 8)
+    set_thresholds(a, used=4)
+    attention(b, "2a01", "3807")
+    attention(a, "3807")
+    set_thresholds(a, used=6)
+    attention(b, "2a01", "3807")
+    attention(a, "3807")
+    quiet(a)
+
+
+def test_saved_thresholds_after_a_reset(thin):
+    """A reset puts what was saved in force again, and they are looked after."""
+    _, a, b = thin
+    set_thresholds(a, used=4, save=True)
+    attention(b, "2a01")
+    set_thresholds(a)
+    attention(b, "2a01")
+    quiet(a)
+    assert a.tmf(initiator.LUN_RESET, timeout=30) == 0
+    attention(a, "2903")
+    put(a, 0, 5)
+    attention(a, "3807")
+
+
+def test_it_says_that_it_is_thin(thin):
+    """PROVISIONING TYPE (SBC-3, 6.6.4): without it Windows does not take a disk for thin."""
+    store, a, _ = thin
+    assert ok(a, "1201b200ff00", read=255)[6] & 7 == 2
+    store.attrib("emulate_tpu", 0)
+    assert ok(a, "1201b200ff00", read=255)[6] == 0
