@@ -191,12 +191,15 @@ impl Tokens {
         })
     }
 
-    /// The device that it is about.
+    /// The device that it is about. It is used by this.
     ///
     /// # Errors
     /// Why it is gone.
     pub(super) fn device(&self, id: u64) -> Result<Arc<Device>, Sense> {
-        self.find(id, |kept| kept.device.clone())
+        self.find(id, |kept| {
+            kept.expires = clock::now_ns().saturating_add(kept.timeout);
+            kept.device.clone()
+        })
     }
 
     /// Writes what REPORT ALL ROD TOKENS tells of those that were made of `device`.
