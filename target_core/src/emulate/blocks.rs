@@ -43,7 +43,7 @@ pub(crate) enum Step {
         one: bool,
     },
     /// UNMAP: the parameter list is in the scratch buffer; the descriptors from the `next`th up to the `end`th are left.
-    Unmap { next: u32, end: u32 },
+    Unmap { next: u32, done: u64, end: u32 },
     /// COMPARE AND WRITE: it is this command's turn to read.
     Compare { pos: u64, len: u64, fua: bool },
     /// COMPARE AND WRITE: what was read is in the scratch buffer.
@@ -272,11 +272,12 @@ pub(super) fn unmap(cmd: &mut Command) -> Result<(), Sense> {
     if let Some(scratch) = &cmd.scratch {
         scratch.write_at(0, &list);
     }
-    unmap_from(cmd, 0, end)
+    unmap_from(cmd, 0, 0, end)
 }
 
-// Unmaps what the descriptors from the `next`th on say.
-fn unmap_from(cmd: &mut Command, next: u32, end: u32) -> Result<(), Sense> {
+// Unmaps what the descriptors from the `next`th on say, of which `done` bytes are done.
+fn unmap_from(cmd: &mut Command, next: u32, done: u64, end: u32) -> Result<(), Sense> {
+    let mut done = done;
     let dev = device(cmd)?;
     for index in next..end {
         let mut descriptor = [0; unmap::DESCRIPTOR];
@@ -288,13 +289,22 @@ fn unmap_from(cmd: &mut Command, next: u32, end: u32) -> Result<(), Sense> {
             return Err(Sense::INTERNAL_TARGET_FAILURE);
         }
         let (pos, len) = bytes(&dev, unmap::extent(&descriptor))?;
-        if len != 0 {
-            cmd.step = Step::Unmap {
-                next: index.saturating_add(1),
-                end,
-            };
-            // LBPRZ is kept (SBC-4 4.7.4.4).
+        let (pos, left) = (pos.saturating_add(done), len.saturating_sub(done));
+        if left != 0 {
+            // LBPRZ is kept (SBC-4 4.7.4.4). That may take long: in pieces, as in `zeroes`.
             let zeroes = dev.attrib().unmap_zeroes_data() && !dev.backend().unmapped_is_zero();
+            let len = if zeroes { piece(pos, left) } else { left };
+            cmd.step = if len == left {
+                let next = index.saturating_add(1);
+                Step::Unmap { next, done: 0, end }
+            } else {
+                let done = done.saturating_add(len);
+                Step::Unmap {
+                    next: index,
+                    done,
+                    end,
+                }
+            };
             cmd.op = if zeroes {
                 let unmap = true;
                 Op::WriteZeroes { pos, len, unmap }
@@ -303,6 +313,7 @@ fn unmap_from(cmd: &mut Command, next: u32, end: u32) -> Result<(), Sense> {
             };
             return Ok(());
         }
+        done = 0;
     }
     cmd.step = Step::None;
     cmd.op = Op::None;
@@ -344,11 +355,15 @@ pub(super) fn write_same(
     Ok(())
 }
 
+// How many of `left` bytes from `pos` on are made zeroes at once: pieces begin where storage may be given back.
+fn piece(pos: u64, left: u64) -> u64 {
+    let behind = pos.checked_rem(ZEROES).unwrap_or(0);
+    left.min(ZEROES.saturating_sub(behind))
+}
+
 // Has the first of `left` bytes from `pos` on read as zeroes.
 pub(super) fn zeroes(cmd: &mut Command, pos: u64, left: u64, unmap: bool) {
-    // In pieces that begin where storage may be given back.
-    let behind = pos.checked_rem(ZEROES).unwrap_or(0);
-    let len = left.min(ZEROES.saturating_sub(behind));
+    let len = piece(pos, left);
     cmd.step = match left.saturating_sub(len) {
         0 => Step::None,
         left => Step::Zeroes {
@@ -432,7 +447,7 @@ pub(super) fn step(cmd: &mut Command) -> Result<(), Sense> {
                 one,
             )
         }
-        Step::Unmap { next, end } => unmap_from(cmd, next, end),
+        Step::Unmap { next, done, end } => unmap_from(cmd, next, done, end),
         Step::Compare { pos, len, fua } => {
             fill_scratch(cmd, len as usize)?;
             cmd.step = Step::CompareAndWrite { pos, len, fua };
