@@ -285,6 +285,13 @@ fn geometry(dev: &BlockDevice, readonly: bool) -> Geometry {
         block_size: block,
         hw_block_size: block,
         hw_max_sectors: blocks(l.max_hw_sectors),
+        // The block layer splits what is longer. Tuples in one piece would have to lie in one piece of memory.
+        longest: match dev.protection() {
+            0 => u32::MAX,
+            _ => blocks(l.max_hw_sectors),
+        },
+        io_min: l.io_min,
+        io_opt: l.io_opt,
         hw_queue_depth: l.nr_requests,
         physical_block_exponent: (l.physical_block / block).checked_ilog2().unwrap_or(0) as u8,
         lowest_aligned: u32::try_from(l.alignment_offset)

@@ -3,7 +3,10 @@
 //! A device's attributes: `core/KIND_N/NAME/attrib`. Read by commands without a lock.
 
 use crate::backend::Geometry;
-use kernel::sync::atomic::{Atomic, Relaxed};
+use kernel::{
+    page::PAGE_SIZE,
+    sync::atomic::{Atomic, Relaxed},
+};
 
 macro_rules! attributes {
     ($(
@@ -136,8 +139,12 @@ impl Attrib {
             self.set_hw_pi_prot_type(g.protection);
         }
         self.set_hw_block_size(g.hw_block_size);
-        self.set_hw_max_sectors(g.hw_max_sectors);
-        self.set_optimal_sectors(g.hw_max_sectors);
+        // Of whole pages, as the stock modules have it: an initiator may lay partitions out by it.
+        let page = (PAGE_SIZE as u32).checked_div(g.hw_block_size).unwrap_or(0);
+        let rest = g.hw_max_sectors.checked_rem(page.max(1)).unwrap_or(0);
+        let sectors = g.hw_max_sectors.saturating_sub(rest);
+        self.set_hw_max_sectors(sectors);
+        self.set_optimal_sectors(sectors);
         self.set_hw_queue_depth(g.hw_queue_depth);
         self.set_queue_depth(g.hw_queue_depth);
         self.set_max_unmap_lba_count(g.max_unmap_lba_count);

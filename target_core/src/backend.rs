@@ -48,6 +48,12 @@ pub struct Geometry {
     pub hw_block_size: u32,
     /// The `hw_max_sectors` attribute: logical blocks of one transfer.
     pub hw_max_sectors: u32,
+    /// Logical blocks of one operation that the back end takes; as many, or more, where the storage gets it in pieces.
+    pub longest: u32,
+    /// Bytes of which transfers are best multiples, and of which they are best; 0: not known.
+    pub io_min: u32,
+    /// See `io_min`.
+    pub io_opt: u32,
     /// The `hw_queue_depth` attribute: commands.
     pub hw_queue_depth: u32,
     /// Binary logarithm of logical blocks in a physical one.

@@ -37,9 +37,7 @@ use lio_scsi::{
     cdb::Features,
     lba::{BlockSize, Blocks},
     pi,
-    provisioning::{self, Resources},
     sense::Asc,
-    vpd::{BlockLimits, Provisioning},
 };
 
 /// The most that one command transfers, in bytes: what the engine allocates for it at once.
@@ -653,7 +651,8 @@ impl Device {
         let a = &self.attrib;
         let can_unmap = self.backend().can_unmap();
         Features {
-            dpo_fua: self.backend().write_cache() && a.emulate_fua_write(),
+            // Whether there is a cache or not: it may be switched off while initiators set the bits.
+            dpo_fua: a.emulate_fua_write(),
             unmap: a.emulate_tpu() && can_unmap,
             write_same: true,
             write_same_all: a.emulate_write_same_all(),
@@ -699,79 +698,6 @@ impl Device {
         self.attrib.set_pi_prot_type(to.map_or(0, |of| of as u32));
         self.attrib.set_pi_prot_verify(to.is_some());
         Ok(())
-    }
-
-    /// The limits that VPD page B0 reports and the engine enforces.
-    pub fn limits(&self) -> BlockLimits {
-        let a = &self.attrib;
-        let most = MAX_TRANSFER >> self.block_size().shift();
-        let thin = self.provisioning().is_thin();
-        let if_thin = |value: u32| if thin { value } else { 0 };
-        let unmap = self.provisioning().unmap;
-        let if_unmap = |value: u32| if unmap { value } else { 0 };
-        let max_transfer = a.hw_max_sectors().min(most);
-        let unit = self.atomic_unit();
-        let whole = |blocks: u32| blocks.saturating_sub(blocks.checked_rem(unit).unwrap_or(0));
-        BlockLimits {
-            // The stock modules' B0 says so whether the command is enabled or not.
-            max_compare_and_write: 1,
-            optimal_granularity: 1,
-            max_transfer,
-            optimal_transfer: a.optimal_sectors().min(most),
-            // Zero is that there is no UNMAP (SBC-4 6.6.4).
-            max_unmap_blocks: if_unmap(a.max_unmap_lba_count()),
-            max_unmap_descriptors: if_unmap(a.max_unmap_block_desc_count()),
-            unmap_granularity: if_thin(a.unmap_granularity()),
-            unmap_alignment: if_thin(a.unmap_granularity_alignment()),
-            max_write_same: a.max_write_same_len().into(),
-            write_same_all: a.emulate_write_same_all(),
-            max_atomic: whole(self.max_atomic().min(max_transfer)),
-            atomic_alignment: unit,
-            atomic_granularity: unit,
-        }
-    }
-
-    /// Blocks of one atomic write; 0: there are none.
-    pub(crate) fn max_atomic(&self) -> u32 {
-        // Protection information that is kept beside the storage is not one with what the storage writes at once.
-        let apart = self.protection().is_some() && self.attrib.hw_pi_prot_type() == 0;
-        let most = self.geometry().map_or(0, |g| g.atomic_max);
-        let bytes = if apart { 0 } else { most };
-        bytes
-            .min(MAX_TRANSFER)
-            .wrapping_shr(self.block_size().shift())
-    }
-
-    /// Blocks, of which the address and the length of an atomic write are multiples.
-    fn atomic_unit(&self) -> u32 {
-        let bytes = self.geometry().map_or(0, |g| g.atomic_unit);
-        bytes.div_ceil(self.block_size().bytes())
-    }
-
-    /// What UNMAP and WRITE SAME give back.
-    pub fn provisioning(&self) -> Provisioning {
-        let features = self.features();
-        Provisioning {
-            unmap: features.unmap,
-            write_same: features.write_same_unmap,
-            zeroes: self.attrib.unmap_zeroes_data(),
-            threshold_exponent: 0,
-        }
-    }
-
-    /// The exponent of a threshold set of a thin unit.
-    pub(crate) fn threshold_exponent(&self) -> u8 {
-        let size = self.block_size();
-        provisioning::exponent(size.blocks_in(self.backend().bytes()), size)
-    }
-
-    /// What blocks are mapped to, in threshold sets, if the unit is thin and the back end knows. Process context.
-    pub(crate) fn resources(&self) -> Option<Resources> {
-        let space = self
-            .provisioning()
-            .is_thin()
-            .then(|| self.backend().space())??;
-        Some(space.resources(self.threshold_exponent(), self.block_size()))
     }
 
     pub(crate) fn count_reset(&self) {

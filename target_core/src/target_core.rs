@@ -23,6 +23,7 @@ pub mod attrib;
 pub mod backend;
 pub mod background;
 mod behind;
+mod block_limits;
 pub mod command;
 mod copy;
 pub mod crew;

@@ -176,6 +176,54 @@ def test_limits():
         lio.clear()
 
 
+def test_what_transfers_are_best():
+    """Minimum and optimal I/O sizes and physical blocks are those of the device below, in blocks of either size."""
+    def queue(dev, what):
+        return int(lio.read(f"/sys/block/{os.path.basename(dev)}/queue/{what}"))
+
+    with scsi_debug(dev_size_mb=64, physblk_exp=3, opt_xferlen_exp=6) as dev:
+        disk = attach(lio.iblock(dev=dev))
+        for what in "minimum_io_size", "optimal_io_size", "physical_block_size":
+            assert queue(disk, what) == queue(dev, what), what
+        lio.clear()
+        if not lio.STOCK:  # they count its physical blocks in blocks of another size
+            b = lio.iblock(dev=dev)
+            b.attrib("block_size", 4096)
+            disk = attach(b)
+            assert queue(disk, "logical_block_size") == queue(disk, "physical_block_size") == 4096
+            lio.clear()
+
+
+def test_transfers_that_are_longer_than_the_storage_takes():
+    """As Windows and ESXi send them: the block layer splits them."""
+    b = lio.iblock()
+    count = 7 * MIB // 512
+    assert int(b.attrib("hw_max_sectors")) < count
+    data = pattern(7 * MIB)
+    with initiator.session(lio.IscsiTarget(b)) as c:
+        assert c.scsi(bytes.fromhex(f"8a000000000000000000{count:08x}0000"), write=data)[0] == 0
+        status, got, _ = c.scsi(bytes.fromhex(f"88000000000000000000{count:08x}0000"), read=len(data))
+        assert status == 0 and got == data
+
+
+@ours
+def test_unmapped_blocks_that_are_made_zeroes():
+    """UNMAP of more than is made zeroes at once."""
+    b = lio.iblock(dev=lio.loop_device(192 * MIB))
+    b.attrib("emulate_tpu", 1)
+    b.attrib("max_unmap_lba_count", 192 * MIB // 512)
+    b.attrib("unmap_zeroes_data", 1)
+    disk = attach(b)
+    end = 150 * MIB
+    for pos in 0, 64 * MIB - 4096, 64 * MIB, 128 * MIB, end - 4096, end:
+        pwrite(disk, pos, pattern(4096, pos))
+    _, status, sense = scsi(disk, "42 00 00 00 00 00 00 00 18 00", data=bytes.fromhex(f"0016001000000000{0:016x}{end // 512:08x}00000000"))
+    assert status == 0, sense
+    assert pread(disk, 0, 4096) == pread(disk, 64 * MIB, 4096) == pread(disk, 128 * MIB, 4096) == bytes(4096)
+    assert pread(disk, 64 * MIB - 4096, 4096) == pread(disk, end - 4096, 4096) == bytes(4096)
+    assert pread(disk, end, 4096) == pattern(4096, end)
+
+
 @ours
 def test_bad_medium():
     dev = lio.loop_device(32 * MIB)

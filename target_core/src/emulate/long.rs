@@ -21,9 +21,7 @@ pub(super) fn write(cmd: &mut Command) -> Result<(), Sense> {
 
 /// The blocks that it reads.
 pub(super) fn extent(dev: &Device, what: &ReadLong) -> Extent {
-    let (exponent, lowest) = dev
-        .geometry()
-        .map_or((0, 0), |g| (g.physical_block_exponent, g.lowest_aligned));
+    let (exponent, lowest) = dev.physical();
     what.extent(exponent, lowest, dev.capacity())
 }
 

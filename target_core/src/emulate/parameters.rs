@@ -238,11 +238,12 @@ fn report_luns(
 }
 
 pub(super) fn capacity(dev: &Device) -> Capacity {
+    let (physical_exponent, lowest_aligned) = dev.physical();
     Capacity {
         blocks: dev.capacity(),
         block_size: dev.block_size(),
-        physical_exponent: dev.geometry().map_or(0, |g| g.physical_block_exponent),
-        lowest_aligned: dev.geometry().map_or(0, |g| g.lowest_aligned),
+        physical_exponent,
+        lowest_aligned,
         provisioning: dev.provisioning(),
         protection: dev.protection(),
     }
@@ -255,7 +256,7 @@ pub(super) fn mode_unit(nexus: &Nexus) -> mode::Unit {
         blocks: dev.capacity(),
         block_size: dev.block_size(),
         write_protected: nexus.mapped().write_protect() || dev.read_only(),
-        dpo_fua: dev.features().dpo_fua,
+        dpo_fua: dev.features().dpo_fua && dev.backend().write_cache(),
         protection: nexus.protection(),
         restricted_reordering: dev.attrib().emulate_rest_reord(),
         implicit_alua: dev.attrib().alua_support() && nexus.lun().port().implicit(),
