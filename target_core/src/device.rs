@@ -157,6 +157,7 @@ pub struct Device {
     index: u32,
     attrib: Attrib,
     geometry: SetOnce<Geometry>,
+    had_cache: Atomic<bool>,
     // The size that initiators were last told of, in bytes.
     known_size: Atomic<u64>,
     // Flushes that told of data which was acknowledged and is lost.
@@ -237,6 +238,7 @@ impl Device {
                 index: NEXT.fetch_add(1, Relaxed),
                 attrib: Attrib::new(),
                 geometry: SetOnce::new(),
+                had_cache: Atomic::new(false),
                 known_size: Atomic::new(0),
                 losses: Atomic::new(0),
                 names <- new_mutex!(Names::default(), "Device::names"),
@@ -646,13 +648,23 @@ impl Device {
         self.read_only() || self.mode.write_protect()
     }
 
+    // Whether there is a write cache, or was one that was seen: it may be switched off while initiators set FUA, which they were told is
+    // supported.
+    fn has_had_cache(&self) -> bool {
+        let had = self.had_cache.load(Relaxed);
+        if had || !self.backend().write_cache() {
+            return had;
+        }
+        self.had_cache.store(true, Relaxed);
+        true
+    }
+
     /// Which commands and bits of them are valid now.
     pub fn features(&self) -> Features {
         let a = &self.attrib;
         let can_unmap = self.backend().can_unmap();
         Features {
-            // Whether there is a cache or not: it may be switched off while initiators set the bits.
-            dpo_fua: a.emulate_fua_write(),
+            dpo_fua: a.emulate_fua_write() && self.has_had_cache(),
             unmap: a.emulate_tpu() && can_unmap,
             write_same: true,
             write_same_all: a.emulate_write_same_all(),

@@ -256,7 +256,7 @@ pub(super) fn mode_unit(nexus: &Nexus) -> mode::Unit {
         blocks: dev.capacity(),
         block_size: dev.block_size(),
         write_protected: nexus.mapped().write_protect() || dev.read_only(),
-        dpo_fua: dev.features().dpo_fua && dev.backend().write_cache(),
+        dpo_fua: dev.features().dpo_fua,
         protection: nexus.protection(),
         restricted_reordering: dev.attrib().emulate_rest_reord(),
         implicit_alua: dev.attrib().alua_support() && nexus.lun().port().implicit(),
