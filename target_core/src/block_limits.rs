@@ -20,7 +20,6 @@ impl Device {
         let (longest, io_min, io_opt) = self
             .geometry()
             .map_or((0, 0, 0), |g| (g.longest, g.io_min, g.io_opt));
-        // Attributes are of blocks as the administrator has them.
         let max_transfer = longest.max(a.hw_max_sectors()).min(most);
         let block = self.block_size().bytes();
         let blocks = |bytes: u32| bytes.checked_div(block).filter(|blocks| *blocks != 0);
@@ -34,7 +33,8 @@ impl Device {
             max_transfer,
             optimal_transfer: match a.optimal_sectors() {
                 own if own != a.hw_max_sectors() => own,
-                any => blocks(io_opt).unwrap_or(any),
+                // What is cut off would be no multiple of it.
+                any => blocks(io_opt).filter(|n| *n <= max_transfer).unwrap_or(any),
             }
             .min(max_transfer),
             // Zero is that there is no UNMAP (SBC-4 6.6.4).

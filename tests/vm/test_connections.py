@@ -134,6 +134,23 @@ def test_many_addresses(target):
     lio.wait_for(lambda: gets_in("127.0.0.1", target))
 
 
+def test_who_gives_way_goes_at_once(target):
+    """While seven eighths of the places are taken, each that comes has the place of an old one: more come, within two seconds, than were free."""
+    with contextlib.ExitStack() as stack:
+        def some(count, net):
+            return [stack.enter_context(contextlib.closing(connect(f"127.0.{net}.{1 + i % 8}", "127.0.0.1"))) for i in range(count)]
+
+        old = some(448, 6)
+        time.sleep(1.2)
+        start = time.monotonic()
+        new = some(160, 7)
+        took = time.monotonic() - start
+        time.sleep(0.3)
+        there, gone = sum(map(is_open, new)), len(old) - sum(map(is_open, old))
+        print(f"{there} of {len(new)} were let in within {took:.1f} s, {gone} gave way")
+        assert there > 128 and gone > 64
+
+
 def test_discovery_sessions_of_many_addresses(target):
     """Eight addresses, each with its 16 discovery sessions, which last 30 seconds: those of others are let in, for the oldest give way."""
     with contextlib.ExitStack() as stack:

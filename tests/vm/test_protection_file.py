@@ -129,10 +129,12 @@ def test_what_does_not_fit_leaves_room_to_others():
 
         looks = threading.Thread(target=look)
         looks.start()
-        with lio.refused(errno.ENOSPC):
-            lio.write(store.path / "control", f"fd_dev_size={16 << 30}")
-        over.set()
-        looks.join()
+        try:
+            with lio.refused(errno.ENOSPC):
+                lio.write(store.path / "control", f"fd_dev_size={16 << 30}")
+        finally:
+            over.set()
+            looks.join()
         assert min(left) > 8 << 20, f"{min(left)} bytes were left"
         assert f"Size: {SIZE} " in store.info
         unit.delete()

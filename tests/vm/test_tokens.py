@@ -120,6 +120,29 @@ def test_the_end_of_tokens():
     stores[0].delete()
 
 
+def test_what_is_in_use_does_not_expire():
+    """INACTIVITY TIMEOUT (SPC-4, 5.17.6) is of a token that nothing uses: a copy that takes longer comes to its end, whoever asks for tokens meanwhile."""
+    stores = [store(), store(name="s1")]
+    target = lio.IscsiTarget(*stores)
+    with nexus(*stores, target=target) as (n, _), nexus(*stores, target=target, i=2) as (other, _):
+        data = n.fill(0, 12 * MIB, 6)
+        token = n.populate([(0, 12 * 2048)], timeout=3)
+        limit(target, MIB, lun=1)
+        itt = n.start_use(token, [(0, 12 * 2048)], lun=1)
+        start = time.monotonic()
+        every = bytes([copying.RECEIVE, copying.ALL_TOKENS]) + bytes(8) + (4096).to_bytes(4, "big") + bytes(2)
+        while time.monotonic() - start < 8:
+            assert other.scsi(every, read=4096).what == GOOD
+            time.sleep(0.5)
+        status, _, a = n.c.finish(itt, timeout=60)
+        assert status == 0, say(a.sense)
+        limit(target, 0, lun=1)
+        n.holds(0, data, lun=1)
+    target.delete()
+    for s in stores:
+        s.delete()
+
+
 def test_what_is_taken_away():
     """A token that an initiator made of a unit which is taken away from it is of no use to it, nor to others."""
     stores = [store(), store(name="s1")]

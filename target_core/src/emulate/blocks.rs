@@ -42,7 +42,8 @@ pub(crate) enum Step {
         compare: bool,
         one: bool,
     },
-    /// UNMAP: the parameter list is in the scratch buffer; the descriptors from the `next`th up to the `end`th are left.
+    /// UNMAP: the parameter list is in the scratch buffer; the descriptors from the `next`th up to the `end`th are left, and
+    /// `done` bytes of the first of these are done.
     Unmap { next: u32, done: u64, end: u32 },
     /// COMPARE AND WRITE: it is this command's turn to read.
     Compare { pos: u64, len: u64, fua: bool },
@@ -276,8 +277,7 @@ pub(super) fn unmap(cmd: &mut Command) -> Result<(), Sense> {
 }
 
 // Unmaps what the descriptors from the `next`th on say, of which `done` bytes are done.
-fn unmap_from(cmd: &mut Command, next: u32, done: u64, end: u32) -> Result<(), Sense> {
-    let mut done = done;
+fn unmap_from(cmd: &mut Command, next: u32, mut done: u64, end: u32) -> Result<(), Sense> {
     let dev = device(cmd)?;
     for index in next..end {
         let mut descriptor = [0; unmap::DESCRIPTOR];
