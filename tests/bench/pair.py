@@ -88,16 +88,17 @@ def main():
         serve()
         return
     rounds, share, only, quick = int(sys.argv[2]), float(sys.argv[3]), re.compile(sys.argv[4]), sys.argv[5]
-    rows = [r for r in all_rows(quick) if r.setup.fabric != "loopback" and only.search(r.name)]
-    if not rows:
+    turns = [by_setup([r for r in all_rows(i == 0 and not quick) if r.setup.fabric != "loopback" and only.search(r.name)])
+             for i in range(rounds)]
+    if not any(turns):
         return
     cable(INITIATOR)
     target = Target()
     with open(OUT / "cost.jsonl", "w") as out:
-        for i in range(rounds):
+        for i, groups in enumerate(turns, 1):
             for which in ("stock", "ours"):
-                measure(target, which, by_setup(rows), share, out)
-                print(f"pair: round {i + 1} of {rounds}, {which}", flush=True)
+                measure(target, which, groups, share, out)
+                print(f"pair: round {i} of {rounds}, {which}", flush=True)
 
 
 if __name__ == "__main__":

@@ -61,9 +61,9 @@ def grows(row):
     return row.setup in (LOOPBACK, ISCSI) and row.bs == "4k" and row.rw == READ and row.jobs == 1
 
 
-def all_rows(quick):
-    """Those that are measured; in a quick run those that have a bound."""
-    return BOUND if quick else BOUND + ALSO + DEPTHS
+def all_rows(first):
+    """Those that are measured in a round: all in the first of a run that is not a quick one, then those that have a bound."""
+    return BOUND + ALSO + DEPTHS if first else BOUND
 
 
 def by_setup(rows):
