@@ -22,6 +22,12 @@ pub fn settle() {
     unsafe { sys::lio_module_settle() }
 }
 
+/// Says to [`settle`] that this thread, which may never sleep, is in no code now that anybody waits for it to leave. Process context.
+pub fn left() {
+    // SAFETY: The call has no requirements but process context; in another it would be told of.
+    unsafe { sys::lio_module_left() }
+}
+
 /// Keeps a module from being unloaded.
 pub struct Pin(*mut bindings::module);
 

@@ -33,6 +33,7 @@ struct module;
 bool lio_module_get(struct module *module);
 void lio_module_put(struct module *module);
 void lio_module_settle(void);
+void lio_module_left(void);
 
 /* defer.c: what is dropped after a grace period, or in process context */
 struct lio_deferred {

@@ -18,7 +18,7 @@ use kernel::{
     },
     workqueue::{Work, WorkItem},
 };
-use lio_glue::{noio, workqueue::Workqueue};
+use lio_glue::{module, noio, workqueue::Workqueue};
 
 /// See above.
 #[pin_data]
@@ -162,6 +162,7 @@ impl Crew {
     fn work(&self) {
         while let Some(io) = self.next() {
             noio::scope(|| io.go_on());
+            module::left();
         }
     }
 

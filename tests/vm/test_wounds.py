@@ -5,6 +5,7 @@ import contextlib
 import os
 import random
 import struct
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ import leaks
 import lio
 import pytest
 import sgio
+import storage
 from initiator import ABORT_TASK, LUN_RESET, NONE, NOP_OUT, OPERATIONAL, R2T, READ, REJECT, SECURITY, WRITE, pdu
 from test_pr import transport_id
 from test_stuck import Stuck, drain
@@ -257,6 +259,58 @@ def test_nopin_timeout_while_it_is_deleted():
                     raise AssertionError("a session of a deleted group goes on")
     target = lio.IscsiTarget(store)
     honest(target)
+
+
+def test_a_module_goes_while_a_connection_is_never_idle(target):
+    """Who unloads a back end that is not in use does not wait for an initiator that keeps a connection's thread from sleeping."""
+    lio.modprobe("target_core_file")
+    stop = threading.Event()
+    with login(target) as c:
+        flood = pdu(NOP_OUT, immediate=True, itt=NONE, w=(NONE, c.cmd_sn, c.exp_stat_sn)) * 10000
+
+        def go():
+            while not stop.is_set():
+                c.sock.sendall(flood)
+
+        c.sock.settimeout(GUARD)
+        t = threading.Thread(target=go, daemon=True)
+        t.start()
+        try:
+            time.sleep(1)
+            with in_time("rmmod", 10 * lio.SLOW):
+                lio.run("rmmod", "target_core_file", timeout=GUARD)
+        finally:
+            stop.set()
+            t.join(GUARD)
+    honest(target)
+
+
+def test_a_module_goes_while_a_link_is_being_made():
+    """symlink() in a directory that links nothing, which looks up a path on a disk that does not answer, while the module is unloaded."""
+    lio.clear(unload=True)
+    lio.modprobe("target_core_mod")
+    disk = lio.loop_device(16 << 20)
+    lio.run("mkfs.ext4", "-q", disk)
+    with storage.dm("lookup", f"0 {(16 << 20) // 512} linear {disk} 0\n") as dev:
+        with storage.mounted(dev, "/tmp/lookup"):
+            os.makedirs("/tmp/lookup/d/e")
+        with storage.mounted(dev, "/tmp/lookup"):
+            lio.run("dmsetup", "suspend", "--nolockfs", "--noflush", "lookup")
+            where = "/sys/kernel/config/target/core/x"
+            child = subprocess.Popen(["python3", "-c", f"import os; os.symlink('/tmp/lookup/d/e', '{where}')"], stderr=subprocess.PIPE, text=True)
+            gone = None
+            try:
+                lio.wait_for(lambda: Path(f"/proc/{child.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "D", GUARD)
+                gone = subprocess.Popen(["rmmod", "target_core_mod"])
+                time.sleep(2)
+                assert gone.poll() is None, "it is gone, and somebody is in its directory"
+            finally:
+                lio.run("dmsetup", "resume", "--noudevsync", "lookup")
+                said = child.communicate(timeout=GUARD)[1]
+                if gone:
+                    assert gone.wait(GUARD) == 0
+            assert child.returncode == 1 and "Operation not permitted" in said or "No such file" in said, said
+    assert "target_core_mod" not in lio.loaded()
 
 
 def test_wakeups_of_what_is_freed(target):

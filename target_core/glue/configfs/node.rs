@@ -12,7 +12,7 @@ use kernel::{
     prelude::*,
     str::BStr,
     sync::{
-        atomic::{Atomic, Relaxed},
+        atomic::{Atomic, Full, Relaxed},
         Arc, SetOnce,
     },
     types::Opaque,
@@ -39,6 +39,8 @@ pub(super) struct Head {
     pub(super) made: Atomic<bool>,
     // Whether it is a `Root`.
     root: bool,
+    // Of the subsystem's own directories: how many there are still.
+    pub(super) own: SetOnce<Arc<Atomic<i64>>>,
 }
 
 /// A directory. [`Node`] points to it.
@@ -211,6 +213,23 @@ impl Node {
         }
     }
 
+    /// Has the node, and all below, counted by `own` until they are freed.
+    ///
+    /// # Safety
+    /// As for [`Node::for_each_default`], all the way down.
+    pub(super) unsafe fn count_by(&self, own: &Arc<Atomic<i64>>) {
+        if self.inner().head.own.populate(own.clone()) {
+            own.fetch_add(1, Full);
+        }
+        // SAFETY: the caller's promise.
+        let _ = unsafe {
+            self.for_each_default(|child| {
+                child.count_by(own);
+                Ok(())
+            })
+        };
+    }
+
     /// Tells the default groups and then the node itself that they are removed.
     ///
     /// # Safety
@@ -273,6 +292,7 @@ impl Node {
         let node = unsafe { Node::borrow_item(item) };
         let head = &node.inner().head;
         let owner = head.pinned.load(Relaxed).then_some(head.owner);
+        let own = head.own.as_ref().cloned();
         let inner = node.0 .0;
         if head.root {
             // SAFETY: it was made as a `KBox<Root>`, and is not used any more.
@@ -282,6 +302,9 @@ impl Node {
             drop(unsafe { KBox::from_raw(inner.as_ptr()) });
         }
         let _ = LIVE.fetch_sub(1, Relaxed);
+        if let Some(own) = own {
+            own.fetch_sub(1, Full);
+        }
         if let Some(owner) = owner {
             // Only now: all that was dropped may be the module's code.
             // SAFETY: the reference was taken by `pin_modules`.
@@ -433,6 +456,7 @@ impl Tree {
             pinned: Atomic::new(false),
             made: Atomic::new(false),
             root,
+            own: SetOnce::new(),
         };
         // In both cases the object is leaked here and freed by `release` when its first reference, the tree's, goes.
         // Until the group is initialised a failure frees it by itself.

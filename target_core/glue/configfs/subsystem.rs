@@ -8,15 +8,35 @@ use kernel::{
     bindings,
     error::to_result,
     prelude::*,
-    sync::atomic::Relaxed,
+    sync::{
+        atomic::{Acquire, Atomic, Relaxed},
+        Arc,
+    },
     time::{delay::fsleep, Delta},
 };
 
 /// A registered subsystem, such as `target`.
 ///
 /// Keep it in the module's data, and register it as the last thing that `init` does. Dropping it unregisters it, and
-/// waits until no made directory is in it. When the module is unloaded, there is none, since each pins the module.
-pub struct Subsystem(Tree);
+/// waits until no made directory is in it. When the module is unloaded, there is none, since each pins the module. Its own pin
+/// nothing: it waits for these, too, as who makes a link, to be refused, holds one while a path is looked up, for however long. What
+/// comes after it in the module's data has to [`settle`](crate::module::settle).
+pub struct Subsystem {
+    tree: Tree,
+    // After that.
+    _own: Own,
+}
+
+/// How many of its own directories there are.
+struct Own(Arc<Atomic<i64>>);
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        while self.0.load(Acquire) != 0 {
+            fsleep(Delta::from_millis(10));
+        }
+    }
+}
 
 impl Subsystem {
     /// Shows a directory with its default groups in /sys/kernel/config.
@@ -33,20 +53,26 @@ impl Subsystem {
         let Some(root) = tree.borrow().root() else {
             return Err(EINVAL);
         };
+        let own = Arc::new(Atomic::new(0), GFP_KERNEL)?;
+        // SAFETY: nobody else has the tree yet.
+        unsafe { tree.borrow().count_by(&own) };
         // SAFETY: the subsystem is initialised, not registered, and lives until it is unregistered by `drop`.
         to_result(unsafe { bindings::configfs_register_subsystem(root.subsys.get()) })?;
-        Ok(Subsystem(tree))
+        Ok(Subsystem {
+            tree,
+            _own: Own(own),
+        })
     }
 
     /// Its directory.
     pub fn node(&self) -> Node {
-        self.0.node()
+        self.tree.node()
     }
 }
 
 impl Drop for Subsystem {
     fn drop(&mut self) {
-        let Some(root) = self.0.borrow().root() else {
+        let Some(root) = self.tree.borrow().root() else {
             return;
         };
         let subsys = root.subsys.get();
@@ -65,7 +91,7 @@ impl Drop for Subsystem {
             if !told {
                 pr_err!(
                     "{}: waiting until its {} directories are removed\n",
-                    self.0.borrow().path(),
+                    self.tree.borrow().path(),
                     made
                 );
                 told = true;
@@ -75,7 +101,7 @@ impl Drop for Subsystem {
         // SAFETY: it is registered, and has no directories but its own.
         unsafe { bindings::configfs_unregister_subsystem(subsys) };
         // SAFETY: configfs does not use the tree any more.
-        unsafe { self.0.borrow().notify_removed() };
+        unsafe { self.tree.borrow().notify_removed() };
     }
 }
 

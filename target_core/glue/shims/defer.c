@@ -11,6 +11,8 @@ atomic_t lio_defer_pending = ATOMIC_INIT(0);
 
 int lio_defer_start(void)
 {
+	if (lio_defer_wq)
+		return -EBUSY;
 	lio_defer_wq = alloc_workqueue("lio_free", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
 	return lio_defer_wq ? 0 : -ENOMEM;
 }

@@ -25,6 +25,16 @@ void lio_module_settle(void)
 }
 EXPORT_SYMBOL_GPL(lio_module_settle);
 
+/*
+ * The caller is in nobody's code that lio_module_settle() waits for: who always finds something to do never sleeps, and preemption
+ * does not count.
+ */
+void lio_module_left(void)
+{
+	cond_resched_tasks_rcu_qs();
+}
+EXPORT_SYMBOL_GPL(lio_module_left);
+
 void lio_module_put(struct module *module)
 {
 	module_put(module);

@@ -193,9 +193,11 @@ static unsigned long pool_scan(struct shrinker *shrinker, struct shrink_control 
 	return freed ?: SHRINK_STOP;
 }
 
-/* Before anything retires pages; 0 or -ENOMEM. */
+/* Before anything retires pages; 0, -ENOMEM, or -EBUSY if it was done. */
 int lio_pages_prepare(void)
 {
+	if (pool_shrinker)
+		return -EBUSY;
 	pool_shrinker = shrinker_alloc(0, "lio-pages");
 	if (!pool_shrinker)
 		return -ENOMEM;
@@ -212,6 +214,7 @@ void lio_pages_release(void)
 	unsigned int cpu, order;
 
 	shrinker_free(pool_shrinker);
+	pool_shrinker = NULL;
 	for_each_possible_cpu(cpu) {
 		struct pool *pool = per_cpu_ptr(&pools, cpu);
 

@@ -75,6 +75,7 @@ static unsigned int lio_waker_take(struct lio_waker *w)
 
 unsigned int lio_waker_wait(struct lio_waker *w, unsigned int ms)
 {
+	lio_module_left();
 	if (!atomic_read(&w->events) && ms) {
 		if (ms == LIO_WAIT_FOREVER)
 			wait_event_idle(w->wq, atomic_read(&w->events));
@@ -112,6 +113,7 @@ unsigned int lio_alarm_wait(struct lio_alarm *a, unsigned int ms)
 
 	if (ms == LIO_WAIT_FOREVER)
 		return lio_waker_wait(w, ms);
+	lio_module_left();
 	until = jiffies + msecs_to_jiffies(ms);
 	while (!((events = atomic_read(&w->events)) & ~LIO_EVENT_TIME) && time_before(jiffies, until)) {
 		/* Only one that has rung sets the event, and then it does not run; what rings after this sets it again. */

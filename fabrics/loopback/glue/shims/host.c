@@ -68,8 +68,13 @@ static int lio_loop_abort(struct scsi_cmnd *sc)
 	if (!host->ops->abort(host->driver, sc->device->id, sc->device->lun, tag))
 		return FAILED;
 	/* The port may have gone, and with it what knew the command; but its memory may still be the back end's. */
-	while (is_used(sc))
-		schedule_timeout_idle(HZ / 100 + 1);
+	if (is_used(sc)) {
+		do {
+			schedule_timeout_idle(HZ / 100 + 1);
+		} while (is_used(sc));
+		/* See lio_scmd_put(). */
+		synchronize_rcu();
+	}
 	return SUCCESS;
 }
 
@@ -102,9 +107,12 @@ static int lio_loop_host_reset(struct scsi_cmnd *sc)
 		found = false;
 		scsi_host_busy_iter(sc->device->host, find_used, &found);
 		if (!found)
-			return SUCCESS;
+			break;
 		schedule_timeout_idle(HZ / 10);
 	}
+	/* Those whose last user has just gone are being given back: see lio_scmd_put(). */
+	synchronize_rcu();
+	return SUCCESS;
 }
 
 static const struct scsi_host_template lio_loop_template = {

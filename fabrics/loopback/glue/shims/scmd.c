@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* A SCSI command of the midlayer. */
 #include <linux/blk-mq.h>
+#include <linux/rcupdate.h>
 #include <linux/scatterlist.h>
 #include <scsi/scsi_cmnd.h>
 #include <scsi/scsi_device.h>
@@ -107,8 +108,11 @@ void lio_scmd_put(struct scsi_cmnd *sc)
 {
 	struct lio_loop_cmd *cmd = scsi_cmd_priv(sc);
 
+	/* Who finds it without users, as a host reset does, waits until the midlayer knows. */
+	rcu_read_lock();
 	if (atomic_dec_and_test(&cmd->users))
 		scsi_done(sc);
+	rcu_read_unlock();
 }
 
 /* Whether the caller was the only user, and is none now. */
