@@ -1,5 +1,6 @@
 """ACLs and demo mode: what initiators without `acls/NAME` see and may do, and how they get an ACL without being disturbed."""
 # group: logins
+import errno
 import os
 
 import initiator
@@ -118,6 +119,30 @@ def test_nobody(target):
     assert refused(target) == 0x0202
     configure(target)
     assert refused(target) == 0
+
+
+def test_capital_letters(target):
+    """Names of initiators are compared in small letters, which is how targetcli makes the ACLs of hosts that send others; both spellings
+    are one initiator port."""
+    target.attrib("generate_node_acls", 0)
+    link(configure(target), 7, 1)
+    odd = NAME.replace("guest", "Guest-01")
+    assert refused(target, odd) == 0x0202
+    loud = NAME.upper().replace("IQN", "iqn")
+    with login(target, loud) as c, login(target) as d:
+        assert luns(d) == [7] and works(d, 7)
+        lio.wait_for(c.is_closed_there, 20)
+    with login(target, loud) as c:
+        assert luns(c) == [7] and works(c, 7)
+    if lio.STOCK:
+        return
+    with lio.refused(errno.EEXIST):
+        acl(target, loud).mkdir()
+    # As one makes it by hand.
+    link(configure(target, odd), 5, 0)
+    for name in odd, odd.lower():
+        with login(target, name) as c:
+            assert luns(c) == [5] and works(c, 5)
 
 
 def test_write_protection(target):

@@ -3,6 +3,7 @@
 # group: protocol
 import hashlib
 import select
+import socket
 import struct
 import time
 
@@ -174,6 +175,28 @@ def test_data(target, keys):
         assert c.scsi(TUR)[0] == 0 and c.scsi(TUR)[0] == 0
         snack(c, DATA, 0, 0, itt)
         rejected(c, PROTOCOL_ERROR)
+
+
+def test_data_asked_for_while_it_is_still_coming(target):
+    """A SNACK that waits until all of its read is with TCP is answered then, with nothing else to come."""
+    lio.write(target.path / "acls" / NAME / "attrib/nopin_timeout", 0)
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.connect(("127.0.0.1", 3260))
+    with initiator.Connection(sock=sock, timeout=60) as c:
+        c.login(target.iqn, keys={"ErrorRecoveryLevel": 1, "MaxRecvDataSegmentLength": 8192})
+        itt = c.start(bytes.fromhex("28000000000000180000"), 3 << 20, READ)
+        first = c.receive()
+        assert (first.opcode, first.data_sn) == (DATA_IN, 0)
+        snack(c, DATA, 0, 1, itt)
+        time.sleep(0.5)
+        seen = []
+        while not seen or seen[-1].opcode != SCSI_RESPONSE:
+            seen.append(c.receive())
+        if not any(a.data_sn == 0 for a in seen[:-1]):
+            # Nothing else wakes the connection.
+            again = c.receive(8 * lio.SLOW)
+            assert (again.opcode, again.data_sn, again.data) == (DATA_IN, 0, first.data)
 
 
 def test_data_ack(target):

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import socket
 import struct
 import threading
 import time
@@ -19,6 +20,7 @@ from initiator import (ABORT_TASK, ABORT_TASK_SET, ASYNC, COLD_RESET, FINAL, LOG
                        NOP_OUT, R2T, READ, REJECT, SCSI_RESPONSE, TMF, TMF_RESPONSE, WRITE, pdu)
 from legs import CLEARED, NAME, READ_4K, TUR, WRITE_4K, Leg, Session, sessions
 
+READ_1M = bytes.fromhex("28000000000000080000")
 WRITE_8K, READ_8K = (bytes([code]) + bytes.fromhex("000000000000001000") for code in (0x2A, 0x28))
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="no initiator is known to use several connections with the C modules")
 ARGS = dict(re.findall(r"(\w+)=(\d+)", os.environ.get("LIO_RS_ARGS", "")))
@@ -239,6 +241,23 @@ def test_the_window_is_the_sessions(target):
         assert again.status == 0 and again.itt != beyond
         assert again.exp_cmd_sn == s.cmd_sn
         assert (again.max_cmd_sn - again.exp_cmd_sn + 1) & NONE == depth
+
+
+def test_a_connection_that_is_slow(target):
+    """What it does not take of answers leaves the others all of the window."""
+    with Session(target, keys={"MaxRecvDataSegmentLength": 65536}) as s:
+        a, b, *_ = s.with_legs(2)
+        # It has room for little, and takes none of it.
+        a.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        depth = int(target.attrib("default_cmdsn_depth"))
+        for _ in range(40):
+            a.start(READ_1M, 1 << 20, READ)
+        answer = b.answer(b.tur(s.take()))
+        while (answer.max_cmd_sn - answer.exp_cmd_sn + 1) & NONE < depth or answer.exp_cmd_sn != s.cmd_sn:
+            time.sleep(0.05)
+            answer = b.answer(b.tur(s.take()))
+        tags = [b.tur(s.take()) for _ in range(depth)]
+        assert {b.answer(itt).status for itt in tags} == {0}
 
 
 def test_allegiance(target):

@@ -17,8 +17,8 @@ pub enum Kind {
 }
 
 /// Whether `name` has only what a name may have: 1 to 223 bytes of UTF-8, of ASCII only letters, digits, `-`, `.` and
-/// `:` (4.2.7.2). Upper case and `_` are let through, since names are compared as they come. This is what a login
-/// asks for: initiators in use have names whose form is not that of [`kind`].
+/// `:` (4.2.7.2). Upper case and `_` are let through. This is what a login asks for: initiators in use have names whose form is not
+/// that of [`kind`].
 #[must_use]
 pub fn acceptable(name: &[u8]) -> bool {
     let Ok(text) = core::str::from_utf8(name) else {

@@ -37,6 +37,13 @@ impl<const N: usize> Text<N> {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 
+    /// In small letters, as names are compared (RFC 7143, 4.2.7.1). Of what is not ASCII the initiator has to see to that itself (RFC
+    /// 3722).
+    pub(crate) fn folded(mut self) -> Self {
+        self.bytes.make_ascii_lowercase();
+        self
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }

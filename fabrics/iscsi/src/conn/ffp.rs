@@ -281,6 +281,8 @@ impl Ffp {
         self.link.flush()?;
         if self.retained.is_some() {
             self.take_kept()?;
+            // It answers SNACKs, which may be all that there is to send.
+            self.link.flush()?;
         }
         if let Some(own) = own {
             self.publish(own);

@@ -233,7 +233,9 @@ impl Progress {
     }
 
     fn initiator(&self) -> Name {
-        Name::new(self.login.query().initiator_name).unwrap_or(Name::EMPTY)
+        Name::new(self.login.query().initiator_name)
+            .unwrap_or(Name::EMPTY)
+            .folded()
     }
 
     fn steps(&mut self, link: &mut Link) -> Result<LoggedIn, Failed> {
@@ -427,7 +429,7 @@ impl Progress {
         if query.session_type == SessionType::Discovery {
             return Ok(None);
         }
-        let initiator = Name::new(query.initiator_name).ok_or(Status::InitiatorError)?;
+        let initiator = self.initiator();
         let name = query.target_name.ok_or(Status::MissingParameter)?;
         let target = link.global.target(name).ok_or(Status::NotFound)?;
         self.target = Some(target.clone());
@@ -582,7 +584,16 @@ impl Progress {
         place: &Place,
         outcome: &Outcome,
     ) -> Result<(Arc<Session<Iscsi>>, Arc<Connection>), Refused> {
-        let slots = outcome.depth.saturating_add(IMMEDIATE);
+        // An answer has left the window when it is queued, its slot goes back when TCP has it. On the one connection of a session the
+        // wider window goes behind the answer; where there are others, it may go past a connection that is slow.
+        let answered = match outcome.parameters.max_connections {
+            2.. if place.joins.is_none() => outcome.depth,
+            _ => 0,
+        };
+        let slots = outcome
+            .depth
+            .saturating_add(answered)
+            .saturating_add(IMMEDIATE);
         let Some(seat) = link.global.memory.seat(slots) else {
             return Err((
                 Status::OutOfResources,

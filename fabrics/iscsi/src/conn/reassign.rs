@@ -85,10 +85,18 @@ impl Ffp {
         if self.tasks.is_fenced() {
             return Ok(());
         }
+        let mut r = Ok(());
         for reply in own.adopted.drain() {
-            self.adopt(reply)?;
+            if r.is_ok() {
+                r = self.adopt(reply);
+                continue;
+            }
+            // The session may go on without this connection: what is not answered any more leaves its window.
+            let itt = reply.request().itt;
+            self.borrowed.retain(|b| *b != itt);
+            own.session.forget(reply);
         }
-        Ok(())
+        r
     }
 
     fn adopt(&mut self, mut reply: Reply) -> Result {

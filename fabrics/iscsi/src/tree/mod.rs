@@ -137,7 +137,7 @@ impl FabricTpg for TpgNode {
     }
 
     fn make_acl(&self, acl: &Arc<NodeAcl>) -> Result<Arc<dyn FabricAcl>> {
-        let name = checked_name("no name of an initiator", acl.name())?;
+        let name = checked_name("no name of an initiator", acl.name())?.folded();
         let acl = Acl::new(name, &self.0, acl)?;
         let made = Arc::new(AclNode(acl.clone()), GFP_KERNEL)?;
         self.0.add_acl(&acl)?;
