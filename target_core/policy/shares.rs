@@ -58,8 +58,9 @@ pub struct Flow {
 }
 
 impl Clock {
-    /// A command of `bytes` has come, of a flow with this weight: its place. The one with the lowest begins first.
-    pub fn arrive(&self, flow: &mut Flow, bytes: u64, weight: u64) -> u64 {
+    /// A command of `bytes` has come, of a flow with this weight: its place, and the time that it takes. The one with the lowest
+    /// place begins first.
+    pub fn arrive(&self, flow: &mut Flow, bytes: u64, weight: u64) -> (u64, u64) {
         let before = if flow.round == self.round {
             flow.tag
         } else {
@@ -75,7 +76,14 @@ impl Clock {
             tag: start.saturating_add(time),
             round: self.round,
         };
-        start
+        (start, time)
+    }
+
+    /// A command that takes `time` does not begin: those that come after it need not wait for it.
+    pub fn give_back(&self, flow: &mut Flow, time: u64) {
+        if flow.round == self.round {
+            flow.tag = flow.tag.saturating_sub(time).max(self.now);
+        }
     }
 
     /// The command with this tag begins.
@@ -127,7 +135,7 @@ mod tests {
         for round in 0..rounds {
             for (who, c) in clients.iter_mut().enumerate() {
                 while c.there < c.depth && (c.from..c.until).contains(&round) {
-                    let start = clock.arrive(&mut c.flow, c.bytes, c.weight);
+                    let (start, _) = clock.arrive(&mut c.flow, c.bytes, c.weight);
                     number += 1;
                     c.there += 1;
                     waiting.push((start, number, who));
@@ -226,11 +234,32 @@ mod tests {
             tag: u64::MAX,
             round: 0,
         };
-        assert_eq!(clock.arrive(&mut flow, u64::MAX, 1), u64::MAX);
+        assert_eq!(clock.arrive(&mut flow, u64::MAX, 1).0, u64::MAX);
         clock.begin(u64::MAX);
-        assert_eq!(clock.arrive(&mut flow, 0, 0), u64::MAX);
+        assert_eq!(clock.arrive(&mut flow, 0, 0).0, u64::MAX);
         clock.rest();
-        assert_eq!(clock.arrive(&mut flow, 1, 1), 0);
+        assert_eq!(clock.arrive(&mut flow, 1, 1).0, 0);
         assert_eq!((flow.tag, flow.round), (SCALE, 1));
+    }
+
+    #[test]
+    fn what_does_not_begin_takes_nothing() {
+        let mut clock = Clock::default();
+        let mut flow = Flow::default();
+        let taken: Vec<_> = (0..64).map(|_| clock.arrive(&mut flow, 8192, 1)).collect();
+        assert_eq!(flow.tag, 128 * SCALE);
+        // The first has begun.
+        clock.begin(0);
+        for (_, time) in &taken[1..] {
+            clock.give_back(&mut flow, *time);
+        }
+        assert_eq!(clock.arrive(&mut flow, 4096, 1), (2 * SCALE, SCALE));
+        // Time does not go back, and what a round before had is gone.
+        clock.begin(2 * SCALE);
+        clock.give_back(&mut flow, u64::MAX);
+        assert_eq!(flow.tag, 2 * SCALE);
+        clock.rest();
+        clock.give_back(&mut flow, SCALE);
+        assert_eq!(flow.tag, 2 * SCALE);
     }
 }

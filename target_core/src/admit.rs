@@ -7,7 +7,6 @@ use crate::{
     command::{Command, Direction, MAX_CDB},
     device::MAX_TRANSFER,
     emulate,
-    limits::Taken,
     lun::Nexus,
     mode,
     session::Core,
@@ -139,18 +138,15 @@ pub(crate) fn admit(session: &Core, cmd: &mut Command) -> Result<Next, Refused> 
     }
     let next = transfer(cmd, data)?;
     if port.is_limited() && (decoded.command.extent().is_some() || decoded.command.writes()) {
-        let now = clock::now_ns();
-        let mapped = nexus.mapped();
         // No more than what the initiator has room for, or sends.
         let unit = u64::from(decoded.protect.block(block)).max(1);
         let transferred = data
             .length
             .min(u64::from(cmd.expected).next_multiple_of(unit));
         let bytes = transferred.max(touched(&decoded.command, block));
-        let start = nexus.lun().special().take(now, bytes);
-        let start = start.max(mapped.special().take(now, bytes));
-        cmd.taken = Some(Taken { at: now, bytes });
-        if start > now {
+        let (taken, start) = nexus.take(bytes);
+        cmd.taken = Some(taken);
+        if start > taken.at {
             cmd.due = cmd.due.max(start);
         }
         if device.shares().is_on() && cmd.attribute != Attribute::HeadOfQueue {

@@ -376,27 +376,35 @@ impl Copy<'_> {
         Ok(end)
     }
 
-    // Limits of both ends, as a read and a write have to wait for them.
+    // Limits of both ends, as a read and a write have to wait for them; they are asked again when they have become others.
     fn wait_for_limits(&self, from: Place, to: End, bytes: u64) -> Result<(), Stop> {
         let core = self.session.core();
-        let now = clock::now_ns();
-        let due = now
-            .max(from.due(core, now, bytes))
-            .max(to.due(core, now, bytes));
-        while due > clock::now_ns() {
-            // It is over when this is, aborted or not.
-            let ended = match tmf::wait_within(PAUSE_MS, || self.cmd.shared().is_aborted()) {
-                true => Err(Stop::Aborted),
-                false => self.check_stopped(),
+        loop {
+            let now = clock::now_ns();
+            let taken = Taken {
+                at: now,
+                bytes,
+                is_back: false,
             };
-            if ended.is_err() {
-                let taken = Taken { at: now, bytes };
-                from.give_back(core, taken);
-                to.give_back(core, taken);
-                return ended;
+            let due = now
+                .max(from.due(core, now, bytes))
+                .max(to.due(core, now, bytes));
+            let others = || from.has_released(core, now) || to.has_released(core, now);
+            let mut ended = Ok(());
+            while due > clock::now_ns() && ended.is_ok() && !others() {
+                // It is over when this is, aborted or not.
+                ended = match tmf::wait_within(PAUSE_MS, || self.cmd.shared().is_aborted()) {
+                    true => Err(Stop::Aborted),
+                    false => self.check_stopped(),
+                };
             }
+            if ended.is_ok() && due <= clock::now_ns() {
+                return Ok(());
+            }
+            from.give_back(core, taken);
+            to.give_back(core, taken);
+            ended?;
         }
-        Ok(())
     }
 
     // Says where a piece writes, and waits for the COMPARE AND WRITE or ORWRITE there that has its turn; one that changes blocks in part

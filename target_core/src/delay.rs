@@ -11,6 +11,7 @@ use crate::{
     alua::Group,
     command::{Command, Shared},
     device::Device,
+    limits::Taken,
     lun::{Lun, Nexus},
     Engine,
 };
@@ -57,14 +58,30 @@ impl Late {
         }
     }
 
-    // It is a command whose LUN has other limits by now.
-    fn is_released(&self) -> bool {
+    // It is a command whose LUN has other limits by now: it gives back what it has taken, to ask them again.
+    fn is_released(&mut self) -> bool {
         let Late::Command(cmd) = self else {
             return false;
         };
-        let lun = cmd.nexus.as_ref().map(|nexus| nexus.lun());
-        cmd.out
-            .is_some_and(|came| lun.is_some_and(|lun| lun.has_released(came)))
+        let released = match (&cmd.taken, &cmd.nexus) {
+            (Some(taken), Some(nexus)) => nexus.lun().has_released(taken.at),
+            _ => false,
+        };
+        if released {
+            ask_again(cmd);
+        }
+        released
+    }
+}
+
+// Before any of those that are let go takes something again, all have given theirs back.
+fn ask_again(cmd: &mut Erased<Command, Shared>) {
+    if let (Some(taken), Some(nexus)) = (cmd.taken, &cmd.nexus) {
+        nexus.give_back(taken);
+        cmd.taken = Some(Taken {
+            is_back: true,
+            ..taken
+        });
     }
 }
 
@@ -79,15 +96,20 @@ struct State {
 }
 
 impl State {
-    // Has the commands that `which` chooses wait no longer; how many there were.
-    fn let_go(&mut self, which: impl Fn(&Erased<Command, Shared>) -> bool) -> usize {
+    // Has the commands that `which` chooses wait no longer, and does `f` with them; how many there were.
+    fn let_go(
+        &mut self,
+        which: impl Fn(&Erased<Command, Shared>) -> bool,
+        f: impl Fn(&mut Erased<Command, Shared>),
+    ) -> usize {
         let mut gone: usize = 0;
         let State { waiting, ready, .. } = self;
         let mut at = waiting.cursor_front_mut();
         while let Some(cursor) = at {
             at = if matches!(cursor.current().1, Late::Command(cmd) if which(cmd)) {
                 let (next, node) = cursor.remove_current();
-                if let Late::Command(cmd) = node.to_key_value().1 {
+                if let Late::Command(mut cmd) = node.to_key_value().1 {
+                    f(&mut cmd);
                     ready.push(cmd);
                 }
                 gone = gone.saturating_add(1);
@@ -169,7 +191,7 @@ impl Delays {
         let aborted = self.aborted.xchg(false, Full);
         let mut state = self.state.lock();
         if aborted {
-            self.let_go(&mut state, |cmd| cmd.shared().is_aborted());
+            self.let_go(&mut state, |cmd| cmd.shared().is_aborted(), |_| ());
         }
         if let Some(cmd) = state.ready.pop() {
             return Next::Run(Late::Command(cmd));
@@ -187,8 +209,13 @@ impl Delays {
         Next::Run(node.to_key_value().1)
     }
 
-    fn let_go(&self, state: &mut State, which: impl Fn(&Erased<Command, Shared>) -> bool) {
-        let gone = state.let_go(which);
+    fn let_go(
+        &self,
+        state: &mut State,
+        which: impl Fn(&Erased<Command, Shared>) -> bool,
+        f: impl Fn(&mut Erased<Command, Shared>),
+    ) {
+        let gone = state.let_go(which, f);
         self.count.fetch_sub(gone, Full);
     }
 }
@@ -238,7 +265,7 @@ impl Room {
     }
 
     /// Has `late` done at the time `at`, in nanoseconds.
-    pub(crate) fn put(self, at: u64, late: Late) {
+    pub(crate) fn put(self, at: u64, mut late: Late) {
         let delays = self.engine.delays();
         // A full barrier: who aborts the command and does not see it counted is seen below.
         delays.count.fetch_add(1, Full);
@@ -285,13 +312,16 @@ pub(crate) fn kick() {
     }
 }
 
-/// The commands of a LUN that wait here go on: its limits are others now.
+/// The commands of a LUN that wait here for limits ask again: some are others now.
 pub(crate) fn release(lun: &Lun) {
     let Ok(engine) = crate::engine() else { return };
     let delays = engine.delays();
-    let its = |nexus: &Arc<Nexus>| core::ptr::eq(&**nexus.lun(), lun);
+    let is_its = |nexus: &Arc<Nexus>| core::ptr::eq(&**nexus.lun(), lun);
     let mut state = delays.state.lock();
-    delays.let_go(&mut state, |cmd| cmd.nexus.as_ref().is_some_and(its));
+    let its = |cmd: &Erased<Command, Shared>| {
+        cmd.taken.is_some() && cmd.nexus.as_ref().is_some_and(is_its)
+    };
+    delays.let_go(&mut state, its, ask_again);
     drop(state);
     delays.look();
 }

@@ -12,6 +12,8 @@ use lio_policy::rate::Rate;
 pub(crate) struct Taken {
     pub(crate) at: u64,
     pub(crate) bytes: u64,
+    /// It was given back, as limits have changed: the command has to ask them again.
+    pub(crate) is_back: bool,
 }
 
 /// One rate, and its bucket.
@@ -117,9 +119,12 @@ impl Limits {
         self.commands.is_set() || self.bytes.is_set()
     }
 
-    /// Sets one. Not called twice at the same time.
+    /// Sets one; one that is the same stays as it is. Not called twice at the same time.
     pub(crate) fn set(&self, which: Which, rate: Rate) {
-        self.limit(which).set(rate);
+        let limit = self.limit(which);
+        if limit.rate() != rate {
+            limit.set(rate);
+        }
     }
 
     /// When a command of `bytes` starts, that has come at the time `now`.

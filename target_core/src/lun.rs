@@ -156,7 +156,7 @@ impl Lun {
         Ok(())
     }
 
-    /// Whether a command that came at the time `at` waits for no limit any more: they are others now.
+    /// Whether limits have become others since a command asked them at the time `at`: it has to ask again.
     pub(crate) fn has_released(&self, at: u64) -> bool {
         self.released.load(Acquire) >= at
     }
@@ -584,10 +584,25 @@ impl Nexus {
             .unwrap_or(false)
     }
 
+    /// A command of `bytes` comes now: what it takes of limits, and when it starts.
+    pub(crate) fn take(&self, bytes: u64) -> (Taken, u64) {
+        let at = clock::now_ns();
+        let start = self.lun().special.take(at, bytes);
+        let start = start.max(self.mapped.special.take(at, bytes));
+        let taken = Taken {
+            at,
+            bytes,
+            is_back: false,
+        };
+        (taken, start)
+    }
+
     /// A command that took its turn does not begin. Any context.
     pub(crate) fn give_back(&self, taken: Taken) {
-        self.lun().special.give_back(taken);
-        self.mapped.special.give_back(taken);
+        if !taken.is_back {
+            self.lun().special.give_back(taken);
+            self.mapped.special.give_back(taken);
+        }
     }
 
     /// Establishes a unit attention. Process context.

@@ -36,6 +36,8 @@ pub(crate) enum Share {
     None,
     /// It is to wait for one: it transfers so many bytes.
     Wanted(u64),
+    /// It waits, and has so much of its flow's virtual time.
+    Waits(u64),
     /// It is one of those at the back end.
     Has,
 }
@@ -62,7 +64,7 @@ impl Weight {
 /// The same with what an initiator's commands to a LUN have asked for.
 pub(crate) struct Flow {
     weight: Weight,
-    // With the device's state locked.
+    // The policy's flow. With the device's state locked.
     round: Atomic<u32>,
     tag: Atomic<u64>,
 }
@@ -76,14 +78,25 @@ impl Flow {
         }
     }
 
+    fn with<R>(&self, f: impl FnOnce(&mut policy::Flow) -> R) -> R {
+        let mut flow = policy::Flow {
+            tag: self.tag.load(Relaxed),
+            round: self.round.load(Relaxed),
+        };
+        let r = f(&mut flow);
+        self.tag.store(flow.tag, Relaxed);
+        self.round.store(flow.round, Relaxed);
+        r
+    }
+
     /// The weight.
     pub(crate) fn weight(&self) -> &Weight {
         &self.weight
     }
 }
 
-/// The place of a command among those that wait.
-pub(crate) struct Start(u64);
+/// The place of a command among those that wait, and the virtual time that it takes.
+pub(crate) struct Start(u64, u64);
 
 struct State {
     clock: Clock,
@@ -165,15 +178,9 @@ impl Shares {
         let priority = nexus.priority().or(nexus.lun().device().initial_priority());
         let weight = policy::prioritized(weight, priority);
         let mut state = self.state.lock();
-        let mut asked = policy::Flow {
-            tag: flow.tag.load(Relaxed),
-            round: flow.round.load(Relaxed),
-        };
-        let start = state.clock.arrive(&mut asked, bytes, weight);
-        flow.tag.store(asked.tag, Relaxed);
-        flow.round.store(asked.round, Relaxed);
+        let (start, time) = flow.with(|flow| state.clock.arrive(flow, bytes, weight));
         if state.count != 0 || self.at_work.load(Relaxed) >= AT_ONCE {
-            return Some(Start(start));
+            return Some(Start(start, time));
         }
         self.at_work.fetch_add(1, Full);
         state.clock.begin(start);
@@ -181,13 +188,14 @@ impl Shares {
     }
 
     /// Has `cmd` go on with its step when its turn comes. Process context.
-    pub(crate) fn wait(self: &Arc<Self>, Start(start): Start, mut cmd: Held) {
+    pub(crate) fn wait(self: &Arc<Self>, Start(start, time): Start, mut cmd: Held) {
         let Ok(node) = RBTreeNodeReservation::new(GFP_KERNEL) else {
             // Without memory for it there is no wait.
             self.at_work.fetch_add(1, Full);
             cmd.share = Share::Has;
             return cmd.finish();
         };
+        cmd.share = Share::Waits(time);
         let mut state = self.state.lock();
         let key = (start, state.number);
         state.number = state.number.wrapping_add(1);
@@ -230,16 +238,25 @@ impl Shares {
         }
     }
 
-    // Those that were aborted.
+    // Those that were aborted; what they have taken is their flow's again.
     fn take_aborted(&self) -> List<Command, Shared> {
         let mut taken = List::new();
         let mut state = self.state.lock();
-        let State { waiting, count, .. } = &mut *state;
+        let State {
+            clock,
+            waiting,
+            count,
+            ..
+        } = &mut *state;
         let mut at = waiting.cursor_front_mut();
         while let Some(cursor) = at {
             at = if cursor.current().1.shared().is_aborted() {
                 let (next, node) = cursor.remove_current();
                 let (_, mut cmd) = node.to_key_value();
+                if let (Share::Waits(time), Some(nexus)) = (cmd.share, &cmd.nexus) {
+                    let flow = nexus.mapped().flow();
+                    flow.with(|flow| clock.give_back(flow, time));
+                }
                 cmd.share = Share::None;
                 taken.push(cmd);
                 *count = count.saturating_sub(1);

@@ -299,6 +299,23 @@ def test_disks_that_fail():
         assert n.copy(c, [blocks(1, 0, 8, 4999, 0)]) == ""
 
 
+def test_a_limit_that_goes():
+    """A copy that waits for a limit does not wait for what it would have had to with it."""
+    stores = [store(), store("fileio", "s1")]
+    target = lio.IscsiTarget(*stores)
+    with nexus(*stores, target=target) as (n, c):
+        data = n.fill(0, 4 * MIB, 14)
+        limits = target.path / "lun/lun_1/limits"
+        lio.write(limits, f"bytes_per_second={1 << 14}")
+        n.start(c, [extent(0, 1, 4 * MIB, 0, 0)])
+        time.sleep(2)
+        lio.write(limits, "bytes_per_second=0")
+        start = time.monotonic()
+        answer = n.c.next(120)
+        assert (answer.opcode, answer.status) == (SCSI_RESPONSE, 0) and time.monotonic() - start < 10 * lio.SLOW
+        n.holds(0, data, lun=1)
+
+
 def test_crosswise_with_ordered_commands():
     """Copies both ways, by commands to both units, with ORDERED ones and writes between them: all of it ends."""
     stores = [store(), store("fileio", "s1")]

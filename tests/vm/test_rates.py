@@ -122,6 +122,45 @@ def test_one_initiator(target):
     assert not mapped.exists()
 
 
+def test_a_limit_that_is_set_again(target):
+    """Those that wait ask again: nobody gets more by it, whoever's limit it is, and nobody waits longer afterwards."""
+    lun, one, other = (target.path / p / "limits" for p in ("lun/lun_0", f"acls/{ONE}/lun_0", f"acls/{OTHER}/lun_0"))
+    with login(target) as c, login(target, OTHER) as d:
+        write(other, "iops=10,iops_burst=1")
+        start, n, done = time.monotonic(), 0, 0
+        tags = {d.start(READ, 4096, initiator.READ) for _ in range(40)}
+        while time.monotonic() < start + 4 * lio.SLOW:
+            n += 1
+            write(one, f"iops={1000 + n}")
+            write(lun, f"bytes_per_second={(1 << 30) + n}")
+            write(other, "iops=10,iops_burst=1")
+            end = time.monotonic() + 0.3
+            while (left := end - time.monotonic()) > 0:
+                try:
+                    a = d.receive(left)
+                except TimeoutError:
+                    break
+                if a.opcode == initiator.SCSI_RESPONSE or a.flags & 1:
+                    tags.remove(a.itt)
+                    done += 1
+                    tags.add(d.start(READ, 4096, initiator.READ))
+        seconds = time.monotonic() - start
+        assert n >= 4 and 0.5 * seconds < done / 10 < 1.2 * seconds + 1, (done, seconds)
+        # 40 wait, 4 s; and no more than that.
+        start = time.monotonic()
+        assert {a.status for a in d.finish_all(list(tags), timeout=60).values()} == {0}
+        assert took(d, 1) < 3 * lio.SLOW and time.monotonic() - start < 9 * lio.SLOW
+        # Less is asked of those that wait, too.
+        write(other, "iops=1")
+        tags = [d.start(READ, 4096, initiator.READ) for _ in range(30)]
+        time.sleep(0.2)
+        start = time.monotonic()
+        write(other, "iops=100")
+        assert {a.status for a in d.finish_all(tags, timeout=60).values()} == {0}
+        assert 0.1 < time.monotonic() - start < 8 * lio.SLOW
+        assert took(c, 1) < 5 * lio.SLOW
+
+
 def test_what_does_not_begin_takes_nothing(target):
     """Commands that are aborted while they wait, or refused, leave nothing behind for which other initiators would have to wait."""
     lun = target.path / "lun/lun_0"
@@ -476,6 +515,41 @@ def test_shares(slow):
         start = time.monotonic()
         slow.delete()
         assert time.monotonic() - start < 15 * lio.SLOW
+
+
+def test_what_is_aborted_has_no_share(slow):
+    """Who has a small share does not wait for what was aborted."""
+    one, other = (slow.path / "acls" / name / "lun_0/limits" for name in (ONE, OTHER))
+    write(one, "shares=1000")
+    write(other, "shares=10")
+    with login(slow) as c, login(slow, OTHER) as d:
+        stop, failed = threading.Event(), []
+
+        def busy():
+            try:
+                tags = {c.start(READ, 4096, initiator.READ) for _ in range(60)}
+                while tags:
+                    a = c.receive(timeout=60)
+                    if a.itt in tags and (a.flags & 1 or a.opcode == initiator.SCSI_RESPONSE):
+                        tags.remove(a.itt)
+                        if not stop.is_set():
+                            tags.add(c.start(READ, 4096, initiator.READ))
+            except BaseException as e:
+                failed.append(e)
+
+        t = threading.Thread(target=busy)
+        t.start()
+        try:
+            time.sleep(1.5 * lio.SLOW)
+            [d.start(READ, 4096, initiator.READ) for _ in range(60)]
+            time.sleep(1)
+            assert d.tmf(initiator.ABORT_TASK_SET, timeout=60) == 0
+            # One of its commands is served for a hundred of the other's, which are 40 a second.
+            assert took(d, 1) < 25 * lio.SLOW
+        finally:
+            stop.set()
+            t.join(120)
+        assert not failed and not t.is_alive()
 
 
 def histogram(path):

@@ -67,7 +67,10 @@ pub(super) fn resume_one<F: Fabric>(mut token: Token<Session<F>>) {
     token.shared().go_on();
     let host = token.host().clone();
     match admit::again(host.core(), &token) {
-        Ok(()) if token.out.is_some() => outside::enter(token),
+        Ok(()) if token.out.is_some() => {
+            ask_again(&mut token);
+            start(token)
+        }
         Ok(()) => run(token),
         Err(refused) => {
             refused.answer(&mut token);
@@ -98,6 +101,15 @@ pub(super) fn waited<F: Fabric>(mut token: Token<Session<F>>) {
             reply(token)
         }
     }
+}
+
+// It was waiting for limits when they became others.
+fn ask_again(cmd: &mut Command) {
+    let (Some(taken), Some(nexus)) = (cmd.taken.filter(|taken| taken.is_back), &cmd.nexus) else {
+        return;
+    };
+    let (taken, start) = nexus.take(taken.bytes);
+    (cmd.taken, cmd.out, cmd.due) = (Some(taken), Some(taken.at), start);
 }
 
 fn begin_execution<F: Fabric>(mut token: Token<Session<F>>) {

@@ -71,6 +71,11 @@ impl Place {
         }
     }
 
+    /// As [`End::has_released`].
+    pub(super) fn has_released(&self, core: &Core, at: u64) -> bool {
+        matches!(self, Place::End(end) if end.has_released(core, at))
+    }
+
     /// As [`End::give_back`].
     pub(super) fn give_back(&self, core: &Core, taken: Taken) {
         if let Place::End(end) = self {
@@ -223,6 +228,11 @@ impl End {
         };
         let start = nexus.lun().special().take(now, bytes);
         start.max(nexus.mapped().special().take(now, bytes))
+    }
+
+    /// Whether limits have become others since the time `at`.
+    pub(super) fn has_released(&self, core: &Core, at: u64) -> bool {
+        self.nexus(core).is_some_and(|n| n.lun().has_released(at))
     }
 
     /// What was to be due is not read or written.
