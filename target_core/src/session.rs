@@ -412,8 +412,8 @@ pub(crate) trait AnySession: Send + Sync {
     fn tell(&self, lun: LunNumber, what: Asc);
 
     /// Marks all commands that `select(tag, unit)` chooses as aborted, and tells the fabric; `tell`: they are answered
-    /// with TASK ABORTED. Process context.
-    fn abort(&self, tell: bool, select: &dyn Fn(u64, Unit) -> bool);
+    /// with TASK ABORTED. Whether there were any. Process context.
+    fn abort(&self, tell: bool, select: &dyn Fn(u64, Unit) -> bool) -> bool;
 
     /// Takes a logical unit away, if it is there; whether it was. Its commands are marked as aborted, to be answered with TASK ABORTED:
     /// [`Self::let_aborted_go`] is to follow, for the device as well. With the group's lists locked.
@@ -453,17 +453,14 @@ impl<F: Fabric> AnySession for Session<F> {
         F::attention(self, lun, what);
     }
 
-    fn abort(&self, tell: bool, select: &dyn Fn(u64, Unit) -> bool) {
+    fn abort(&self, tell: bool, select: &dyn Fn(u64, Unit) -> bool) -> bool {
         // All of them, so that none escapes because another was found.
-        if self
-            .slots
-            .shared()
-            .filter(|s| s.abort(tell, select))
-            .count()
-            > 0
-        {
+        let all = self.slots.shared();
+        let any = all.filter(|s| s.abort(tell, select)).count() > 0;
+        if any {
             self.let_aborted_go();
         }
+        any
     }
 
     fn take_away(&self, nexus: &Arc<Nexus>) -> bool {

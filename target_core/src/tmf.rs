@@ -240,7 +240,7 @@ impl<F: Fabric> Session<F> {
 
 // LOGICAL UNIT RESET: SAM-5 6.3.3. All I_T nexuses hear of it. A device may be named several times.
 fn reset(devices: &[Arc<Device>], by: &Core, patience: Patience) -> Response {
-    let Ok(work) = Work::find(devices) else {
+    let Ok(mut work) = Work::find(devices) else {
         return Response::Rejected;
     };
     // Copies from or to them end with their next piece.
@@ -269,13 +269,15 @@ fn reset(devices: &[Arc<Device>], by: &Core, patience: Patience) -> Response {
 // none, but is waited for as if it were, since nothing that came before may be written after the answer.
 fn clear(device: &Arc<Device>, by: &Core, patience: Patience) -> Response {
     let devices = core::slice::from_ref(device);
-    let Ok(work) = Work::find(devices) else {
+    let Ok(mut work) = Work::find(devices) else {
         return Response::Rejected;
     };
     let response = work.abort(devices, by, patience);
-    work.attend(Asc::COMMANDS_CLEARED, |core, nexus| {
-        !core::ptr::eq(core, by) && !nexus.lun().device().attrib().emulate_tas()
-    });
+    for c in work.0.iter().filter(|c| c.lost_unheard) {
+        if !core::ptr::eq(c.session.core(), by) {
+            c.attend(Asc::COMMANDS_CLEARED);
+        }
+    }
     response
 }
 
@@ -292,12 +294,9 @@ pub(crate) fn abort_others(device: &Device, by: &Core, own: u64, own_only: bool)
             c.session
                 .abort(false, &|tag, lun| tag != own && on_device(lun));
         } else if !own_only {
-            let lost = c.session.has(&|_, lun| on_device(lun));
-            c.session.abort(tell, &|_, lun| on_device(lun));
+            let lost = c.session.abort(tell, &|_, lun| on_device(lun));
             if lost && !tell {
-                for nexus in c.nexuses.iter() {
-                    nexus.attend(Asc::COMMANDS_CLEARED);
-                }
+                c.attend(Asc::COMMANDS_CLEARED);
             }
         }
     }
@@ -340,9 +339,17 @@ struct Concerned {
     nexuses: KVVec<Arc<Nexus>>,
     // What it saw until it was taken away, and has commands for still.
     taken: KVVec<Arc<Nexus>>,
+    // Commands of it were aborted without an answer.
+    lost_unheard: bool,
 }
 
 impl Concerned {
+    fn attend(&self, what: Asc) {
+        for nexus in self.nexuses.iter() {
+            nexus.attend(what);
+        }
+    }
+
     // Whether a command for `unit` is concerned, on a device of which `which` holds.
     fn has(&self, unit: Unit, which: impl Fn(&Device) -> bool) -> bool {
         let nexus = match unit {
@@ -427,6 +434,7 @@ impl Work {
                         session: session.clone(),
                         nexuses,
                         taken,
+                        lost_unheard: false,
                     };
                     work.0.push(one, GFP_KERNEL)?;
                 }
@@ -438,15 +446,16 @@ impl Work {
 
     // Aborts the commands for the devices that it was found for, and waits for them, and for what copies have at work there.
     // Those of `by` hear nothing; the others are told with TASK ABORTED where the device's TAS says so.
-    fn abort(&self, devices: &[Arc<Device>], by: &Core, patience: Patience) -> Response {
+    fn abort(&mut self, devices: &[Arc<Device>], by: &Core, patience: Patience) -> Response {
         let is_own = |c: &Concerned| core::ptr::eq(c.session.core(), by);
-        for c in self.0.iter() {
+        for c in self.0.iter_mut() {
             let own = is_own(c);
             // Nobody is there to hear of those of a session that has ended, which are marked already.
             let heard = !own && !c.session.core().is_closed();
             let tell = |d: &Device| heard && d.attrib().emulate_tas();
             c.session.abort(true, &|_, l| c.has(l, tell));
-            c.session.abort(false, &|_, l| c.has(l, |d| !tell(d)));
+            let lost = c.session.abort(false, &|_, l| c.has(l, |d| !tell(d)));
+            c.lost_unheard = lost;
         }
         // Those before this session, and before this slot of it, are gone.
         let mut at = (0, 0);

@@ -335,7 +335,7 @@ impl Tpg {
                         // Now: the LUN is closed, and no more come.
                         session.let_aborted_go();
                     }
-                    luns_changed(core);
+                    luns_changed(core, None);
                     tell_luns(session);
                 }
             }
@@ -435,17 +435,19 @@ impl Tpg {
 // Shows a session one more logical unit.
 fn show(session: &Arc<dyn AnySession>, mapped: &Arc<MappedLun>) -> Result {
     let core = session.core();
-    // Before it is there: it has no news of itself.
-    luns_changed(core);
     core.map(mapped)?;
+    // When it is there: who asks what has changed has to see it. It has no news of itself.
+    luns_changed(core, Some(mapped.number()));
     tell_luns(session);
     Ok(())
 }
 
-// REPORTED LUNS DATA HAS CHANGED on all logical units of a session (SPC-5 6.33).
-fn luns_changed(core: &Core) {
+// REPORTED LUNS DATA HAS CHANGED on all logical units of a session (SPC-5 6.33), but for one that is new.
+fn luns_changed(core: &Core, new: Option<LunNumber>) {
     for (_, nexus) in core.nexuses() {
-        nexus.attend(Asc::REPORTED_LUNS_CHANGED);
+        if Some(nexus.mapped().number()) != new {
+            nexus.attend(Asc::REPORTED_LUNS_CHANGED);
+        }
     }
 }
 

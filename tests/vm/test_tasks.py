@@ -21,7 +21,7 @@ SOLICITED = {"InitialR2T": "Yes", "ImmediateData": "No"}
 ISIDS = [b"\x80\0\0\0\1" + bytes([i]) for i in range(8)]
 
 
-NAMES = [f"iqn.2024-01.org.example:i{i}" for i in range(2)]
+NAMES = [f"iqn.2024-01.org.example:i{i}" for i in range(3)]
 
 
 def exported(*stores):
@@ -167,9 +167,12 @@ def test_what_others_see(function, attentions, tas):
     store = lio.ramdisk()
     store.attrib("emulate_tas", tas)
     target = exported(store)
-    with sessions(target, 2) as (a, b):
+    with sessions(target, 3) as (a, b, c):
         mine, theirs = waiting(a, 2), waiting(b, 3)
         assert a.tmf(function, timeout=30) == 0
+        if not lio.STOCK:
+            # It has lost nothing.
+            assert attention(c) in (attentions if function == LUN_RESET else ("",))
         assert not [x for x in a.seen if x.itt in mine]
         got = ended(b, theirs)
         assert set(got.values()) <= {0x40}

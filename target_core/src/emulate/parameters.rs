@@ -221,6 +221,11 @@ fn report_luns(
     select: luns::Select,
     allocation: u32,
 ) -> Result<(), Sense> {
+    // What the attention says is reported with this, for all of the session's logical units. Before they are looked at: of what changes
+    // from now on it tells again.
+    for (_, nexus) in session.nexuses() {
+        nexus.forget(Asc::REPORTED_LUNS_CHANGED);
+    }
     let count = session.nexuses().count();
     let mut page = KVVec::from_elem(0u8, luns::length(count.saturating_add(1)), GFP_KERNEL)
         .map_err(|_| Sense::INSUFFICIENT_RESOURCES)?;
@@ -230,10 +235,6 @@ fn report_luns(
         .take(count)
         .filter_map(|(n, _)| u16::try_from(n).ok().map(LunNumber));
     luns::write(select, numbers, &mut out);
-    // What the attention says is reported with this, for all of the session's logical units.
-    for (_, nexus) in session.nexuses() {
-        nexus.forget(Asc::REPORTED_LUNS_CHANGED);
-    }
     send(cmd, allocation, out.as_slice())
 }
 

@@ -444,7 +444,7 @@ impl NodeAcl {
             self.mapped.lock().retain(|m| !Arc::ptr_eq(m, mapped));
             for session in lists.sessions.iter() {
                 if unmap_this(session, mapped) {
-                    luns_changed(session.core());
+                    luns_changed(session.core(), None);
                     tell_luns(session);
                     if affected.push(session.clone(), GFP_KERNEL).is_err() {
                         session.let_aborted_go();
