@@ -235,13 +235,13 @@ impl Device {
                 Err(_) => io.complete(Err(IoError::Resources)),
             },
             Op::Write { pos, fua: true } if dev.flushes_for_fua() => {
-                if let Some(later) = Later::new(&self.queues.done, io) {
+                if let Some(later) = Later::new(&self.queues, io, Some(dev.clone())) {
                     bio::write(dev, pos, true, wait, later);
                 }
             }
             Op::Write { pos, fua } => bio::write(dev, pos, fua, wait, Bio(io)),
             Op::WriteAtomic { pos, fua: true } if dev.flushes_for_fua() => {
-                if let Some(later) = Later::new(&self.queues.done, io) {
+                if let Some(later) = Later::new(&self.queues, io, Some(dev.clone())) {
                     bio::write_atomic(dev, pos, true, wait, later);
                 }
             }
@@ -249,7 +249,7 @@ impl Device {
             // A device has no way to flush a range. Without a cache there is nothing to flush.
             Op::Flush { .. } if !dev.write_cache() => bio::flush(dev, wait, Bio(io)),
             Op::Flush { .. } => {
-                if let Some(later) = Later::new(&self.queues.done, io) {
+                if let Some(later) = Later::new(&self.queues, io, None) {
                     bio::flush(dev, wait, later);
                 }
             }

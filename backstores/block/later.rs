@@ -6,22 +6,29 @@
 //! may be a disk of this machine (loopback), whose own flush machinery that completes in turn, and so on down a stack of
 //! disks: this keeps them from nesting.
 
+use crate::Queues;
 use kernel::{
     impl_has_work, new_work,
     prelude::*,
     sync::Arc,
     workqueue::{Work, WorkItem},
 };
-use lio_glue::{buffer::Buffer, noio, transfer::Transfer, workqueue::Workqueue};
-use target_core::backend::{Io, IoError};
+use lio_glue::{
+    bdev::BlockDevice,
+    bio::{self, Wait},
+    buffer::Buffer,
+    noio,
+    transfer::Transfer,
+};
+use target_core::backend::{Io, IoError, Op};
 
 /// An operation that is completed by a worker when its bio has ended.
 #[pin_data]
 struct Item {
     #[pin]
     work: Work<Self>,
-    io: Option<Io>,
-    result: Result<(), IoError>,
+    // What has ended, and how.
+    ended: Option<(Later, Result<(), IoError>)>,
 }
 
 impl_has_work! {
@@ -32,11 +39,16 @@ impl WorkItem for Item {
     type Pointer = Pin<KBox<Self>>;
 
     fn run(mut this: Pin<KBox<Self>>) {
-        let io = this.as_mut().project().io.take();
-        let result = this.result;
-        drop(this);
-        if let Some(io) = io {
-            io.complete(result);
+        let Some((mut later, result)) = this.as_mut().project().ended.take() else {
+            return;
+        };
+        match (result, later.dev.take()) {
+            (Err(e), Some(dev)) => later.look(this, dev, e),
+            _ => {
+                // The device may be closed by whoever hears of the end.
+                drop(this);
+                later.io.complete(result);
+            }
         }
     }
 }
@@ -44,19 +56,23 @@ impl WorkItem for Item {
 /// An operation on its way through the block layer.
 pub(crate) struct Later {
     io: Io,
-    item: Pin<KBox<Item>>,
-    queue: Arc<Workqueue>,
+    // Until it is in the item itself.
+    item: Option<Pin<KBox<Item>>>,
+    queues: Arc<Queues>,
+    // Of a write that ends in a flush.
+    dev: Option<BlockDevice>,
+    // It has failed so, and is done again without the flush.
+    failed: Option<IoError>,
 }
 
 impl Later {
-    /// `None` without memory: `io` is completed.
-    pub(crate) fn new(queue: &Arc<Workqueue>, io: Io) -> Option<Self> {
+    /// `None` without memory: `io` is completed. `dev`: of a write that ends in a flush.
+    pub(crate) fn new(queues: &Arc<Queues>, io: Io, dev: Option<BlockDevice>) -> Option<Self> {
         let item = noio::scope(|| {
             KBox::pin_init(
                 pin_init!(Item {
                     work <- new_work!("iblock::Later"),
-                    io: None,
-                    result: Ok(()),
+                    ended: None,
                 }),
                 GFP_KERNEL,
             )
@@ -64,13 +80,27 @@ impl Later {
         match item {
             Ok(item) => Some(Later {
                 io,
-                item,
-                queue: queue.clone(),
+                item: Some(item),
+                queues: queues.clone(),
+                dev,
+                failed: None,
             }),
             Err(_) => {
                 io.complete(Err(IoError::Resources));
                 None
             }
+        }
+    }
+
+    // What failed, the write or its flush? The storage does not say; but if it takes the write alone, it was the flush, which has told of
+    // all that was written before, and forgets it. Nobody has heard of this write's end: that it is done twice is no news. May sleep.
+    fn look(mut self, item: Pin<KBox<Item>>, dev: BlockDevice, e: IoError) {
+        self.item = Some(item);
+        self.failed = Some(e);
+        match self.io.op() {
+            Op::Write { pos, .. } => bio::write(dev, pos, false, Wait::Sleep, self),
+            Op::WriteAtomic { pos, .. } => bio::write_atomic(dev, pos, false, Wait::Sleep, self),
+            _ => self.io.complete(Err(e)),
         }
     }
 }
@@ -84,16 +114,31 @@ impl Transfer for Later {
         self.io.protection()
     }
 
-    fn done(self, result: Result<usize>) {
-        let Later {
-            io,
-            mut item,
-            queue,
-        } = self;
-        let to = item.as_mut().project();
-        *to.result = crate::device::result(io.op(), result);
-        *to.io = Some(io);
-        queue.enqueue(item);
+    fn done(mut self, result: Result<usize>) {
+        let mut result = crate::device::result(self.io.op(), result);
+        if let Some(failed) = self.failed {
+            if result.is_ok() {
+                self.io.flush_failed();
+            }
+            result = Err(failed);
+        }
+        // Others are no errors of what was written, as the engine has it of flushes.
+        if !matches!(
+            result,
+            Err(IoError::Medium | IoError::NoSpace | IoError::ReadOnly)
+        ) {
+            self.dev = None;
+        }
+        let queues = self.queues.clone();
+        let queue = match self.dev {
+            // There it may sleep.
+            Some(_) => &queues.slow,
+            None => &queues.done,
+        };
+        if let Some(mut item) = self.item.take() {
+            *item.as_mut().project().ended = Some((self, result));
+            queue.enqueue(item);
+        }
     }
 
     fn again(self, in_part: bool) {

@@ -3,7 +3,7 @@
 //! A device's operations that wait for a disk are done by so many workers at once: storage that does not answer keeps no more of
 //! them from the operations of other devices, however many initiators, again and again, ask for what is on it.
 
-use crate::work::Later;
+use crate::{apart::Apart, work::Later};
 use kernel::{
     new_spinlock,
     prelude::*,
@@ -25,6 +25,8 @@ pub(crate) struct Crew {
     // Whether writes may stay in the page cache, where the file is open for that.
     caches: Atomic<bool>,
     #[pin]
+    pub(crate) apart: Apart,
+    #[pin]
     state: SpinLock<State>,
 }
 
@@ -40,6 +42,7 @@ impl Crew {
         pin_init!(Crew {
             flushed: Atomic::new(0),
             caches: Atomic::new(false),
+            apart <- Apart::new(),
             state <- new_spinlock!(State { busy: 0, newest: None, oldest: None }, "fileio::Crew::state"),
         })
     }

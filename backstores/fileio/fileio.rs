@@ -14,6 +14,7 @@ use target_core::{
     registry,
 };
 
+mod apart;
 mod config;
 mod crew;
 mod device;

@@ -3,7 +3,16 @@
 //! Protection information of a file's blocks, in a file beside it: as the stock module keeps it, in `NAME.protection`, eight bytes for
 //! each block in the order of the blocks.
 
-use kernel::{error::code::*, new_mutex, prelude::*, str::CString, sync::Arc, sync::Mutex};
+use kernel::{
+    error::code::*,
+    new_mutex,
+    prelude::*,
+    str::CString,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        Arc, Mutex,
+    },
+};
 use lio_glue::{
     buffer::Buffer,
     file::{Durability, File},
@@ -24,6 +33,8 @@ pub(crate) struct Protection {
     file: File,
     /// Bytes of a block.
     block: u64,
+    // The failures that the last flush told of.
+    flushed: Atomic<u32>,
     /// Held while blocks are read or written with their protection information, so that the two belong together.
     #[pin]
     pub(crate) whole: Mutex<()>,
@@ -40,6 +51,7 @@ impl Protection {
         }
         let protection = Arc::pin_init(
             pin_init!(Protection {
+                flushed: Atomic::new(file.failures()),
                 file,
                 block: u64::from(block.max(1)),
                 whole <- new_mutex!((), "fileio::Protection::whole"),
@@ -173,9 +185,15 @@ impl Protection {
         }
     }
 
-    /// All of it is made durable.
+    /// All of it is made durable. What could not be since the last time is told of, also where somebody else was told already.
     pub(crate) fn flush(&self) -> Result {
-        self.file.sync(0, u64::MAX)
+        let result = self.file.sync(0, u64::MAX);
+        let now = self.file.failures();
+        let failed = self.file.failed_since(self.flushed.load(Relaxed));
+        if failed.is_err() {
+            self.flushed.store(now, Relaxed);
+        }
+        result.and(failed)
     }
 
     /// That of the `len` bytes from `pos` on is made durable.

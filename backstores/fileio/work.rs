@@ -16,6 +16,7 @@ use kernel::{
 use lio_glue::{
     buffer::Buffer,
     file::{self, Durability, File},
+    module,
     noio,
     transfer::Transfer,
     workqueue::Workqueue, //
@@ -311,6 +312,11 @@ pub(crate) struct Later {
     done: usize,
     durable: bool,
     direct: bool,
+    // Past the page cache with memory of our own, as the initiator's is not aligned for that.
+    bounces: bool,
+    bounce: Option<Buffer>,
+    // What had failed of the file before.
+    mark: u32,
     crew: Arc<Crew>,
     // A worker of the crew does it, or will.
     counted: bool,
@@ -399,6 +405,9 @@ impl Later {
                     done,
                     durable,
                     direct,
+                    bounces: false,
+                    bounce: None,
+                    mark: 0,
                     crew: crew.clone(),
                     counted: turn.is_none(),
                     turn,
@@ -425,7 +434,10 @@ impl Later {
     }
 
     // Does it, or has it begin past the page cache. Waits.
-    fn work(self: Pin<KBox<Self>>) {
+    fn work(mut self: Pin<KBox<Self>>) {
+        if self.direct && self.prepare().is_err() {
+            *self.as_mut().project().direct = false;
+        }
         let op = self.io.as_ref().map(|io| io.op());
         let how = if self.durable {
             Durability::Durable
@@ -435,14 +447,32 @@ impl Later {
         match op {
             Some(Op::Read { pos, .. }) if self.direct => {
                 let file = self.open.file.clone();
+                self.crew.apart.enter();
                 file.read_direct(pos, Direct(self))
             }
             Some(Op::Write { pos, .. }) if self.direct => {
                 let file = self.open.file.clone();
+                self.crew.apart.enter();
                 file.write_direct(pos, how, Direct(self))
             }
             _ => self.finish(),
         }
+    }
+
+    // What is needed past the page cache.
+    fn prepare(self: &mut Pin<KBox<Self>>) -> Result {
+        let me = self.as_mut().project();
+        *me.mark = me.open.file.failures();
+        let Some(io) = me.io.as_ref().filter(|_| *me.bounces) else {
+            return Ok(());
+        };
+        let data = io.data();
+        let bounce = noio::scope(|| Buffer::alloc(data.len(), false))?;
+        if let Op::Write { .. } = io.op() {
+            bounce.copy_from(0, data, 0, data.len());
+        }
+        *me.bounce = Some(bounce);
+        Ok(())
     }
 
     // Does it in the page cache, and tells.
@@ -450,16 +480,24 @@ impl Later {
         let me = self.as_mut().project();
         let result = match me.io {
             Some(io) if matches!(io.op(), Op::Status { .. }) => me.open.tell(io),
-            Some(io) => me.open.perform(io, me.done, *me.durable, me.crew),
+            Some(io) => {
+                let transfers = matches!(io.op(), Op::Read { .. } | Op::Write { .. });
+                let apart = me.open.facts.direct && transfers && *me.done < io.data().len();
+                let mut f = || me.open.perform(io, me.done, *me.durable, me.crew);
+                match apart {
+                    true => me.crew.apart.through(f),
+                    false => f(),
+                }
+            }
             None => Ok(()),
         };
         self.complete(result)
     }
 
-    // Does it in a worker after all. Any context.
-    fn again(mut self: Pin<KBox<Self>>) {
+    // Does it in a worker after all; `direct`: past the page cache. Any context.
+    fn again(mut self: Pin<KBox<Self>>, direct: bool) {
         let me = self.as_mut().project();
-        (*me.direct, *me.counted) = (false, false);
+        (*me.direct, *me.counted) = (direct, false);
         match QUEUE.get() {
             Some(queue) => queue.enqueue(self),
             None => self.complete(Err(ENODEV)),
@@ -496,6 +534,8 @@ impl WorkItem for Later {
         while let Some(mut later) = first {
             first = later.as_mut().next().take();
             later.work();
+            // The workqueue, and not that, keeps this module until here.
+            module::left();
             first = first.or_else(|| match &turn {
                 Some(turn) => turn.pass(),
                 None => crew.next(),
@@ -510,22 +550,51 @@ struct Direct(Pin<KBox<Later>>);
 impl Transfer for Direct {
     fn buffer(&self) -> &Buffer {
         static EMPTY: Buffer = Buffer::new();
-        self.0.io.as_ref().map_or(&EMPTY, |io| io.data())
+        match (&self.0.bounce, &self.0.io) {
+            (Some(bounce), _) => bounce,
+            (None, Some(io)) => io.data(),
+            (None, None) => &EMPTY,
+        }
     }
 
     fn done(self, result: Result<usize>) {
         let len = self.buffer().len();
         let mut later = self.0;
+        later.crew.apart.leave();
+        let me = later.as_mut().project();
+        let (read, borrowed) = match me.io {
+            Some(io) => (
+                matches!(io.op(), Op::Read { .. }),
+                io.data().is_borrowed() && !*me.bounces,
+            ),
+            None => (false, false),
+        };
+        if let (Some(bounce), Some(io), Ok(n)) = (me.bounce.take(), &me.io, result) {
+            if read {
+                io.data().copy_from(0, &bounce, 0, n);
+            }
+        }
         match result {
-            Ok(n) if n >= len && !later.is_late() => later.complete(Ok(())),
+            Ok(n) if n >= len && !later.is_late() => {
+                // What was written back for several at a time, and failed, only one is told of.
+                let r = match !read && later.durable {
+                    true => later.open.file.failed_since(later.mark),
+                    false => Ok(()),
+                };
+                later.complete(r)
+            }
             Ok(n) => {
                 // The end of the file, or the file system stopped short: the worker finds out which. Or it is to be made durable.
                 *later.as_mut().project().done = n;
-                later.again();
+                later.again(false);
+            }
+            Err(e) if e == EINVAL && borrowed => {
+                *later.as_mut().project().bounces = true;
+                later.again(true);
             }
             // Not aligned for it, or not to be done so at this place of the file.
             Err(e) if e == EINVAL || e == EAGAIN || e == EOPNOTSUPP || e == ENOTBLK => {
-                later.again();
+                later.again(false);
             }
             Err(e) => later.complete(Err(e)),
         }

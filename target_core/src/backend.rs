@@ -468,6 +468,14 @@ impl Io {
         self.cmd.found = (mapped, bytes);
     }
 
+    /// The storage has told, of a write that was to be durable, of a flush that failed: it forgets then what of others' data is lost.
+    /// Each initiator hears of it by its next flush.
+    pub fn flush_failed(&self) {
+        if let Some(nexus) = &self.cmd.nexus {
+            nexus.lun().device().lost();
+        }
+    }
+
     /// Ends the operation. The engine goes on with the command, in this context.
     pub fn complete(mut self, result: Result<(), IoError>) {
         self.cmd.io_result = result;

@@ -1,11 +1,14 @@
 """fileio: files of every kind, what reaches the disk and when, and what their faults become."""
+import ctypes
 import errno
+import fcntl
 import os
 import re
 import threading
 
 import lio
 import pytest
+import storage
 from faulty import Device
 from storage import MIB, allocated, attach, capacity, dm, fails, flushes, mounted, pattern, pread, pwrite, scsi, unmap, wce, write_same
 
@@ -287,6 +290,54 @@ def test_write_cache_turned_off_under_a_write(asynchronous):
         f.seek(20 * MIB + 512)
         assert f.read(512) == data
     lio.clear()
+
+
+@ours
+def test_memory_that_is_not_aligned():
+    """A write past the page cache from memory that is not aligned for it, beside another one in the same page that is still on its
+    way: neither loses the other's data."""
+    slow = Device("lio-slow")
+    # A loop device says at once what is not aligned; what is goes on, past its page cache, to where it is delayed.
+    loop = lio.run("losetup", "-f", "--show", "--direct-io=on", slow.path).stdout.strip()
+    disk = attach(lio.fileio(file=loop, asynchronous=True))
+    at, one, two = 20 * MIB // 512, pattern(512, 3), pattern(512, 4)
+    memory = ctypes.create_string_buffer(512 + 512 + 16)
+    odd = (ctypes.c_char * 512).from_buffer(memory, 512 - ctypes.addressof(memory) % 512 + 16)
+    odd.raw = two
+    slow.become(f"0 {slow.sectors} delay {slow.below} 0 0 {slow.below} 0 600000 {slow.below} 0 0\n")
+    held = lambda n: lambda: lio.run("dmsetup", "status", slow.name).stdout.split()[4] == str(n)  # noqa: E731
+    threads = [threading.Thread(target=pwrite, args=(disk, at * 512, one)), threading.Thread(target=unaligned, args=(disk, at + 1, odd))]
+    try:
+        for n, t in enumerate(threads, 1):
+            t.start()
+            lio.wait_for(held(n))
+    finally:
+        slow.good()
+        for t in threads:
+            t.join(60)
+    with open(backing(slow.below), "rb") as f:
+        f.seek(at * 512)
+        assert f.read(1024) == one + two
+    # Reads, too.
+    odd.raw = bytes(512)
+    unaligned(disk, at + 1, odd, read=True)
+    assert odd.raw == two
+    lio.clear()
+    lio.run("losetup", "-d", loop)
+
+
+def unaligned(disk, lba, memory, read=False):
+    """READ or WRITE of a block, from or into this very memory."""
+    cdb = ctypes.create_string_buffer(bytes([0x28 if read else 0x2A, 0]) + lba.to_bytes(4, "big") + bytes([0, 0, 1, 0]), 10)
+    sense = ctypes.create_string_buffer(96)
+    io = storage._SgIo(interface_id=ord("S"), dxfer_direction=-3 if read else -2, cmd_len=10, mx_sb_len=96, dxfer_len=512,
+                       dxferp=ctypes.addressof(memory), cmdp=ctypes.addressof(cdb), sbp=ctypes.addressof(sense), timeout=300000)
+    fd = os.open(disk, os.O_RDWR)
+    try:
+        fcntl.ioctl(fd, 0x2285, io)
+    finally:
+        os.close(fd)
+    assert not io.status and not io.host_status
 
 
 @ours

@@ -8,9 +8,41 @@ import threading
 import lio
 import pytest
 import storage
+from faulty import GOOD, WRITE_ERROR, Device, Remote
 from protected import ESCAPE, GUARD, MIB, READ, REFERENCE, SIZE, VERIFY, WRITE, Cdb, Unit, be, mix, pi
 
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C module for iSCSI has it over RDMA alone")
+
+
+def test_a_flush_of_another_initiators_write():
+    """A write that is to be durable is told of protection information that could not be written, which was others' too: these hear of it by
+    their flush."""
+    device, disk, path = Device("beside"), lio.loop_device(32 * MIB), "/tmp/file/pi.img"
+    for dev in device.path, disk:
+        lio.run("mkfs.ext4", "-q", "-O", "^has_journal", dev)
+    with storage.mounted(device.path, "/tmp/beside"), storage.mounted(disk, "/tmp/file"):
+        with open("/tmp/beside/tuples", "wb"):
+            pass
+        os.symlink("/tmp/beside/tuples", f"{path}.protection")
+        store = lio.fileio(size=SIZE, file=path, buffered=True)
+        store.attrib("pi_prot_type", 1)
+        target = lio.IscsiTarget(store, acls=[f"iqn.2024-01.org.example:i{n}" for n in (1, 2)])
+        first, second = Remote(target, 1), Remote(target, 2)
+        for i in first, second:
+            assert i.write(0, bytes(4096)).what == GOOD and i.flush().what == GOOD
+        device.become(device.flakey(0, 3600, "error_writes"))
+        assert first.write(0, b"x" * 4096).what == GOOD
+        # It is written back, which fails; and the next durable write is told.
+        with open("/tmp/beside/tuples", "rb") as f, contextlib.suppress(OSError):
+            os.fsync(f.fileno())
+        assert second.write(8, b"y" * 4096, fua=True).what == WRITE_ERROR
+        device.good()
+        assert first.flush().what == WRITE_ERROR
+        assert first.flush().what == GOOD
+        assert second.flush().what in (GOOD, WRITE_ERROR) and second.flush().what == GOOD
+        for i in first, second:
+            i.close()
+        lio.clear()
 
 
 def test_the_file_beside_the_file():
