@@ -74,7 +74,7 @@ impl Device {
 impl Backend for Device {
     fn control(&self, value: &Value<'_>) -> Result {
         let mut config = self.config.lock();
-        if self.open.get().is_some() {
+        if self.open.with(|_| ()).is_some() {
             return Err(value.reject(EBUSY, fmt!("the device is enabled")));
         }
         config.parse(value)
@@ -155,8 +155,8 @@ impl Backend for Device {
 
     fn begin(&self, io: Io) {
         // A stacked device may have become another one.
-        if let Some(dev) = self.open.get() {
-            self.nowait.store(dev.knows_nowait(), Relaxed);
+        if let Some(nowait) = self.open.with(|dev| dev.knows_nowait()) {
+            self.nowait.store(nowait, Relaxed);
         }
         self.start(io, Wait::Sleep)
     }
@@ -172,10 +172,9 @@ impl Backend for Device {
 
     fn bytes(&self) -> u64 {
         let known = self.size.load(Relaxed);
-        match self.open.get() {
+        match self.open.with(|dev| (!dev.is_gone()).then(|| dev.bytes())) {
             // The kernel lets a removed device shrink to nothing; initiators shall hear that it is gone.
-            Some(dev) if !dev.is_gone() => {
-                let now = dev.bytes();
+            Some(Some(now)) => {
                 if now != known {
                     self.size.store(now, Relaxed);
                 }
@@ -186,11 +185,11 @@ impl Backend for Device {
     }
 
     fn is_gone(&self) -> bool {
-        self.open.get().is_none_or(|d| d.is_gone())
+        self.open.with(|dev| dev.is_gone()).unwrap_or(true)
     }
 
     fn write_cache(&self) -> bool {
-        self.open.get().is_some_and(|d| d.write_cache())
+        self.open.with(|dev| dev.write_cache()).unwrap_or(false)
     }
 
     fn emulates_write_cache(&self) -> bool {

@@ -144,7 +144,7 @@ impl Backend for Device {
     fn control(&self, value: &Value<'_>) -> Result {
         let mut config = self.config.lock();
         let before = config.size;
-        config.parse(value, self.file.get().is_some())?;
+        config.parse(value, self.file.with(|_| ()).is_some())?;
         match (config.size, self.facts.as_ref()) {
             (Some(_), Some(facts)) if facts.block > 0 => {
                 pr_info!("{}: a block device has a size of its own\n", config.path());
@@ -250,10 +250,12 @@ impl Backend for Device {
         match self.facts.as_ref() {
             Some(facts) if facts.block > 0 => {
                 let known = self.size.load(Relaxed);
-                match self.file.get() {
+                match self
+                    .file
+                    .with(|file| (!file.is_gone()).then(|| file.size()))
+                {
                     // The kernel lets a removed device shrink to nothing; initiators shall hear that it is gone.
-                    Some(file) if !file.is_gone() => {
-                        let now = file.size();
+                    Some(Some(now)) => {
                         if now != known {
                             self.size.store(now, Relaxed);
                         }
@@ -267,7 +269,7 @@ impl Backend for Device {
     }
 
     fn is_gone(&self) -> bool {
-        self.file.get().is_none_or(|f| f.is_gone())
+        self.file.with(|file| file.is_gone()).unwrap_or(true)
     }
 
     fn write_cache(&self) -> bool {

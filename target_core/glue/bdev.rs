@@ -6,7 +6,10 @@ use crate::{
     file::{self, File},
     sys, //
 };
-use core::{mem::MaybeUninit, ptr::NonNull};
+use core::{
+    mem::{ManuallyDrop, MaybeUninit},
+    ptr::NonNull,
+};
 use kernel::{
     bindings,
     error::{code, to_result},
@@ -177,7 +180,22 @@ impl Slot {
         unsafe { BlockDevice::from_file(self.0.get()?) }
     }
 
-    /// Puts a device in, and gives back what was there.
+    /// Looks at the device, if there is one: see [`file::Slot::with`].
+    #[inline]
+    pub fn with<R>(&self, f: impl FnOnce(&BlockDevice) -> R) -> Option<R> {
+        self.0.with(|file| {
+            // SAFETY: By the invariant it is a block device's.
+            let bdev = NonNull::new(unsafe { bindings::file_bdev(file.as_ptr()) })?;
+            let dev = BlockDevice {
+                // SAFETY: It is valid as long as `file`; the reference is the slot's, and is not dropped here.
+                file: unsafe { core::ptr::read(file) },
+                bdev,
+            };
+            Some(f(&ManuallyDrop::new(dev)))
+        })?
+    }
+
+    /// Puts a device in, and gives back what was there. Sleeps.
     pub fn replace(&self, dev: Option<BlockDevice>) -> Option<BlockDevice> {
         let old = self.0.replace(dev.map(|d| d.file))?;
         // SAFETY: By the invariant.

@@ -15,7 +15,7 @@ use kernel::{
     page::PAGE_SIZE,
     prelude::*,
     str::CStr,
-    sync::Refcount,
+    sync::{rcu, Refcount},
     types::Opaque,
 };
 
@@ -419,10 +419,10 @@ impl Drop for File {
 }
 
 /// Where an open file is kept for all to use, until it is taken out to be closed. Users take a reference of their own,
-/// without a lock.
+/// without a lock, or look at it without one.
 ///
 /// # Invariants
-/// The pointer is null or an open file, whose reference the slot owns.
+/// The pointer is null or an open file, whose reference the slot owns. It goes no sooner than a grace period of RCU after the pointer.
 pub struct Slot(UnsafeCell<*mut bindings::file>);
 
 // SAFETY: The pointer is only read and written by atomic operations; files may be used from any thread.
@@ -444,11 +444,24 @@ impl Slot {
         NonNull::new(unsafe { sys::lio_file_slot_get(self.0.get()) }).map(File)
     }
 
-    /// Puts a file in, and gives back what was there. Whoever drops that closes it, once its users are done.
+    /// Looks at the file, if there is one, without writing to what all share. `f` must not sleep. Any context.
+    #[inline]
+    pub fn with<R>(&self, f: impl FnOnce(&File) -> R) -> Option<R> {
+        let _guard = rcu::read_lock();
+        // SAFETY: The pointer is only written by atomic operations.
+        let file = NonNull::new(unsafe { sys::lio_file_slot_peek(self.0.get()) })?;
+        // By the invariant it is open until the guard goes; the reference is not ours.
+        Some(f(&ManuallyDrop::new(File(file))))
+    }
+
+    /// Puts a file in, and gives back what was there. Whoever drops that closes it, once its users are done. Sleeps.
     pub fn replace(&self, file: Option<File>) -> Option<File> {
         let new = file.map_or(core::ptr::null_mut(), |f| ManuallyDrop::new(f).as_ptr());
         // SAFETY: The reference of `new` goes to the slot, that of the result comes from it.
-        NonNull::new(unsafe { sys::lio_file_slot_replace(self.0.get(), new) }).map(File)
+        let old = NonNull::new(unsafe { sys::lio_file_slot_replace(self.0.get(), new) })?;
+        // Whoever looks at it has no reference.
+        rcu::synchronize_rcu();
+        Some(File(old))
     }
 }
 

@@ -228,6 +228,7 @@ struct block_device;
 #define LIO_RW_DIRECT 8
 int lio_file_open(const char *path, bool write, struct file **out);
 struct file *lio_file_slot_get(struct file **slot);
+struct file *lio_file_slot_peek(struct file **slot);
 struct file *lio_file_slot_replace(struct file **slot, struct file *file);
 u64 lio_file_size(struct file *file);
 struct block_device *lio_file_bdev(struct file *file);

@@ -88,6 +88,13 @@ struct file *lio_file_slot_get(struct file **slot)
 }
 EXPORT_SYMBOL_GPL(lio_file_slot_get);
 
+/* With the RCU read lock. */
+struct file *lio_file_slot_peek(struct file **slot)
+{
+	return READ_ONCE(*slot);
+}
+EXPORT_SYMBOL_GPL(lio_file_slot_peek);
+
 struct file *lio_file_slot_replace(struct file **slot, struct file *file)
 {
 	return xchg(slot, file);

@@ -8,7 +8,9 @@ use crate::{
     behind,
     command::{Command, Direction, Turn},
     device::{Device, MAX_TRANSFER},
+    lun::Nexus,
 };
+use core::ops::Deref;
 use kernel::{prelude::*, sync::Arc};
 use lio_glue::buffer::Buffer;
 use lio_scsi::{
@@ -82,11 +84,19 @@ pub(super) fn chunk(len: u64) -> u64 {
     len.min(CHUNK)
 }
 
-pub(super) fn device(cmd: &Command) -> Result<Arc<Device>, Sense> {
-    cmd.nexus
-        .as_ref()
-        .map(|n| n.lun().device().clone())
-        .ok_or(Sense::INTERNAL_TARGET_FAILURE)
+/// The device of a command. The reference is to the nexus, which is one session's: that of the device would be written by all.
+pub(super) struct Its(Arc<Nexus>);
+
+impl Deref for Its {
+    type Target = Arc<Device>;
+    fn deref(&self) -> &Arc<Device> {
+        self.0.lun().device()
+    }
+}
+
+pub(super) fn device(cmd: &Command) -> Result<Its, Sense> {
+    let nexus = cmd.nexus.clone();
+    nexus.map(Its).ok_or(Sense::INTERNAL_TARGET_FAILURE)
 }
 
 // The range in bytes. It was checked against the capacity, so that neither can overflow.
