@@ -233,14 +233,25 @@ impl Device {
                 Ok(()) => bio::read(dev, pos, wait, Bio(io)),
                 Err(_) => io.complete(Err(IoError::Resources)),
             },
+            // In two steps, as the block layer does it: so it is known which one failed.
+            Op::Write { pos, fua: true } if dev.lacks_fua() => {
+                if let Some(later) = Later::flushing(&self.queues, io, dev.clone(), wait) {
+                    bio::write(dev, pos, false, wait, later);
+                }
+            }
+            Op::WriteAtomic { pos, fua: true } if dev.lacks_fua() => {
+                if let Some(later) = Later::flushing(&self.queues, io, dev.clone(), wait) {
+                    bio::write_atomic(dev, pos, false, wait, later);
+                }
+            }
             Op::Write { pos, fua: true } if dev.flushes_for_fua() => {
-                if let Some(later) = Later::new(&self.queues, io, Some(dev.clone())) {
+                if let Some(later) = Later::new(&self.queues, io) {
                     bio::write(dev, pos, true, wait, later);
                 }
             }
             Op::Write { pos, fua } => bio::write(dev, pos, fua, wait, Bio(io)),
             Op::WriteAtomic { pos, fua: true } if dev.flushes_for_fua() => {
-                if let Some(later) = Later::new(&self.queues, io, Some(dev.clone())) {
+                if let Some(later) = Later::new(&self.queues, io) {
                     bio::write_atomic(dev, pos, true, wait, later);
                 }
             }
@@ -248,7 +259,7 @@ impl Device {
             // A device has no way to flush a range. Without a cache there is nothing to flush.
             Op::Flush { .. } if !dev.write_cache() => bio::flush(dev, wait, Bio(io)),
             Op::Flush { .. } => {
-                if let Some(later) = Later::new(&self.queues, io, None) {
+                if let Some(later) = Later::new(&self.queues, io) {
                     bio::flush(dev, wait, later);
                 }
             }

@@ -22,7 +22,7 @@ use lio_glue::{
 };
 use target_core::backend::{Io, IoError, Op};
 
-/// An operation that is completed by a worker when its bio has ended.
+/// An operation that goes on in a worker when its bio has ended.
 #[pin_data]
 struct Item {
     #[pin]
@@ -42,8 +42,12 @@ impl WorkItem for Item {
         let Some((mut later, result)) = this.as_mut().project().ended.take() else {
             return;
         };
-        match (result, later.dev.take()) {
-            (Err(e), Some(dev)) => later.look(this, dev, e),
+        match (result, later.flush.take()) {
+            (Ok(()), Some((dev, wait))) => {
+                later.item = Some(this);
+                later.flushes = true;
+                noio::scope(|| bio::flush(dev, wait, later));
+            }
             _ => {
                 // The device may be closed by whoever hears of the end.
                 drop(this);
@@ -59,15 +63,15 @@ pub(crate) struct Later {
     // Until it is in the item itself.
     item: Option<Pin<KBox<Item>>>,
     queues: Arc<Queues>,
-    // Of a write that ends in a flush.
-    dev: Option<BlockDevice>,
-    // It has failed so, and is done again without the flush.
-    failed: Option<IoError>,
+    // It is a write that a flush is to follow.
+    flush: Option<(BlockDevice, Wait)>,
+    // It is written, and that is under way.
+    flushes: bool,
 }
 
 impl Later {
-    /// `None` without memory: `io` is completed. `dev`: of a write that ends in a flush.
-    pub(crate) fn new(queues: &Arc<Queues>, io: Io, dev: Option<BlockDevice>) -> Option<Self> {
+    /// `None` without memory: `io` is completed.
+    pub(crate) fn new(queues: &Arc<Queues>, io: Io) -> Option<Self> {
         let item = noio::scope(|| {
             KBox::pin_init(
                 pin_init!(Item {
@@ -82,8 +86,8 @@ impl Later {
                 io,
                 item: Some(item),
                 queues: queues.clone(),
-                dev,
-                failed: None,
+                flush: None,
+                flushes: false,
             }),
             Err(_) => {
                 io.complete(Err(IoError::Resources));
@@ -92,16 +96,16 @@ impl Later {
         }
     }
 
-    // What failed, the write or its flush? The storage does not say; but if it takes the write alone, it was the flush, which has told of
-    // all that was written before, and forgets it. Nobody has heard of this write's end: that it is done twice is no news. May sleep.
-    fn look(mut self, item: Pin<KBox<Item>>, dev: BlockDevice, e: IoError) {
-        self.item = Some(item);
-        self.failed = Some(e);
-        match self.io.op() {
-            Op::Write { pos, .. } => bio::write(dev, pos, false, Wait::Sleep, self),
-            Op::WriteAtomic { pos, .. } => bio::write_atomic(dev, pos, false, Wait::Sleep, self),
-            _ => self.io.complete(Err(e)),
-        }
+    /// The same of a write that a flush of `dev` is to follow.
+    pub(crate) fn flushing(
+        queues: &Arc<Queues>,
+        io: Io,
+        dev: BlockDevice,
+        wait: Wait,
+    ) -> Option<Self> {
+        let mut later = Self::new(queues, io)?;
+        later.flush = Some((dev, wait));
+        Some(later)
     }
 }
 
@@ -115,25 +119,24 @@ impl Transfer for Later {
     }
 
     fn done(mut self, result: Result<usize>) {
-        let mut result = crate::device::result(self.io.op(), result);
-        if let Some(failed) = self.failed {
-            if result.is_ok() {
-                self.io.flush_failed();
-            }
-            result = Err(failed);
-        }
-        // Others are no errors of what was written, as the engine has it of flushes.
-        if !matches!(
+        let op = match self.flushes {
+            true => Op::Flush { pos: 0, len: 0 },
+            false => self.io.op(),
+        };
+        let result = crate::device::result(op, result);
+        // Others say nothing of what was written.
+        let lost = matches!(
             result,
             Err(IoError::Medium | IoError::NoSpace | IoError::ReadOnly)
-        ) {
-            self.dev = None;
+        );
+        if self.flushes && lost {
+            self.io.flush_failed();
         }
         let queues = self.queues.clone();
-        let queue = match self.dev {
-            // There it may sleep.
-            Some(_) => &queues.slow,
-            None => &queues.done,
+        let queue = match (&self.flush, result) {
+            // It may sleep until the device takes it: no more than this had taken as writes do so.
+            (Some((_, Wait::Sleep)), Ok(())) => &queues.slow,
+            _ => &queues.done,
         };
         if let Some(mut item) = self.item.take() {
             *item.as_mut().project().ended = Some((self, result));
@@ -142,6 +145,7 @@ impl Transfer for Later {
     }
 
     fn again(self, in_part: bool) {
-        self.io.wait(in_part);
+        // Then all of it is done again, which nobody was told of yet.
+        self.io.wait(in_part || self.flushes);
     }
 }

@@ -92,7 +92,8 @@ impl Protection {
             }
             self.fill(there, n, Durability::Cached)?;
         }
-        self.flush()
+        // Initiators hear of what failed before by their flush.
+        self.file.sync(0, u64::MAX)
     }
 
     // Bytes of it for `bytes` bytes in whole blocks; a block's begins at that of its first byte.

@@ -273,6 +273,17 @@ impl Open {
         }
     }
 
+    // Whether what is left of `op` changes or fills the page cache: what is behind the end of a file does not.
+    fn goes_through(&self, op: Op, done: usize) -> bool {
+        match op {
+            Op::Read { pos, .. } => {
+                self.facts.block > 0 || pos.saturating_add(done as u64) < self.file.size()
+            }
+            Op::Write { .. } => true,
+            _ => false,
+        }
+    }
+
     /// What the file's error means for `op`.
     pub(crate) fn outcome(&self, op: Op, e: Error) -> IoError {
         let start = match op {
@@ -481,8 +492,8 @@ impl Later {
         let result = match me.io {
             Some(io) if matches!(io.op(), Op::Status { .. }) => me.open.tell(io),
             Some(io) => {
-                let transfers = matches!(io.op(), Op::Read { .. } | Op::Write { .. });
-                let apart = me.open.facts.direct && transfers && *me.done < io.data().len();
+                let apart = me.open.facts.direct && *me.done < io.data().len();
+                let apart = apart && me.open.goes_through(io.op(), *me.done);
                 let mut f = || me.open.perform(io, me.done, *me.durable, me.crew);
                 match apart {
                     true => me.crew.apart.through(f),

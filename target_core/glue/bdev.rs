@@ -102,6 +102,12 @@ impl BlockDevice {
         unsafe { sys::lio_bdev_write_cache(self.as_ptr()) }
     }
 
+    /// Whether a write that is to be durable is a write and a flush.
+    pub fn lacks_fua(&self) -> bool {
+        // SAFETY: By the invariant the device is open.
+        unsafe { sys::lio_bdev_lacks_fua(self.as_ptr()) }
+    }
+
     /// Whether a write that is to be durable may end in a flush.
     pub fn flushes_for_fua(&self) -> bool {
         // SAFETY: By the invariant the device is open.

@@ -285,6 +285,7 @@ void lio_bdev_limits(struct block_device *bdev, struct lio_bdev_limits *out);
 int lio_bdev_name(struct block_device *bdev, char *buf, size_t len);
 u64 lio_bdev_bytes(struct block_device *bdev);
 bool lio_bdev_write_cache(struct block_device *bdev);
+bool lio_bdev_lacks_fua(struct block_device *bdev);
 bool lio_bdev_flushes_for_fua(struct block_device *bdev);
 u32 lio_bdev_dma_alignment(struct block_device *bdev);
 bool lio_bdev_stable_writes(struct block_device *bdev);

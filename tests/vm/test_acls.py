@@ -138,6 +138,17 @@ def test_capital_letters(target):
         return
     with lio.refused(errno.EEXIST):
         acl(target, loud).mkdir()
+    # One that demo mode has made becomes the administrator's, and goes with it.
+    target.attrib("generate_node_acls", 1)
+    other = NAME.replace("guest", "demo")
+    with login(target, other) as c:
+        assert luns(c) == [0, 1]
+        link(configure(target, other.replace("demo", "DEMO")), 3, 1)
+        assert 3 in luns(c) and works(c, 3)
+        unlink(acl(target, other.replace("demo", "DEMO")), 3)
+    acl(target, other.replace("demo", "DEMO")).rmdir()
+    target.attrib("generate_node_acls", 0)
+    assert refused(target, other) == 0x0202
     # As one makes it by hand.
     link(configure(target, odd), 5, 0)
     for name in odd, odd.lower():

@@ -293,6 +293,27 @@ def test_write_cache_turned_off_under_a_write(asynchronous):
 
 
 @ours
+def test_behind_the_end_of_a_file():
+    """What a file does not have yet is read past the page cache while a write of what it has is on its way."""
+    slow = Device("lio-slow")
+    lio.run("mkfs.ext4", "-q", "-O", "^has_journal", slow.path)
+    with mounted(slow.path, "/tmp/slow"):
+        disk = attach(lio.fileio(file="/tmp/slow/f", size=16 * MIB, asynchronous=True))
+        pwrite(disk, 0, pattern(MIB))
+        slow.become(f"0 {slow.sectors} delay {slow.below} 0 0 {slow.below} 0 600000 {slow.below} 0 0\n")
+        writer = threading.Thread(target=pwrite, args=(disk, 4096, pattern(4096, 5)))
+        writer.start()
+        try:
+            lio.wait_for(lambda: lio.run("dmsetup", "status", slow.name).stdout.split()[4] != "0")
+            assert pread(disk, 8 * MIB, 65536) == bytes(65536)
+            assert writer.is_alive()
+        finally:
+            slow.good()
+            writer.join(60)
+        lio.clear()
+
+
+@ours
 def test_memory_that_is_not_aligned():
     """A write past the page cache from memory that is not aligned for it, beside another one in the same page that is still on its
     way: neither loses the other's data."""

@@ -252,11 +252,15 @@ def test_a_connection_that_is_slow(target):
         depth = int(target.attrib("default_cmdsn_depth"))
         for _ in range(40):
             a.start(READ_1M, 1 << 20, READ)
-        answer = b.answer(b.tur(s.take()))
-        while (answer.max_cmd_sn - answer.exp_cmd_sn + 1) & NONE < depth or answer.exp_cmd_sn != s.cmd_sn:
-            time.sleep(0.05)
+
+        def all_answered():
+            """the window is whole"""
             answer = b.answer(b.tur(s.take()))
-        tags = [b.tur(s.take()) for _ in range(depth)]
+            return (answer.max_cmd_sn - answer.exp_cmd_sn + 1) & NONE == depth and answer.exp_cmd_sn == s.cmd_sn
+        lio.wait_for(all_answered)
+        # At once: each alone would be answered before the next comes.
+        tags = [b.itt() for _ in range(depth)]
+        b.send(b"".join(b.command_pdu(TUR, itt=itt, numbers=(s.take(), b.exp_stat_sn)) for itt in tags))
         assert {b.answer(itt).status for itt in tags} == {0}
 
 

@@ -261,30 +261,6 @@ def test_nopin_timeout_while_it_is_deleted():
     honest(target)
 
 
-def test_a_module_goes_while_a_connection_is_never_idle(target):
-    """Who unloads a back end that is not in use does not wait for an initiator that keeps a connection's thread from sleeping."""
-    lio.modprobe("target_core_file")
-    stop = threading.Event()
-    with login(target) as c:
-        flood = pdu(NOP_OUT, immediate=True, itt=NONE, w=(NONE, c.cmd_sn, c.exp_stat_sn)) * 10000
-
-        def go():
-            while not stop.is_set():
-                c.sock.sendall(flood)
-
-        c.sock.settimeout(GUARD)
-        t = threading.Thread(target=go, daemon=True)
-        t.start()
-        try:
-            time.sleep(1)
-            with in_time("rmmod", 10 * lio.SLOW):
-                lio.run("rmmod", "target_core_file", timeout=GUARD)
-        finally:
-            stop.set()
-            t.join(GUARD)
-    honest(target)
-
-
 def test_a_module_goes_while_a_link_is_being_made():
     """symlink() in a directory that links nothing, which looks up a path on a disk that does not answer, while the module is unloaded."""
     lio.clear(unload=True)

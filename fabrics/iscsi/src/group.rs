@@ -430,13 +430,7 @@ impl Group {
     pub(crate) fn add_acl(&self, acl: &Arc<Acl>) -> Result {
         // Under the lock that `enter` holds, so that each session gets it either here or there.
         let sessions = self.sessions.lock();
-        let mut acls = self.acls.lock();
-        if acls.iter().any(|a| a.name == acl.name) {
-            // Of a name that differs in its capital letters: no initiator would ever be taken for that one.
-            return Err(EEXIST);
-        }
-        acls.push(acl.clone(), GFP_KERNEL)?;
-        drop(acls);
+        self.acls.lock().push(acl.clone(), GFP_KERNEL)?;
         for s in sessions.iter().filter(|s| s.initiator == acl.name) {
             s.set_acl(acl);
         }

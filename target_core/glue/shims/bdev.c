@@ -73,6 +73,12 @@ bool lio_bdev_write_cache(struct block_device *bdev)
 }
 EXPORT_SYMBOL_GPL(lio_bdev_write_cache);
 
+bool lio_bdev_lacks_fua(struct block_device *bdev)
+{
+	return bdev_write_cache(bdev) && !bdev_fua(bdev);
+}
+EXPORT_SYMBOL_GPL(lio_bdev_lacks_fua);
+
 bool lio_bdev_flushes_for_fua(struct block_device *bdev)
 {
 	/* Of a device that has no requests of its own it is not known what is below it. */

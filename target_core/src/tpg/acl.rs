@@ -248,8 +248,10 @@ impl Lists {
         Ok(())
     }
 
+    // Names of initiators are compared without regard to capital letters (RFC 7143, 4.2.7.1; those of other fabrics are digits).
     fn acl(&self, name: &CStr) -> Option<Arc<NodeAcl>> {
-        self.acls.iter().find(|a| *a.name == *name).cloned()
+        let is_its = |a: &&Arc<NodeAcl>| a.name.to_bytes().eq_ignore_ascii_case(name.to_bytes());
+        self.acls.iter().find(is_its).cloned()
     }
 
     // The ACL for an initiator of demo mode: `new` if there is none.

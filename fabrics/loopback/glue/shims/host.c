@@ -68,13 +68,10 @@ static int lio_loop_abort(struct scsi_cmnd *sc)
 	if (!host->ops->abort(host->driver, sc->device->id, sc->device->lun, tag))
 		return FAILED;
 	/* The port may have gone, and with it what knew the command; but its memory may still be the back end's. */
-	if (is_used(sc)) {
-		do {
-			schedule_timeout_idle(HZ / 100 + 1);
-		} while (is_used(sc));
-		/* See lio_scmd_put(). */
-		synchronize_rcu();
-	}
+	while (is_used(sc))
+		schedule_timeout_idle(HZ / 100 + 1);
+	/* See lio_scmd_put(). */
+	synchronize_rcu();
 	return SUCCESS;
 }
 
