@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Shares: two flows that always have something waiting, among others that come and go, against the bound of start-time fair
-//! queueing: what each has been given, by its weight, differs by no more than one command of each.
+//! queueing: what each has been given, by its weight, differs by no more than one command of each. Who takes back what has not begun is
+//! where it would be without.
 // fuzz: -max_len=600
 
 #![no_main]
@@ -17,6 +18,8 @@ struct Client {
     /// What its commands that began cost, by its weight, and how many they were.
     given: f64,
     begun: u32,
+    /// When the last one that began is over.
+    end: u64,
 }
 
 /// What a command costs of a weight of 1: 4096 bytes are 1, and none is free or more than 16 MiB.
@@ -38,15 +41,26 @@ fuzz_target!(|input: &[u8]| {
                 waiting: 0,
                 given: 0.0,
                 begun: 0,
+                end: 0,
             }
         })
         .collect();
     let largest = 1 + u64::from(input.u32()) % (20 << 20);
     let mut clock = Clock::default();
-    let mut waiting: Vec<(u64, usize, usize, u64)> = vec![];
-    let (mut number, mut working) = (0, 0);
+    let mut waiting: Vec<(u64, usize, usize, u64, u64)> = vec![];
+    let (mut number, mut working, mut now) = (0, 0, 0);
     while !input.is_empty() {
         for (who, client) in clients.iter_mut().enumerate() {
+            if who >= 2 && input.below(8) == 0 {
+                waiting.retain(|(_, _, of, _, time)| {
+                    if *of == who {
+                        clock.give_back(&mut client.flow, *time);
+                    }
+                    *of != who
+                });
+                client.waiting = 0;
+                assert!(client.flow.tag <= client.end.max(now));
+            }
             let more = if who < 2 {
                 2usize.saturating_sub(client.waiting)
             } else {
@@ -55,8 +69,8 @@ fuzz_target!(|input: &[u8]| {
             };
             for _ in 0..more {
                 let bytes = u64::from(input.u32()) % largest;
-                let start = clock.arrive(&mut client.flow, bytes, client.weight);
-                waiting.push((start, number, who, bytes));
+                let (start, time) = clock.arrive(&mut client.flow, bytes, client.weight);
+                waiting.push((start, number, who, bytes, time));
                 number += 1;
                 client.waiting += 1;
             }
@@ -68,10 +82,12 @@ fuzz_target!(|input: &[u8]| {
             if clients.iter().take(2).any(|c| c.waiting == 0) {
                 break;
             }
-            let (start, _, who, bytes) = waiting.remove(0);
+            let (start, _, who, bytes, time) = waiting.remove(0);
             clock.begin(start);
+            now = now.max(start);
             working += 1;
             let client = &mut clients[who];
+            client.end = start + time;
             client.waiting -= 1;
             client.given += cost(bytes) / client.weight as f64;
             client.begun += 1;
