@@ -48,6 +48,8 @@ pub enum Access {
 pub struct NodeAcl {
     tpg: Arc<Tpg>,
     name: CString,
+    // Of the name: a group may have thousands, which mostly differ at their ends.
+    digest: u32,
     index: u32,
     depth: Atomic<u32>,
     // Written with the group's lock held, as the next two.
@@ -78,7 +80,7 @@ impl Tpg {
             if lists.closed {
                 return Err(ENOENT);
             }
-            if let Some(old) = lists.acl(new.name()) {
+            if let Some(old) = lists.acl(new.name().to_bytes()) {
                 if !old.generated.load(Relaxed) {
                     return Err(EEXIST);
                 }
@@ -115,8 +117,7 @@ impl Tpg {
         device: &Device,
     ) -> Option<(LunNumber, LunNumber)> {
         self.with_lists(|lists| {
-            let is_named = |a: &&Arc<NodeAcl>| a.name.to_bytes().eq_ignore_ascii_case(initiator);
-            let acl = lists.acls.iter().find(is_named)?;
+            let acl = lists.acl(initiator)?;
             let mapped = acl.mapped.lock();
             let one = mapped
                 .iter()
@@ -133,7 +134,7 @@ impl Tpg {
     /// The ACL that demo mode made for an initiator, if it is there (still) and may be used again: the group keeps such
     /// ACLs.
     pub fn kept_acl(&self, initiator: &CStr) -> Option<Arc<NodeAcl>> {
-        let acl = self.with_lists(|lists| lists.acl(initiator))?;
+        let acl = self.with_lists(|lists| lists.acl(initiator.to_bytes()))?;
         (self.keeps_generated.load(Relaxed) && acl.is_generated()).then_some(acl)
     }
 
@@ -249,14 +250,16 @@ impl Lists {
     }
 
     // Names of initiators are compared without regard to capital letters (RFC 7143, 4.2.7.1; those of other fabrics are digits).
-    fn acl(&self, name: &CStr) -> Option<Arc<NodeAcl>> {
-        let is_its = |a: &&Arc<NodeAcl>| a.name.to_bytes().eq_ignore_ascii_case(name.to_bytes());
+    fn acl(&self, name: &[u8]) -> Option<Arc<NodeAcl>> {
+        let digest = digest(name);
+        let is_its =
+            |a: &&Arc<NodeAcl>| a.digest == digest && a.name.to_bytes().eq_ignore_ascii_case(name);
         self.acls.iter().find(is_its).cloned()
     }
 
     // The ACL for an initiator of demo mode: `new` if there is none.
     fn demo_acl(&mut self, new: Arc<NodeAcl>, read_only: bool) -> Result<Arc<NodeAcl>> {
-        if let Some(old) = self.acl(new.name()) {
+        if let Some(old) = self.acl(new.name().to_bytes()) {
             if old.is_idle() {
                 // What the group's attribute says now.
                 old.set_read_only(read_only);
@@ -295,12 +298,20 @@ fn unmap_this(session: &Arc<dyn AnySession>, mapped: &Arc<MappedLun>) -> bool {
     nexus.is_some_and(|n| Arc::ptr_eq(n.mapped(), mapped) && session.take_away(&n))
 }
 
+// FNV-1a of a name in small letters.
+fn digest(name: &[u8]) -> u32 {
+    name.iter().fold(0x811c_9dc5, |digest: u32, byte| {
+        (digest ^ u32::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0193)
+    })
+}
+
 impl NodeAcl {
     fn new(tpg: &Arc<Tpg>, name: CString, depth: u32, generated: bool) -> Result<Arc<Self>> {
         static NEXT: Atomic<u32> = Atomic::new(1);
         Arc::pin_init(
             pin_init!(NodeAcl {
                 tpg: tpg.clone(),
+                digest: digest(name.to_bytes()),
                 name,
                 index: NEXT.fetch_add(1, Relaxed),
                 depth: Atomic::new(depth),
