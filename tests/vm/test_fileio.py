@@ -300,6 +300,7 @@ def test_behind_the_end_of_a_file():
     with mounted(slow.path, "/tmp/slow"):
         disk = attach(lio.fileio(file="/tmp/slow/f", size=16 * MIB, asynchronous=True))
         pwrite(disk, 0, pattern(MIB))
+        os.truncate("/tmp/slow/f", MIB)
         slow.become(f"0 {slow.sectors} delay {slow.below} 0 0 {slow.below} 0 600000 {slow.below} 0 0\n")
         writer = threading.Thread(target=pwrite, args=(disk, 4096, pattern(4096, 5)))
         writer.start()
