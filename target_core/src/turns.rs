@@ -28,7 +28,7 @@ use lio_glue::{
     slot::{Erased, List},
 };
 use lio_policy::regions::Regions;
-use lio_scsi::{block::Block, cdb};
+use lio_scsi::{block::Block, cdb, unmap};
 
 /// A command that waits.
 type Waiting = Erased<Command, Shared>;
@@ -64,6 +64,7 @@ pub(crate) fn writes(cmd: &Command) -> Regions {
     match &decoded.command {
         cdb::Command::Write(t) => Regions::of(t.extent.lba.0, t.extent.blocks.0),
         cdb::Command::Read(_) => Regions::NONE,
+        cdb::Command::Unmap { .. } => unmapped(cmd),
         command => writes_otherwise(command),
     }
 }
@@ -85,6 +86,34 @@ fn all_of(command: &cdb::Command) -> Regions {
     command
         .extent()
         .map_or(Regions::ALL, |e| Regions::of(e.lba.0, e.blocks.0))
+}
+
+// What lies between the first and the last block that the descriptors of an UNMAP name, which has its data. They are not checked yet; so many are
+// looked at.
+fn unmapped(cmd: &Command) -> Regions {
+    const FEW: usize = 64;
+    let data = &cmd.data;
+    let count = data.len().saturating_sub(unmap::HEADER) / unmap::DESCRIPTOR;
+    // What the initiator may still change says nothing.
+    if data.is_borrowed() || count > FEW {
+        return Regions::ALL;
+    }
+    let (mut first, mut end) = (u64::MAX, 0u64);
+    for i in 0..count {
+        let mut descriptor = [0; unmap::DESCRIPTOR];
+        let at = i
+            .saturating_mul(unmap::DESCRIPTOR)
+            .saturating_add(unmap::HEADER);
+        if data.read_at(at, &mut descriptor) != descriptor.len() {
+            return Regions::ALL;
+        }
+        let extent = unmap::extent(&descriptor);
+        if extent.blocks.0 > 0 {
+            first = first.min(extent.lba.0);
+            end = end.max(extent.lba.0.saturating_add(extent.blocks.0));
+        }
+    }
+    Regions::of(first, end.saturating_sub(first))
 }
 
 impl Turns {

@@ -56,8 +56,12 @@ def write_and_verify(c, value):
     return start(c, rw(0x8E, 0, 1), filled(value))
 
 
-def compare_and_write(c, old, new):
-    return start(c, rw(0x89, 0, 0)[:13] + b"\1" + bytes(2), filled(old) + filled(new))
+def compare_and_write(c, old, new, lba=0):
+    return start(c, rw(0x89, lba, 0)[:13] + b"\1" + bytes(2), filled(old) + filled(new))
+
+
+def unmap(c, lba):
+    return start(c, bytes.fromhex("42000000000000001800"), bytes([0, 22, 0, 16]) + bytes(4) + lba.to_bytes(8, "big") + (8).to_bytes(4, "big") + bytes(4))
 
 
 def orwrite(c, bits):
@@ -99,6 +103,27 @@ def test_a_newer_write_waits_and_one_elsewhere_does_not(plain):
         assert [answered(c), answered(c), answered(c)] == [elsewhere, first, newer]
         assert answered(d) == of_another
         assert holds(c) in (5, 7)
+
+
+def test_an_unmap_elsewhere_is_not_waited_for():
+    """As VMFS unmaps while its hosts compare and write their heartbeats. One of the same blocks is."""
+    lio.modprobe("dm_mod", "dm_delay")
+    below = lio.loop_device(32 << 20)
+    with storage.dm("turns", f"0 {FAR} linear {below} 0\n{FAR} {65536 - FAR} delay {below} {FAR} 0 {below} {FAR} 3000") as dev:
+        store = lio.iblock(dev=dev)
+        store.attrib("emulate_tpu", 1)
+        t = lio.IscsiTarget(store)
+        with initiator.session(t) as c, initiator.session(t, name="iqn.2024-01.org.example:other") as d:
+            written = write(c, 3, FAR)
+            assert answered(c) == written
+            slow = unmap(c, FAR)
+            assert c.ping()
+            first = compare_and_write(d, 0, 1)
+            assert answered(d) == first
+            second, of_the_same = compare_and_write(d, 1, 2), compare_and_write(c, 0, 4, FAR)
+            assert answered(d) == second and holds(d) == 2
+            assert [answered(c), answered(c)] == [slow, of_the_same]
+        t.delete()
 
 
 def test_writes_go_before_the_next_turn():
