@@ -83,6 +83,9 @@ pub(crate) struct Engine {
     queue: Workqueue,
     // Apart from the other: task management waits for commands, whose next operations come from there.
     management: Workqueue,
+    pending: Arc<tmf::Pending>,
+    // The worker of `pending`, which sleeps.
+    patient: Workqueue,
     // Apart from both: what waits for a back end for so long as it takes.
     background: Workqueue,
     /// Task management functions that hold sessions of any fabric.
@@ -120,6 +123,8 @@ impl Engine {
                 waiters <- WaitQueue::new(),
                 queue: Workqueue::unbound(c_str!("lio"), 0)?,
                 management: Workqueue::unbound(c_str!("lio_tmf"), 0)?,
+                pending: tmf::Pending::new()?,
+                patient: Workqueue::unbound(c_str!("lio_tmf_wait"), 1)?,
                 background: Workqueue::without_rescuer(c_str!("lio_end"), 0)?,
                 managing: Atomic::new(0),
                 rtpis <- new_mutex!(tpg::Rtpis::default(), "Engine::rtpis"),
@@ -201,6 +206,14 @@ impl Engine {
 
     pub(crate) fn management(&self) -> &Workqueue {
         &self.management
+    }
+
+    pub(crate) fn pending(&self) -> &Arc<tmf::Pending> {
+        &self.pending
+    }
+
+    pub(crate) fn patient(&self) -> &Workqueue {
+        &self.patient
     }
 
     pub(crate) fn background(&self) -> &Workqueue {

@@ -9,7 +9,7 @@ import initiator
 import leaks
 import lio
 import pytest
-from initiator import LUN_RESET, NOP_IN, NOP_OUT, NONE, READ
+from initiator import ABORT_TASK, FINAL, LUN_RESET, NOP_IN, NOP_OUT, NONE, READ, TMF
 
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C modules do this otherwise")
 READ_1M = bytes.fromhex("28000000000000080000")
@@ -37,6 +37,23 @@ def test_others_are_not_held_up(target):
         assert other.tmf(LUN_RESET, timeout=10) == 0
         target.remove_lun()
         assert time.monotonic() - before < 10 * lio.SLOW
+
+
+def test_functions_that_wait_hold_up_no_others(target):
+    """Sessions that abort what they do not read, as many times as they may: each function waits, and no worker does."""
+    other = lio.IscsiTarget(lio.ramdisk("other", 1 << 20), iqn="iqn.2003-01.org.example:other", portals=("127.0.0.1:3270",))
+    with contextlib.ExitStack() as stack:
+        for n in range(64):
+            c = stack.enter_context(initiator.session(target, name="iqn.2024-01.org.example:stuck", isid=b"\x80\0\0\0\4" + bytes([n])))
+            c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            tag = c.start(READ_1M, 1 << 20, READ)
+            for _ in range(16):
+                c.send(initiator.pdu(TMF, FINAL | ABORT_TASK, immediate=True, itt=c.itt(), w=(tag, c.cmd_sn, c.exp_stat_sn, 0)))
+        with initiator.session(other) as d:
+            assert d.tmf(LUN_RESET, timeout=10 * lio.SLOW) == 0
+        # What has ended can log in again: nothing of it waits.
+        with initiator.session(other) as d:
+            assert d.scsi(READ_CAPACITY, read=8)[0] == 0
 
 
 def read_4k(i):

@@ -197,31 +197,32 @@ impl Earlier {
 }
 
 /// [`Earlier`] of several devices.
-pub(crate) struct EarlierOfAll<'a> {
-    devices: &'a [Arc<Device>],
-    // Of the first of them.
+pub(crate) struct EarlierOfAll {
+    // Those before it are gone.
+    first: usize,
+    // Of that one.
     earlier: Option<Earlier>,
 }
 
-impl<'a> EarlierOfAll<'a> {
-    pub(crate) fn new(devices: &'a [Arc<Device>]) -> Self {
+impl EarlierOfAll {
+    pub(crate) fn new() -> Self {
         EarlierOfAll {
-            devices,
+            first: 0,
             earlier: None,
         }
     }
 
-    /// Whether those are over that had begun when this was first called, and perhaps some later ones.
-    pub(crate) fn are_gone(&mut self) -> bool {
-        while let Some((first, others)) = self.devices.split_first() {
+    /// Whether those of `devices`, always the same, are over that had begun when this was first called, and perhaps some later ones.
+    pub(crate) fn are_gone(&mut self, devices: &[Arc<Device>]) -> bool {
+        while let Some(device) = devices.get(self.first) {
             if !self
                 .earlier
-                .get_or_insert_with(|| Earlier::new(first))
+                .get_or_insert_with(|| Earlier::new(device))
                 .are_gone()
             {
                 return false;
             }
-            (self.devices, self.earlier) = (others, None);
+            (self.first, self.earlier) = (self.first.saturating_add(1), None);
         }
         true
     }
