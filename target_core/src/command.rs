@@ -472,6 +472,17 @@ impl<F: Fabric> Cmd<F, Ready> {
         self.execute_after(true);
     }
 
+    /// The fabric has the command wait for what it lacks, until [`Self::execute_late`]. Others do not wait for it meanwhile.
+    ///
+    /// # Errors
+    /// It may not wait, for commands that are to be executed in order: it is to be [refused](Self::refuse).
+    pub fn stand_aside(mut self) -> Result<Self, Self> {
+        match self.token.as_mut().is_none_or(outside::stand_aside) {
+            true => Ok(self),
+            false => Err(self),
+        }
+    }
+
     fn execute_after(mut self, waited: bool) {
         let Some(mut token) = self.token.take() else {
             return;
@@ -483,6 +494,9 @@ impl<F: Fabric> Cmd<F, Ready> {
             // The fabric did not provide for all of it, so not all of it can be there.
             token.set_status(Status::Busy);
             return reply(token);
+        }
+        if token.out.is_some() {
+            token.shared().go_on();
         }
         if waited {
             let host = token.host().clone();

@@ -3,6 +3,7 @@ not being sent."""
 # vm: --timeout 900
 # group: tasks
 import contextlib
+import socket
 import threading
 import time
 
@@ -17,7 +18,7 @@ from storage import pattern
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C modules count a command when its data is there")
 SIMPLE, ORDERED, HEAD, ACA = 1, 2, 3, 4
 TUR = bytes(6)
-TASK_SET_FULL, TASK_ABORTED = 0x28, 0x40
+BUSY, TASK_SET_FULL, TASK_ABORTED = 8, 0x28, 0x40
 BLOCK = 4096
 
 
@@ -375,3 +376,55 @@ def test_aca_is_refused(target):
     with sessions(target, 1) as (a,):
         status, _, answer = a.finish(a.start(TUR, attr=ACA))
         assert status == 2 and answer.sense[2] & 15 == 5
+
+
+READ_16M = rw(0x88, 0, 0)[:10] + (32768).to_bytes(4, "big") + bytes(2)
+
+
+@contextlib.contextmanager
+def greedy(target, **kw):
+    """A session that has asked for as much as is read for one at a time."""
+    with initiator.session(target, name=NAMES[0], isid=b"\x80\0\0\0\1\0", **kw) as c:
+        yield c, lambda: [c.start(READ_16M, 16 << 20, READ) for _ in range(4)]
+
+
+@pytest.fixture
+def large():
+    return exported(lio.ramdisk(size=32 << 20))
+
+
+@pytest.mark.parametrize("attr", [SIMPLE, ORDERED])
+def test_who_waits_for_memory_holds_up_nobody(large, attr):
+    """An initiator that does not read what it has asked for, and asks for more."""
+    with greedy(large) as (c, ask), sessions(large, 3) as (_, b, d):
+        c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        ask()
+        c.start(READ_16M, 16 << 20, READ, attr=attr)
+        time.sleep(1)
+        for _ in range(3):
+            assert b.scsi(TUR, timeout=10 * lio.SLOW)[0] == 0
+            assert d.finish(d.start(TUR, attr=ORDERED), timeout=10 * lio.SLOW)[0] == 0
+
+
+@pytest.mark.parametrize("attr", [SIMPLE, ORDERED])
+def test_memory_is_behind_what_waits_for_it(large, attr):
+    """A command that needs memory when its data has come, and reads behind it that have it all: one of them gives way."""
+    cdb = rw(0x89, 0, 0)[:13] + b"\1" + bytes(2)
+
+    def begin(**kw):
+        r2t = c.start(cdb, 1024, WRITE, **kw) and c.next()
+        assert r2t.opcode == R2T, r2t
+        return r2t
+
+    with greedy(large, keys={"ImmediateData": "No", "InitialR2T": "Yes"}) as (c, ask):
+        first = begin(attr=attr)
+        behind = {SIMPLE: ORDERED, ORDERED: SIMPLE}[attr]
+        tags = [c.start(READ_16M, 16 << 20, READ, attr=behind) for _ in range(4)]
+        assert c.ping()
+        c.answer_r2t(first, bytes(1024))
+        answers = c.finish_all([first.itt, *tags], 60 * lio.SLOW)
+        assert answers[first.itt].status in (0, BUSY) and all(answers[t].status == 0 for t in tags), answers
+        # Later, it is done.
+        again = begin()
+        c.answer_r2t(again, bytes(1024))
+        assert c.finish(again.itt)[0] == 0

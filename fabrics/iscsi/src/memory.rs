@@ -19,7 +19,9 @@
 //!
 //! Where data has come for which there is no room, its command is answered with BUSY (SAM-5 5.3.1) and the data thrown
 //! away. While more than half of what all sessions may have is in use, each of them is asked for the data of one command
-//! at a time. So a command that waits always waits for one of its own session that can go on: there is no deadlock.
+//! at a time. So a command that waits always waits for one of its own session that can go on: there is no deadlock. Nor do others
+//! wait for it: it is outside its task set meanwhile. One whose data took its time, so that others have come behind it, is answered with BUSY
+//! instead where there are ORDERED commands.
 //!
 //! What is read counts from when the command goes to the back end until TCP has the last byte of it: an initiator that asks and
 //! does not take is not asked whether it might. With it counts what VERIFY, WRITE SAME and the like work on. While memory is

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Commands that wait for limits, outside their task set.
+//! Commands that wait for limits, or for what their fabric lacks, outside their task set.
 //!
-//! A device is one task set for all initiators, and the limits of one of them are not to hold the others: a command that has to wait for
-//! a limit takes its place when that is over, as if it had come then. What one I_T nexus sends keeps the order that the task attributes
+//! A device is one task set for all initiators, and the limits of one of them are not to hold the others, nor is one that does not take
+//! its answers: a command that has to wait for a limit, or for memory, takes its place when that is over, as if it had come then. What one I_T nexus sends keeps the order that the task attributes
 //! ask for (SAM-5 8.6): an ORDERED command takes its place behind all that came before it through its nexus, others do behind the ORDERED
 //! ones, so that these are outside, too, while one of those is, and hold nobody else meanwhile. They are numbered as they come; who goes
 //! in or ends has those go on that were waiting for it.
@@ -24,6 +24,7 @@ use lio_glue::{
     clock, one_class,
     slot::{Host, List, Token},
 };
+use lio_policy::order::Place;
 use lio_scsi::{lun::Lun as LunNumber, status::Status, task::Attribute};
 
 /// What a session has of it.
@@ -112,6 +113,34 @@ pub(super) fn arrive<F: Fabric>(token: &mut Token<Session<F>>) -> bool {
         }
         None => false,
     }
+}
+
+/// The command has to wait for what its fabric lacks, and leaves its place meanwhile; whether it may. It may not where its data took its time and
+/// there are ORDERED commands: those that came behind it hold what it waits for, perhaps, or are not to go before it.
+pub(super) fn stand_aside<F: Fabric>(token: &mut Token<Session<F>>) -> bool {
+    let Some(nexus) = token.nexus.clone() else {
+        return true;
+    };
+    let order = nexus.lun().device().order();
+    let may = |token: &Token<Session<F>>| token.wanted == 0 || !order.is_active();
+    if !may(token) {
+        return false;
+    }
+    token.shared().wait();
+    if token.out.is_some() {
+        return true;
+    }
+    let outside = token.host().clone();
+    let outside = outside.core().outside();
+    let place = core::mem::replace(&mut token.place, Place::Free);
+    token.out = Some(clock::now_ns());
+    let number = outside.begin(place.is_ordered());
+    token.shared().stay_outside(number, place.is_ordered());
+    if let Place::Ordered(number) = place {
+        order.end(number, nexus.lun().device());
+    }
+    // One that came meanwhile is behind it, or has waited for it.
+    may(token)
 }
 
 /// The command's limit is over, if it had one: it takes its place, and is executed when it is its turn. Process context.

@@ -151,11 +151,15 @@ impl Ffp {
                 execute(cmd);
             }
             Fate::Refused => self.refuse_work(cmd),
-            Fate::Waits => {
-                if let Err((cmd, _)) = self.works.waiting.push((cmd, bytes)) {
-                    self.refuse_work(cmd);
+            // Others, who may have been before it or behind it, are not to wait for what this initiator takes.
+            Fate::Waits => match cmd.stand_aside() {
+                Ok(cmd) => {
+                    if let Err((cmd, _)) = self.works.waiting.push((cmd, bytes)) {
+                        self.refuse_work(cmd);
+                    }
                 }
-            }
+                Err(cmd) => self.refuse_work(cmd),
+            },
         }
     }
 
