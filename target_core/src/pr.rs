@@ -280,14 +280,17 @@ impl Reservations {
         }
     }
 
-    /// A LUN is unlinked: if the port has no other of the device, what is registered with it goes.
+    /// A LUN is unlinked, and its commands are done: if the port has no other of the device, what is registered with it goes.
     pub(crate) fn unlinked(&self, lun: &Lun) {
-        let device = lun.device();
-        if identity::has_port(device, lun.tpg()) {
-            return;
+        let (device, port) = (lun.device(), lun.tpg());
+        // That may be long after: what is registered is that one's then that was made again under its name.
+        if !identity::has_port(device, |tpg| identity::is_same_port(tpg, port)) {
+            self.drop_identities(device, |i| i.is_port(port));
         }
-        self.drop_identities(device, |i| i.is_port(lun.tpg()));
-        self.end_legacy(|legacy| Arc::ptr_eq(&legacy.tpg, lun.tpg()));
+        // A session's, which is of this one.
+        if !identity::has_port(device, |tpg| Arc::ptr_eq(tpg, port)) {
+            self.end_legacy(|legacy| Arc::ptr_eq(&legacy.tpg, port));
+        }
     }
 
     /// Calls `f` with PRGENERATION and the keys, in the order of their registration.

@@ -17,7 +17,7 @@ from initiator import ABORT_TASK, CLEAR_TASK_SET, DATA_IN, LUN_RESET, READ, SCSI
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C modules wait for ever")
 READ_4K = bytes.fromhex("28000000000000000800")
 REJECTED = 255
-REGISTER, PREEMPT_AND_ABORT = 0, 5
+REGISTER, RESERVE, PREEMPT_AND_ABORT = 0, 1, 5
 MIDLAYER = 6 * lio.SLOW  # seconds that the initiator's side of loopback waits
 GUARD = 30 * lio.SLOW  # seconds: what the administrator's own system calls may take
 NAME = "iqn.2024-01.org.example:i{}"
@@ -118,6 +118,12 @@ def drain(c):
     return got
 
 
+def registered(c):
+    """The keys that READ KEYS tells."""
+    data = c.scsi(bytes.fromhex("5e000000000000010000"), read=256)[1]
+    return [int.from_bytes(data[at : at + 8], "big") for at in range(8, len(data), 8)]
+
+
 class Preempting:
     """PREEMPT AND ABORT of an initiator whose command the device has (SPC-4, 5.12.11.4.5): it fails in bounded time, since it cannot say
     that nothing is written any more; the registration is gone all the same."""
@@ -136,8 +142,7 @@ class Preempting:
 
     def keys(self):
         with login(self.target, 7) as c:
-            data = c.scsi(bytes.fromhex("5e000000000000010000"), read=256)[1]
-        return [int.from_bytes(data[at : at + 8], "big") for at in range(8, len(data), 8)]
+            return registered(c)
 
     def start(self):
         self.stuck.stop()
@@ -258,6 +263,25 @@ def test_ending_sessions(stuck):
     stuck.go()
     lio.wait_for(stuck.free)
     e.close()
+
+
+def test_a_target_made_again_before_its_lun_ends(stuck, klog):
+    """What is registered with it stays when the commands of the one that had its name are done at last."""
+    target = lio.IscsiTarget(stuck.store)
+    c = login(target)
+    stuck.stop()
+    c.start(READ_4K, 4096, READ)
+    assert c.ping()
+    target.delete()
+    again = lio.IscsiTarget(stuck.store)
+    holder, other = login(again, 2), login(again, 3)
+    assert Preempting.out(holder, REGISTER, 0, 1)[0] == Preempting.out(holder, RESERVE, 1, 0)[0] == 0
+    lio.wait_for(lambda: klog.has("/lun_0: removed, but"), 60)
+    stuck.go()
+    lio.wait_for(lambda: klog.has("/lun_0: its commands are done"), 60)
+    assert registered(other) == [1] and other.scsi(write_10(0), write=block(0))[0] == 0x18
+    for x in c, holder, other:
+        x.close()
 
 
 def test_a_file_that_does_not_answer_holds_up_no_other(stuck):

@@ -256,11 +256,10 @@ impl Reservations {
             let performed = self.perform_now(change, &ports)?;
             // A port that went meanwhile may have found nothing to take out yet.
             if change.parameters.all_ports || change.out.action == Action::RegisterAndMove {
-                for port in ports
-                    .iter()
-                    .filter(|port| !identity::has_port(device, port))
-                {
-                    self.drop_identities(device, |i| i.is_port(port));
+                for port in ports.iter() {
+                    if !identity::has_port(device, |tpg| identity::is_same_port(tpg, port)) {
+                        self.drop_identities(device, |i| i.is_port(port));
+                    }
                 }
             }
             self.let_go_unmapped(change.session, change.nexus);

@@ -154,15 +154,24 @@ pub(super) fn ports(device: &Device) -> Result<KVec<Arc<Tpg>>> {
     Ok(ports)
 }
 
-/// Whether the device is reached through `port`.
-pub(super) fn has_port(device: &Device, port: &Arc<Tpg>) -> bool {
+/// Whether the device is reached through a port of which `which` holds.
+pub(super) fn has_port(device: &Device, which: impl Fn(&Arc<Tpg>) -> bool) -> bool {
     let mut found = false;
     // The closure does not fail.
     let _ = device.each_lun(|lun| {
-        found |= Arc::ptr_eq(lun.tpg(), port);
+        found |= which(lun.tpg());
         Ok(())
     });
     found
+}
+
+/// Whether `one` has the name of `other`: it may have been made again. To what is registered it is the same port then
+/// ([`Identity::is_port`]).
+pub(super) fn is_same_port(one: &Tpg, other: &Tpg) -> bool {
+    let (target, others) = (one.target(), other.target());
+    one.tag() == other.tag()
+        && *target.name() == *others.name()
+        && target.kind().display_name() == others.kind().display_name()
 }
 
 /// The initiator port that a session is of. Where ISIDs do not count, the whole initiator.
