@@ -150,6 +150,8 @@ impl Reservations {
         let mut held = self.held.lock();
         held.aptpl |= lost;
         held.lost = lost;
+        // While none was linked, the serial number may have become another, and the file with it.
+        held.filed = false;
         self.publish(&mut held, device.attrib().emulate_pr());
         drop(held);
         device.set_condition(|condition| condition.lost = lost);

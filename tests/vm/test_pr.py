@@ -529,6 +529,38 @@ def test_names_that_would_be_more():
     fenced(make(back))
 
 
+@ours
+def test_the_file_of_another_set_up():
+    """What is registered first and is not to persist ends what the file has kept of another time: under a serial number that the device
+    gets later as well, and where that could not be done at first."""
+    other, nothing = FILE.parent / "aptpl_other", "No Registrations or Reservations\0"
+    back = store()
+    target = make(back)
+    a = login(target, A)
+    assert out(a, REGISTER, 0, 1, flags=APTPL) == "good"
+    whole = FILE.read_bytes()
+    assert out(a, REGISTER, 1, 0) == "good" and FILE.read_text() == nothing
+    a.close()
+    target.delete()
+    lio.write(back.path / "wwn/vpd_unit_serial", "other")
+    other.write_bytes(whole)
+    target = make(back)
+    a = login(target, A)
+    assert out(a, REGISTER, 0, 2) == "good" and other.read_text() == nothing
+    a.close()
+    target.delete()
+    shutil.rmtree(FILE.parent)
+    FILE.parent.write_text("")
+    a = login(make(back), A)
+    assert out(a, REGISTER, 0, 3) == "good"
+    FILE.parent.unlink()
+    FILE.parent.mkdir()
+    other.write_bytes(whole)
+    assert out(a, REGISTER, 3, 4) == "good" and other.read_text() == nothing
+    a.close()
+    other.unlink()
+
+
 def load(stock):
     """The stock modules, or ours, while none are loaded."""
     if not stock:

@@ -277,6 +277,7 @@ impl Reservations {
             }
             change.decide(&held, ports)?
         };
+        let mut filed = false;
         if decided.keep || decided.tidy {
             let kept = if decided.aptpl {
                 aptpl::text(
@@ -289,6 +290,7 @@ impl Reservations {
                 aptpl::none()
             };
             let stored = kept.and_then(|text| aptpl::store(device, &text));
+            filed = stored.is_ok();
             if let (true, Err(e)) = (decided.keep, stored) {
                 pr_err!(
                     "{}: registrations cannot be kept in {}: {:?}\n",
@@ -306,7 +308,7 @@ impl Reservations {
         held_now.reservation = decided.reservation;
         held_now.generation = decided.generation;
         held_now.aptpl = decided.aptpl;
-        held_now.filed |= decided.keep || decided.tidy;
+        held_now.filed |= filed;
         let replaced = core::mem::replace(&mut held_now.lost, decided.lost) && !decided.lost;
         self.publish(held_now, true);
         drop(held);
