@@ -9,7 +9,7 @@ use kernel::{error::to_result, prelude::*, str::CStr};
 /// directory is seen from the first process's root. May sleep for long.
 ///
 /// # Errors
-/// The file system's; after all but those of the very last step the old file is there still.
+/// The file system's; after all but those of the very last step the old file is there still, and `temp` is not.
 pub fn replace(dir: &CStr, temp: &CStr, name: &CStr, bytes: &[u8]) -> Result {
     // SAFETY: The names are C strings, and `bytes` is as long as is said.
     to_result(unsafe {

@@ -453,6 +453,13 @@ def test_metadata(pair, klog):
     again.state(0, OPTIMIZED)
     assert again.state(0) == OPTIMIZED
     assert lio.STOCK or klog.has(r"tpgs_.*/group1: an access state is not kept there")
+    # Nothing is left of what cannot take its place.
+    os.makedirs(f"{tpgs}/group1")
+    for state in (STANDBY, OPTIMIZED, STANDBY, UNAVAILABLE, OPTIMIZED):
+        again.state(0, state)
+    left = os.listdir(tpgs)
+    shutil.rmtree(tpgs)
+    assert left == ["group1"]
 
 
 @ours

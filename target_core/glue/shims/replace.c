@@ -37,6 +37,22 @@ static int rename_within(struct file *dir, const char *from, const char *to)
 	return ret;
 }
 
+/* For what is not to stay behind a failure; if this fails as well, it does. */
+static void unlink_within(struct file *dir, const char *name)
+{
+	struct mnt_idmap *idmap = mnt_idmap(dir->f_path.mnt);
+	struct dentry *dentry;
+
+	if (mnt_want_write(dir->f_path.mnt))
+		return;
+	dentry = start_removing(idmap, dir->f_path.dentry, &QSTR(name));
+	if (!IS_ERR(dentry)) {
+		vfs_unlink(idmap, d_inode(dir->f_path.dentry), dentry, NULL);
+		end_removing(dentry);
+	}
+	mnt_drop_write(dir->f_path.mnt);
+}
+
 int lio_file_replace(const char *path, const char *temp, const char *name, const void *data, size_t len)
 {
 	struct file *dir, *file;
@@ -54,7 +70,9 @@ int lio_file_replace(const char *path, const char *temp, const char *name, const
 		filp_close(file, NULL);
 		if (!ret)
 			ret = rename_within(dir, temp, name);
-		if (!ret)
+		if (ret)
+			unlink_within(dir, temp);
+		else
 			ret = vfs_fsync(dir, 0);
 	}
 	filp_close(dir, NULL);
