@@ -14,6 +14,7 @@ use kernel::{
     error::code::*,
     new_mutex,
     prelude::*,
+    str::CString,
     sync::{
         atomic::{Atomic, Relaxed},
         Arc, Mutex, SetOnce,
@@ -38,6 +39,10 @@ const QUEUE_DEPTH: u32 = 128;
 /// A back end. Its file is open from `enable` to `disable`.
 #[pin_data]
 pub(crate) struct Device {
+    // Held while the size changes and protection information with it, which may wait for a disk.
+    #[pin]
+    sizing: Mutex<()>,
+    // After `sizing`.
     #[pin]
     config: Mutex<Config>,
     file: Slot,
@@ -61,6 +66,7 @@ impl Device {
         let turn = Arc::pin_init(Turn::new(), GFP_KERNEL)?;
         Arc::pin_init(
             pin_init!(Device {
+                sizing <- new_mutex!((), "fileio::Device::sizing"),
                 config <- new_mutex!(Config::default(), "fileio::Device::config"),
                 file: Slot::new(),
                 facts: SetOnce::new(),
@@ -142,17 +148,22 @@ impl Device {
 
 impl Backend for Device {
     fn control(&self, value: &Value<'_>) -> Result {
-        let mut config = self.config.lock();
-        let before = config.size;
-        config.parse(value, self.file.with(|_| ()).is_some())?;
-        match (config.size, self.facts.as_ref()) {
+        let _sizing = self.sizing.lock();
+        let (before, size) = {
+            let mut config = self.config.lock();
+            let before = config.size;
+            config.parse(value, self.file.with(|_| ()).is_some())?;
+            (before, config.size)
+        };
+        match (size, self.facts.as_ref()) {
             (Some(_), Some(facts)) if facts.block > 0 => {
+                let config = self.config.lock();
                 pr_info!("{}: a block device has a size of its own\n", config.path());
             }
             (Some(size), _) => {
                 let protection = self.protection.lock().clone();
                 if let Some(Err(e)) = protection.map(|p| p.grow(size)) {
-                    config.size = before;
+                    self.config.lock().size = before;
                     let errno = -e.to_errno();
                     return Err(value.reject(
                         e,
@@ -361,11 +372,14 @@ impl Backend for Device {
 
     fn set_protection(&self, block: Option<u32>) -> Result {
         // Until it is in its place: the size may change as soon as it can grow with that.
-        let config = self.config.lock();
+        let _sizing = self.sizing.lock();
         let protection = match block {
             None => None,
             Some(_) if !self.can_protect() => return Err(ENOSYS),
-            Some(block) => Some(Protection::open(config.path(), self.bytes(), block)?),
+            Some(block) => {
+                let path = CString::try_from_fmt(fmt!("{}", self.config.lock().path()))?;
+                Some(Protection::open(&path, self.bytes(), block)?)
+            }
         };
         let is = protection.is_some();
         let before = core::mem::replace(&mut *self.protection.lock(), protection);

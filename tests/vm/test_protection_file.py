@@ -3,7 +3,9 @@
 import contextlib
 import errno
 import os
+import subprocess
 import threading
+from pathlib import Path
 
 import lio
 import pytest
@@ -170,4 +172,27 @@ def test_what_does_not_fit_leaves_room_to_others():
         assert min(left) > 8 << 20, f"{min(left)} bytes were left"
         assert f"Size: {SIZE} " in store.info
         unit.delete()
+        lio.clear()
+
+
+def test_what_is_seen_while_it_grows():
+    """While protection information waits for its disk, the back end's settings can be looked at."""
+    device = Device("grows")
+    lio.run("mkfs.ext4", "-q", device.path)
+    with storage.mounted(device.path, "/tmp/grows"):
+        store = lio.fileio(size=SIZE, file="/tmp/grows/f")
+        store.attrib("pi_prot_type", 1)
+        grows = threading.Thread(target=lio.write, args=(store.path / "control", f"fd_dev_size={2 * SIZE}"))
+        lio.run("dmsetup", "suspend", device.name)
+        try:
+            grows.start()
+            stat = Path(f"/proc/self/task/{grows.native_id}/stat")
+            lio.wait_for(lambda: stat.read_text().rsplit(")", 1)[1].split()[0] == "D")
+            looks = subprocess.Popen(["cat", store.path / "info"], stdout=subprocess.PIPE, text=True)
+            lio.wait_for(lambda: looks.poll() is not None, 10)
+            assert f"Size: {SIZE} " in looks.communicate()[0] and grows.is_alive()
+        finally:
+            lio.run("dmsetup", "resume", device.name)
+            grows.join(60 * lio.SLOW)
+        assert f"Size: {2 * SIZE} " in store.info
         lio.clear()
