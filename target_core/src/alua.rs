@@ -11,7 +11,7 @@ pub(crate) mod metadata;
 mod port;
 mod segments;
 
-pub(crate) use group::{Asks, Group, Settings, DEFAULT, MAX_GROUPS};
+pub(crate) use group::{alone, Asked, Asks, Group, Settings, DEFAULT, MAX_GROUPS};
 pub(crate) use lu_group::{LuGroup, LuGroups, DEFAULT_LU_GROUP};
 pub(crate) use port::{Port, Secondary, SecondaryState, LIMITED, MEASURED, SEGMENTED};
 pub(crate) use segments::Segments;

@@ -94,6 +94,9 @@ pub(crate) struct Engine {
     rtpis: Mutex<tpg::Rtpis>,
     #[pin]
     lu_groups: Mutex<alua::LuGroups>,
+    // Held by who changes access states.
+    #[pin]
+    access_states: Mutex<()>,
     // Where files are that outlive the target.
     #[pin]
     dbroot: Mutex<KVec<u8>>,
@@ -129,6 +132,7 @@ impl Engine {
                 managing: Atomic::new(0),
                 rtpis <- new_mutex!(tpg::Rtpis::default(), "Engine::rtpis"),
                 lu_groups <- new_mutex!(alua::LuGroups::default(), "Engine::lu_groups"),
+                access_states <- new_mutex!((), "Engine::access_states"),
                 dbroot <- new_mutex!(KVec::new(), "Engine::dbroot"),
                 delays: delay::Delays::new()?,
                 late: Workqueue::unbound(c_str!("lio_delay"), 0)?,
@@ -155,6 +159,11 @@ impl Engine {
 
     pub(crate) fn lu_groups(&self) -> &Mutex<alua::LuGroups> {
         &self.lu_groups
+    }
+
+    /// Before the locks of devices: see [`alua::alone`].
+    pub(crate) fn access_states(&self) -> &Mutex<()> {
+        &self.access_states
     }
 
     /// The directory of files that outlive the target: `dbroot`. Taken with nothing else under it.

@@ -288,6 +288,49 @@ def test_transitions_take_their_time(pair):
 
 
 @ours
+def test_lists_of_two_initiators_at_once(pair):
+    """Of two lists that are both answered with GOOD, one is done as a whole after the other: some path is left."""
+    lists = stpg_list((1, OPTIMIZED), (2, STANDBY)), stpg_list((1, STANDBY), (2, OPTIMIZED))
+    with contextlib.ExitStack() as stack:
+        a, b = (stack.enter_context(pair.nexus(port, who)) for port, who in ((0, 1), (1, 2)))
+        # Others, each of which is told of each change.
+        for who in range(3, 63):
+            stack.enter_context(pair.nexus(who % 2, who))
+
+        def change(c, data):
+            """It is let in, and waits for its data; what to answer that with."""
+            quiet(c)
+            itt = c.start(stpg(len(data)), len(data), initiator.WRITE)
+            r2t = c.receive()
+            assert r2t.opcode == initiator.R2T and r2t.itt == itt
+            return lambda: c.answer_r2t(r2t, data), itt
+
+        barrier, seen = threading.Barrier(2), []
+        for n in range(200):
+            sends = [change(c, data) for c, data in zip((a, b), lists[:: 1 - n % 2 * 2])]
+
+            def go(send):
+                barrier.wait(20 * lio.SLOW)
+                send()
+            threads = [threading.Thread(target=go, args=(send,)) for send, _ in sends]
+            for t in threads:
+                t.start()
+            for t in threads:
+                t.join()
+            assert [c.finish(itt)[0] for c, (_, itt) in zip((a, b), sends)] == [0, 0]
+            seen.append((pair.state(0), pair.state(1)))
+        assert set(seen) <= {(OPTIMIZED, STANDBY), (STANDBY, OPTIMIZED)}, {s: seen.count(s) for s in set(seen)}
+
+
+@ours
+def test_a_group_that_is_named_twice(pair):
+    pair.set(0, "trans_delay_msecs", 500)
+    with pair.nexus(0) as a:
+        assert answer(a, stpg(12), write=stpg_list((1, STANDBY), (1, STANDBY))) == ""
+        wait_for(lambda: pair.state(0) == STANDBY)
+
+
+@ours
 def test_nonoptimized_commands_are_delayed(pair):
     """Each of those that touch the medium, and side by side; an abort does not wait."""
     pair.state(0, NONOPTIMIZED)
@@ -354,6 +397,18 @@ def test_lu_groups():
         assert answer(c, stpg(8), write=stpg_list((5, OPTIMIZED)), lun=0) == ""
         assert [quiet(c, n) for n in range(3)] == [[], [CHANGED], []]
         assert [answer(c, TUR, lun=n) for n in range(3)] == [""] * 3
+        # The next change has to wait until the last one has reached all of them, whoever asks for it.
+        write(stores[1].path / "alua/g/trans_delay_msecs", 3000)
+        assert answer(c, stpg(8), write=stpg_list((5, STANDBY))) == ""
+        assert answer(c, stpg(8), write=stpg_list((5, OPTIMIZED))) == REFUSED[TRANSITION]
+        with refused(errno.EBUSY):
+            write(stores[0].path / "alua/g/alua_access_state", OPTIMIZED)
+        states = lambda: [int(read(s.path / "alua/g/alua_access_state")) for s in stores[:2]]  # noqa: E731
+        assert states() == [STANDBY, TRANSITION]
+        wait_for(lambda: states() == [STANDBY, STANDBY])
+        quiet(c)
+        assert answer(c, stpg(8), write=stpg_list((5, OPTIMIZED))) == ""
+        wait_for(lambda: states() == [OPTIMIZED, OPTIMIZED])
         write(stores[1].path / "alua_lu_gp", "default_lu_gp")
         assert read(group / "members") == "rd_mcp_0/rd0"
         group.rmdir()

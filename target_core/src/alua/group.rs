@@ -130,6 +130,121 @@ impl Asks {
     }
 }
 
+/// Calls `f`, which looks whether states may be changed and changes them, while nobody else does: who asks for several changes has all of
+/// them made before or after those of another. Nothing in it waits for a file.
+///
+/// # Errors
+/// `ENODEV` without an engine.
+pub(crate) fn alone<R>(f: impl FnOnce() -> R) -> Result<R> {
+    let engine = crate::engine()?;
+    // Commands take this lock too.
+    Ok(noio::scope(|| {
+        let _changing = engine.access_states().lock();
+        f()
+    }))
+}
+
+struct One {
+    device: Arc<Device>,
+    group: Arc<Group>,
+    changed: bool,
+}
+
+/// A change of state that is asked for: of a group, and of the same group of the other devices of the group of logical units.
+pub(crate) struct Asked {
+    to: State,
+    asks: Asks,
+    own: One,
+    others: KVVec<One>,
+}
+
+impl Asked {
+    /// Finds the groups.
+    ///
+    /// # Errors
+    /// `ENOMEM`
+    pub(crate) fn new(
+        device: &Arc<Device>,
+        group: &Arc<Group>,
+        to: State,
+        asks: Asks,
+    ) -> Result<Self> {
+        let one = |device: &Arc<Device>, group| One {
+            device: device.clone(),
+            group,
+            changed: false,
+        };
+        let members = match device.lu_group() {
+            Some(lu_group) => lu_group.members()?,
+            None => KVVec::new(),
+        };
+        let id = group.id();
+        let mut others = KVVec::new();
+        for other in members.iter().filter(|d| !Arc::ptr_eq(d, device)) {
+            let same = other.with_groups(|groups| groups.iter().find(|g| g.id() == id).cloned());
+            if let Some(same) = same {
+                others.push(one(other, same), GFP_KERNEL)?;
+            }
+        }
+        Ok(Asked {
+            to,
+            asks,
+            own: one(device, group.clone()),
+            others,
+        })
+    }
+
+    /// Whether the group may be changed now. With [`alone`].
+    ///
+    /// # Errors
+    /// Why not: another device's that is just changing could not follow, and the states of both would differ from then on.
+    pub(crate) fn may(&self) -> Result<(), Refusal> {
+        let may = |one: &One| one.group.with(|s| s.core.may(self.to, self.asks.by));
+        may(&self.own)?;
+        let mut others = self.others.iter();
+        match others.any(|one| may(one) == Err(Refusal::Changing)) {
+            true => Err(Refusal::Changing),
+            false => Ok(()),
+        }
+    }
+
+    /// Has the groups change. With [`alone`].
+    ///
+    /// # Errors
+    /// Why the group is not changed; then no other is either.
+    pub(crate) fn begin(&mut self) -> Result<(), Refusal> {
+        let (to, asks, own) = (self.to, self.asks, &mut self.own);
+        own.changed = own.device.change_one(&own.group, to, asks)?;
+        // The initiator asked this device's logical unit for it, not the other's.
+        let asks = Asks {
+            nexus: None,
+            ..asks
+        };
+        for other in self.others.iter_mut() {
+            match other.device.change_one(&other.group, to, asks) {
+                Ok(changed) => other.changed = changed,
+                Err(why) => pr_warn!(
+                    "{}/alua/{}: does not follow {}: {:?}\n",
+                    other.device.path(),
+                    other.group.name(),
+                    own.device.path(),
+                    why
+                ),
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the files say what has changed: an administrator waits for them, a command does not. Not with [`alone`].
+    pub(crate) fn keep(&self) {
+        let patient = self.asks.by == By::Implicit;
+        let all = Iterator::chain(core::iter::once(&self.own), self.others.iter());
+        for one in all.filter(|one| one.changed) {
+            one.device.keep_state(&one.group, patient);
+        }
+    }
+}
+
 impl Device {
     /// Calls `f` with the groups locked: none comes, goes or changes, nor do LUNs change groups.
     // Commands take this lock too, under locks of who sends them: what allocates under it may not wait for one.
@@ -262,60 +377,29 @@ impl Device {
         })
     }
 
-    /// Changes a group's state, and that of the same group of the other devices of the group of logical units.
+    /// Changes a group's state, and that of the same group of the other devices of the group of logical units, as the administrator asks.
+    /// Waits for the files in which they are kept.
     ///
     /// # Errors
-    /// Why it is not changed; then no other is either.
+    /// `ENOMEM`; why it is not changed: then no other is either.
     pub(crate) fn change_state(
         self: &Arc<Self>,
         group: &Arc<Group>,
         to: State,
-        asks: Asks,
-    ) -> Result<(), Refusal> {
-        self.change_one(group, to, asks)?;
-        let Some(lu_group) = self.lu_group() else {
-            return Ok(());
-        };
-        let members = match lu_group.members() {
-            Ok(members) => members,
-            Err(e) => {
-                pr_err!(
-                    "{}: the other devices of {} keep their access states: {:?}\n",
-                    self.path(),
-                    lu_group.name(),
-                    e
-                );
-                return Ok(());
-            }
-        };
-        let id = group.id();
-        for device in members.iter().filter(|d| !Arc::ptr_eq(d, self)) {
-            let other = device.with_groups(|groups| groups.iter().find(|g| g.id() == id).cloned());
-            let Some(other) = other else { continue };
-            // The initiator asked this device's logical unit for it, not the other's.
-            let asks = Asks {
-                nexus: None,
-                ..asks
-            };
-            if let Err(why) = device.change_one(&other, to, asks) {
-                pr_warn!(
-                    "{}/alua/{}: does not follow {}: {:?}\n",
-                    device.path(),
-                    other.name(),
-                    self.path(),
-                    why
-                );
-            }
-        }
-        Ok(())
+    ) -> Result<Result<(), Refusal>> {
+        let mut asked = Asked::new(self, group, to, Asks::IMPLICIT)?;
+        let done = alone(|| asked.may().and_then(|()| asked.begin()))?;
+        asked.keep();
+        Ok(done)
     }
 
+    // Whether something is another than before. With `alone`.
     fn change_one(
         self: &Arc<Self>,
         group: &Arc<Group>,
         to: State,
         asks: Asks,
-    ) -> Result<(), Refusal> {
+    ) -> Result<bool, Refusal> {
         let (change, delay) = self.with_groups(|_| {
             let changed = group.with(|s| {
                 if s.gone {
@@ -327,7 +411,7 @@ impl Device {
             self.follow(group);
             changed
         })?;
-        self.tell(group, change, asks, asks.by == By::Implicit);
+        self.tell(change, asks);
         if change == Change::Begun {
             let late = Late::Transition {
                 device: self.clone(),
@@ -341,7 +425,7 @@ impl Device {
                 crate::delay::forget_transition(group);
             }
         }
-        Ok(())
+        Ok(change != Change::None)
     }
 
     /// The time of a group's transition is over.
@@ -357,19 +441,25 @@ impl Device {
             self.follow(group);
             change
         });
-        // In a thread that others wait for.
-        self.tell(group, change, asks, false);
+        self.tell(change, asks);
+        if change != Change::None {
+            // In a thread that others wait for.
+            self.keep_state(group, false);
+        }
     }
 
-    // Initiators and the file hear of a change: all nexuses of the logical unit but the one that asked (SPC-5 5.17.2.8).
-    // `patient`: the file may be waited for.
-    fn tell(&self, group: &Arc<Group>, change: Change, asks: Asks, patient: bool) {
+    // Initiators hear of a change: all nexuses of the logical unit but the one that asked (SPC-5 5.17.2.8).
+    fn tell(&self, change: Change, asks: Asks) {
         let what = match change {
             Change::None => return,
             Change::Failed => Asc::ALUA_TRANSITION_FAILED,
             Change::Done | Change::Begun | Change::Held => Asc::ALUA_STATE_CHANGED,
         };
         self.attend_but(what, asks.nexus);
+    }
+
+    // The file hears of a change. `patient`: it may be waited for.
+    fn keep_state(&self, group: &Arc<Group>, patient: bool) {
         let (keep, state) = group.with(|s| (s.write_metadata, s.core.state()));
         if keep && state != State::Transition {
             let path = metadata::path(fmt!("{}/{}", Serial(self), group.name()));

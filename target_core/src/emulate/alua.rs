@@ -4,12 +4,12 @@
 
 use super::parameters::send;
 use crate::{
-    alua::{Asks, Group, MAX_GROUPS},
+    alua::{alone, Asked, Asks, Group, MAX_GROUPS},
     command::Command,
     lun::{Lun, Nexus},
 };
 use kernel::{prelude::*, sync::Arc};
-use lio_policy::alua::{By, Refusal, MAX_MEMBERS, MAX_SEGMENTS};
+use lio_policy::alua::{Refusal, MAX_MEMBERS, MAX_SEGMENTS};
 use lio_scsi::{
     alua::{self, Change, Changes, Referrals, Report, State},
     bytes::Writer,
@@ -110,7 +110,7 @@ pub(super) fn report_referrals(
 
 /// A change that was found possible.
 enum Possible {
-    Group(Arc<Group>, State),
+    Group(Asked),
     Offline(Arc<Lun>),
 }
 
@@ -122,37 +122,59 @@ pub(super) fn set_groups(cmd: &mut Command, nexus: &Nexus, length: u32) -> Resul
     cmd.data.read_at(0, &mut list);
     let changes = Changes::parse(&list)?;
     let mut possible = KVVec::new();
-    for (index, change) in changes.iter().enumerate() {
-        let change = find(nexus.lun(), index, change)?;
-        possible
-            .push(change, GFP_KERNEL)
-            .map_err(|_| Sense::INSUFFICIENT_RESOURCES)?;
-    }
-    let device = nexus.lun().device();
-    let asks = Asks::explicit(nexus);
+    // Both with the same lock: of the lists of two initiators that are there at once, one is done as a whole before the other is looked at.
+    let done = alone(|| {
+        find_all(nexus, &changes, &mut possible).and_then(|()| begin(nexus, &mut possible))
+    });
     for change in possible.iter() {
-        match change {
-            // It was possible: whoever made it impossible since then was at the same time.
-            Possible::Group(group, state) => device
-                .change_state(group, *state, asks)
-                .map_err(|_| Sense::SET_TARGET_PORT_GROUPS_FAILED)?,
-            Possible::Offline(lun) => device
-                .set_offline(lun, true, asks)
-                .map_err(|_| Sense::INSUFFICIENT_RESOURCES)?,
+        if let Possible::Group(asked) = change {
+            asked.keep();
         }
+    }
+    done.map_err(|_| Sense::INTERNAL_TARGET_FAILURE)?
+}
+
+fn find_all(
+    nexus: &Nexus,
+    changes: &Changes<'_>,
+    possible: &mut KVVec<Possible>,
+) -> Result<(), Sense> {
+    for (index, change) in changes.iter().enumerate() {
+        // Twice the same is one thing: a group that takes its time would be found changing the second time.
+        if changes.iter().take(index).any(|before| before == change) {
+            continue;
+        }
+        possible
+            .push(find(nexus, index, change)?, GFP_KERNEL)
+            .map_err(|_| Sense::INSUFFICIENT_RESOURCES)?;
     }
     Ok(())
 }
 
-fn find(lun: &Lun, index: usize, change: Change) -> Result<Possible, Sense> {
-    let device = lun.device();
+fn begin(nexus: &Nexus, possible: &mut KVVec<Possible>) -> Result<(), Sense> {
+    let device = nexus.lun().device();
+    possible.iter_mut().try_for_each(|change| match change {
+        // It was possible: an administrator took the group away, or what it may, since then.
+        Possible::Group(asked) => asked
+            .begin()
+            .map_err(|_| Sense::SET_TARGET_PORT_GROUPS_FAILED),
+        Possible::Offline(lun) => device
+            .set_offline(lun, true, Asks::explicit(nexus))
+            .map_err(|_| Sense::INSUFFICIENT_RESOURCES),
+    })
+}
+
+fn find(nexus: &Nexus, index: usize, change: Change) -> Result<Possible, Sense> {
+    let device = nexus.lun().device();
     match change {
         Change::Group { id, state } => {
             let group =
                 device.with_groups(|groups| groups.iter().find(|g| g.id() == Some(id)).cloned());
             let group = group.ok_or(alua::wrong_target(index))?;
-            match group.with(|s| s.core.may(state, By::Explicit)) {
-                Ok(()) => Ok(Possible::Group(group, state)),
+            let asked = Asked::new(device, &group, state, Asks::explicit(nexus))
+                .map_err(|_| Sense::INSUFFICIENT_RESOURCES)?;
+            match asked.may() {
+                Ok(()) => Ok(Possible::Group(asked)),
                 Err(Refusal::NotSupported) => Err(alua::wrong_state(index)),
                 Err(Refusal::NotAllowed) => Err(alua::wrong_target(index)),
                 Err(Refusal::Changing) => Err(Sense::ALUA_TRANSITION),

@@ -230,7 +230,7 @@ fn store_state(dir: &GroupDir, value: &Value<'_>) -> Result {
         .ok()
         .and_then(State::new)
         .ok_or_else(|| value.reject(EINVAL, fmt!("0 to 4, 14 or 15 is wanted")))?;
-    let changed = dir.device.change_state(&dir.group, state, Asks::IMPLICIT);
+    let changed = dir.device.change_state(&dir.group, state)?;
     changed.map_err(|why| match why {
         Refusal::NotSupported => value.reject(
             EINVAL,
@@ -243,7 +243,10 @@ fn store_state(dir: &GroupDir, value: &Value<'_>) -> Result {
                 state_name(state)
             ),
         ),
-        Refusal::Changing => value.reject(EBUSY, fmt!("the group is just changing its state")),
+        Refusal::Changing => value.reject(
+            EBUSY,
+            fmt!("the group, or that of a device of the same LU group, is just changing its state"),
+        ),
     })
 }
 
