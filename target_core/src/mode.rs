@@ -289,40 +289,44 @@ impl Device {
         by: &Arc<Nexus>,
         unit: &Unit,
         save: bool,
-        f: impl FnOnce(&Unit) -> Result<Values, Sense>,
+        f: impl Fn(&Unit) -> Result<Values, Sense>,
     ) -> Result<bool, Sense> {
         let _selecting = self.mode().selecting.lock();
-        let all = self.mode_values();
-        let unit = Unit {
-            current: all.current,
-            default: all.default,
-            ..*unit
-        };
-        let new = f(&unit)?;
-        if save && all.saved != Some(new) {
-            self.save_mode(&unit, &new).map_err(|e| {
-                pr_err!(
-                    "{}: mode parameters cannot be saved in {}_SERIAL below dbroot: {:?}\n",
-                    self.path(),
-                    FILE,
-                    e
-                );
-                Sense::INTERNAL_TARGET_FAILURE
-            })?;
-        }
-        let change = {
-            let mut others = self.mode().others.lock();
-            if save {
-                others.saved = Some(new);
+        let (before, new, change) = loop {
+            let all = self.mode_values();
+            let unit = Unit {
+                current: all.current,
+                default: all.default,
+                ..*unit
+            };
+            let new = f(&unit)?;
+            if save && all.saved != Some(new) {
+                self.save_mode(&unit, &new).map_err(|e| {
+                    pr_err!(
+                        "{}: mode parameters cannot be saved in {}_SERIAL below dbroot: {:?}\n",
+                        self.path(),
+                        FILE,
+                        e
+                    );
+                    Sense::INTERNAL_TARGET_FAILURE
+                })?;
+                self.mode().others.lock().saved = Some(new);
             }
-            let current = self.values(&others).current;
-            self.apply(&current, &new)
-                .map_err(|_| Sense::INTERNAL_TARGET_FAILURE)?
+            let others = self.mode().others.lock();
+            let now = self.values(&others);
+            if (now.current, now.default) != (all.current, all.default) {
+                // The administrator does not wait for the file: what is new is made of what is in force by now, and saved again.
+                continue;
+            }
+            let change = self
+                .apply(&now.current, &new)
+                .map_err(|_| Sense::INTERNAL_TARGET_FAILURE)?;
+            break (now.current, new, change);
         };
         if change.tell {
             self.attend_but(Asc::MODE_PARAMETERS_CHANGED, Some(by.serial()));
         }
-        if all.current.extension.priority != new.extension.priority {
+        if before.extension.priority != new.extension.priority {
             self.tell_initial_priority();
         }
         Ok(change.flush)

@@ -2,12 +2,15 @@
 # vm: --timeout 1200
 # group: primary
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import initiator
 import lio
 import pytest
+from faulty import Device
 from sgio import say
+from storage import mounted
 from units import (CACHING, CHANGEABLE, CONTROL, CURRENT, DEFAULT, SAVED, SIZE, Two, be,
                    change, collect, enabled, groups, header6, ok, refused, select6, sense6, timestamp, two, write10)  # noqa: F401
 
@@ -316,6 +319,38 @@ def test_saved_values_that_are_not(bad):
         assert file.exists()
     finally:
         file.rmdir() if bad == "directory" else file.unlink()
+
+
+def test_what_an_administrator_sets_while_values_are_saved():
+    """Neither undoes the other, and the administrator does not wait for the file."""
+    slow = Device("mode-root")
+    lio.run("mkfs.ext4", "-q", "-O", "^has_journal", slow.path)
+    with mounted(slow.path, saved_file().parent), ThreadPoolExecutor(1) as pool:
+        two = set_up()
+        change(two.a, CACHING, 2, 4, 4)
+        two.attention(two.b, "2a01")
+        page = bytearray(sense6(two.a, CONTROL))
+        page[2] |= 4
+        # Flushes wait.
+        slow.become(f"0 {slow.sectors} delay {slow.below} 0 0 {slow.below} 0 0 {slow.below} 0 600000\n")
+        try:
+            saving = pool.submit(select_and_save, two.a, bytes(page))
+            lio.wait_for(lambda: lio.run("dmsetup", "status", slow.name).stdout.split()[5] != "0")
+            two.store.attrib("emulate_write_cache", 0)
+            assert not saving.done()
+        finally:
+            slow.good()
+        saving.result()
+        while two.a.scsi(bytes(6))[0]:
+            pass
+        assert two.store.attrib("emulate_write_cache") == "0"
+        for control in (CURRENT, SAVED):
+            assert sense6(two.a, CONTROL, control)[2] & 4 and not sense6(two.a, CACHING, control)[2] & 4
+        (line,) = [line for line in saved_file().read_text().splitlines() if line.startswith("page_08_00=")]
+        assert not int(line[11:13], 16) & 4
+        two.a.close()
+        two.b.close()
+        lio.clear()
 
 
 def test_groups(two):
