@@ -266,6 +266,16 @@ impl Reservations {
         self.drop_identities(device, |i| i.is_initiator(initiator) && i.is_port(tpg));
     }
 
+    /// A LUN is unlinked, and with it the ACLs map it no more: what an initiator has whose ACL maps no other LUN of the device goes, though
+    /// the port may have one.
+    pub(crate) fn acls_unmapped(&self, device: &Arc<Device>, tpg: &Arc<Tpg>) {
+        let is_of = |name: &[u8]| tpg.withholds(name, device);
+        self.drop_identities(device, |i| i.is_port(tpg) && is_of(i.name().as_bytes()));
+        if self.epoch() != 0 {
+            self.end_legacy(|l| Arc::ptr_eq(&l.tpg, tpg) && is_of(l.initiator.to_bytes()));
+        }
+    }
+
     // What a command by `nexus` has changed is in force. If that was taken away meanwhile, whoever did so may have found nothing yet.
     fn let_go_unmapped(&self, session: &Core, nexus: &Nexus) {
         // Either that is seen here, or it sees what is in force.

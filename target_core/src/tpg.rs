@@ -357,6 +357,7 @@ impl Tpg {
             );
         }
         device.reservations().unlinked(lun);
+        device.reservations().acls_unmapped(device, self);
         // The last command may be about to drop what it held, in an interrupt.
         if lun.is_had() {
             wait_for_readers();

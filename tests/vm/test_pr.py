@@ -382,6 +382,34 @@ def test_what_the_administrator_takes_away():
     other.close()
 
 
+@ours
+@pytest.mark.parametrize("how", ["reserved", "registered"])
+def test_one_of_two_luns_of_a_unit_is_taken_away(how):
+    """What an initiator has that knew the unit by it alone goes with it, though the port has another one."""
+    back = store()
+    target = lio.IscsiTarget(back, back)
+    for name, lun in ((A, 0), (B, 1)):
+        mapped = target.path / "acls" / name / "lun_0"
+        mapped.parent.mkdir()
+        mapped.mkdir()
+        (mapped / "lun").symlink_to(target.path / f"lun/lun_{lun}")
+    a, b = login(target, A), login(target, B)
+    if how == "reserved":
+        assert say(a.scsi(b"\x16" + bytes(5))) == "good"
+    else:
+        assert out(a, REGISTER, 0, 1) == out(b, REGISTER, 0, 2) == out(a, RESERVE, 1, kind=3) == "good"
+    assert say(b.scsi(WRITE, write=bytes(4096))) == "conflict"
+    for link in lio.links(target.path / "lun/lun_0"):
+        link.unlink()
+    assert say(b.scsi(WRITE, write=bytes(4096))) == "good"
+    assert how == "reserved" or keys(b)[1] == [2] and reservation(b) is None
+    a.close()
+    # What others have through the LUN that is left stays.
+    if how == "registered":
+        assert out(b, RESERVE, 2, kind=3) == "good" and reservation(b) == (2, 3)
+    b.close()
+
+
 def restore(back):
     """As rtslib does."""
     tokens = FILE.read_text().split()

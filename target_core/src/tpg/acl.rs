@@ -126,6 +126,11 @@ impl Tpg {
         })
     }
 
+    /// Whether an initiator has an ACL which does not map the device. It needs no memory, and locks the group's lists alone.
+    pub(crate) fn withholds(&self, initiator: &[u8], device: &Arc<Device>) -> bool {
+        self.with_lists(|lists| lists.acl(initiator).is_some_and(|acl| !acl.maps(device)))
+    }
+
     /// Forgets an ACL; sessions that have it keep it until they end.
     pub(crate) fn remove_acl(&self, acl: &Arc<NodeAcl>) {
         self.with_lists(|lists| lists.acls.retain(|a| !Arc::ptr_eq(a, acl)));
