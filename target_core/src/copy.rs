@@ -286,6 +286,10 @@ impl Copy<'_> {
     fn token(&mut self, list: &WriteUsing<'_>) -> Result<(), Stop> {
         let engine = crate::engine().map_err(|_| Stop::Busy)?;
         let kind = Kind::of(list.token)?;
+        let _use = match kind {
+            Kind::Own(id) => Some(engine.tokens().begin_use(id)?),
+            Kind::Zero => None,
+        };
         let to = End::of(self.nexus);
         let size = self.nexus.lun().device().block_size();
         let mut rod = list.offset;

@@ -121,17 +121,18 @@ def test_the_end_of_tokens():
 
 
 def test_what_is_in_use_does_not_expire():
-    """INACTIVITY TIMEOUT (SPC-4, 5.17.6) is of a token that nothing uses: a copy that takes longer comes to its end, whoever asks for tokens meanwhile."""
+    """INACTIVITY TIMEOUT (SPC-4, 5.17.6) is of a token that nothing uses: a copy that waits longer for each of its pieces comes to its end, whoever
+    asks for tokens meanwhile."""
     stores = [store(), store(name="s1")]
     target = lio.IscsiTarget(*stores)
     with nexus(*stores, target=target) as (n, _), nexus(*stores, target=target, i=2) as (other, _):
-        data = n.fill(0, 12 * MIB, 6)
-        token = n.populate([(0, 12 * 2048)], timeout=3)
-        limit(target, MIB, lun=1)
-        itt = n.start_use(token, [(0, 12 * 2048)], lun=1)
+        data = n.fill(0, 4 * MIB, 6)
+        token = n.populate([(0, 4 * 2048)], timeout=2)
+        limit(target, 256 << 10, lun=1)
+        itt = n.start_use(token, [(0, 4 * 2048)], lun=1)
         start = time.monotonic()
         every = bytes([copying.RECEIVE, copying.ALL_TOKENS]) + bytes(8) + (4096).to_bytes(4, "big") + bytes(2)
-        while time.monotonic() - start < 8:
+        while time.monotonic() - start < 12:
             assert other.scsi(every, read=4096).what == GOOD
             time.sleep(0.5)
         status, _, a = n.c.finish(itt, timeout=60)

@@ -3,7 +3,8 @@
 //! The ROD tokens of all logical units (SPC-4 5.17.6): whoever has one may read what it stands for, through any logical unit of this
 //! target, as long as the LUN is there that it was made through, and who made it has it.
 //!
-//! A token lives until it was not used for its inactivity timeout, or a younger one of its I_T_L nexus takes its place.
+//! A token lives until it was not used for its inactivity timeout, or a younger one of its I_T_L nexus takes its place. A copy uses it from
+//! its beginning to its end, also while that waits for a limit or for others.
 
 use crate::{
     device::Device,
@@ -39,6 +40,30 @@ struct Kept {
     // Nanoseconds.
     timeout: u64,
     expires: u64,
+    // Copies at work.
+    users: u32,
+}
+
+impl Kept {
+    fn renew(&mut self) {
+        self.expires = clock::now_ns().saturating_add(self.timeout);
+    }
+}
+
+/// A copy that uses a token.
+pub(super) struct Use<'a> {
+    tokens: &'a Tokens,
+    id: u64,
+}
+
+impl Drop for Use<'_> {
+    fn drop(&mut self) {
+        // It may be gone for another reason.
+        let _ = self.tokens.find(self.id, |kept| {
+            kept.users = kept.users.saturating_sub(1);
+            kept.renew();
+        });
+    }
 }
 
 struct State {
@@ -97,7 +122,8 @@ impl Tokens {
     // Those that were not used in time go.
     fn expire(&self) {
         let now = clock::now_ns();
-        drop(self.with(|state| state.take(token::EXPIRED, |kept| kept.expires <= now)));
+        let over = |kept: &Kept| kept.users == 0 && kept.expires <= now;
+        drop(self.with(|state| state.take(token::EXPIRED, over)));
     }
 
     /// Keeps `token` for `timeout` seconds, which `nexus` made of these blocks of its logical unit.
@@ -127,6 +153,7 @@ impl Tokens {
             size: device.block_size(),
             timeout,
             expires: clock::now_ns().saturating_add(timeout),
+            users: 0,
         };
         let kept = noio::scope(|| KBox::new(kept, GFP_KERNEL)).map_err(|_| short)?;
         let oldest = self.with(|state| {
@@ -166,7 +193,7 @@ impl Tokens {
             if !token::same(&kept.token, token) {
                 return Err(token::CORRUPT);
             }
-            kept.expires = clock::now_ns().saturating_add(kept.timeout);
+            kept.renew();
             let blocks = kept
                 .extents
                 .iter()
@@ -175,7 +202,16 @@ impl Tokens {
         })?
     }
 
-    /// Where byte `from` of it is: the device, the position, how many bytes follow there. It is used by this.
+    /// Has it used by a copy.
+    ///
+    /// # Errors
+    /// Why it is gone.
+    pub(super) fn begin_use(&self, id: u64) -> Result<Use<'_>, Sense> {
+        self.find(id, |kept| kept.users = kept.users.saturating_add(1))?;
+        Ok(Use { tokens: self, id })
+    }
+
+    /// Where byte `from` of it is: the device, the position, how many bytes follow there.
     ///
     /// # Errors
     /// Why it is gone.
@@ -185,21 +221,17 @@ impl Tokens {
         from: u64,
     ) -> Result<Option<(Arc<Device>, u64, u64)>, Sense> {
         self.find(id, |kept| {
-            kept.expires = clock::now_ns().saturating_add(kept.timeout);
             token::locate(kept.extents.iter().copied(), kept.size, from)
                 .map(|(pos, left)| (kept.device.clone(), pos, left))
         })
     }
 
-    /// The device that it is about. It is used by this.
+    /// The device that it is about.
     ///
     /// # Errors
     /// Why it is gone.
     pub(super) fn device(&self, id: u64) -> Result<Arc<Device>, Sense> {
-        self.find(id, |kept| {
-            kept.expires = clock::now_ns().saturating_add(kept.timeout);
-            kept.device.clone()
-        })
+        self.find(id, |kept| kept.device.clone())
     }
 
     /// Writes what REPORT ALL ROD TOKENS tells of those that were made of `device`.
