@@ -211,6 +211,56 @@ def test_functions_are_rejected(stuck):
         x.close()
 
 
+def asks(target, **kw):
+    """A connection on which the first initiator's login has been sent, and no more."""
+    c = initiator.Connection(target.portals[0])
+    keys = {"InitiatorName": NAME.format(1), "TargetName": target.iqn, "SessionType": "Normal"}
+    c.send(c.login_pdu(initiator.text(keys), isid=b"\x80\0\0\0\1\1", **kw))
+    lio.pause(1)
+    return c
+
+
+@pytest.mark.parametrize("what", ["session", "connection"])
+def test_logins_that_were_given_up(stuck, what):
+    """Of logins that wait for the same session, or connection, to end, the newest one gets in, and no older one after it."""
+    target = lio.IscsiTarget(stuck.store)
+    for _ in range(3):
+        c = login(target)
+        joins = {"tsih": c.tsih} if what == "connection" else {}
+        stuck.stop()
+        c.start(READ_4K, 4096, READ)
+        assert c.ping()
+        for _ in range(3):
+            asks(target, **joins).close()
+        d = asks(target, **joins)
+        stuck.go()
+        a = d.receive(30)
+        assert (a.login_status, a.flags & 0x83) == (0, 0x83), a
+        while d.scsi(bytes(6))[0]:
+            pass
+        until = time.monotonic() + 3 * lio.SLOW
+        while time.monotonic() < until:
+            assert d.ping() and d.scsi(READ_4K, read=4096)[0] == 0
+        c.close()
+        d.close()
+
+
+def test_an_older_login_hears_that_it_waits_in_vain(stuck):
+    """At once: it need not wait for the device."""
+    target = lio.IscsiTarget(stuck.store)
+    c = login(target)
+    stuck.stop()
+    c.start(READ_4K, 4096, READ)
+    assert c.ping()
+    older = asks(target)
+    newer = asks(target)
+    assert older.receive(5).login_status == 0x0301
+    stuck.go()
+    assert newer.receive(30).login_status == 0
+    for x in c, older, newer:
+        x.close()
+
+
 def test_removing_a_lun(stuck):
     """The link goes, the initiator sees it gone, and the device stays open until it has given back what it has."""
     target = lio.IscsiTarget(lio.ramdisk("rd0"), stuck.store)

@@ -174,6 +174,8 @@ pub(crate) enum Entered {
     AclChanged,
     /// A session of the same initiator port is there, and has to end first (RFC 7143, 6.3.5).
     Replaces(Arc<Shared>),
+    /// The initiator port has logged in again meanwhile: that login takes the place, and this one none.
+    Overtaken,
     /// The initiator, or all initiators, have as many sessions as they may.
     TooMany,
 }
@@ -359,6 +361,11 @@ impl Group {
         let mut others: u32 = 0;
         for s in sessions.iter().filter(|s| s.initiator == session.initiator) {
             if s.isid == session.isid {
+                if !session.came_after(s.number) || !s.give_way_to(session) {
+                    return Ok(Entered::Overtaken);
+                }
+                // Another login may be waiting for the same, and hears that it does so in vain.
+                self.tell_waiting();
                 return Ok(Entered::Replaces(s.clone()));
             }
             others = others.saturating_add(1);
@@ -375,24 +382,26 @@ impl Group {
     /// A session that was let in has ended.
     pub(crate) fn leave(&self, session: &Arc<Shared>) {
         self.sessions.lock().retain(|s| !Arc::ptr_eq(s, session));
+        self.tell_waiting();
+    }
+
+    /// A connection of a session has left, or a login waits for something in vain.
+    pub(crate) fn tell_waiting(&self) {
         self.departures.fetch_add(1, Full);
         self.left.wake_all();
     }
 
-    /// A connection of a session has left.
-    pub(crate) fn connection_left(&self) {
-        self.departures.fetch_add(1, Full);
-        self.left.wake_all();
-    }
-
-    /// Waits until a connection has left its session; with `gone`, until it has gone itself, whatever it leaves. Whether it has in so many
-    /// milliseconds.
-    pub(crate) fn wait_connection_left(&self, c: &Connection, gone: bool, timeout_ms: u32) -> bool {
-        let there = || {
-            c.session
-                .has(|o| core::ptr::eq(o, c) && !(gone && o.is_retained()))
-        };
+    /// Waits until a connection has left its session; whether it has in so many milliseconds.
+    pub(crate) fn wait_connection_left(&self, c: &Connection, timeout_ms: u32) -> bool {
+        let there = || c.session.has(|o| core::ptr::eq(o, c));
         self.wait_until(|| !there(), timeout_ms)
+    }
+
+    /// Waits until those have gone, whatever they leave, in whose place a connection comes, or until another one comes in its own; whether
+    /// that was so in so many milliseconds.
+    pub(crate) fn wait_reinstated(&self, c: &Connection, timeout_ms: u32) -> bool {
+        let done = || c.closed().is_some() || !c.session.has_predecessor(c);
+        self.wait_until(done, timeout_ms)
     }
 
     /// The session that has this handle, of this initiator port.
@@ -406,9 +415,9 @@ impl Group {
         self.sessions.lock().iter().find(|s| same(s)).cloned()
     }
 
-    /// Waits until `session` has left; whether it has in so many milliseconds.
-    pub(crate) fn wait_left(&self, session: &Arc<Shared>, timeout_ms: u32) -> bool {
-        self.wait_gone(|s| core::ptr::eq(s, &**session), timeout_ms)
+    /// Waits until `old` has left, or gives way to another session than `new`; whether that was so in so many milliseconds.
+    pub(crate) fn wait_left(&self, old: &Shared, new: &Shared, timeout_ms: u32) -> bool {
+        self.wait_gone(|s| core::ptr::eq(s, old) && s.gives_way_to(new), timeout_ms)
     }
 
     /// Whether the group is reached through `portal`.

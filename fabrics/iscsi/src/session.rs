@@ -138,6 +138,8 @@ pub(crate) struct Shared {
     #[pin]
     pub(crate) asks: Asks,
     stop: Atomic<u32>,
+    // The number of the session that waits for its end, the newest one; 0, which none has: nobody does.
+    successor: Atomic<u32>,
     ending: Atomic<u32>,
     given_up: Atomic<bool>,
 
@@ -167,11 +169,12 @@ fn most(p: &Parameters) -> usize {
     }
 }
 
-// How many places there are for them: one that is reinstated has room for its successor, and what they leave has as many.
+// How many places there are for them: one that is reinstated has room for its successor, and for that one's, if its initiator gives
+// that up; and what they leave has as many.
 fn places(p: &Parameters) -> usize {
     match p.recovery_level {
-        0 | 1 => most(p).saturating_add(1),
-        _ => most(p).saturating_mul(2).saturating_add(1),
+        0 | 1 => most(p).saturating_add(2),
+        _ => most(p).saturating_mul(2).saturating_add(2),
     }
 }
 
@@ -239,6 +242,7 @@ impl Shared {
                 ),
                 asks <- Asks::new(),
                 stop: Atomic::new(0),
+                successor: Atomic::new(0),
                 ending: Atomic::new(0),
                 given_up: Atomic::new(false),
                 exp_cmd_sn: Atomic::new(0),
@@ -270,6 +274,26 @@ impl Shared {
         }
         self.wake(event::STOP);
         first
+    }
+
+    /// Whether its initiator logged in after the session with this number had: they are given in that order, and go round.
+    pub(crate) fn came_after(&self, number: u32) -> bool {
+        0 < self.number.wrapping_sub(number) as i32
+    }
+
+    /// `new` waits for its end, unless one does that came after it. Whoever calls this holds the lock of the group's sessions.
+    pub(crate) fn give_way_to(&self, new: &Shared) -> bool {
+        let before = self.successor.load(Relaxed);
+        let newest = before == 0 || before == new.number || new.came_after(before);
+        if newest {
+            self.successor.store(new.number, Relaxed);
+        }
+        newest
+    }
+
+    /// Whether `new` is who waits for its end.
+    pub(crate) fn gives_way_to(&self, new: &Shared) -> bool {
+        self.successor.load(Relaxed) == new.number
     }
 
     /// It was waited for long enough: it ends when its commands come back.
@@ -330,8 +354,9 @@ impl Shared {
             return Joined::Gone;
         };
         let alive = || c.list.iter().filter(|o| o.is_here());
-        let same = alive().find(|o| o.cid == connection.cid).cloned();
-        let others = alive().count().saturating_sub(usize::from(same.is_some()));
+        // The newest one: it may be one that waits itself until it has the place of another.
+        let same = alive().filter(|o| o.cid == connection.cid).last().cloned();
+        let others = alive().filter(|o| o.cid != connection.cid).count();
         if others >= most(&self.parameters) {
             return Joined::TooMany;
         }
@@ -361,6 +386,15 @@ impl Shared {
         }
     }
 
+    /// Whether there is one of its number that came before it and is to end, whatever it leaves.
+    pub(crate) fn has_predecessor(&self, connection: &Connection) -> bool {
+        let c = self.connections.lock();
+        let before = |o: &&Arc<Connection>| !core::ptr::eq(&***o, connection);
+        let ends = |o: &Connection| o.closed().is_some() && !o.is_retained();
+        let mut earlier = c.list.iter().take_while(before);
+        earlier.any(|o| o.cid == connection.cid && ends(o))
+    }
+
     /// A connection begins to leave; whether it was the last one: then no other can come in any more.
     pub(crate) fn begin_leave(&self, connection: &Connection) -> bool {
         let mut c = self.connections.lock();
@@ -384,7 +418,7 @@ impl Shared {
             c.list.retain(|o| !core::ptr::eq(&**o, connection));
         }
         self.wake(event::LEFT);
-        self.group.connection_left();
+        self.group.tell_waiting();
     }
 
     /// What all connections have counted.
@@ -420,7 +454,7 @@ impl Shared {
     /// A connection has gone, and what it has left is kept.
     pub(crate) fn tell_retained(&self) {
         self.wake(event::LEFT);
-        self.group.connection_left();
+        self.group.tell_waiting();
     }
 
     /// Where the task with this tag is; and with which connection, if that has gone.

@@ -123,12 +123,17 @@ fn complain(link: &Link, initiator: &Name, why: fmt::Arguments<'_>) {
 type Refused = (Status, &'static str);
 
 const MEMORY: Refused = (Status::OutOfResources, "no memory for the session");
+const OVERTAKEN: Refused = (
+    Status::ServiceUnavailable,
+    "6.3.4, 6.3.5: another login has taken its place meanwhile",
+);
 const NO_PORTAL: Refused = (
     Status::NotFound,
     "the portal was taken from the portal group meanwhile",
 );
 
-// Adds a connection to its session (RFC 7143, 6.3.1); one of its number that is there ends first (6.3.4).
+// Adds a connection to its session (RFC 7143, 6.3.1); one of its number that is there ends first (6.3.4). Where several logins wait for
+// that, as those do that their initiator has given up, the newest one has its place.
 fn join(own: &Arc<Connection>) -> Result<Arc<Session<Iscsi>>, Refused> {
     const GONE: Refused = (
         Status::SessionDoesNotExist,
@@ -138,7 +143,7 @@ fn join(own: &Arc<Connection>) -> Result<Arc<Session<Iscsi>>, Refused> {
     let mut joined = shared.join(own);
     if let Joined::NoPlace(old) = &joined {
         old.close(Close::GivesWay);
-        if shared.group.wait_connection_left(old, false, REINSTATE_MS) {
+        if shared.group.wait_connection_left(old, REINSTATE_MS) {
             joined = shared.join(own);
         }
     }
@@ -146,7 +151,14 @@ fn join(own: &Arc<Connection>) -> Result<Arc<Session<Iscsi>>, Refused> {
         Joined::Yes(session) => Ok(session),
         Joined::Replaces(old, session) => {
             old.close(Close::Reinstated);
-            if shared.group.wait_connection_left(&old, true, REINSTATE_MS) {
+            // It may be a login that waits here.
+            shared.group.tell_waiting();
+            let ended = shared.group.wait_reinstated(own, REINSTATE_MS);
+            if own.closed().is_some() {
+                give_up(&session, own);
+                return Err(OVERTAKEN);
+            }
+            if ended {
                 return Ok(session);
             }
             give_up(&session, own);
@@ -676,9 +688,10 @@ impl Progress {
                         "the initiator has as many sessions with the portal group as it may have, or all have",
                     ))
                 }
+                Entered::Overtaken => return Err(OVERTAKEN),
                 Entered::Replaces(old) => {
                     old.stop(Stop::Reinstated);
-                    if !place.group.wait_left(&old, REINSTATE_MS) {
+                    if !place.group.wait_left(&old, &shared, REINSTATE_MS) {
                         return Err((
                             Status::TargetError,
                             "6.3.5: the session to be reinstated does not end",
