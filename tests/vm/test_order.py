@@ -137,6 +137,39 @@ def test_restricted_reordering():
         reads(b, read(b, lba=64), 2)
 
 
+@pytest.mark.parametrize("size", [0, 1])
+@pytest.mark.parametrize("attr", [ORDERED, SIMPLE])
+def test_data_at_a_trickle(attr, size):
+    """A write whose data comes in PDUs of a byte, or of none, holds other initiators' commands no longer than README.md says: an ORDERED one,
+    or one that such a one of another initiator waits for."""
+    target = lio.IscsiTarget(lio.ramdisk())
+    with sessions(target, 3) as (a, b, c):
+        r2t, over = stalled(a, attr=attr), threading.Event()
+
+        def trickle():
+            for n in range(60):
+                if over.wait(2):
+                    break
+                a.send(a.data_out_pdu(r2t.itt, r2t.ttt, bytes(size), n * size, n, last=False))
+
+        thread = threading.Thread(target=trickle)
+        thread.start()
+        try:
+            start = time.monotonic()
+            tags = b.start(TUR, attr=ORDERED), c.start(TUR)
+            waits(b)
+            assert b.finish(tags[0], timeout=60)[0] == 0 and c.finish(tags[1])[0] == 0
+            took = time.monotonic() - start
+        finally:
+            over.set()
+            thread.join()
+        # dataout_timeout, and once more with its retries.
+        assert took < 3 + 3 * 6 + 6 * lio.SLOW, took
+        assert size == 0 or took > 15, took
+        while a.receive(30) is not None:
+            pass
+
+
 def test_each_logical_unit_by_itself(target):
     with sessions(target, 2) as (a, b):
         older = stalled(a, 0)

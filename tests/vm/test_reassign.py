@@ -98,6 +98,27 @@ def test_level(target):
             target.attrib("default_erl", wrong)
 
 
+def test_what_others_wait_for_is_not_kept_as_long(target):
+    """An ORDERED write of a connection that is lost holds other initiators' commands for Time2Retain more at most, whatever Time2Wait is. Who
+    goes on with it hears how it ended."""
+    for node, value in ("dataout_timeout", 2), ("dataout_timeout_retries", 1):
+        lio.write(target.path / "acls" / NAME / "attrib" / node, value)
+    keys = {"DefaultTime2Wait": 3600, "DefaultTime2Retain": 4}
+    with recoverable(target, keys=keys) as s, initiator.session(target, name=NAME + "x") as other:
+        a, b, *_ = s.with_legs(2)
+        itt, _ = asked(b, attr=2)
+        b.reset()
+        assert a.next().opcode == ASYNC
+        start = time.monotonic()
+        assert other.scsi(TUR, timeout=60)[0] == 0
+        took = time.monotonic() - start
+        assert 3 < took < 2 + 2 * 2 + 4 + 6 * lio.SLOW, took
+        assert a.answer(a.log_out(RECOVERY, 2)).response == 0
+        assert a.reassign(itt) == COMPLETE
+        status, _, last = a.finish(itt)
+        assert (status, last.sense[2] & 15, (last.sense[12], last.sense[13])) == (2, 0xB, CLEARED)
+
+
 def test_a_write_goes_on(target):
     with recoverable(target) as s:
         a, b, *_ = s.with_legs(2)

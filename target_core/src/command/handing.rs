@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Replies that ORDERED commands wait for until the fabric has them: what is let go by one is answered behind it.
+//! What the fabric has while ORDERED commands wait for it: replies, until it has them, since what is let go by one is answered behind it; and
+//! commands whose data comes in.
 
-use super::Command;
-use crate::{device::Device, fabric::Fabric, session::Session};
+use super::{Cmd, Command, WantsData};
+use crate::{device::Device, fabric::Fabric, lun::Nexus, session::Session};
 use kernel::sync::{rcu, Arc};
 use lio_glue::slot::{Host, Token};
 use lio_policy::order::Place;
@@ -40,4 +41,14 @@ pub(super) fn ordered(cmd: &mut Command) -> Option<(u64, Arc<Device>)> {
         return None;
     };
     Some((number, cmd.nexus.as_ref()?.lun().device().clone()))
+}
+
+impl<F: Fabric> Cmd<F, WantsData> {
+    /// Whether other initiators' commands may wait for this one's data: an ORDERED command is with its device, this one or another. A
+    /// snapshot.
+    pub fn may_hold_others(&self) -> bool {
+        let active = |nexus: &Arc<Nexus>| nexus.lun().device().order().is_active();
+        self.with(|t| t.nexus.as_ref().is_some_and(active))
+            .unwrap_or(false)
+    }
 }

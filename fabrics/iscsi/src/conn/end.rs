@@ -114,7 +114,9 @@ impl Ffp {
                 if !immediate.is_empty() {
                     rest.session.abort_tags(Asc::CLEARED_BY_ISCSI_EVENT, &of);
                 }
-                let (writes, works) = (self.writes, self.works);
+                let (mut writes, works) = (self.writes, self.works);
+                // Of Time2Wait the greater value holds, whichever side's it is (13.15): no task is kept so long for which others wait.
+                writes.keep(u64::from(self.parameters.time2retain).saturating_mul(1000));
                 let left = |tx: &mut _| {
                     let mut left = Estate::new(custody, retained, writes, works, tx);
                     (left.immediate, left.borrowed) = (immediate, borrowed);

@@ -22,6 +22,7 @@ use iscsi_proto::{
 };
 use kernel::{prelude::*, sync::Arc};
 use lio_glue::thread::now_ms;
+use lio_scsi::sense::{Asc, Key, Sense};
 use target_core::command::{Cmd, Ready};
 
 /// What is left of a connection.
@@ -235,6 +236,24 @@ impl Estate {
         self.borrowed.len() != before
     }
 
+    // Ends a command that others have waited for too long; gives the time until which none has to, or until which that may be otherwise:
+    // it is so as soon as an ORDERED command comes, from whomever.
+    fn spare_others(&mut self, now: u64, (timeout, times): (u64, u32)) -> Option<u64> {
+        loop {
+            match self.writes.earliest_end(now, timeout, times) {
+                Ok(_) if self.writes.is_empty() => return None,
+                Ok(until) => return Some(until.min(now.saturating_add(timeout))),
+                Err(index) => {
+                    let waiting = self.writes.remove(index);
+                    if let Some(cmd) = waiting.and_then(|w| w.cmd) {
+                        let told = Asc::CLEARED_BY_ISCSI_EVENT;
+                        cmd.fail(Sense::new(Key::AbortedCommand, told));
+                    }
+                }
+            }
+        }
+    }
+
     // An answer that nobody is to have any more. Who has aborted its command waits until it is gone.
     fn take_aborted(&mut self) -> Option<Reply> {
         let mut reply = match self.replies.iter().position(|r| r.is_awaited()) {
@@ -267,7 +286,7 @@ pub(super) fn keep(session: &Arc<Session>, own: &Connection, managing: &mut usiz
         }
         let others = shared.has(Connection::is_here);
         let at_work = *managing > 0 || session.has_tag(&|tag| own.owns(tag));
-        let (fate, aborted) = {
+        let (fate, aborted, look) = {
             let mut estate = own.estate.lock();
             let Some(estate) = estate.as_deref_mut() else {
                 return;
@@ -275,8 +294,10 @@ pub(super) fn keep(session: &Arc<Session>, own: &Connection, managing: &mut usiz
             estate.writes.clear_aborted();
             estate.works.clear_aborted();
             let aborted = estate.take_aborted();
+            let now = now_ms();
+            let look = estate.spare_others(now, shared.data_timeout());
             let tasks = at_work || estate.has_tasks();
-            (estate.custody.fate(now_ms(), tasks, others), aborted)
+            (estate.custody.fate(now, tasks, others), aborted, look)
         };
         if let Some(reply) = aborted {
             shared.forget(reply);
@@ -288,6 +309,7 @@ pub(super) fn keep(session: &Arc<Session>, own: &Connection, managing: &mut usiz
         if !own.replies.is_empty() {
             continue;
         }
+        let until = look.map_or(until, |look| look.min(until));
         let ms = until.saturating_sub(now_ms()).max(1);
         own.waker.wait(Some(u32::try_from(ms).unwrap_or(u32::MAX)));
     }

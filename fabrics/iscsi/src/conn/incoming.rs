@@ -34,6 +34,15 @@ impl Incoming {
         either!(self, w => w.data_out(pdu))
     }
 
+    /// Whether the command has got on by a PDU whose data goes to `place`: one that has no data brings nothing, nor one that came before.
+    pub(super) fn gets_on(&self, pdu: &DataOut, place: &Place) -> bool {
+        match self {
+            Incoming::Recovering(w) if w.fault().is_none() => place.keep > 0,
+            // In its turn, or to be thrown away.
+            _ => pdu.data_len.bytes() > 0,
+        }
+    }
+
     pub(super) fn wants_r2t(&self) -> bool {
         either!(self, w => w.wants_r2t())
     }

@@ -187,6 +187,13 @@ impl Ffp {
             Ok(until) => self.timers.watch(until),
             Err(()) => return Err(End::Timeout("write data that was asked for did not come")),
         }
+        match self.writes.earliest_end(now, timeout, times) {
+            Ok(until) => self.timers.watch(until),
+            Err(_) => {
+                let what = "write data that others' commands wait for did not come";
+                return Err(End::Timeout(what));
+            }
+        }
         let (silence, patience) = shared.nop_timeouts_ms();
         if let Some(ping) = &mut self.timers.ping {
             if !ping.arrived {

@@ -214,6 +214,9 @@ impl Ffp {
                 late: false,
                 deadline,
                 put_off: 0,
+                holds: None,
+                grace: 0,
+                came: 0,
                 held: None,
             }
         });
@@ -298,10 +301,15 @@ impl Ffp {
             // Of a command that was aborted, or has failed.
             return Ok(Data::nothing(head));
         };
-        w.deadline = deadline;
-        w.put_off = 0;
         match w.write.data_out(pdu) {
-            Ok(place) => Ok(self.data_for(index, head, place)),
+            Ok(place) => {
+                if w.write.gets_on(pdu, &place) {
+                    w.deadline = deadline;
+                    w.put_off = 0;
+                }
+                w.came = w.came.saturating_add(place.keep.into());
+                Ok(self.data_for(index, head, place))
+            }
             Err(wrong) => {
                 self.reject(bhs, &wrong)?;
                 Ok(Data::nothing(head))
