@@ -134,6 +134,27 @@ def parked_write(s, *sent):
     return a, b, itt, out, third, waits
 
 
+@pytest.mark.parametrize("size, times", [(0, 50_000), (1, 50_000), (1024, 65)])
+def test_data_that_cannot_be_of_a_command_that_waits(target, size, times):
+    """Data-Outs that bring nothing, next to nothing, or more than FirstBurstLength for commands that wait end their connection."""
+    with Session(target, most=2) as s:
+        a, b = s.with_legs(2)
+        a.hears_of_others = False
+        assert s.agreed["FirstBurstLength"] == "65536"
+        first, *numbers = (s.take() for _ in range(3))
+        b.sock.settimeout(60 * lio.SLOW)
+        for n in numbers:
+            itt = b.itt()
+            b.send(b.command_pdu(WRITE_8K, 8192, WRITE, itt=itt, numbers=(n, b.exp_stat_sn), last=False))
+            b.send(b"".join(b.data_out_pdu(itt, NONE, bytes(size), i * size, i, last=False) for i in range(times)))
+        assert a.ping()
+        b.ended()
+        # What waited was never received.
+        for n in first, *numbers:
+            assert a.answer(a.tur(n)).status == 0
+        assert a.ping()
+
+
 def test_data_goes_behind_data_that_waits(target):
     """What of a write's data came before its turn goes first when it has come, whatever waits before that."""
     with Session(target) as s:

@@ -9,7 +9,7 @@ use super::{
     gap::Gap,
     link::Link,
     login::{LoggedIn, IMMEDIATE},
-    park::Parking,
+    parking::Parking,
     receive::Input,
     retained::Retained,
     task::Tasks,

@@ -14,6 +14,7 @@ mod incoming;
 mod link;
 mod login;
 mod park;
+mod parking;
 mod reach;
 mod reassign;
 mod receive;

@@ -4,152 +4,27 @@
 //!
 //! What waits is as many commands as the window has room for, each with its immediate data, and the unsolicited data that
 //! follows it. All of it counts as write data of the session, see [`crate::memory`]; a command for whose data there is no
-//! room is answered with BUSY when its turn comes, and a connection for whose unsolicited data there is none ends.
+//! room is answered with BUSY when its turn comes, and a connection for whose unsolicited data there is none ends; so does one that
+//! sends what cannot be such data.
 
 use super::{
     ffp::{End, Ffp},
     flow::Load,
-    receive::{Data, Input, To},
+    parking::{tag, Parked, ENTRY},
+    receive::{Data, To},
     window::Window,
-    writes::Writes,
 };
-use crate::{connection::Connection, ring::Ring};
+use crate::connection::Connection;
 use iscsi_proto::{
     ahs,
+    error::Error as Wrong,
     order::Turn,
     pdu::{Head, Request},
     sn::{CmdSn, StatSn},
-    wire::{Bhs, Itt},
+    wire::{Bhs, Ttt},
 };
 use kernel::prelude::*;
 use lio_glue::buffer::Buffer;
-
-/// Bytes that a PDU takes while it waits, beside its data.
-const ENTRY: u64 = 512;
-
-/// A PDU that waits.
-pub(super) struct Parked {
-    bhs: Bhs,
-    ahs: KVec<u8>,
-    request: Request,
-    // Its number; `None` for data, which goes after its command.
-    cmd_sn: Option<CmdSn>,
-    load: Load,
-    data: Option<Buffer>,
-    // There was no memory for its data.
-    refused: bool,
-    // Its data is not what was sent.
-    spoiled: bool,
-}
-
-impl Parked {
-    pub(super) fn buffer(&self) -> Option<&Buffer> {
-        self.data.as_ref()
-    }
-
-    /// The data, which came for a command that waits, is not what was sent: that is told to the command when its turn comes.
-    pub(super) fn spoil(&mut self) {
-        self.data = None;
-        self.spoiled = true;
-    }
-}
-
-/// What waits on a connection, in the order in which it came: commands come in the order of their numbers, but for those that
-/// are sent again at error recovery level 1.
-pub(super) struct Parking {
-    queue: Ring<KBox<Parked>>,
-    // The number that was looked for and is not there.
-    missing: Option<CmdSn>,
-}
-
-impl Parking {
-    pub(super) const fn new() -> Self {
-        Parking {
-            queue: Ring::new(),
-            missing: None,
-        }
-    }
-
-    /// Nothing that waits was ever received.
-    pub(super) fn clear(&mut self, input: &Input, writes: &mut Writes) {
-        if let Input::Data(Data {
-            to: To::Park(parked),
-            ..
-        }) = input
-        {
-            writes.settle(&parked.load);
-        }
-        while let Some(parked) = self.queue.pop() {
-            writes.settle(&parked.load);
-        }
-    }
-
-    // Puts the command with this number first, with its data; false if it is not there.
-    fn bring_forward(&mut self, sn: CmdSn) -> Result<bool> {
-        if self.missing == Some(sn) {
-            return Ok(false);
-        }
-        let mut waiting = (0..self.queue.len()).filter_map(|i| self.queue.get(i));
-        let Some(found) = waiting.find(|p| p.cmd_sn == Some(sn)) else {
-            self.missing = Some(sn);
-            return Ok(false);
-        };
-        let itt = tag(&found.request);
-        self.sort(|p| match p.cmd_sn {
-            Some(n) => n == sn,
-            None => tag(&p.request) == itt,
-        })?;
-        Ok(true)
-    }
-
-    // The command with this tag waits no more: what waits of its data goes before all else.
-    fn bring_data_forward(&mut self, itt: Itt) -> Result {
-        if !self.has(itt) {
-            return Ok(());
-        }
-        // What comes behind another command with the tag, which is free again once the first was aborted, is that one's.
-        let mut other = false;
-        self.sort(|p| {
-            let of_it = tag(&p.request) == Some(itt);
-            other |= of_it && p.cmd_sn.is_some();
-            of_it && !other
-        })
-    }
-
-    // Puts those first that `goes_first` chooses.
-    #[inline(never)]
-    fn sort(&mut self, mut goes_first: impl FnMut(&Parked) -> bool) -> Result {
-        let mut sorted = Ring::new();
-        let mut others = Ring::new();
-        while let Some(p) = self.queue.pop() {
-            let to = match goes_first(&p) {
-                true => &mut sorted,
-                false => &mut others,
-            };
-            to.push(p).map_err(|_| ENOMEM)?;
-        }
-        while let Some(p) = others.pop() {
-            sorted.push(p).map_err(|_| ENOMEM)?;
-        }
-        self.queue = sorted;
-        Ok(())
-    }
-
-    fn any(&self, which: impl Fn(&Parked) -> bool) -> bool {
-        let mut waiting = (0..self.queue.len()).filter_map(|i| self.queue.get(i));
-        waiting.any(|p| which(p))
-    }
-
-    // Whether a command with this tag waits, or some of its data: what comes for it goes behind that.
-    fn has(&self, itt: Itt) -> bool {
-        self.any(|p| tag(&p.request) == Some(itt))
-    }
-
-    // Whether a command with this tag waits.
-    fn has_command(&self, itt: Itt) -> bool {
-        self.any(|p| p.cmd_sn.is_some() && tag(&p.request) == Some(itt))
-    }
-}
 
 // The number of a request, and the acknowledgement with it; `None` for those that have no number.
 fn numbers(request: &Request) -> Option<(CmdSn, StatSn)> {
@@ -160,14 +35,6 @@ fn numbers(request: &Request) -> Option<(CmdSn, StatSn)> {
         Request::Text(r) => Some((r.cmd_sn, r.exp_stat_sn)),
         Request::Logout(r) => Some((r.cmd_sn, r.exp_stat_sn)),
         Request::DataOut(_) | Request::Login(_) | Request::Snack(_) => None,
-    }
-}
-
-fn tag(request: &Request) -> Option<Itt> {
-    match request {
-        Request::ScsiCommand(r) => Some(r.itt),
-        Request::DataOut(r) => Some(r.itt),
-        _ => None,
     }
 }
 
@@ -190,7 +57,15 @@ impl Ffp {
         }
         let (order, own) = (order.clone(), own.clone());
         let cmd_sn = match request {
-            Request::DataOut(r) if self.parking.has(r.itt) => None,
+            // R2Ts are sent for commands that have had their turn.
+            Request::DataOut(r) if r.ttt == Ttt::NONE && self.parking.has(r.itt) => {
+                if !self.parking.admits(r, self.parameters.first_burst) {
+                    let wrong = Wrong::fatal("13.14: not the data of a command that waits");
+                    self.reject(bhs, &wrong)?;
+                    return Ok(Data::nothing(head));
+                }
+                None
+            }
             _ => match numbers(request).filter(|_| !head.immediate) {
                 None => return self.request(bhs, head, ahs, request),
                 Some((sn, exp_stat_sn)) => {
@@ -278,12 +153,9 @@ impl Ffp {
         // Data whose command has had its turn while it came in does not wait for that of others.
         let late = match parked.cmd_sn {
             None => tag(&parked.request).filter(|itt| !self.parking.has_command(*itt)),
-            Some(_) => {
-                self.parking.missing = None;
-                None
-            }
+            Some(_) => None,
         };
-        if let Err(parked) = self.parking.queue.push(parked) {
+        if let Err(parked) = self.parking.push(parked) {
             self.writes.settle(&parked.load);
             return Err(ENOMEM);
         }
@@ -303,7 +175,7 @@ impl Ffp {
             return Ok(());
         };
         while self.turn_came && !self.closing {
-            let Some(first) = self.parking.queue.get(0) else {
+            let Some(first) = self.parking.first() else {
                 break;
             };
             let turn = match first.cmd_sn {
@@ -317,7 +189,7 @@ impl Ffp {
                     _ => break,
                 }
             }
-            let Some(parked) = self.parking.queue.pop() else {
+            let Some(parked) = self.parking.pop() else {
                 break;
             };
             self.writes.settle(&parked.load);

@@ -5,7 +5,7 @@
 use super::{
     checked::Whole,
     ffp::{End, Ffp},
-    park::Parked,
+    parking::Parked,
 };
 use crate::rx::{Filled, STAGE};
 use iscsi_proto::{
