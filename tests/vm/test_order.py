@@ -417,7 +417,7 @@ READ_16M = rw(0x88, 0, 0)[:10] + (32768).to_bytes(4, "big") + bytes(2)
 @contextlib.contextmanager
 def greedy(target, **kw):
     """A session that has asked for as much as is read for one at a time."""
-    with initiator.session(target, name=NAMES[0], isid=b"\x80\0\0\0\1\0", **kw) as c:
+    with initiator.session(target, name=NAMES[0], isid=b"\x80\0\0\0\2\0", **kw) as c:
         yield c, lambda: [c.start(READ_16M, 16 << 20, READ) for _ in range(4)]
 
 
