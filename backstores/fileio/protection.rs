@@ -158,13 +158,10 @@ impl Protection {
         Ok(())
     }
 
-    /// Does with the protection information what `io` has done with the blocks; [`Self::whole`] is held.
-    pub(crate) fn follow(&self, io: &Io, durable: bool) -> Result {
-        let how = if durable {
-            Durability::Durable
-        } else {
-            Durability::Cached
-        };
+    /// Does with the protection information what `io` has done with the blocks; [`Self::whole`] is held. [`Self::sync`] is to follow where
+    /// that is to be durable.
+    pub(crate) fn follow(&self, io: &Io) -> Result {
+        let how = Durability::Cached;
         if let Op::Write { pos, .. }
         | Op::WriteAtomic { pos, .. }
         | Op::Unmap { pos, .. }

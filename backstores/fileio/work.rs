@@ -63,11 +63,10 @@ impl Open {
     fn perform(&self, io: &Io, done: &mut usize, durable: bool, crew: &Crew) -> Result {
         let mark = self.file.failures();
         let result = match &self.protection {
-            None => self.attempt(io, done, durable),
+            None => self.attempt(io, done),
             Some(protection) => {
                 let _whole = protection.whole.lock();
-                self.attempt(io, done, durable)
-                    .and_then(|()| protection.follow(io, durable))
+                self.attempt(io, done).and_then(|()| protection.follow(io))
             }
         };
         let (pos, len) = match io.op() {
@@ -77,17 +76,29 @@ impl Open {
             _ => return result,
         };
         result?;
-        if !durable && !self.is_late(crew) {
-            return Ok(());
+        match durable || self.is_late(crew) {
+            true => self.settle(io, pos, len, mark),
+            false => Ok(()),
         }
-        if !durable {
-            self.file.sync(pos, len)?;
-            if let Some(protection) = &self.protection {
-                protection.sync(pos, len)?;
+    }
+
+    // Makes durable what `io` has done, a step of its own: so it is known what failed. `mark`: what had before. Waits.
+    fn settle(&self, io: &Io, pos: u64, len: u64, mark: u32) -> Result {
+        let synced = self.file.sync(pos, len);
+        let synced = synced.and_then(|()| match &self.protection {
+            None => Ok(()),
+            Some(protection) => protection.sync(pos, len),
+        });
+        // What another operation has been told of failed for this one too, if it was under way meanwhile.
+        let failed = self.file.failed_since(mark);
+        if let (Err(e), Ok(()), true) = (synced, failed, self.facts.buffered) {
+            // No page was at fault, so a flush was, or the file system's journal: that was about others' data, too.
+            let lost = self.outcome(Op::Flush { pos, len }, e);
+            if matches!(lost, IoError::Medium | IoError::NoSpace | IoError::ReadOnly) {
+                io.flush_failed();
             }
         }
-        // What another operation has been told of failed for this one too, if it was under way meanwhile.
-        self.file.failed_since(mark)
+        synced.and(failed)
     }
 
     // Whether what has been written, and was not to be durable, has to be after all: the write cache was switched off meanwhile, and the
@@ -137,7 +148,7 @@ impl Open {
         Ok(())
     }
 
-    fn attempt(&self, io: &Io, done: &mut usize, durable: bool) -> Result {
+    fn attempt(&self, io: &Io, done: &mut usize) -> Result {
         let len = io.data().len();
         match io.op() {
             Op::Read { pos, .. } => {
@@ -150,12 +161,8 @@ impl Open {
                 Ok(())
             }
             Op::Write { pos, .. } => {
-                let how = if durable {
-                    Durability::Durable
-                } else {
-                    Durability::Cached
-                };
                 while *done < len {
+                    let how = Durability::Cached;
                     match self.file.write(pos, io.data(), *done, how)? {
                         0 => return Err(EIO),
                         n => *done = done.saturating_add(n),
@@ -165,10 +172,7 @@ impl Open {
             }
             Op::WriteAtomic { .. } => Err(EOPNOTSUPP),
             Op::Flush { pos, len } => self.file.sync(pos, len),
-            Op::Unmap { pos, len } => {
-                self.unmap(pos, len)?;
-                self.settle(pos, len, durable)
-            }
+            Op::Unmap { pos, len } => self.unmap(pos, len),
             Op::WriteZeroes { pos, len, unmap } => {
                 // A hole reads as zeroes, and gives the space back.
                 let punched = if unmap {
@@ -177,10 +181,9 @@ impl Open {
                     Err(EOPNOTSUPP)
                 };
                 match punched {
-                    Err(e) if e == EOPNOTSUPP || e == EINVAL => self.file.zero(pos, len)?,
-                    r => r?,
+                    Err(e) if e == EOPNOTSUPP || e == EINVAL => self.file.zero(pos, len),
+                    r => r,
                 }
-                self.settle(pos, len, durable)
             }
             // See `status`.
             Op::Status { .. } | Op::None => Err(EOPNOTSUPP),
@@ -262,14 +265,6 @@ impl Open {
         match self.file.punch(pos, len) {
             Err(e) if e == EOPNOTSUPP => self.file.discard(pos, len),
             r => r,
-        }
-    }
-
-    fn settle(&self, pos: u64, len: u64, durable: bool) -> Result {
-        if durable {
-            self.file.sync(pos, len)
-        } else {
-            Ok(())
         }
     }
 
@@ -450,7 +445,7 @@ impl Later {
             *self.as_mut().project().direct = false;
         }
         let op = self.io.as_ref().map(|io| io.op());
-        let how = if self.durable {
+        let how = if self.durable && !self.open.facts.buffered {
             Durability::Durable
         } else {
             Durability::Cached
@@ -515,10 +510,15 @@ impl Later {
         }
     }
 
-    // As `Open::is_late`. Any context.
-    fn is_late(&self) -> bool {
+    // Whether what it has written past the page cache is yet to be made durable: where that may fail for what others have written, it is
+    // a step of its own. Or as `Open::is_late`. Any context.
+    fn is_to_settle(&self) -> bool {
         let writes = matches!(&self.io, Some(io) if matches!(io.op(), Op::Write { .. }));
-        writes && !self.durable && self.open.is_late(&self.crew)
+        writes
+            && match self.durable {
+                true => self.open.facts.buffered,
+                false => self.open.is_late(&self.crew),
+            }
     }
 
     fn complete(mut self: Pin<KBox<Self>>, result: Result) {
@@ -586,7 +586,7 @@ impl Transfer for Direct {
             }
         }
         match result {
-            Ok(n) if n >= len && !later.is_late() => {
+            Ok(n) if n >= len && !later.is_to_settle() => {
                 // What was written back for several at a time, and failed, only one is told of.
                 let r = match !read && later.durable {
                     true => later.open.file.failed_since(later.mark),
