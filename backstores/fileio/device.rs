@@ -295,7 +295,7 @@ impl Backend for Device {
 
     fn wipe(&self, pos: u64, what: Wipe) -> Result<(), IoError> {
         let open = self.open().ok_or(IoError::Gone)?;
-        open.wipe(pos, &what).map_err(|e| {
+        open.wipe(pos, &what, &self.crew).map_err(|e| {
             let fua = true;
             open.outcome(Op::Write { pos, fua }, e)
         })

@@ -63,10 +63,11 @@ impl Open {
     fn perform(&self, io: &Io, done: &mut usize, durable: bool, crew: &Crew) -> Result {
         let mark = self.file.failures();
         let result = match &self.protection {
-            None => self.attempt(io, done),
+            None => self.attempt(io, done, crew),
             Some(protection) => {
                 let _whole = protection.whole.lock();
-                self.attempt(io, done).and_then(|()| protection.follow(io))
+                self.attempt(io, done, crew)
+                    .and_then(|()| protection.follow(io))
             }
         };
         let (pos, len) = match io.op() {
@@ -148,7 +149,7 @@ impl Open {
         Ok(())
     }
 
-    fn attempt(&self, io: &Io, done: &mut usize) -> Result {
+    fn attempt(&self, io: &Io, done: &mut usize, crew: &Crew) -> Result {
         let len = io.data().len();
         match io.op() {
             Op::Read { pos, .. } => {
@@ -173,20 +174,32 @@ impl Open {
             Op::WriteAtomic { .. } => Err(EOPNOTSUPP),
             Op::Flush { pos, len } => self.file.sync(pos, len),
             Op::Unmap { pos, len } => self.unmap(pos, len),
-            Op::WriteZeroes { pos, len, unmap } => {
-                // A hole reads as zeroes, and gives the space back.
-                let punched = if unmap {
-                    self.file.punch(pos, len)
-                } else {
-                    Err(EOPNOTSUPP)
-                };
-                match punched {
-                    Err(e) if e == EOPNOTSUPP || e == EINVAL => self.file.zero(pos, len),
-                    r => r,
-                }
-            }
+            Op::WriteZeroes { pos, len, unmap } => self.zero(pos, len, unmap, crew),
             // See `status`.
             Op::Status { .. } | Op::None => Err(EOPNOTSUPP),
+        }
+    }
+
+    // Has a range read as zeroes. The file system sees to what is on its way past the page cache, but for what has to be written.
+    fn zero(&self, pos: u64, len: u64, unmap: bool, crew: &Crew) -> Result {
+        let cannot = |r: &Result| matches!(r, Err(e) if *e == EOPNOTSUPP || *e == EINVAL);
+        // A hole reads as zeroes, and gives the space back.
+        let mut zeroed = match unmap {
+            true => self.file.punch(pos, len),
+            false => Err(EOPNOTSUPP),
+        };
+        if cannot(&zeroed) {
+            zeroed = self.file.zero(pos, len);
+        }
+        if !cannot(&zeroed) {
+            return zeroed;
+        }
+        let write = || self.file.write_zeroes(pos, len);
+        // With protection information nobody goes past it.
+        let is_plain = self.protection.is_none() && !self.facts.memory;
+        match self.facts.direct && is_plain {
+            true => crew.apart.through(write),
+            false => write(),
         }
     }
 
@@ -221,13 +234,10 @@ impl Open {
     }
 
     /// Writes over what begins at `pos`, durably.
-    pub(crate) fn wipe(&self, pos: u64, what: &Wipe) -> Result {
+    pub(crate) fn wipe(&self, pos: u64, what: &Wipe, crew: &Crew) -> Result {
         let data = match what {
             Wipe::Zeroes(len) => {
-                match self.file.punch(pos, *len) {
-                    Err(e) if e == EOPNOTSUPP || e == EINVAL => self.file.zero(pos, *len)?,
-                    r => r?,
-                }
+                self.zero(pos, *len, true, crew)?;
                 self.file.sync(pos, *len)?;
                 return self.wipe_protection(pos, *len);
             }

@@ -329,14 +329,24 @@ impl File {
         to_result(unsafe { sys::lio_file_discard(self.as_ptr(), pos, len) })
     }
 
-    /// Has a range read as zeroes, and keeps its space: by the file system's own means, else by writing.
+    /// Has a range read as zeroes, and keeps its space.
     ///
     /// # Errors
-    /// The file system's.
+    /// `EOPNOTSUPP` or `EINVAL` where the file system or device can't: [`Self::write_zeroes`] can.
     pub fn zero(&self, pos: u64, len: u64) -> Result {
         let (pos, len) = range(pos, len)?;
         // SAFETY: By the invariant the file is open.
         to_result(unsafe { sys::lio_file_zero(self.as_ptr(), pos, len) })
+    }
+
+    /// Writes zeroes, through the page cache. May wait for the disk.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn write_zeroes(&self, pos: u64, len: u64) -> Result {
+        let (pos, len) = range(pos, len)?;
+        // SAFETY: By the invariant the file is open.
+        to_result(unsafe { sys::lio_file_write_zeroes(self.as_ptr(), pos, len) })
     }
 
     /// Reads into the transfer's buffer past the page cache, where file system and device can. May wait for locks, not

@@ -248,6 +248,7 @@ int lio_file_punch(struct file *file, loff_t pos, loff_t len);
 int lio_file_truncate(struct file *file, loff_t len);
 int lio_file_discard(struct file *file, loff_t pos, loff_t len);
 int lio_file_zero(struct file *file, loff_t pos, loff_t len);
+int lio_file_write_zeroes(struct file *file, loff_t pos, loff_t len);
 loff_t lio_file_run(struct file *file, loff_t pos, bool *data);
 unsigned int lio_file_lend(struct file *file, unsigned long index, unsigned int nr, struct page **pages);
 

@@ -348,6 +348,45 @@ def test_memory_that_is_not_aligned():
     lio.run("losetup", "-d", loop)
 
 
+@ours
+def test_zeroes_that_are_written():
+    """WRITE SAME of zeroes on a file system that has to write them, beside a write past the page cache in the same page that is still on
+    its way: that is not lost."""
+    slow = Device("lio-slow")
+    lio.run("mkfs.ext4", "-q", "-b", 4096, "-O", "^has_journal,^extent,^64bit", slow.path)
+    with mounted(slow.path, "/tmp/slow"):
+        disk = attach(lio.fileio(file="/tmp/slow/f", size=16 * MIB, buffered=True, asynchronous=True))
+        pwrite(disk, 0, pattern(MIB))
+        lio.run("sync")
+        lio.write("/proc/sys/vm/drop_caches", 3)
+        with open("/tmp/slow/f", "rb") as f:
+            # The file system asks after what is on its way first, with the file's lock: so long the others come to wait for that.
+            there = 8 * int.from_bytes(fcntl.ioctl(f, 1, (128).to_bytes(4, "little")), "little")  # FIBMAP
+        delay = lambda start, end, ms: f"{start} {end - start} delay {slow.below} {start} 0 {slow.below} {start} {ms}\n"  # noqa: E731
+        slow.become(delay(0, there, 600000) + delay(there, there + 8, 3000 * lio.SLOW) + delay(there + 8, slow.sectors, 600000))
+        at_work = lambda: int.__sub__(*(int(lio.read(f"/sys/block/{disk[5:]}/device/{n}"), 16) for n in ("iorequest_cnt", "iodone_cnt")))  # noqa: E731
+        before, data = at_work(), pattern(512, 5)
+        threads = [threading.Thread(target=pwrite, args=(disk, 128 * 4096, pattern(4096, 6))),
+                   threading.Thread(target=write_same, args=(disk, 0, 1)),
+                   threading.Thread(target=pwrite, args=(disk, 512, data))]
+        try:
+            for n, t in enumerate(threads, 1):
+                t.start()
+                lio.wait_for(lambda: at_work() == before + n)
+                lio.pause(0.5)
+            threads[0].join(60)
+            # It would end now.
+            threads[1].join(2)
+        finally:
+            slow.good()
+            for t in threads:
+                t.join(60)
+        lio.run("sync")
+        lio.write("/proc/sys/vm/drop_caches", 3)
+        assert pread(disk, 0, 4096) == bytes(512) + data + pattern(4096)[1024:]
+        lio.clear()
+
+
 def unaligned(disk, lba, memory, read=False):
     """READ or WRITE of a block, from or into this very memory."""
     cdb = ctypes.create_string_buffer(bytes([0x28 if read else 0x2A, 0]) + lba.to_bytes(4, "big") + bytes([0, 0, 1, 0]), 10)

@@ -331,30 +331,31 @@ int lio_file_zero(struct file *file, loff_t pos, loff_t len)
 	struct scope s = scope_enter();
 	int ret = vfs_fallocate(file, FALLOC_FL_ZERO_RANGE, pos, len);
 
-	if (ret == -EOPNOTSUPP || ret == -EINVAL) {
-		struct bio_vec bv[16];
-		int i;
-
-		for (i = 0; i < ARRAY_SIZE(bv); i++)
-			bvec_set_page(&bv[i], ZERO_PAGE(0), PAGE_SIZE, 0);
-		ret = 0;
-		while (len > 0 && !ret) {
-			size_t n = min_t(loff_t, len, sizeof(bv) / sizeof(bv[0]) * PAGE_SIZE);
-			ssize_t done = lio_file_rw(file, pos, bv, ARRAY_SIZE(bv), n, 0, LIO_RW_WRITE);
-
-			if (done <= 0)
-				ret = done ?: -EIO;
-			else {
-				pos += done;
-				len -= done;
-			}
-			cond_resched();
-		}
-	}
 	scope_leave(s);
 	return ret;
 }
 EXPORT_SYMBOL_GPL(lio_file_zero);
+
+int lio_file_write_zeroes(struct file *file, loff_t pos, loff_t len)
+{
+	struct bio_vec bv[16];
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(bv); i++)
+		bvec_set_page(&bv[i], ZERO_PAGE(0), PAGE_SIZE, 0);
+	while (len > 0) {
+		size_t n = min_t(loff_t, len, ARRAY_SIZE(bv) * PAGE_SIZE);
+		ssize_t done = lio_file_rw(file, pos, bv, ARRAY_SIZE(bv), n, 0, LIO_RW_WRITE);
+
+		if (done <= 0)
+			return done ?: -EIO;
+		pos += done;
+		len -= done;
+		cond_resched();
+	}
+	return 0;
+}
+EXPORT_SYMBOL_GPL(lio_file_write_zeroes);
 
 unsigned int lio_file_lend(struct file *file, pgoff_t index, unsigned int nr, struct page **pages)
 {
