@@ -5,14 +5,16 @@
 
 use crate::{apart::Apart, work::Later};
 use kernel::{
-    new_spinlock,
+    impl_has_work, new_spinlock, new_work,
     prelude::*,
     sync::{
         atomic::{Atomic, Relaxed},
         barrier::{smp_mb, Full},
-        SpinLock,
+        Arc, SpinLock,
     },
+    workqueue::{Work, WorkItem},
 };
+use lio_glue::workqueue::Workqueue;
 
 /// Workers of a device. There are 2,048 for all.
 const MOST: u32 = 64;
@@ -28,6 +30,12 @@ pub(crate) struct Crew {
     pub(crate) apart: Apart,
     #[pin]
     state: SpinLock<State>,
+    #[pin]
+    sweep: Work<Crew>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Crew { self.sweep }
 }
 
 struct State {
@@ -44,6 +52,7 @@ impl Crew {
             caches: Atomic::new(false),
             apart <- Apart::new(),
             state <- new_spinlock!(State { busy: 0, newest: None, oldest: None }, "fileio::Crew::state"),
+            sweep <- new_work!("fileio::Crew::sweep"),
         })
     }
 
@@ -65,7 +74,8 @@ impl Crew {
         smp_mb(Full);
     }
 
-    /// One more worker is to begin with `later`, which is given back; or it waits for one of those that there are.
+    /// One more worker is to begin with `later`, which is given back; or it waits for one of those that there are. It is over if its command
+    /// was aborted.
     #[must_use]
     pub(crate) fn take_or_wait(&self, mut later: Pin<KBox<Later>>) -> Option<Pin<KBox<Later>>> {
         let mut state = self.state.lock();
@@ -73,6 +83,13 @@ impl Crew {
             state.busy = state.busy.saturating_add(1);
             return Some(later);
         }
+        // Whoever has marked it looks at the lists afterwards, or has done so.
+        if later.is_over() {
+            drop(state);
+            later.give_up();
+            return None;
+        }
+        later.as_mut().wait();
         *later.as_mut().next() = state.newest.take();
         state.newest = Some(later);
         None
@@ -83,11 +100,7 @@ impl Crew {
         let mut state = self.state.lock();
         if state.oldest.is_none() {
             // Once for each in all.
-            let mut newest = state.newest.take();
-            while let Some(mut later) = newest {
-                newest = core::mem::replace(later.as_mut().next(), state.oldest.take());
-                state.oldest = Some(later);
-            }
+            state.oldest = turn_round(state.newest.take());
         }
         let mut first = state.oldest.take();
         match first.as_mut() {
@@ -96,4 +109,59 @@ impl Crew {
         }
         first
     }
+
+    /// Operations that wait for a worker end if their commands were aborted. Process context.
+    pub(crate) fn let_aborted_go(self: &Arc<Self>, queue: &Workqueue) {
+        let waits = {
+            let state = self.state.lock();
+            state.newest.is_some() || state.oldest.is_some()
+        };
+        // Whoever is between this look and the lists finds the mark.
+        if waits {
+            // One that is enqueued already has everything before it.
+            let _ = queue.enqueue(self.clone());
+        }
+    }
+
+    fn sweep(&self) {
+        let mut over = None;
+        {
+            let mut state = self.state.lock();
+            // The newest first, so that both lists that are made of them begin with the oldest.
+            let (newest, older) = (state.newest.take(), turn_round(state.oldest.take()));
+            for mut list in [newest, older] {
+                while let Some(mut later) = list {
+                    list = later.as_mut().next().take();
+                    let to = match later.is_over() {
+                        true => &mut over,
+                        false => &mut state.oldest,
+                    };
+                    *later.as_mut().next() = to.take();
+                    *to = Some(later);
+                }
+            }
+        }
+        while let Some(mut later) = over {
+            over = later.as_mut().next().take();
+            later.give_up();
+        }
+    }
+}
+
+impl WorkItem for Crew {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        this.sweep();
+    }
+}
+
+// The same list from its other end.
+fn turn_round(mut list: Option<Pin<KBox<Later>>>) -> Option<Pin<KBox<Later>>> {
+    let mut round = None;
+    while let Some(mut later) = list {
+        list = core::mem::replace(later.as_mut().next(), round);
+        round = Some(later);
+    }
+    round
 }

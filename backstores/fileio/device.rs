@@ -120,6 +120,13 @@ impl Device {
         })
     }
 
+    // Whether `op`, which changes something, is durable when it is done.
+    fn is_durable(&self, open: &Open, op: Op) -> bool {
+        let fua = matches!(op, Op::Write { fua: true, .. });
+        let cached = open.facts.buffered && self.write_cache() && !fua;
+        !cached && !open.facts.memory
+    }
+
     fn read(&self, open: Open, mut io: Io, pos: u64, len: u32) {
         if open.protection.is_some() {
             return match noio::scope(|| io.allocate()) {
@@ -245,15 +252,25 @@ impl Backend for Device {
             Op::None => io.complete(Err(IoError::Unsupported)),
             Op::Status { .. } => Later::start(&self.queue, &self.crew, open, io, 0, false),
             op => {
-                let fua = matches!(op, Op::Write { fua: true, .. });
-                let cached = open.facts.buffered && self.write_cache() && !fua;
-                let durable = !cached && !open.facts.memory;
+                let durable = self.is_durable(&open, op);
                 if open.facts.memory && open.protection.is_none() {
                     return Later::in_turn(&self.queue, &self.turn, &self.crew, open, io);
                 }
                 Later::start(&self.queue, &self.crew, open, io, 0, durable)
             }
         }
+    }
+
+    fn begin(&self, io: Io) {
+        let Some(open) = self.open() else {
+            return io.complete(Err(IoError::Gone));
+        };
+        let durable = self.is_durable(&open, io.op());
+        Later::begin(&self.crew, open, io, durable)
+    }
+
+    fn let_aborted_go(&self) {
+        self.crew.let_aborted_go(&self.queue);
     }
 
     fn bytes(&self) -> u64 {

@@ -334,8 +334,12 @@ pub(crate) struct Later {
     // What had failed of the file before.
     mark: u32,
     crew: Arc<Crew>,
+    // It has not begun: it need not, if its command is aborted, and others may have seen to it that it must not.
+    fresh: bool,
     // A worker of the crew does it, or will.
     counted: bool,
+    // It has waited for one.
+    waited: bool,
     // It has the turn, or stands in line for it.
     turn: Option<Arc<Turn>>,
     // Who has the turn, or a worker, after this.
@@ -356,7 +360,9 @@ impl Later {
         mut done: usize,
         durable: bool,
     ) {
+        let mut fresh = true;
         if open.here() && !matches!(io.op(), Op::Status { .. }) {
+            fresh = false;
             match noio::scope(|| open.perform(&io, &mut done, durable, crew)) {
                 // The task whose context this is has been killed. That is not the initiator's business.
                 Err(e) if e == EINTR || e == ERESTARTSYS => {}
@@ -366,9 +372,16 @@ impl Later {
                 }
             }
         }
-        let later = Self::make(crew, open, io, done, durable, None);
+        let later = Self::make(crew, open, io, done, durable, fresh, None);
         if let Some(first) = later.and_then(|later| crew.take_or_wait(later)) {
             queue.enqueue(first);
+        }
+    }
+
+    /// Does `io`, which has waited for the worker that calls this. Waits.
+    pub(crate) fn begin(crew: &Arc<Crew>, open: Open, io: Io, durable: bool) {
+        if let Some(later) = Self::make(crew, open, io, 0, durable, true, None) {
+            later.work();
         }
     }
 
@@ -380,8 +393,9 @@ impl Later {
         open: Open,
         io: Io,
     ) {
-        let mut done = 0;
+        let (mut done, mut fresh) = (0, true);
         if open.here() && turn.take() {
+            fresh = false;
             let r = noio::scope(|| open.perform(&io, &mut done, false, crew));
             if let Some(line) = turn.pass() {
                 queue.enqueue(line);
@@ -395,7 +409,7 @@ impl Later {
                 }
             }
         }
-        let later = Self::make(crew, open, io, done, false, Some(turn.clone()));
+        let later = Self::make(crew, open, io, done, false, fresh, Some(turn.clone()));
         if let Some(first) = later.and_then(|later| turn.take_or_stand_in_line(later)) {
             queue.enqueue(first);
         }
@@ -408,6 +422,7 @@ impl Later {
         io: Io,
         done: usize,
         durable: bool,
+        fresh: bool,
         turn: Option<Arc<Turn>>,
     ) -> Option<Pin<KBox<Self>>> {
         let plain = open.protection.is_none();
@@ -425,7 +440,9 @@ impl Later {
                     bounce: None,
                     mark: 0,
                     crew: crew.clone(),
+                    fresh,
                     counted: turn.is_none(),
+                    waited: false,
                     turn,
                     next: None,
                 }),
@@ -449,8 +466,42 @@ impl Later {
         self.project().next
     }
 
+    /// It is to wait for a worker of the crew.
+    pub(crate) fn wait(self: Pin<&mut Self>) {
+        *self.project().waited = true;
+    }
+
+    // Whether it has not begun, and is an initiator's: others' operations are waited for by who has them done.
+    fn is_fresh(&self) -> bool {
+        self.fresh && matches!(&self.io, Some(io) if !io.may_wait())
+    }
+
+    /// Whether it need not begin any more, since its command was aborted.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_fresh() && matches!(&self.io, Some(io) if io.is_aborted())
+    }
+
+    /// It does not begin.
+    pub(crate) fn give_up(mut self: Pin<KBox<Self>>) {
+        if let Some(io) = self.as_mut().project().io.take() {
+            // As in `complete`.
+            drop(self);
+            io.complete(Err(IoError::Aborted));
+        }
+    }
+
     // Does it, or has it begin past the page cache. Waits.
     fn work(mut self: Pin<KBox<Self>>) {
+        if self.is_over() {
+            return self.give_up();
+        }
+        // What let it pass may be otherwise by now: it comes back by `begin`, if it still may.
+        if self.waited && self.is_fresh() {
+            if let Some(io) = self.as_mut().project().io.take() {
+                drop(self);
+                return noio::scope(|| io.go_on());
+            }
+        }
         if self.direct && self.prepare().is_err() {
             *self.as_mut().project().direct = false;
         }
@@ -513,7 +564,7 @@ impl Later {
     // Does it in a worker after all; `direct`: past the page cache. Any context.
     fn again(mut self: Pin<KBox<Self>>, direct: bool) {
         let me = self.as_mut().project();
-        (*me.direct, *me.counted) = (direct, false);
+        (*me.direct, *me.counted, *me.fresh) = (direct, false, false);
         match QUEUE.get() {
             Some(queue) => queue.enqueue(self),
             None => self.complete(Err(ENODEV)),

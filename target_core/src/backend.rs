@@ -113,8 +113,8 @@ pub trait Backend: Send + Sync + 'static {
     /// process context and may sleep, but not for long: what would wait for a disk goes to a work queue.
     fn submit(&self, io: Io);
 
-    /// Begins `io`, for which [`Io::wait`] was asked and which a worker of a [`Crew`](crate::crew::Crew) has come to: the storage may
-    /// be waited for. A back end that has no crew gets none.
+    /// Begins `io`, for which [`Io::wait`] was asked and which a worker of a [`Crew`](crate::crew::Crew) has come to, or a worker of the back
+    /// end's own ([`Io::go_on`]): the storage may be waited for. A back end that has neither gets none.
     fn begin(&self, io: Io) {
         io.complete(Err(IoError::Aborted));
     }
@@ -456,9 +456,9 @@ impl Io {
         self.cmd.hand_back(Why::Waits);
     }
 
-    /// A worker has come to the operation: it goes to [`Backend::begin`], if the command still may (a reservation, say, could have been made
-    /// by others while it waited). Process context.
-    pub(crate) fn go_on(self) {
+    /// A worker has come to the operation, which has waited for it and has not begun: it goes to [`Backend::begin`], if the command still may
+    /// (a reservation, say, could have been made by others while it waited). Not where it [may wait](Self::may_wait). Process context.
+    pub fn go_on(self) {
         self.cmd.hand_back(Why::Waited);
     }
 
