@@ -64,8 +64,9 @@ impl Ffp {
         Ok(())
     }
 
-    // The session may go on without this connection: what it does not answer any more has left the window, too.
-    fn answer_replies(&mut self, own: &Connection) -> Result {
+    /// Sends the answers that there are. The session may go on without this connection: what it does not answer any more has left the
+    /// window, too.
+    pub(super) fn answer_replies(&mut self, own: &Connection) -> Result {
         let mut r = Ok(());
         for reply in own.replies.drain() {
             if r.is_ok() {

@@ -85,8 +85,10 @@ impl Ffp {
         if self.tasks.is_fenced() {
             return Ok(());
         }
-        let mut r = Ok(());
-        for reply in own.adopted.drain() {
+        let adopted = own.adopted.drain();
+        // They may have waited for commands of this connection (SAM-5 8.6), whose answers go first.
+        let mut r = self.answer_replies(own);
+        for reply in adopted {
             if r.is_ok() {
                 r = self.adopt(reply);
                 continue;
