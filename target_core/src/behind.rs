@@ -205,10 +205,14 @@ fn tell(device: &Device, done: Result<(), IoError>) {
         if !nexus.end_flush() {
             return;
         }
-        let untold = (lost || done.is_ok()) && nexus.mapped().tell_of_losses();
+        let mapped = nexus.mapped();
+        let untold = mapped.untold().filter(|_| lost || done.is_ok());
+        if let Some(losses) = untold {
+            mapped.tell(losses);
+        }
         match sense {
             Some(sense) => nexus.defer(sense),
-            None if untold => nexus.defer(Sense::WRITE_ERROR),
+            None if untold.is_some() => nexus.defer(Sense::WRITE_ERROR),
             None => (),
         }
     });

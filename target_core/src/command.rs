@@ -129,6 +129,7 @@ impl Default for Command {
             op: Op::None,
             io_result: Err(IoError::Aborted),
             found: (true, 0),
+            told: None,
             step: Step::None,
             status: Status::TaskAborted,
             sense: None,
@@ -192,6 +193,8 @@ pub struct Command {
     pub(crate) io_result: Result<(), IoError>,
     /// What the back end found out by [`Op::Status`].
     pub(crate) found: (bool, u64),
+    /// Its answer tells of so many losses of the device: see [`MappedLun::untold`](crate::lun::MappedLun::untold).
+    pub(crate) told: Option<u32>,
     /// What follows the current operation.
     pub(crate) step: Step,
     pub(crate) status: Status,
@@ -565,6 +568,10 @@ pub(crate) fn finished<F: Fabric>(mut token: Token<Session<F>>) {
     if !matches!(token.op, Op::None) {
         trace::completed::<Command>(&*token, token.io_result.is_err());
     }
+    if token.io_result.is_err() {
+        // Whatever becomes of the command.
+        crate::emulate::keep_losses(&token);
+    }
     if matches!(token.step, Step::None) && !token.place.is_ordered() && !token.clears_flaws {
         return finish(token);
     }
@@ -689,6 +696,9 @@ fn answer<F: Fabric>(mut token: Token<Session<F>>) {
     if let Some(nexus) = &token.nexus {
         nexus.count_reply(&token);
         if token.sense.is_some() {
+            if let Some(losses) = token.told {
+                nexus.mapped().tell(losses);
+            }
             token.style = nexus.lun().device().mode().sense_style();
         }
     }
@@ -754,6 +764,7 @@ pub(crate) fn begin<F: Fabric>(token: &mut Token<Session<F>>, start: &Start<'_>)
     cmd.clears_flaws = false;
     cmd.sent = Sent::Behind;
     cmd.io_result = Err(IoError::Aborted);
+    cmd.told = None;
     cmd.style = Style::DEFAULT;
     cmd.set_status(Status::TaskAborted);
     cmd.set_residual(0);

@@ -32,7 +32,7 @@ use lio_scsi::{
     status::Status,
 };
 
-pub(crate) use blocks::Step;
+pub(crate) use blocks::{keep_losses, Step};
 pub(crate) use long::reads_all;
 pub(crate) use protect::Protected;
 
@@ -186,7 +186,7 @@ pub(crate) fn step(cmd: &mut Command) {
 pub(crate) fn finish(cmd: &mut Command) {
     let op = core::mem::replace(&mut cmd.op, Op::None);
     let result = match op {
-        Op::Flush { .. } => blocks::flushed(cmd, cmd.io_result),
+        Op::Flush { .. } => blocks::flushed(cmd),
         _ => cmd.io_result,
     };
     match result {

@@ -431,10 +431,15 @@ impl MappedLun {
         self.generated.store(false, Relaxed);
     }
 
-    /// Whether the device has lost data that was acknowledged, since this initiator was last told so: now it is.
-    pub(crate) fn tell_of_losses(&self) -> bool {
+    /// The device's losses of data that was acknowledged, if there were any since this initiator was last told so.
+    pub(crate) fn untold(&self) -> Option<u32> {
         let now = self.lun.device.losses();
-        self.losses.load(Relaxed) != now && self.losses.xchg(now, Relaxed) != now
+        (self.losses.load(Relaxed) != now).then_some(now)
+    }
+
+    /// It is told of so many.
+    pub(crate) fn tell(&self, losses: u32) {
+        self.losses.store(losses, Relaxed);
     }
 
     /// Whether this initiator may only read.

@@ -10,8 +10,9 @@ import time
 
 import lio
 import pytest
-from faulty import (BLOCK, Blocks, GOOD, NO_SPACE, OFFLINE, PROTECTED, READ_ERROR, WRITE_ERROR, Device, Local, Remote, both, debug,
-                    of_disk, rw, scsi_debug)
+from faulty import (BLOCK, Blocks, GOOD, NO_SPACE, OFFLINE, PROTECTED, READ_ERROR, SYNCHRONIZE_CACHE, WRITE_ERROR, Device, Local,
+                    Remote, both, debug, of_disk, rw, scsi_debug)
+from initiator import ABORT_TASK, READ
 from storage import MIB, attach, capacity, mounted, pattern
 
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C modules say COMMUNICATION FAILURE of each")
@@ -180,6 +181,69 @@ def test_flush_of_another_initiators_write(unmount, kind):
     if kind != "fileio":
         assert first.flush(1).what == second.flush(1).what == GOOD
     for i in first, second:
+        i.close()
+
+
+class Forgetful:
+    """A disk that keeps writes and flushes back, and then says of them that they have failed."""
+
+    def __init__(self):
+        self.below, self.disk = Device("beneath"), Device("forgetful")
+        self.disk.below = self.below.path
+        self.good()
+
+    def good(self):
+        self.below.good()
+        self.disk.good()
+
+    def keep_back(self):
+        path = self.below.path
+        self.disk.become(f"0 {self.disk.sectors} delay {path} 0 0 {path} 0 600000 {path} 0 600000\n")
+
+    def kept(self):
+        """the disk keeps something back"""
+        return sum(int(n) for n in lio.run("dmsetup", "status", self.disk.name).stdout.split()[4:6])
+
+    def fail(self):
+        """What it has kept back fails, what comes next does not."""
+        self.below.become(self.below.flakey(0, 3600, "error_writes"))
+        self.disk.good()
+        self.below.good()
+
+
+SIMPLE, ORDERED = 1, 2
+FUA_READ = rw(0x88, 0, 8, 8)
+
+
+@pytest.mark.parametrize("cdb, attribute, end", [(SYNCHRONIZE_CACHE, SIMPLE, "abort"), (SYNCHRONIZE_CACHE, SIMPLE, "reset"),
+                                                 (SYNCHRONIZE_CACHE, ORDERED, "abort"), (FUA_READ, SIMPLE, "abort")],
+                         ids=["abort", "reset", "ordered", "fua-read"])
+def test_flush_that_is_not_answered(cdb, attribute, end):
+    """A flush is aborted, or its session ends, and then it fails: each initiator hears of that once by its next flush, also its own."""
+    storage = Forgetful()
+    target = lio.IscsiTarget(lio.iblock("b", storage.disk.path), acls=[f"iqn.2024-01.org.example:i{n}" for n in (1, 2)])
+    first, second = Remote(target, 1), Remote(target, 2)
+    for i in first, second:
+        assert i.write(0, pattern(MIB)).what == GOOD and i.flush().what == GOOD
+    storage.keep_back()
+    itt = first.c.start(cdb, *((8 * BLOCK, READ) if cdb is FUA_READ else ()), attr=attribute)
+    lio.wait_for(storage.kept)
+    answers = []
+    function = threading.Thread(target=lambda: answers.append(first.c.tmf(ABORT_TASK, ref_itt=itt, timeout=60)))
+    if end == "abort":
+        function.start()
+    else:
+        first.c.reset()
+    lio.pause(1)
+    storage.fail()
+    if end == "abort":
+        function.join(60 * lio.SLOW)
+        assert answers == [0] and not first.c.seen, (answers, first.c.seen)
+    else:
+        first = Remote(target, 1)
+    for i in first, second:
+        assert i.flush().what == WRITE_ERROR
+        assert i.flush().what == GOOD
         i.close()
 
 

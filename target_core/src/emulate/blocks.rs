@@ -519,21 +519,41 @@ fn check(cmd: &Command, done: u64, n: u64, one: bool) -> Result<(), Sense> {
     Ok(())
 }
 
-/// What a flush says to its initiator that ended with `result` at the back end. Storage tells one flush alone of writes that
-/// it lost, and forgets it; they may have been anybody's. So each initiator hears of it, by its own next flush.
-pub(super) fn flushed(cmd: &Command, result: Result<(), IoError>) -> Result<(), IoError> {
-    let Some(nexus) = &cmd.nexus else {
+// A flush that ended so has told of writes that are lost. Otherwise the data may still be on its way.
+fn tells_of_losses(result: Result<(), IoError>) -> bool {
+    matches!(
+        result,
+        Err(IoError::Medium | IoError::NoSpace | IoError::ReadOnly)
+    )
+}
+
+/// Storage tells one flush alone of writes that it lost, and forgets it; they may have been anybody's. So the device keeps in mind that
+/// it did, also where nobody hears of this flush: its command may be aborted. Any context.
+#[cold]
+pub(crate) fn keep_losses(cmd: &Command) {
+    if let (Op::Flush { .. }, Some(nexus)) = (cmd.op, &cmd.nexus) {
+        if tells_of_losses(cmd.io_result) {
+            nexus.lun().device().lost();
+        }
+    }
+}
+
+/// What a flush says to its initiator that the back end has ended: each hears of what is lost, by its own next flush.
+pub(super) fn flushed(cmd: &mut Command) -> Result<(), IoError> {
+    let result = cmd.io_result;
+    let reads_or_writes = cmd.decoded.is_some_and(|d| d.command.transfers());
+    let Some(nexus) = cmd.nexus.as_ref().filter(|_| !reads_or_writes) else {
+        // With FUA it says what became of its own blocks, and nothing of what was written before.
         return result;
     };
-    match result {
-        Err(IoError::Medium | IoError::NoSpace | IoError::ReadOnly) => {
-            nexus.lun().device().lost();
-            nexus.mapped().tell_of_losses();
-            result
-        }
-        Ok(()) if nexus.mapped().tell_of_losses() => Err(IoError::Medium),
-        // Otherwise the data may still be on its way.
-        _ => result,
+    cmd.told = match result {
+        Ok(()) => nexus.mapped().untold(),
+        Err(_) if tells_of_losses(result) => Some(nexus.lun().device().losses()),
+        Err(_) => None,
+    };
+    match cmd.told {
+        Some(_) => result.and(Err(IoError::Medium)),
+        None => result,
     }
 }
 
