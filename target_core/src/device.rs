@@ -10,6 +10,7 @@ use crate::{
     erase::Eraser,
     flaws::Flaws,
     kept::Kept,
+    losses::Losses,
     lun::{Lun, Nexus},
     mode::Mode,
     order::{self, Order},
@@ -160,8 +161,7 @@ pub struct Device {
     had_cache: Atomic<bool>,
     // The size that initiators were last told of, in bytes.
     known_size: Atomic<u64>,
-    // Flushes that told of data which was acknowledged and is lost.
-    losses: Atomic<u32>,
+    losses: Arc<Losses>,
     #[pin]
     names: Mutex<Names>,
     // Serialises what opens and closes the back end, and what may change while no LUN is linked. No command takes it: who
@@ -240,7 +240,7 @@ impl Device {
                 geometry: SetOnce::new(),
                 had_cache: Atomic::new(false),
                 known_size: Atomic::new(0),
-                losses: Atomic::new(0),
+                losses: Losses::new()?,
                 names <- new_mutex!(Names::default(), "Device::names"),
                 setup <- new_mutex!((), "Device::setup"),
                 users <- new_mutex!(Users::default(), "Device::users"),
@@ -628,14 +628,14 @@ impl Device {
         }
     }
 
-    /// How often a flush has told of data which was acknowledged and is lost.
-    pub(crate) fn losses(&self) -> u32 {
-        self.losses.load(Relaxed)
+    /// What was acknowledged and is lost.
+    pub(crate) fn losses(&self) -> &Arc<Losses> {
+        &self.losses
     }
 
-    /// A flush has told of such data.
+    /// A flush has told of such data. Any context.
     pub(crate) fn lost(&self) {
-        self.losses.add(1, Relaxed);
+        self.losses.add();
     }
 
     /// Whether nothing can be written.

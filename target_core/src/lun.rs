@@ -373,7 +373,7 @@ impl MappedLun {
                 lun: lun.clone(),
                 write_protect: Atomic::new(write_protect),
                 generated: Atomic::new(generated),
-                losses: Atomic::new(lun.device.losses()),
+                losses: Atomic::new(lun.device.losses().count()),
                 stats: MappedStats::new(),
                 special: Special::new(),
                 flow: Flow::new(),
@@ -433,7 +433,7 @@ impl MappedLun {
 
     /// The device's losses of data that was acknowledged, if there were any since this initiator was last told so.
     pub(crate) fn untold(&self) -> Option<u32> {
-        let now = self.lun.device.losses();
+        let now = self.lun.device.losses().count();
         (self.losses.load(Relaxed) != now).then_some(now)
     }
 

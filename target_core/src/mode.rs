@@ -423,8 +423,13 @@ impl Device {
     fn flush_for_a_while(&self) -> Result<(), IoError> {
         let ended = Arc::new(SetOnce::new(), GFP_KERNEL).map_err(|_| IoError::Resources)?;
         let (backend, hba, tell) = (self.backend().clone(), self.hba().clone(), ended.clone());
+        let losses = self.losses().clone();
         let flush = move || {
             let result = noio::scope(|| backend.flush());
+            if result.is_err() {
+                // It was acknowledged: initiators hear of it by their next flush, also where nobody waits here any more.
+                losses.add();
+            }
             // In this order: the back end's code is the module's that is held there.
             drop(backend);
             drop(hba);
@@ -437,12 +442,7 @@ impl Device {
         if !tmf::wait_within(PATIENCE_MS, || ended.copy().is_some()) {
             return Err(IoError::Timeout);
         }
-        let result = ended.copy().unwrap_or(Err(IoError::Aborted));
-        if result.is_err() {
-            // It was acknowledged: initiators hear of it by their next flush.
-            self.lost();
-        }
-        result
+        ended.copy().unwrap_or(Err(IoError::Aborted))
     }
 
     /// The back end is open: its write cache is as it is by default.

@@ -39,6 +39,7 @@ mod idle;
 mod kept;
 mod latency;
 mod limits;
+mod losses;
 pub mod lun;
 mod mode;
 mod order;

@@ -3,10 +3,12 @@
 import collections
 import contextlib
 import ctypes
+import errno
 import os
 import random
 import threading
 import time
+from pathlib import Path
 
 import lio
 import pytest
@@ -245,6 +247,34 @@ def test_flush_that_is_not_answered(cdb, attribute, end):
         assert i.flush().what == WRITE_ERROR
         assert i.flush().what == GOOD
         i.close()
+
+
+def test_flush_of_a_cache_that_is_turned_off():
+    """A write cache is turned off, which takes longer than its administrator waits, and then fails: initiators hear of it."""
+    storage = Forgetful()
+    store = lio.fileio("f", file=storage.disk.path, buffered=True)
+    target = lio.IscsiTarget(store, acls=["iqn.2024-01.org.example:i1"])
+    i = Remote(target)
+    assert i.write(0, pattern(MIB)).what == GOOD and i.flush().what == GOOD
+    storage.keep_back()
+    assert i.write(0, pattern(MIB, 2)).what == GOOD
+    with lio.refused(errno.EIO):
+        store.attrib("emulate_write_cache", 0)
+
+    def flushing():
+        """somebody flushes a file"""
+        for stack in Path("/proc").glob("[0-9]*/stack"):
+            with contextlib.suppress(OSError):
+                if "fsync" in stack.read_text():
+                    return True
+        return False
+
+    assert storage.kept() and flushing()
+    storage.fail()
+    lio.wait_for(lambda: not flushing())
+    assert i.flush().what == WRITE_ERROR
+    assert i.flush().what == GOOD
+    i.close()
 
 
 # --- full, read-only ------------------------------------------------------------------------------------------

@@ -548,7 +548,7 @@ pub(super) fn flushed(cmd: &mut Command) -> Result<(), IoError> {
     };
     cmd.told = match result {
         Ok(()) => nexus.mapped().untold(),
-        Err(_) if tells_of_losses(result) => Some(nexus.lun().device().losses()),
+        Err(_) if tells_of_losses(result) => Some(nexus.lun().device().losses().count()),
         Err(_) => None,
     };
     match cmd.told {
