@@ -352,19 +352,26 @@ impl Drop for MappedLun {
 }
 
 impl MappedLun {
-    pub(crate) fn new(number: LunNumber, lun: &Arc<Lun>, write_protect: bool) -> Result<Arc<Self>> {
-        Self::make(number, lun, write_protect, false)
+    /// For the initiator whose name has this [digest](crate::tpg::digest).
+    pub(crate) fn new(
+        number: LunNumber,
+        lun: &Arc<Lun>,
+        write_protect: bool,
+        who: u64,
+    ) -> Result<Arc<Self>> {
+        Self::make(number, lun, write_protect, who, false)
     }
 
     /// The group's LUN under its own number, as those see it who have no ACL.
-    pub(crate) fn generate(lun: &Arc<Lun>, write_protect: bool) -> Result<Arc<Self>> {
-        Self::make(lun.number(), lun, write_protect, true)
+    pub(crate) fn generate(lun: &Arc<Lun>, write_protect: bool, who: u64) -> Result<Arc<Self>> {
+        Self::make(lun.number(), lun, write_protect, who, true)
     }
 
     fn make(
         number: LunNumber,
         lun: &Arc<Lun>,
         write_protect: bool,
+        who: u64,
         generated: bool,
     ) -> Result<Arc<Self>> {
         Ok(Arc::new(
@@ -373,7 +380,7 @@ impl MappedLun {
                 lun: lun.clone(),
                 write_protect: Atomic::new(write_protect),
                 generated: Atomic::new(generated),
-                losses: Atomic::new(lun.device.losses().count()),
+                losses: Atomic::new(lun.device.losses().told(who)),
                 stats: MappedStats::new(),
                 special: Special::new(),
                 flow: Flow::new(),
@@ -435,6 +442,14 @@ impl MappedLun {
     pub(crate) fn untold(&self) -> Option<u32> {
         let now = self.lun.device.losses().count();
         (self.losses.load(Relaxed) != now).then_some(now)
+    }
+
+    /// The initiator `who` does not have it any more: the device remembers what it was told.
+    pub(crate) fn leave(&self, who: u64) {
+        let device = &self.lun.device;
+        let cached = device.backend().write_cache() && !self.write_protect();
+        let told = self.losses.load(Relaxed);
+        device.losses().leave(who, told, cached);
     }
 
     /// It is told of so many.

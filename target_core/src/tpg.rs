@@ -4,6 +4,7 @@
 
 mod acl;
 
+pub(crate) use acl::digest;
 pub use acl::{Access, NodeAcl};
 
 use crate::{
@@ -303,7 +304,8 @@ impl Tpg {
         for session in lists.sessions.iter() {
             let core = session.core();
             if core.acl().is_none() {
-                let mapped = MappedLun::generate(lun, false);
+                let who = digest(core.initiator().to_bytes());
+                let mapped = MappedLun::generate(lun, false, who);
                 if let Err(e) = mapped.and_then(|m| show(session, &m)) {
                     complain(core.initiator(), e);
                 }
@@ -321,13 +323,16 @@ impl Tpg {
             lun.close();
             lists.luns.retain(|l| !Arc::ptr_eq(l, lun));
             for acl in lists.acls.iter() {
-                acl.mapped.lock().retain(|m| !Arc::ptr_eq(m.lun(), lun));
+                acl.take_away(|m| Arc::ptr_eq(m.lun(), lun));
             }
             for session in lists.sessions.iter() {
                 let core = session.core();
                 for (_, nexus) in core.nexuses() {
                     if !Arc::ptr_eq(nexus.lun(), lun) || !session.take_away(&nexus) {
                         continue;
+                    }
+                    if core.acl().is_none() {
+                        nexus.mapped().leave(digest(core.initiator().to_bytes()));
                     }
                     // Without memory for the list the wait below is a little less exact, and still waits.
                     let _ = seen.push(nexus, GFP_KERNEL);
@@ -428,7 +433,7 @@ impl Tpg {
             lists.closed = true;
             // A generated ACL that stayed would keep the group alive, which keeps it.
             self.keeps_generated.store(false, Relaxed);
-            lists.acls.retain(|acl| !acl.is_idle());
+            lists.forget_idle();
         });
     }
 }

@@ -277,6 +277,36 @@ def test_flush_of_a_cache_that_is_turned_off():
     i.close()
 
 
+def test_flush_in_demo_mode():
+    """An initiator without an ACL hears of what was lost while it was logged out; once, and one that was never there does not."""
+    disk = Device("disk")
+    target = lio.IscsiTarget(lio.fileio("d", file=disk.path, buffered=True))
+    target.attrib("cache_dynamic_acls", 0)
+    first, second = Remote(target, 1), Remote(target, 2)
+
+    def leave(i):
+        i.close()
+        lio.wait_for(lambda: b":i2" not in (target.path / "dynamic_sessions").read_bytes())
+
+    for i in first, second:
+        assert i.write(0, pattern(MIB)).what == GOOD and i.flush().what == GOOD
+    disk.become(disk.flakey(0, 3600, "error_writes"))
+    assert second.write(0, pattern(MIB, 2)).what == GOOD
+    leave(second)
+    assert first.flush().what == WRITE_ERROR
+    disk.good()
+    # It comes twice before it asks.
+    leave(Remote(target, 2))
+    second, third = Remote(target, 2), Remote(target, 3)
+    assert second.flush().what == WRITE_ERROR
+    assert same(*(i.flush() for i in (first, second, third))) == GOOD
+    leave(second)
+    second = Remote(target, 2)
+    assert second.flush().what == GOOD
+    for i in first, second, third:
+        i.close()
+
+
 # --- full, read-only ------------------------------------------------------------------------------------------
 
 

@@ -49,7 +49,7 @@ pub struct NodeAcl {
     tpg: Arc<Tpg>,
     name: CString,
     // Of the name: a group may have thousands, which mostly differ at their ends.
-    digest: u32,
+    digest: u64,
     index: u32,
     depth: Atomic<u32>,
     // Written with the group's lock held, as the next two.
@@ -102,7 +102,7 @@ impl Tpg {
                 acl.generated.store(true, Relaxed);
                 if acl.is_idle() {
                     // What demo mode had mapped is forgotten: it makes another one.
-                    lists.acls.retain(|a| !Arc::ptr_eq(a, acl));
+                    lists.forget(acl);
                 }
             });
         } else {
@@ -149,7 +149,7 @@ impl Tpg {
             let on = on && !lists.closed;
             self.keeps_generated.store(on, Relaxed);
             if !on {
-                lists.acls.retain(|acl| !acl.is_idle());
+                lists.forget_idle();
             }
         })
     }
@@ -175,7 +175,7 @@ impl Tpg {
             let taken = lists.take_in(&session, access, new);
             if taken.is_err() && !self.keeps_generated.load(Relaxed) {
                 // The ACL that was just generated for it.
-                lists.acls.retain(|acl| !acl.is_idle());
+                lists.forget_idle();
             }
             taken
         })
@@ -188,6 +188,10 @@ impl Tpg {
             let place = lists.sessions.iter().position(|s| is_of(s, core))?;
             let session = lists.sessions.remove(place).ok()?;
             let no_room = lists.leaving.push_within_capacity(session).err();
+            if core.acl().is_none() {
+                let who = digest(core.initiator().to_bytes());
+                core.nexuses().for_each(|(_, n)| n.mapped().leave(who));
+            }
             if let Some(acl) = core.acl() {
                 if acl.sessions.fetch_sub(1, Relaxed) != 1 {
                     // Others of the same initiator are there.
@@ -195,7 +199,7 @@ impl Tpg {
                     // What its directory does not show ends with the sessions that it was generated for.
                     acl.forget_generated();
                 } else if !self.keeps_generated.load(Relaxed) {
-                    lists.acls.retain(|a| !Arc::ptr_eq(a, acl));
+                    lists.forget(acl);
                 }
             }
             no_room
@@ -245,8 +249,9 @@ impl Lists {
                 core.set_acl(acl);
             }
             None => {
+                let who = digest(core.initiator().to_bytes());
                 for lun in self.luns.iter() {
-                    core.map(&MappedLun::generate(lun, false)?)?;
+                    core.map(&MappedLun::generate(lun, false, who)?)?;
                 }
             }
         }
@@ -275,7 +280,8 @@ impl Lists {
         {
             let mut mapped = new.mapped.lock();
             for lun in self.luns.iter() {
-                mapped.push(MappedLun::generate(lun, read_only)?, GFP_KERNEL)?;
+                let new = MappedLun::generate(lun, read_only, new.digest)?;
+                mapped.push(new, GFP_KERNEL)?;
             }
         }
         self.acls.reserve(1, GFP_KERNEL)?;
@@ -290,10 +296,22 @@ impl Lists {
         if generated < MAX_IDLE {
             return;
         }
-        let oldest = self.acls.iter().position(|a| a.is_idle());
-        if let Some(place) = oldest {
-            let _ = self.acls.remove(place);
+        if let Some(oldest) = self.acls.iter().find(|a| a.is_idle()).cloned() {
+            self.forget(&oldest);
         }
+    }
+
+    // Forgets a generated ACL.
+    fn forget(&mut self, acl: &Arc<NodeAcl>) {
+        acl.leave();
+        self.acls.retain(|a| !Arc::ptr_eq(a, acl));
+    }
+
+    // Forgets the generated ACLs of initiators that are not there.
+    pub(super) fn forget_idle(&mut self) {
+        let idle = self.acls.iter().filter(|a| a.is_idle());
+        idle.for_each(|acl| acl.leave());
+        self.acls.retain(|acl| !acl.is_idle());
     }
 }
 
@@ -304,10 +322,11 @@ fn unmap_this(session: &Arc<dyn AnySession>, mapped: &Arc<MappedLun>) -> bool {
 }
 
 // FNV-1a of a name in small letters.
-fn digest(name: &[u8]) -> u32 {
-    name.iter().fold(0x811c_9dc5, |digest: u32, byte| {
-        (digest ^ u32::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0193)
-    })
+pub(crate) fn digest(name: &[u8]) -> u64 {
+    name.iter()
+        .fold(0xcbf2_9ce4_8422_2325, |digest: u64, byte| {
+            (digest ^ u64::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0000_01b3)
+        })
 }
 
 impl NodeAcl {
@@ -379,14 +398,32 @@ impl NodeAcl {
 
     // Shows the initiator one more LUN of the group, whose lists the caller holds, as demo mode does.
     pub(super) fn generate_lun(self: &Arc<Self>, lists: &Lists, lun: &Arc<Lun>) -> Result {
-        let mapped = MappedLun::generate(lun, self.read_only.load(Relaxed))?;
+        let read_only = self.read_only.load(Relaxed);
+        let mapped = MappedLun::generate(lun, read_only, self.digest)?;
         self.mapped.lock().push(mapped.clone(), GFP_KERNEL)?;
         self.show(lists, &mapped)
     }
 
     // Takes away what demo mode mapped. No session has the ACL.
     fn forget_generated(&self) {
-        self.mapped.lock().retain(|m| !m.is_generated());
+        self.take_away(|m| m.is_generated());
+    }
+
+    // It is about to be forgotten.
+    fn leave(&self) {
+        let mapped = self.mapped.lock();
+        mapped.iter().for_each(|m| m.leave(self.digest));
+    }
+
+    // What `which` chooses is mapped no longer. Sessions that have it keep it.
+    pub(super) fn take_away(&self, which: impl Fn(&MappedLun) -> bool) {
+        self.mapped.lock().retain(|m| {
+            let goes = which(m);
+            if goes {
+                m.leave(self.digest);
+            }
+            !goes
+        });
     }
 
     fn show(self: &Arc<Self>, lists: &Lists, mapped: &Arc<MappedLun>) -> Result {
@@ -411,7 +448,7 @@ impl NodeAcl {
         lun: &Arc<Lun>,
         write_protect: bool,
     ) -> Result<Arc<MappedLun>> {
-        let mapped = MappedLun::new(number, lun, write_protect)?;
+        let mapped = MappedLun::new(number, lun, write_protect, self.digest)?;
         self.tpg.with_lists(|lists| {
             if !lists.luns.iter().any(|l| Arc::ptr_eq(l, lun)) {
                 return Err(ENOENT);
@@ -459,7 +496,7 @@ impl NodeAcl {
     pub(crate) fn unmap(self: &Arc<Self>, mapped: &Arc<MappedLun>) {
         let mut affected = KVVec::new();
         self.tpg.with_lists(|lists| {
-            self.mapped.lock().retain(|m| !Arc::ptr_eq(m, mapped));
+            self.take_away(|m| core::ptr::eq(m, &**mapped));
             for session in lists.sessions.iter() {
                 if unmap_this(session, mapped) {
                     luns_changed(session.core(), None);
