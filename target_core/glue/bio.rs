@@ -7,6 +7,7 @@ use core::mem::ManuallyDrop;
 use kernel::{
     bindings,
     error::{code, to_result, Error},
+    page::PAGE_SIZE,
     prelude::*,
     types::Opaque,
 };
@@ -119,8 +120,8 @@ fn data<T: Transfer>(dev: BlockDevice, op: u32, pos: u64, transfer: T) {
     }
 }
 
-// Whether the device cannot use the memory itself: its addresses aren't aligned as it asks, or the initiator may
-// still write to it while the device computes a checksum.
+// Whether the device cannot use the memory itself: its addresses aren't aligned as it asks, it has gaps inside a block, or the
+// initiator may still write to it while the device computes a checksum.
 fn needs_bounce(dev: &BlockDevice, buffer: &Buffer, read: bool) -> bool {
     // SAFETY: The device is open.
     let mask = unsafe { sys::lio_bdev_dma_alignment(dev.as_ptr()) };
@@ -128,9 +129,27 @@ fn needs_bounce(dev: &BlockDevice, buffer: &Buffer, read: bool) -> bool {
     if !read && buffer.is_borrowed() && unsafe { sys::lio_bdev_stable_writes(dev.as_ptr()) } {
         return true;
     }
+    // SAFETY: As above.
+    if buffer.is_borrowed() && has_gaps(buffer, unsafe { sys::lio_bdev_block(dev.as_ptr()) }) {
+        return true;
+    }
     buffer.segs().iter().any(|s| {
         let bv = s.as_bvec();
         (bv.bv_offset | bv.bv_len) & mask != 0
+    })
+}
+
+// Whether one piece of the memory ends inside a block, and the next is not the page behind it. Where a device takes no gaps (an NVMe SSD
+// without SGLs), or not so many pieces, the block layer would have to split the block, and fails.
+fn has_gaps(buffer: &Buffer, block: u32) -> bool {
+    let (inside, page) = (block.wrapping_sub(1), PAGE_SIZE as u32 - 1);
+    let (mut at, mut end) = (0u32, 0u32);
+    buffer.segs().iter().any(|s| {
+        let bv = s.as_bvec();
+        let gap = at & inside != 0 && (end | bv.bv_offset) & page != 0;
+        at = at.wrapping_add(bv.bv_len);
+        end = bv.bv_offset.wrapping_add(bv.bv_len);
+        gap
     })
 }
 

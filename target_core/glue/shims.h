@@ -289,6 +289,7 @@ bool lio_bdev_write_cache(struct block_device *bdev);
 bool lio_bdev_lacks_fua(struct block_device *bdev);
 bool lio_bdev_flushes_for_fua(struct block_device *bdev);
 u32 lio_bdev_dma_alignment(struct block_device *bdev);
+u32 lio_bdev_block(struct block_device *bdev);
 bool lio_bdev_stable_writes(struct block_device *bdev);
 bool lio_bdev_gone(struct block_device *bdev);
 bool lio_bdev_nowait(struct block_device *bdev);

@@ -1,6 +1,8 @@
 """iblock on an NVMe SSD, as servers have them: two namespaces, of which one keeps protection information."""
 # vm: --nvme
 # group: protection
+import mmap
+import os
 import uuid
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import lio
 import pytest
 import test_protection
 from protected import ESCAPE, GUARD, READ, SIZE, VERIFY, WRITE, Cdb, Unit, be, corrupted, mix
+from storage import attach, pattern, pread
 from test_writes import TRACE
 
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C module has no protection information over iSCSI, and no atomic writes")
@@ -118,7 +121,7 @@ def test_what_it_keeps(unit):
 
 @pytest.fixture
 def one_piece():
-    """Has a disk take protection information in one piece of memory alone."""
+    """Has a disk take protection information in one piece of memory alone, and data without gaps."""
     yield lambda disk: lio.run("modprobe", "lio_one_piece", f"disk=/dev/{disk}")
     lio.run("rmmod", "lio_one_piece")
 
@@ -144,3 +147,28 @@ def test_memory_in_more_pieces_than_it_takes(one_piece, unit):
     for a, b in halves:
         assert unit.read(lba + a, b - a, 1) == ([data[0]] * (b - a), unit.pi([data[0]] * (b - a), lba + a, application=3))
     unit(Cdb.ten(VERIFY, 1, lba, n))
+
+
+def test_memory_with_gaps(one_piece):
+    """Data whose memory has gaps inside its blocks is as good as that in whole pages, for an SSD that takes no gaps."""
+    disk = namespace(1)
+    one_piece(disk)
+    assert lio.read(Path("/sys/block") / disk / "queue/virt_boundary_mask") == "4095"
+    size, (a, b, c) = 4096 + 512, (100, 412, 4096)
+    data = pattern(size, 61)
+    path = attach(lio.iblock(dev=f"/dev/{disk}"))
+    fd = os.open(path, os.O_RDWR | os.O_DIRECT)
+    try:
+        with mmap.mmap(-1, 4 * 4096) as memory, memoryview(memory) as view:
+            # The beginnings of three pages.
+            with view[:a] as one, view[4096 : 4096 + b] as two, view[8192 : 8192 + c] as three:
+                pieces = [one, two, three]
+                one[:], two[:], three[:] = data[:a], data[a : a + b], data[a + b :]
+                assert os.pwritev(fd, pieces, 0) == size
+                assert pread(f"/dev/{disk}", 0, size) == data
+                memory[:] = bytes(len(memory))
+                assert os.preadv(fd, pieces, 0) == size
+                assert b"".join(pieces) == data
+    finally:
+        os.close(fd)
+        lio.clear()

@@ -92,6 +92,12 @@ u32 lio_bdev_dma_alignment(struct block_device *bdev)
 }
 EXPORT_SYMBOL_GPL(lio_bdev_dma_alignment);
 
+u32 lio_bdev_block(struct block_device *bdev)
+{
+	return bdev_logical_block_size(bdev);
+}
+EXPORT_SYMBOL_GPL(lio_bdev_block);
+
 bool lio_bdev_stable_writes(struct block_device *bdev)
 {
 	return bdev_stable_writes(bdev);

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * While it is loaded, the disk that its parameter names takes protection information in one piece of memory alone, as an NVMe SSD does
- * without SGLs for metadata: "modprobe lio_one_piece disk=/dev/nvme0n2". For VMs alone.
+ * While it is loaded, the disk that its parameter names takes protection information in one piece of memory alone, and data in whole
+ * pages but for its beginning and its end, as an NVMe SSD does without SGLs: "modprobe lio_one_piece disk=/dev/nvme0n2". For VMs alone.
  */
 #include <linux/blkdev.h>
 #include <linux/err.h>
 #include <linux/file.h>
 #include <linux/module.h>
+#include <linux/sizes.h>
 
 static char *disk = "";
 module_param(disk, charp, 0444);
@@ -14,13 +15,16 @@ MODULE_PARM_DESC(disk, "the path of a disk");
 
 static struct file *file;
 static unsigned short before;
+static unsigned long boundary_before;
 
-static int take(unsigned short most, unsigned short *had)
+static int take(unsigned short most, unsigned long boundary)
 {
 	struct request_queue *q = bdev_get_queue(file_bdev(file));
 	struct queue_limits lim = queue_limits_start_update(q);
 
-	*had = lim.max_integrity_segments;
+	before = lim.max_integrity_segments;
+	boundary_before = lim.virt_boundary_mask;
+	lim.virt_boundary_mask = boundary;
 	lim.max_integrity_segments = most;
 	return queue_limits_commit_update_frozen(q, &lim);
 }
@@ -32,7 +36,7 @@ static int __init lio_one_piece_init(void)
 	file = bdev_file_open_by_path(disk, BLK_OPEN_READ, NULL, NULL);
 	if (IS_ERR(file))
 		return PTR_ERR(file);
-	ret = take(1, &before);
+	ret = take(1, SZ_4K - 1);
 	if (ret)
 		bdev_fput(file);
 	return ret;
@@ -41,13 +45,11 @@ module_init(lio_one_piece_init);
 
 static void __exit lio_one_piece_exit(void)
 {
-	unsigned short one;
-
-	WARN_ON(take(before, &one));
+	WARN_ON(take(before, boundary_before));
 	bdev_fput(file);
 }
 module_exit(lio_one_piece_exit);
 
 MODULE_AUTHOR("The lio-rs authors");
-MODULE_DESCRIPTION("A disk that takes protection information in one piece");
+MODULE_DESCRIPTION("A disk that takes protection information in one piece, and data without gaps");
 MODULE_LICENSE("GPL");
