@@ -20,6 +20,11 @@ def is_known(report):
     return any(re.search(first, report[0]) and all(re.search(p, text) for p in rest) for first, *rest in KNOWN)
 
 
+def pytest_configure(config):
+    """A test fails by what one of its threads fails with: pytest only warns of that."""
+    config.addinivalue_line("filterwarnings", "error::pytest.PytestUnhandledThreadExceptionWarning")
+
+
 class KernelLog:
     """What the kernel has said since this was made."""
 

@@ -9,7 +9,7 @@ import leaks
 import libiscsi
 import lio
 import pytest
-from copying import blocks, copy_of, cscd, extent, limit, naa, nexus, store
+from copying import PIECE, blocks, copy_of, cscd, extent, limit, naa, nexus, store
 from faulty import GOOD, Device, rw
 from initiator import ABORT_TASK, CLEAR_TASK_SET, LUN_RESET, SCSI_RESPONSE, WRITE
 from sgio import information, say
@@ -317,17 +317,19 @@ def test_a_limit_that_goes():
 
 
 def test_crosswise_with_ordered_commands():
-    """Copies both ways, by commands to both units, with ORDERED ones and writes between them: all of it ends."""
+    """Copies both ways, by commands to both units, with ORDERED ones and writes between them: all of it ends, and each block holds what
+    one of them wrote, or what was there."""
     stores = [store(), store("fileio", "s1")]
     target = lio.IscsiTarget(*stores)
     with nexus(*stores, target=target) as (a, c), nexus(*stores, target=target, i=2) as (b, _):
-        a.fill(0, 4 * MIB, 10)
+        data = a.fill(0, 4 * MIB, 10)
+        written = [pattern(4096, turn) for turn in range(6)]
         failed = []
 
         def go(n, lun):
             for turn in range(6):
                 pending = [n.start(c, [extent(lun, 1 - lun, 2 * MIB, 0, 0)], lun=lun, attr=attr) for attr in (1, 2, 1)]
-                pending.append(n.c.start(rw(0x8A, 0, 8), 4096, WRITE, pattern(4096, turn), lun=1 - lun, attr=2))
+                pending.append(n.c.start(rw(0x8A, 0, 8), 4096, WRITE, written[turn], lun=1 - lun, attr=2))
                 while pending:
                     answer = n.c.next(60)
                     if answer.opcode == SCSI_RESPONSE:
@@ -335,7 +337,7 @@ def test_crosswise_with_ordered_commands():
                         if answer.status:
                             failed.append(say(answer.sense))
                     else:
-                        n.c.answer_r2t(answer, pattern(4096, turn))
+                        n.c.answer_r2t(answer, written[turn])
 
         threads = [threading.Thread(target=go, args=args) for args in [(a, 0), (b, 1)]]
         for t in threads:
@@ -344,6 +346,15 @@ def test_crosswise_with_ordered_commands():
             t.join(120 * lio.SLOW)
             assert not t.is_alive()
         assert not failed
+        for lun, beyond in (0, data[2 * MIB :]), (1, bytes(2 * MIB)):
+            a.holds(4096, beyond, lun=lun)
+            for lba in range(0, 4096, 1024):
+                heard = a.scsi(rw(0x88, lba, 1024), read=PIECE, lun=lun)
+                assert heard.what == GOOD
+                for at in range(0, PIECE, 512):
+                    place = lba * 512 + at
+                    may = {bytes(512), data[place : place + 512], *(w[place : place + 512] for w in written if place < 4096)}
+                    assert heard.data[at : at + 512] in may, (lun, place)
 
 
 def test_no_more_than_there_may_be():
@@ -467,6 +478,8 @@ def onto_slow(read=0, write=0):
                 yield n, c, other, let_go
             finally:
                 let_go.cancel()
+                if let_go.is_alive():
+                    let_go.join()
                 reload(*fast)
         target.delete()
 

@@ -220,14 +220,18 @@ def test_pages_that_change(kind, klog):
     target, other = lio.IscsiTarget(store), lio.Loopback(store)
     disk, same = open_iscsi(target, "CRC32C", "CRC32C"), other.disk()
     lio.run("dd", "if=/dev/urandom", f"of={same}", "bs=1M", "count=4", "oflag=direct")
-    jobs = [threading.Thread(target=lio.fio, args=(same,), kwargs={"rw": "randwrite", "bs": "64k", "iodepth": 8, "size": "1m",
-                                                                    "refill_buffers": 1, "seconds": 2}),
-            threading.Thread(target=lio.fio, args=(disk,), kwargs={"rw": "randread", "bs": "64k", "iodepth": 16, "size": "1m",
-                                                                   "seconds": 2})]
+    done = {}
+
+    def job(what, dev, **options):
+        done[what] = lio.fio(dev, rw=f"rand{what}", bs="64k", size="1m", seconds=2, **options)["jobs"][0]
+
+    jobs = [threading.Thread(target=job, args=("write", same), kwargs={"iodepth": 8, "refill_buffers": 1}),
+            threading.Thread(target=job, args=("read", disk), kwargs={"iodepth": 16})]
     for j in jobs:
         j.start()
     for j in jobs:
         j.join()
+    assert all(done[what]["error"] == 0 and done[what][what]["total_ios"] > 0 for what in ("write", "read"))
     assert not klog.has("detected conn error")
     assert Path(disk).exists()
 

@@ -559,14 +559,16 @@ def test_reads_beside_writes(name):
     n, stop = 64, threading.Event()
     versions = [b"".join(unit.data(n, seed)) for seed in (1, 2)]
     unit(Cdb.ten(WRITE, 0, 0, n), write=versions[0])
-    errors = []
+    errors, written = [], 0
 
     def write():
+        nonlocal written
         while not stop.is_set() and not errors:
             for data in versions:
                 status, _, answer = unit.other.scsi(Cdb.ten(WRITE, 0, 0, n), 0, data)
                 if status:
                     errors.append(answer)
+            written += 2
 
     writer = threading.Thread(target=write)
     writer.start()
@@ -578,6 +580,7 @@ def test_reads_beside_writes(name):
         stop.set()
         writer.join()
     assert not errors, errors[0].sense.hex()
+    assert written > 2
 
 
 def test_attributes():
