@@ -4,6 +4,7 @@ initiators leave the processor to the deletions: more rounds in the same time, i
 # vm: --timeout 1800
 import collections
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -227,7 +228,7 @@ class Load(threading.Thread):
     def __init__(self, stop, what):
         super().__init__(daemon=True)
         self.stopped, self.what, self.done, self.failed, self.moved = stop, what, 0, 0, 0
-        self.functions = collections.Counter()
+        self.ended, self.hung = collections.Counter(), []
         self.start()
 
     def run(self):
@@ -240,18 +241,22 @@ class Load(threading.Thread):
                 time.sleep(0.1)
 
     def __str__(self):
-        answered = "".join(f", {n} x {name}" for name, n in self.functions.items())
-        return f"{self.done} done, {self.failed} failed, {self.moved >> 20} MiB{answered}"
+        ended = "".join(f", {n} x {name}" for name, n in self.ended.items())
+        return f"{self.done} done, {self.failed} failed, {self.moved >> 20} MiB{ended}"
 
 
 def fio_on(find):
     def go(load):
         dev = find()
         assert dev
-        p = subprocess.run(["fio", "--output-format=json", "--name=l", f"--filename={dev}", "--direct=1", "--ioengine=libaio",
-                            "--rw=randrw", "--bsrange=4k-64k", "--iodepth=16", "--runtime=4", "--time_based", "--size=8m",
-                            *(["--rate_iops=50"] if GENTLE else [])],
-                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=180 * lio.SLOW, text=True)
+        try:
+            p = subprocess.run(["fio", "--output-format=json", "--name=l", f"--filename={dev}", "--direct=1", "--ioengine=libaio",
+                                "--rw=randrw", "--bsrange=4k-64k", "--iodepth=16", "--runtime=4", "--time_based", "--size=8m", "--allow_file_create=0",
+                                *(["--rate_iops=50"] if GENTLE else [])],
+                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=180 * lio.SLOW, text=True)
+        except subprocess.TimeoutExpired:
+            load.hung.append(f"fio on {dev}")
+            raise
         job = json.loads(p.stdout[p.stdout.index("{") :])["jobs"][0]
         load.moved += job["read"]["io_bytes"] + job["write"]["io_bytes"]
         assert p.returncode == 0
@@ -261,40 +266,46 @@ def fio_on(find):
 def initiator_on(iqn, portal, isid):
     """A login, reads and writes with some left unanswered, and the end by logout, close or reset."""
     rng = random.Random(isid)
+    ends = in_turn(ENDS, rng)
 
     def go(load):
         time.sleep(GENTLE * 0.3)
-        with initiator.Connection(portal, timeout=15) as c:
-            c.login(iqn, name=PYTHON, isid=b"\x80\0\0\0\2" + bytes([isid]))
-            for _ in range(rng.randrange(1, 30)):
-                lun = rng.randrange(3)
-                c.scsi(bytes.fromhex("2a000000000000000800"), write=bytes(4096), lun=lun)
-                _, got, _ = c.scsi(bytes.fromhex("28000000000000000800"), read=4096, lun=lun)
-                load.moved += 2 * len(got)
-            # The end: a logout, or commands left alone with a task management function, a reset, a close, or half a PDU.
-            end = rng.choice(ENDS)
-            if end == "logout":
-                c.logout()
-                return
+        with initiator.Connection(portal, timeout=GUARD // lio.SLOW) as c:
+            try:
+                talk(load, c)
+            except TimeoutError:
+                # Who is sent away sees the connection closed; on an open one each request is answered.
+                if not c.is_closed_there():
+                    load.hung.append(f"{iqn} at {portal}")
+                raise
+
+    def talk(load, c):
+        c.login(iqn, name=PYTHON, isid=b"\x80\0\0\0\2" + bytes([isid]))
+        for _ in range(rng.randrange(1, 30)):
+            lun = rng.randrange(3)
+            c.scsi(bytes.fromhex("2a000000000000000800"), write=bytes(4096), lun=lun)
+            _, got, _ = c.scsi(bytes.fromhex("28000000000000000800"), read=4096, lun=lun)
+            load.moved += 2 * len(got)
+        # The end: a logout, or commands left alone with a task management function, a reset, a close, or half a PDU.
+        end = next(ends)
+        if end == "logout":
+            assert c.logout()
+        else:
             itts = [c.start(bytes.fromhex("2a000000000000008000"), 65536, initiator.WRITE, lun=rng.randrange(3)) for _ in range(5)]
             if end in TMFS:
-                function, lun, itt = TMFS[end], rng.randrange(3), rng.choice(itts)
-                load.functions[end] += c.tmf(function, lun=lun, ref_itt=itt if end == "abort" else initiator.NONE) is not None
+                c.tmf(TMFS[end], lun=rng.randrange(3), ref_itt=rng.choice(itts) if end == "abort" else initiator.NONE)
             elif end == "half":
                 c.send(c.command_pdu(bytes.fromhex("2a000000000000000800"), 4096, initiator.WRITE)[: rng.randrange(1, 48)])
             elif end == "reset":
                 c.reset()
+        load.ended[end] += 1
     return go
 
 
-def actions(n, rng):
-    """`n` actions, each as often as it is in the list."""
-    bag = []
-    for _ in range(n):
-        if not bag:
-            bag = World.ACTIONS[:]
-            rng.shuffle(bag)
-        yield bag.pop()
+def in_turn(things, rng):
+    """Each as often as it is in the list, at random, without end."""
+    while True:
+        yield from rng.sample(things, len(things))
 
 
 def rounds(n, rng, log):
@@ -314,7 +325,7 @@ def rounds(n, rng, log):
              Load(stop, initiator_on(B, "[::1]:3261", 3))]
     slowest = (0, "")
     try:
-        for i, action in enumerate(actions(n, rng)):
+        for i, action in enumerate(itertools.islice(in_turn(World.ACTIONS, rng), n)):
             for step, took in enumerate(steps(action(world))):
                 slowest = max(slowest, (took, f"round {i} {action.__name__} step {step}"))
                 log(f"round {i}: {action.__name__}{' back' if step else ''}: {took:.2f} s")
@@ -322,16 +333,22 @@ def rounds(n, rng, log):
                 time.sleep(rng.random() * (0.3 if GENTLE else 0.8))
         if n >= ROUNDS:  # each has had its turn by now, unless the machine stood still
             with contextlib.suppress(AssertionError):
-                lio.wait_for(lambda: all(load.moved for load in loads), 60)
+                lio.wait_for(lambda: all(load.moved for load in loads) and not never(loads), 60)
     finally:
         stop.set()
         for load in loads:
             load.join(GUARD * 4)
-    assert not any(load.is_alive() for load in loads), "I/O hangs"
+    hung = [what for load in loads for what in load.hung]
+    assert not hung and not any(load.is_alive() for load in loads), f"I/O hangs: {hung}"
     print(f"slowest: {slowest[1]}, {slowest[0]:.2f} s")
     for what, load in zip(("fio on loopback", "fio on open-iscsi", "own initiator", "own initiator", "own initiator, IPv6"), loads):
         print(f"{what}: {load}")
     return loads
+
+
+def never(loads):
+    """The ends that no session has come to: those with a function, answered."""
+    return set(ENDS) - set().union(*(load.ended for load in loads))
 
 
 def steps(generator):
@@ -385,5 +402,6 @@ def test_random_teardown_under_io():
     before = leaks.Held()
     loads = rounds(ROUNDS, random.Random(SEED), log)
     assert all(load.moved for load in loads), "there was no I/O"
+    assert not never(loads), f"no session ended by {never(loads)}"
     everything_off(empty)
     leaks.check(before, objects=16 if long else 64)
