@@ -381,9 +381,9 @@ def test_resets_under_io(backstore, how):
 
     t = threading.Thread(target=load)
     t.start()
-    n = 0
+    done = []
     while t.is_alive():
-        lio.run("sg_reset", how, disk, check=False, timeout=60)
-        n += 1
+        done.append(lio.run("sg_reset", how, disk, check=False, timeout=60).returncode == 0)
         t.join(0.3)
-    assert n > 1 and result["fio"]["jobs"][0]["error"] == 0
+    assert result["fio"]["jobs"][0]["error"] == 0
+    assert sum(done) > 1, done
