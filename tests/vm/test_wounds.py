@@ -229,6 +229,7 @@ def test_time2retain_with_commands_pending(stuck):
 def test_nopin_timeout_while_it_is_deleted():
     """CVE-2025-38075: the NOP-In timer fired on a connection that was being freed. Expected: whichever comes first ends it."""
     store = lio.ramdisk()
+    closed = []  # whether the timer was first
     for round_ in range(2):
         names = [NAME.format(i) for i in range(16)]
         target = lio.IscsiTarget(store, acls=names)
@@ -237,18 +238,26 @@ def test_nopin_timeout_while_it_is_deleted():
                 lio.write(target.path / "acls" / n / "attrib" / key, 3)
         with contextlib.ExitStack() as stack:
             silent = []
-            for n in names:
+
+            def one(i):
+                time.sleep(0.1 * i)
                 c = stack.enter_context(initiator.Connection(timeout=GUARD))
-                c.login(target.iqn, name=n)
+                c.login(target.iqn, name=names[i])
                 silent.append(c)
-                time.sleep(0.05)
-            start = time.monotonic()
-            # 3 s after the last word comes the ping, and 3 s after that the end: now they are deleted, one by one.
-            for n in names[: 12 if round_ else 16]:
-                time.sleep(max(start + 5.2 + 0.08 * names.index(n) - time.monotonic(), 0))
-                path = target.path / "acls" / n
+                if i >= (12 if round_ else 16):
+                    return
+                # 3 s after the last word comes the ping, a second later it is looked whether that has arrived, and 3 s after that is the
+                # end: just then it is deleted, a little earlier or later than the one before, as that one came too late or too early.
+                assert c.receive(GUARD).opcode == initiator.NOP_IN
+                end = time.monotonic() + 1 + 3
+                while time.monotonic() < end + 0.04 * (closed.count(False) - closed.count(True)):
+                    time.sleep(0.005)
+                closed.append(c.is_closed_there())
+                path = target.path / "acls" / names[i]
                 for m in (path / "lun_0/lun").unlink, (path / "lun_0").rmdir, path.rmdir:
                     m()
+
+            at_once(*(lambda i=i: one(i) for i in range(16)))
             with in_time("deleting the group"):
                 target.delete()
             for c in silent:
@@ -257,6 +266,8 @@ def test_nopin_timeout_while_it_is_deleted():
                         break
                 else:
                     raise AssertionError("a session of a deleted group goes on")
+    print(f"of {len(closed)} the timer was first for {sum(closed)}")
+    assert 0 < sum(closed) < len(closed)
     target = lio.IscsiTarget(store)
     honest(target)
 
@@ -389,11 +400,14 @@ def test_long_cdbs_when_memory_is_short(target):
             c = login(target)
             thread, = threads() - before
             continue
-        refused += a.opcode == initiator.SCSI_RESPONSE and a.status in (8, 0x28)
+        # Of no operation that there is, BUSY, or TASK SET FULL.
+        assert a.opcode == initiator.SCSI_RESPONSE and a.status in (2, 8, 0x28), a
+        refused += a.status != 2
         lio.write(thread / "fail-nth", 0)
         assert c.ping() and c.scsi(READ_4K, read=4096)[0] == 0
     c.close()
     print(f"{refused} times memory was short")
+    assert refused
     honest(target)
 
 
@@ -728,21 +742,31 @@ def test_an_abort_storm(stuck):
     answered = []
 
     def storm(c):
+        # What was answered; what a function has ended, and has said so; what a reset may have ended by now.
+        sent, ended, gone, doomed = set(), set(), set(), set()
         for round_ in range(2):
             tags = [c.start(READ_4K, 4096, READ) for _ in range(24)] + [c.start(WRITE_64K, 65536, WRITE, b"x" * 8192) for _ in range(8)]
-            todo, waiting = {t: ABORT_TASK for t in tags} | {0: LUN_RESET, 1: LUN_RESET}, {}
+            sent.update(tags)
+            aborts, resets = dict.fromkeys(tags, ABORT_TASK), dict.fromkeys((0, 1), LUN_RESET)
+            # From the last one on: the resets first, and the other time the aborts.
+            todo, waiting = resets | aborts if round_ else aborts | resets, {}
             end = time.monotonic() + 70 * lio.SLOW
             while todo or waiting:
                 while todo and len(waiting) < 8:
                     ref, function = todo.popitem()
                     itt = c.itt()
                     waiting[itt] = (ref, function)
+                    doomed |= sent if function == LUN_RESET else set()
                     c.send(pdu(initiator.TMF, 0x80 | function, immediate=True, itt=itt, w=(ref or NONE, c.cmd_sn, c.exp_stat_sn, 0)))
                 a = c.receive(max(end - time.monotonic(), 1))
                 assert a is not None and time.monotonic() < end
                 if a.opcode == initiator.TMF_RESPONSE:
                     ref, function = waiting.pop(a.itt)
-                    assert a.response in (0, 1, 255) if function == ABORT_TASK else (0, 255), a
+                    assert a.response in ((0, 1, 255) if function == ABORT_TASK else (0, 255)), a
+                    if a.response == 0:
+                        gone |= {ref} if function == ABORT_TASK else sent
+                    elif a.response == 1:
+                        assert ref in ended | gone | doomed, "a task that is there"
                     answered.append(a.response)
                 elif a.opcode == REJECT:
                     assert a.reason == 6, a  # too many that are immediate: again
@@ -751,7 +775,10 @@ def test_an_abort_storm(stuck):
                 elif a.opcode == initiator.NOP_IN:
                     c.send(pdu(NOP_OUT, immediate=True, w=(a.ttt, c.cmd_sn, c.exp_stat_sn)))
                 else:
-                    assert a.opcode == R2T or a.status in (0x40, 2, 0), a
+                    assert a.itt in sent - gone, f"after what ended it was answered: {a}"
+                    if a.opcode == initiator.SCSI_RESPONSE or a.opcode == initiator.DATA_IN and a.flags & 1:
+                        assert a.status in (0x40, 2, 0), a
+                        ended.add(a.itt)
 
     def recover():
         time.sleep(6)
