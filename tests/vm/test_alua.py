@@ -522,6 +522,11 @@ def test_metadata_of_the_stock_modules():
     """Stock modules, then ours, in one boot: the same file says the same, and is taken over."""
     lio.clear(unload=True)
     texts = []
+
+    def kept(state):
+        """the file has this state"""
+        return os.path.exists(f"{tpgs}/group1") and f"alua_access_state={state:#04x}" in read(f"{tpgs}/group1")
+
     for stock in (True, False):
         if stock:
             lio.load_stock("target_core_mod", "iscsi/iscsi_target_mod")
@@ -538,10 +543,12 @@ def test_metadata_of_the_stock_modules():
             else:
                 assert groups(b)[1][0] == STANDBY and groups(b)[1][3] == 1
                 assert answer(b, stpg(8), write=stpg_list((1, OPTIMIZED))) == ""
+                wait_for(lambda: kept(OPTIMIZED))
                 quiet(b)
                 assert answer(b, stpg(8), write=stpg_list((1, STANDBY))) == ""
-                wait_for(lambda: "0x02" in read(f"{tpgs}/group1"))
+            wait_for(lambda: kept(STANDBY))
         texts.append(read(f"{tpgs}/group1"))
+        os.unlink(f"{tpgs}/group1")
         lio.clear(unload=True)
     assert texts[0] == texts[1]
 
