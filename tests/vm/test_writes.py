@@ -13,7 +13,9 @@ import storage
 import test_order
 from initiator import WRITE
 from sgio import information, say
-from test_blocks import Unit, be, data_of, sixteen
+from test_blocks import Unit, be, data_of, sixteen, ten
+from test_blocks import long as long_cdb
+from test_fileio import ext4  # noqa: F401
 
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C modules do not have these")
 MIB = 1 << 20
@@ -79,12 +81,38 @@ def test_write_scattered(unit, form, at):
     assert unit.look(0, 300) == before
 
 
-def test_write_scattered_fua():
-    """With FUA it is on the disk when it is answered."""
-    unit = Unit(lio.fileio(size=SIZE, buffered=True))
-    data = data_of(unit, 2)
-    unit(short(1, 2, 3, flags=0x08), write=parameters(unit, [(9, 1), (30, 1)], data))
-    assert unit.look(9, 1) + unit.look(30, 1) == data
+# Commands that write block 9, by the flags in their CDBs, and how often they bring it; 0: behind a list of where it goes.
+WITH_FUA = {
+    "write 10": (lambda flags: ten(0x2A, flags, 9, 1), 1),
+    "write 32": (lambda flags: long_cdb(0x0B, flags, 9, 1), 1),
+    "write scattered 16": (lambda flags: short(1, 1, 2, flags), 0),
+    "write scattered 32": (lambda flags: long(1, 1, 2, flags), 0),
+    "orwrite 16": (lambda flags: sixteen(0x8B, flags, 9, 1), 1),
+    "orwrite 32": (lambda flags: long_cdb(0x0E, flags, 9, 1), 1),
+    "compare and write": (lambda flags: bytes([0x89, flags]) + be(9, 8) + b"\0\0\0\1\0\0", 2),
+}
+
+
+@pytest.mark.parametrize("name", WITH_FUA)
+def test_fua(ext4, name):
+    """With FUA it is on the disk when it is answered: that has been flushed. Without, it has not."""
+    mount, dev = ext4
+    unit = Unit(lio.fileio(file=f"{mount}/f", size=SIZE, buffered=True))
+    cdb, times = WITH_FUA[name]
+    data = data_of(unit, 1, 5)
+    send = times * data if times else parameters(unit, [(9, 1)], data)
+    unit(ten(0x2A, 0, 9, 1), write=data)
+
+    def flushed(flags):
+        before = storage.flushes(dev)
+        unit(cdb(flags), write=send)
+        return storage.flushes(dev) - before
+
+    # The file system flushes by itself, too, now and then.
+    assert min(flushed(0) for _ in range(3)) == 0
+    assert flushed(0x08) >= 1
+    assert min(flushed(0) for _ in range(3)) == 0
+    assert unit.look(9, 1) == data
 
 
 def test_in_its_place():
