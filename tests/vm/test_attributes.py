@@ -15,6 +15,8 @@ import leaks
 import lio
 import odd_values
 import pytest
+import sgio
+import storage
 from odd_values import look, put
 
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="the stock modules oops here")
@@ -405,22 +407,34 @@ def test_at_once(world):
             for fd in fds:
                 os.close(fd)
 
-    def initiate(c):
-        def go(rng):
-            n, lba = rng.randrange(3), 64 + 8 * rng.randrange(16)
-            data = rng.randbytes(512) * 8
-            at = lba.to_bytes(4, "big")
-            for cdb, kw, want in ((b"\x2a\0" + at + b"\0\0\x08\0", {"write": data}, b""), (b"\x28\0" + at + b"\0\0\x08\0", {"read": 4096}, data)):
-                while (r := c.scsi(cdb, lun=n, timeout=GUARD, **kw))[0] == 2:
-                    assert r[2].sense[2] & 15 == 6, r[2].sense.hex()
-                assert r[:2] == (0, want), r[0]
-        return go
+    def initiate(rng, first, scsi):
+        n, lba = rng.randrange(3), first + 8 * rng.randrange(16)
+        data = rng.randbytes(512) * 8
+        at = lba.to_bytes(4, "big")
+        for cdb, kw, want in ((b"\x2a\0" + at + b"\0\0\x08\0", {"write": data}, b""), (b"\x28\0" + at + b"\0\0\x08\0", {"read": 4096}, data)):
+            while (r := scsi(n, cdb, **kw))[0] == 2:
+                assert r[2][2] & 15 == 6, r[2].hex()
+            assert r[:2] == (0, want), r[0]
+
+    def over_iscsi(rng):
+        def scsi(n, cdb, **kw):
+            status, data, answer = one.scsi(cdb, lun=n, timeout=GUARD, **kw)
+            return status, data, answer.sense
+        initiate(rng, 64, scsi)
+
+    def over_loopback(rng):
+        def scsi(n, cdb, **kw):
+            r = disks[n].scsi(cdb, timeout=GUARD, **kw)
+            assert not r.host, r
+            return r.status, r.data, r.sense
+        initiate(rng, 512, scsi)
 
     empty = leaks.nodes()
     stop = FORK.Event()
-    with world.session(2) as one:
+    with world.session(2) as one, contextlib.ExitStack() as stack:
         one.hears_events = False
-        honest = [Attack(stop, initiate(one), 1)]
+        disks = [stack.enter_context(sgio.Disk(storage.generic(world.loop.disk(n)))) for n in range(3)]
+        honest = [Attack(stop, over_iscsi, 1), Attack(stop, over_loopback, 2)]
         attacks = [Attack(stop, what, SEED + i) for i, what in enumerate(
             [write_served, write_victims, read, make, make_group, hostile_names, remove, keep_open])]
         time.sleep(SECONDS * lio.SLOW)

@@ -92,6 +92,28 @@ def test_priorities(two):
     assert priorities(a, 1) == {} and set(priorities(a).values()) == {0}
 
 
+# --- identity --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [lio.ramdisk, lio.fileio, lio.iblock])
+def test_what_the_administrator_calls_it(kind):
+    """Names, company and whether it rotates, as they are written before it is exported, are what an initiator sees."""
+    store = kind(size=SIZE, serial="0a1b2c3d-4e5f-6789-abcd-ef0123456789")
+    for name, value in {"vendor_id": "ACME", "product_id": "Disk of mine", "revision": "7.1", "company_id": "0xabcdef"}.items():
+        lio.write(store.path / "wwn" / name, value)
+    for rotates in (1, 0):
+        store.attrib("is_nonrot", 1 - rotates)
+        target = lio.IscsiTarget(store)
+        with initiator.session(target) as c:
+            assert ok(c, "120000006000", read=96)[8:36] == b"ACME    Disk of mine    7.1 "
+            page = ok(c, "12018300ff00", read=255)
+            assert page[1] == 0x83 and page[4:8] == bytes([1, 3, 0, 16]), "binary, NAA, of the logical unit"
+            assert page[8:24].hex() == "6abcdef" + "0a1b2c3d4e5f6789abcdef012"
+            # MEDIUM ROTATION RATE (SBC-4, 6.6.2): not reported, or none.
+            assert ok(c, "1201b100ff00", read=255)[4:6] == (b"\0\0" if rotates else b"\0\1")
+        target.delete()
+
+
 # --- log pages -------------------------------------------------------------------------------------------------
 
 
