@@ -13,6 +13,7 @@ from initiator import ABORT_TASK, FINAL, LUN_RESET, NOP_IN, NOP_OUT, NONE, READ,
 
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C modules do this otherwise")
 READ_1M = bytes.fromhex("28000000000000080000")
+READ_3M = bytes.fromhex("28000000000000180000")
 READ_CAPACITY = bytes([0x25] + [0] * 9)
 
 
@@ -46,7 +47,8 @@ def test_functions_that_wait_hold_up_no_others(target):
         for n in range(64):
             c = stack.enter_context(initiator.session(target, name="iqn.2024-01.org.example:stuck", isid=b"\x80\0\0\0\4" + bytes([n])))
             c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            tag = c.start(READ_1M, 1 << 20, READ)
+            # More than TCP takes.
+            tag = c.start(READ_3M, 3 << 20, READ)
             for _ in range(16):
                 c.send(initiator.pdu(TMF, FINAL | ABORT_TASK, immediate=True, itt=c.itt(), w=(tag, c.cmd_sn, c.exp_stat_sn, 0)))
         with initiator.session(other) as d:

@@ -169,12 +169,12 @@ fn most(p: &Parameters) -> usize {
     }
 }
 
-// How many places there are for them: one that is reinstated has room for its successor, and for that one's, if its initiator gives
-// that up; and what they leave has as many.
+// How many places there are for them: one that is reinstated has room for its successor, and for that one's, should its initiator give
+// that up; and what they leave has as many, of which the oldest makes room.
 fn places(p: &Parameters) -> usize {
     match p.recovery_level {
         0 | 1 => most(p).saturating_add(2),
-        _ => most(p).saturating_mul(2).saturating_add(2),
+        _ => most(p).saturating_mul(2).saturating_add(1),
     }
 }
 
