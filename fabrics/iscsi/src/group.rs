@@ -254,7 +254,7 @@ impl Group {
         self.tell_within(seconds, why, &which);
         // One by one, all initiators' ACLs may be removed: what was waited for before is not again.
         let which = |s: &Shared| which(s) && !s.is_given_up();
-        if seconds > 0 && !self.wait_gone(&which, seconds.saturating_mul(1000)) {
+        if seconds > 0 && !self.wait_gone(which, seconds.saturating_mul(1000)) {
             for s in self.sessions.lock().iter().filter(|s| which(s)) {
                 s.stop(why);
             }
