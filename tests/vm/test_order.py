@@ -439,9 +439,16 @@ def test_who_waits_for_memory_holds_up_nobody(large, attr):
             assert d.finish(d.start(TUR, attr=ORDERED), timeout=10 * lio.SLOW)[0] == 0
 
 
+@pytest.mark.parametrize("delayed", [False, True])
 @pytest.mark.parametrize("attr", [SIMPLE, ORDERED])
-def test_memory_is_behind_what_waits_for_it(large, attr):
-    """A command that needs memory when its data has come, and reads behind it that have it all: one of them gives way."""
+def test_memory_is_behind_what_waits_for_it(attr, delayed):
+    """A command that needs memory when its data has come, and reads behind it that have it all: one of them gives way. Also where all of them
+    have to wait before they are in the task set."""
+    store = lio.ramdisk(size=32 << 20)
+    large = exported(store)
+    if delayed:
+        # Active/NonOptimized
+        lio.write(store.path / "alua/default_tg_pt_gp/alua_access_state", 1)
     cdb = rw(0x89, 0, 0)[:13] + b"\1" + bytes(2)
 
     def begin(**kw):

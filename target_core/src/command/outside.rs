@@ -122,7 +122,11 @@ pub(super) fn stand_aside<F: Fabric>(token: &mut Token<Session<F>>) -> bool {
         return true;
     };
     let order = nexus.lun().device().order();
-    let may = |token: &Token<Session<F>>| token.wanted == 0 || !order.is_active();
+    let outside = token.host().clone();
+    let outside = outside.core().outside();
+    // Also outside the task set: where this one is ordered, or what is behind it.
+    let in_order = || order.is_active() || outside.ordered.load(Acquire) != 0;
+    let may = |token: &Token<Session<F>>| token.wanted == 0 || !in_order();
     if !may(token) {
         return false;
     }
@@ -130,8 +134,6 @@ pub(super) fn stand_aside<F: Fabric>(token: &mut Token<Session<F>>) -> bool {
     if token.out.is_some() {
         return true;
     }
-    let outside = token.host().clone();
-    let outside = outside.core().outside();
     let place = core::mem::replace(&mut token.place, Place::Free);
     token.out = Some(clock::now_ns());
     let number = outside.begin(place.is_ordered());
