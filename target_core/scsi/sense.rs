@@ -528,9 +528,14 @@ impl Sense {
         }
     }
 
+    /// Whether it is about an earlier command, which was answered.
+    pub const fn is_deferred(&self) -> bool {
+        matches!(self.specific, Specific::Deferred)
+    }
+
     // What the response code has more.
     const fn deferred(&self) -> u8 {
-        matches!(self.specific, Specific::Deferred) as u8
+        self.is_deferred() as u8
     }
 
     // The difference of an incorrect length (ILI).

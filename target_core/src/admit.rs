@@ -42,10 +42,19 @@ pub(crate) enum Refused {
 impl Refused {
     pub(crate) fn answer(self, cmd: &mut Command) {
         match self {
-            Refused::Sense(sense) => cmd.set_sense(sense),
+            Refused::Sense(sense) => {
+                cmd.told = tells_of(cmd.nexus.as_deref(), &sense);
+                cmd.set_sense(sense);
+            }
             Refused::Conflict => cmd.set_status(Status::ReservationConflict),
         }
     }
+}
+
+/// The device's losses that an answer with `sense` tells of: it may be that of a flush that went on behind its own.
+pub(crate) fn tells_of(nexus: Option<&Nexus>, sense: &Sense) -> Option<u32> {
+    let is_flush = sense.is_deferred() && sense.asc == Sense::WRITE_ERROR.asc;
+    nexus.filter(|_| is_flush)?.mapped().untold()
 }
 
 impl From<Sense> for Refused {

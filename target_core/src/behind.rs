@@ -205,14 +205,10 @@ fn tell(device: &Device, done: Result<(), IoError>) {
         if !nexus.end_flush() {
             return;
         }
-        let mapped = nexus.mapped();
-        let untold = mapped.untold().filter(|_| lost || done.is_ok());
-        if let Some(losses) = untold {
-            mapped.tell(losses);
-        }
+        // It counts as told when an answer says so.
         match sense {
             Some(sense) => nexus.defer(sense),
-            None if untold.is_some() => nexus.defer(Sense::WRITE_ERROR),
+            None if nexus.mapped().untold().is_some() => nexus.defer(Sense::WRITE_ERROR),
             None => (),
         }
     });

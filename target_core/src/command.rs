@@ -695,10 +695,10 @@ fn answer<F: Fabric>(mut token: Token<Session<F>>) {
     }
     if let Some(nexus) = &token.nexus {
         nexus.count_reply(&token);
+        if let Some(losses) = token.told.filter(|_| !aborted) {
+            nexus.mapped().tell(losses);
+        }
         if token.sense.is_some() {
-            if let Some(losses) = token.told {
-                nexus.mapped().tell(losses);
-            }
             token.style = nexus.lun().device().mode().sense_style();
         }
     }

@@ -69,11 +69,11 @@ impl Losses {
     /// The initiator `who` goes, and has been `told` so often. `cached`: it may have written what is not durable yet.
     pub(crate) fn leave(&self, who: u64, told: u32, cached: bool) {
         let mut gone = self.gone.lock();
-        if let Some(known) = gone.known.iter_mut().find(|a| a.who == who) {
-            known.told = told;
-            return;
-        }
-        if told == self.count() && !cached {
+        // Who comes and goes is the newest again; for one that was there, there is room.
+        let before = gone.known.iter().position(|a| a.who == who);
+        let was_known = before.is_some_and(|at| gone.known.remove(at).is_ok());
+        let as_unknown = gone.forgotten.is_none_or(|least| least == told);
+        if told == self.count() && !cached && !was_known && as_unknown {
             return;
         }
         let oldest = match gone.known.len() < MOST {

@@ -78,8 +78,8 @@ class Local(Initiator):
 class Remote(Initiator):
     """An iSCSI session."""
 
-    def __init__(self, target, i=1):
-        self.c = initiator.session(target, name=f"iqn.2024-01.org.example:i{i}", isid=b"\x80\0\0\0\1" + bytes([i]))
+    def __init__(self, target, i=1, name=None):
+        self.c = initiator.session(target, name=name or f"iqn.2024-01.org.example:i{i}", isid=b"\x80\0\0\0\1" + bytes([i]))
 
     def once(self, cdb, read, write, lun):
         status, data, a = self.c.scsi(cdb, read, write, lun, timeout=90)

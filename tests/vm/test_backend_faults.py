@@ -277,34 +277,103 @@ def test_flush_of_a_cache_that_is_turned_off():
     i.close()
 
 
-def test_flush_in_demo_mode():
-    """An initiator without an ACL hears of what was lost while it was logged out; once, and one that was never there does not."""
+@pytest.mark.parametrize("gone", ["acl", "lun"])
+def test_flush_in_demo_mode(gone):
+    """An initiator of demo mode has its LUN again, which it had not when others heard that data is lost: it hears of that, too; once, and one
+    that was never there does not."""
     disk = Device("disk")
-    target = lio.IscsiTarget(lio.fileio("d", file=disk.path, buffered=True))
-    target.attrib("cache_dynamic_acls", 0)
-    first, second = Remote(target, 1), Remote(target, 2)
-
-    def leave(i):
-        i.close()
-        lio.wait_for(lambda: b":i2" not in (target.path / "dynamic_sessions").read_bytes())
-
-    for i in first, second:
-        assert i.write(0, pattern(MIB)).what == GOOD and i.flush().what == GOOD
+    store = lio.fileio("d", file=disk.path, buffered=True)
+    target, local = lio.IscsiTarget(store), Local(store)
+    i = Remote(target, 1)
+    for one in local, i:
+        assert one.write(0, pattern(MIB)).what == GOOD and one.flush().what == GOOD
     disk.become(disk.flakey(0, 3600, "error_writes"))
-    assert second.write(0, pattern(MIB, 2)).what == GOOD
-    leave(second)
-    assert first.flush().what == WRITE_ERROR
+    assert i.write(0, pattern(MIB, 2)).what == GOOD
+
+    def go():
+        if gone == "lun":
+            return target.remove_lun()
+        i.close()
+        lio.wait_for(lambda: b"example" not in (target.path / "dynamic_sessions").read_bytes())
+        # Without demo mode, what it has made is forgotten.
+        target.attrib("generate_node_acls", 0)
+        target.attrib("cache_dynamic_acls", 0)
+
+    def come(i):
+        if gone == "lun":
+            target.lun(store)
+            return i
+        target.attrib("generate_node_acls", 1)
+        return Remote(target, 1)
+
+    go()
+    assert local.flush().what == WRITE_ERROR
     disk.good()
     # It comes twice before it asks.
-    leave(Remote(target, 2))
-    second, third = Remote(target, 2), Remote(target, 3)
-    assert second.flush().what == WRITE_ERROR
-    assert same(*(i.flush() for i in (first, second, third))) == GOOD
-    leave(second)
-    second = Remote(target, 2)
-    assert second.flush().what == GOOD
-    for i in first, second, third:
+    for _ in range(2):
+        i = come(i)
+        go()
+    i = come(i)
+    assert i.flush().what == WRITE_ERROR
+    go()
+    i = come(i)
+    new = Remote(target, 2)
+    assert same(*(one.flush() for one in (local, i, new))) == GOOD
+    for one in local, i, new:
+        one.close()
+
+
+def test_flush_behind_its_answer():
+    """What a flush with IMMED finds out is told, also if the session ends before the command with which that would have been."""
+    disk = Device("disk")
+    target = lio.IscsiTarget(lio.fileio("d", file=disk.path, buffered=True), acls=[f"iqn.2024-01.org.example:i{n}" for n in (1, 2)])
+    first, second = Remote(target, 1), Remote(target, 2)
+    for answer in GOOD, WRITE_ERROR:
+        assert first.write(0, pattern(MIB)).what == GOOD and first.flush().what == GOOD
+        disk.become(disk.flakey(0, 3600, "error_writes"))
+        assert first.write(0, pattern(MIB, 2)).what == GOOD
+        assert first.scsi(bytes([0x35, 2]) + bytes(8)).what == GOOD
+        # It is over, then.
+        lio.wait_for(lambda: second.flush().what == WRITE_ERROR)
+        disk.good()
+        if answer == GOOD:
+            # Told by the next command, and not again.
+            lio.wait_for(lambda: first.ready().what == WRITE_ERROR)
+        else:
+            first.close()
+            first = Remote(target, 1)
+        assert first.flush().what == answer
+        assert same(first.flush(), second.flush()) == GOOD
+    for i in first, second:
         i.close()
+
+
+def test_flush_of_many_initiators():
+    """More initiators have come and gone than a device remembers: one of which it does not know hears once of what may have been its own."""
+    disk = Device("disk")
+    store = lio.fileio("d", file=disk.path, buffered=True)
+    target, local = lio.IscsiTarget(store), Local(store)
+
+    def forget():
+        lio.wait_for(lambda: b"example" not in (target.path / "dynamic_sessions").read_bytes())
+        # Without demo mode, what it has made is forgotten.
+        target.attrib("generate_node_acls", 0)
+        target.attrib("cache_dynamic_acls", 0)
+        target.attrib("generate_node_acls", 1)
+
+    for n in range(260):
+        Remote(target, n & 255, f"iqn.2024-01.org.example:n{n}").close()
+    forget()
+    disk.become(disk.flakey(0, 3600, "error_writes"))
+    assert local.write(0, pattern(MIB)).what == GOOD and local.flush().what == WRITE_ERROR
+    disk.good()
+    # Who cannot write has nothing to lose when it goes.
+    target.attrib("demo_mode_write_protect", 1)
+    for answer in WRITE_ERROR, GOOD, GOOD:
+        i = Remote(target, 1, "iqn.2024-01.org.example:another")
+        assert i.flush().what == answer
+        i.close()
+        forget()
 
 
 # --- full, read-only ------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 
 use super::alua;
 use crate::{
+    admit,
     command::{Command, Direction},
     device::Device,
     lun::Nexus,
@@ -61,7 +62,9 @@ pub(super) fn answer(session: &Core, cmd: &mut Command, command: &Cdb) -> Result
                     // Without an attention, what can be polled for (SPC-4 5.12.2).
                     let condition = || nexus.lun().device().condition()?.sense();
                     let sense = nexus.take_attention().or_else(condition);
-                    sense.unwrap_or_else(|| state(nexus))
+                    let sense = sense.unwrap_or_else(|| state(nexus));
+                    cmd.told = admit::tells_of(Some(nexus), &sense);
+                    sense
                 }
                 None => Sense::LUN_NOT_SUPPORTED,
             };
