@@ -155,6 +155,28 @@ def test_data_that_cannot_be_of_a_command_that_waits(target, size, times):
         assert a.ping()
 
 
+@pytest.mark.parametrize("size", [0, 4096])
+def test_tag_of_an_aborted_command_that_waited(target, size):
+    """What waited and was aborted has nothing to do with the next command that has its tag: that is asked for nothing, and loses nothing."""
+    with Session(target, most=2) as s:
+        a, b = s.with_legs(2)
+        for fill in b"1", b"2":
+            first, second, third = s.take(), s.take(), s.take()
+            itt = b.itt()
+            if size:
+                b.send(b.command_pdu(WRITE_8K, 8192, WRITE, itt=itt, numbers=(second, b.exp_stat_sn), last=False))
+                b.send(b.data_out_pdu(itt, NONE, b"x" * size, 0, 0, last=False))
+            else:
+                b.send(b.command_pdu(TUR, itt=itt, numbers=(second, b.exp_stat_sn)))
+            b.quiet()
+            assert a.tmf(ABORT_TASK, ref_itt=itt, ref_cmd_sn=second) == 0
+            assert a.answer(a.tur(first)).status == 0
+            b.send(b.command_pdu(WRITE_8K, 8192, WRITE, itt=itt, numbers=(third, b.exp_stat_sn), last=False))
+            b.send(b.data_out_pdu(itt, NONE, fill * 8192))
+            assert b.answer(itt).status == 0
+            assert a.scsi(READ_8K, read=8192)[:2] == (0, fill * 8192)
+
+
 def test_data_goes_behind_data_that_waits(target):
     """What of a write's data came before its turn goes first when it has come, whatever waits before that."""
     with Session(target) as s:

@@ -21,7 +21,7 @@ use iscsi_proto::{
     order::Turn,
     pdu::{Head, Request},
     sn::{CmdSn, StatSn},
-    wire::{Bhs, Ttt},
+    wire::{Bhs, Itt, Ttt},
 };
 use kernel::prelude::*;
 use lio_glue::buffer::Buffer;
@@ -72,6 +72,9 @@ impl Ffp {
                     self.acknowledge(exp_stat_sn);
                     match order.with(|o| o.arrive(sn, own.index())) {
                         Turn::Deliver => {
+                            if let Some(itt) = tag(request).filter(|itt| self.parking.has(*itt)) {
+                                self.forget_parked(itt, &own)?;
+                            }
                             let r = self.request(bhs, head, ahs, request);
                             self.delivered(&own);
                             return r;
@@ -146,6 +149,19 @@ impl Ffp {
             next => own.session.wake_next(next),
         }
         own.session.tell_watchers();
+    }
+
+    // A command is delivered whose tag others have that wait: those were aborted, which nobody has been told yet. Neither they nor their
+    // data are the new one's.
+    #[inline(never)]
+    fn forget_parked(&mut self, itt: Itt, own: &Connection) -> Result {
+        let Some(order) = &own.session.order else {
+            return Ok(());
+        };
+        let is_over = |sn| order.with(|o| o.turn(sn, own.index())) == Turn::Ignore;
+        let writes = &mut self.writes;
+        self.parking
+            .forget(itt, is_over, |parked| writes.settle(&parked.load))
     }
 
     /// The data of a PDU that waits is there.

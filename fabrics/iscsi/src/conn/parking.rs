@@ -175,6 +175,34 @@ impl Parking {
         })
     }
 
+    /// Takes those commands with this tag out of which `is_over` holds, and their data; `each` hears of them.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub(super) fn forget(
+        &mut self,
+        itt: Itt,
+        is_over: impl Fn(CmdSn) -> bool,
+        mut each: impl FnMut(&Parked),
+    ) -> Result {
+        // Data without a command before it is of one that is here no more.
+        let mut over = true;
+        for _ in 0..self.queue.len() {
+            let Some(parked) = self.pop() else {
+                break;
+            };
+            if tag(&parked.request) == Some(itt) {
+                over = parked.cmd_sn.map_or(over, &is_over);
+                if over {
+                    each(&parked);
+                    continue;
+                }
+            }
+            self.push(parked).map_err(|_| ENOMEM)?;
+        }
+        Ok(())
+    }
+
     // Puts those first that `goes_first` chooses.
     #[inline(never)]
     fn sort(&mut self, mut goes_first: impl FnMut(&Parked) -> bool) -> Result {

@@ -186,6 +186,7 @@ impl Ffp {
                         o.next()
                     });
                     self.go_on_with(next, &own);
+                    self.drop_plugged(&own);
                 }
             } else if f.is_of_target() && !numbered {
                 let next = order.with(|o| {
@@ -193,6 +194,7 @@ impl Ffp {
                     o.next()
                 });
                 self.go_on_with(next, &own);
+                self.drop_plugged(&own);
             } else if f.is_multi_task() && !numbered {
                 order.watch();
                 if !order.with(|o| o.reached(pdu.cmd_sn)) {
@@ -221,6 +223,12 @@ impl Ffp {
             })
             .map_err(|_| TmfAnswer::Rejected)?;
         Ok(Begun::AtWork)
+    }
+
+    // What waits and is not to be delivered any more goes, with its data, on whichever connection that is.
+    fn drop_plugged(&mut self, own: &Connection) {
+        self.turn_came = true;
+        own.session.wake(event::TURN);
     }
 
     /// Begins the functions that waited for commands before them, if those have come.
