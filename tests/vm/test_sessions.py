@@ -177,6 +177,24 @@ def test_tag_of_an_aborted_command_that_waited(target, size):
             assert a.scsi(READ_8K, read=8192)[:2] == (0, fill * 8192)
 
 
+def test_a_command_that_waits_is_sent_again(target):
+    """Above error recovery level 0 a command may be retried that is not acknowledged (RFC 7143, 7.2.1), with its data: it counts once."""
+    target.attrib("default_erl", 1)
+    with Session(target, most=2, keys={"ErrorRecoveryLevel": 1}) as s:
+        assert s.agreed["ErrorRecoveryLevel"] == "1"
+        a, b = s.with_legs(2)
+        first, second = s.take(), s.take()
+        itt = b.itt()
+        for _ in range(3):
+            b.send(b.command_pdu(WRITE_8K, 8192, WRITE, itt=itt, numbers=(second, b.exp_stat_sn), last=False))
+            b.send(b.data_out_pdu(itt, NONE, b"d" * 8192))
+        b.quiet()
+        assert a.answer(a.tur(first)).status == 0
+        assert b.answer(itt).status == 0
+        b.quiet()
+        assert a.scsi(READ_8K, read=8192)[:2] == (0, b"d" * 8192)
+
+
 def test_data_goes_behind_data_that_waits(target):
     """What of a write's data came before its turn goes first when it has come, whatever waits before that."""
     with Session(target) as s:

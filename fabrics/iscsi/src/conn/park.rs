@@ -4,8 +4,8 @@
 //!
 //! What waits is as many commands as the window has room for, each with its immediate data, and the unsolicited data that
 //! follows it. All of it counts as write data of the session, see [`crate::memory`]; a command for whose data there is no
-//! room is answered with BUSY when its turn comes, and a connection for whose unsolicited data there is none ends; so does one that
-//! sends what cannot be such data.
+//! room is answered with BUSY when its turn comes, and a connection for whose unsolicited data there is none ends; so does, at error
+//! recovery level 0, one that sends what cannot be such data. Above that it may belong to a command that is sent again.
 
 use super::{
     ffp::{End, Ffp},
@@ -60,8 +60,11 @@ impl Ffp {
             // R2Ts are sent for commands that have had their turn.
             Request::DataOut(r) if r.ttt == Ttt::NONE && self.parking.has(r.itt) => {
                 if !self.parking.admits(r, self.parameters.first_burst) {
-                    let wrong = Wrong::fatal("13.14: not the data of a command that waits");
-                    self.reject(bhs, &wrong)?;
+                    // 7.2.1: a command may be sent again that is not acknowledged, with its data; it is ignored, and so is that.
+                    if self.parameters.recovery_level == 0 {
+                        let wrong = Wrong::fatal("13.14: not the data of a command that waits");
+                        self.reject(bhs, &wrong)?;
+                    }
                     return Ok(Data::nothing(head));
                 }
                 None
