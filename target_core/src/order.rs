@@ -9,6 +9,7 @@
 use crate::{
     command::{Command, Shared},
     device::Device,
+    lun::Nexus,
     tmf,
 };
 use kernel::{
@@ -34,6 +35,8 @@ struct State {
     ordered: Ordered,
     // In the order in which they were to be executed.
     held: List<Command, Shared>,
+    // The nexus, by its number, of the ORDERED command whose turn it is, and which waits for what was there before it.
+    turn: Option<u64>,
 }
 
 /// Where the commands of a device stand.
@@ -52,7 +55,7 @@ impl Order {
             admitted: Atomic::new(0),
             done: Atomic::new(0),
             state <- new_spinlock!(
-                State { ordered: Ordered::new(), held: List::new() },
+                State { ordered: Ordered::new(), held: List::new(), turn: None },
                 "Order::state"
             ),
         })
@@ -105,6 +108,17 @@ impl Order {
         }
     }
 
+    /// Whether commands of other I_T_L nexuses than `nexus` wait here. Process context.
+    pub(crate) fn holds_others(&self, nexus: &Nexus) -> bool {
+        if !self.is_active() {
+            return false;
+        }
+        let is_other = |serial: u64| serial != nexus.serial();
+        let state = self.state.lock();
+        let is_others = |c: &Held| c.nexus.as_ref().is_some_and(|n| is_other(n.serial()));
+        state.turn.is_some_and(is_other) || state.held.any(is_others)
+    }
+
     /// Has `cmd` go on with its step when its turn comes. Process context.
     pub(crate) fn hold(&self, cmd: Held, device: &Arc<Device>) {
         let ordered = cmd.place.is_ordered();
@@ -138,11 +152,22 @@ impl Order {
     fn release(&self) -> Option<Held> {
         let (mut ready, mut turn) = {
             let mut state = self.state.lock();
-            let State { ordered, held } = &mut *state;
+            let State {
+                ordered,
+                held,
+                turn: whose,
+            } = &mut *state;
             let ready = held.take(|c| {
                 c.shared().is_aborted() || !c.place.is_ordered() && ordered.lets(c.place)
             });
-            (ready, held.take(|c| ordered.lets(c.place)))
+            let turn = held.take(|c| {
+                let lets = ordered.lets(c.place);
+                if lets {
+                    *whose = c.nexus.as_ref().map(|n| n.serial());
+                }
+                lets
+            });
+            (ready, turn)
         };
         while let Some(cmd) = ready.pop() {
             cmd.finish();
@@ -219,6 +244,7 @@ fn advance(device: &Arc<Device>) {
             cmd.io_result = Err(crate::backend::IoError::Resources);
         }
     }
+    order.state.lock().turn = None;
     cmd.finish();
 }
 

@@ -170,6 +170,71 @@ def test_data_at_a_trickle(attr, size):
             pass
 
 
+MIB = 1 << 20
+
+
+def impatient(target):
+    """The first initiator's data has little time: how long it may keep others waiting, where it does not move a MiB in a second."""
+    for node, value in ("dataout_timeout", 2 * lio.SLOW), ("dataout_timeout_retries", 1):
+        lio.write(target.path / "acls" / NAMES[0] / "attrib" / node, value)
+    return 2 * 2 * lio.SLOW
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_slow_data_of_many_writes(others):
+    """32 MiB are asked for at once, and come in turn; so does a write that waits for them. Each is done when nearly all has come, and has
+    the time for that, where other initiators wait, too."""
+    store = lio.ramdisk()
+    store.attrib("emulate_rest_reord", 1)
+    target = exported(store)
+    lio.write(target.path / "param/InitialR2T", "No")
+    span = impatient(target)
+    takes = 1.5 * span + 3
+    with sessions(target, 2) as (a, b):
+        cdb, data = rw(0x8A, 0, MIB // 512), pattern(MIB, 1)
+        tags = [a.start(cdb, MIB, WRITE) for _ in range(32)]
+        behind = a.start(cdb, MIB, WRITE, last=False)
+        asked, left, n = [a.next() for _ in tags], {*tags, behind}, 0
+        waiting = b.start(TUR) if others else None
+        start = time.monotonic()
+        while left:
+            p = asked.pop(0) if asked else a.next()
+            assert p, (n, time.monotonic() - start)
+            if p.opcode == R2T:
+                a.answer_r2t(p, data, 65536)
+                n += 1
+                if n == 96:
+                    a.send(a.data_out_pdu(behind, initiator.NONE, data[:65536]))
+                time.sleep(max(0, start + takes * n / 512 - time.monotonic()))
+            else:
+                assert (p.opcode, p.status) == (SCSI_RESPONSE, 0), p
+                left.remove(p.itt)
+        assert time.monotonic() - start > span + 1
+        assert not others or b.finish(waiting, timeout=60)[0] == 0
+        assert a.scsi(TUR)[0] == 0
+
+
+def test_r2t_behind_reads(target):
+    """Others wait for a write whose R2T goes behind reads that the initiator takes slowly: that has time for what it has to take first."""
+    span = impatient(target)
+    takes = (span + 8) / 0.6  # it goes behind most of them
+    with sessions(target, 2) as (a, b):
+        for _ in range(32):
+            a.start(rw(0x88, 0, MIB // 512), MIB, READ)
+        itt, n = a.start(rw(0x8A, 0, 8), BLOCK, WRITE), 0
+        waits_for_it = b.start(TUR, attr=ORDERED)
+        start = time.monotonic()
+        while (p := a.next()).itt != itt:
+            n += 1
+            time.sleep(max(0, start + takes * n / 512 - time.monotonic()))
+        assert p.opcode == R2T and time.monotonic() - start > span + 1, (n, p)
+        a.answer_r2t(p, bytes(BLOCK))
+        while (p := a.next()).itt != itt:
+            pass
+        assert (p.opcode, p.status) == (SCSI_RESPONSE, 0), p
+        assert b.finish(waits_for_it)[0] == 0
+
+
 def test_each_logical_unit_by_itself(target):
     with sessions(target, 2) as (a, b):
         older = stalled(a, 0)

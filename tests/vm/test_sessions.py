@@ -179,7 +179,7 @@ def test_tag_of_an_aborted_command_that_waited(target, size):
 
 def test_a_command_that_waits_is_sent_again(target):
     """Above error recovery level 0 a command may be retried that is not acknowledged (RFC 7143, 7.2.1), with its data: it counts once."""
-    target.attrib("default_erl", 1)
+    lio.write(target.path / "acls" / NAME / "attrib/default_erl", 1)
     with Session(target, most=2, keys={"ErrorRecoveryLevel": 1}) as s:
         assert s.agreed["ErrorRecoveryLevel"] == "1"
         a, b = s.with_legs(2)

@@ -73,6 +73,22 @@ impl<O, S> List<O, S> {
         Some(Erased { head })
     }
 
+    /// Whether `which` holds of any token.
+    pub fn any(&self, mut which: impl FnMut(&Erased<O, S>) -> bool) -> bool {
+        let mut next = self.first;
+        while let Some(head) = next {
+            // The list's still: it is not dropped here.
+            let token = ManuallyDrop::new(Erased { head });
+            if which(&token) {
+                return true;
+            }
+            // SAFETY: By the invariant the list owns it.
+            let address = unsafe { head.as_ref().next.load(Relaxed) };
+            next = NonNull::new(ptr::with_exposed_provenance_mut(address));
+        }
+        false
+    }
+
     /// Takes those tokens out of which `which` holds, in their order.
     pub fn take(&mut self, mut which: impl FnMut(&Erased<O, S>) -> bool) -> Self {
         let (mut taken, mut left) = (List::new(), List::new());

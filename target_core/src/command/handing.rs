@@ -44,11 +44,11 @@ pub(super) fn ordered(cmd: &mut Command) -> Option<(u64, Arc<Device>)> {
 }
 
 impl<F: Fabric> Cmd<F, WantsData> {
-    /// Whether other initiators' commands may wait for this one's data: an ORDERED command is with its device, this one or another. A
-    /// snapshot.
-    pub fn may_hold_others(&self) -> bool {
-        let active = |nexus: &Arc<Nexus>| nexus.lun().device().order().is_active();
-        self.with(|t| t.nexus.as_ref().is_some_and(active))
+    /// Whether commands of other I_T nexuses for its logical unit wait for their turn, perhaps for this one's data: ORDERED ones, or some
+    /// behind an ORDERED one. A snapshot. Process context.
+    pub fn holds_others(&self) -> bool {
+        let holds = |nexus: &Arc<Nexus>| nexus.lun().device().order().holds_others(nexus);
+        self.with(|t| t.nexus.as_ref().is_some_and(holds))
             .unwrap_or(false)
     }
 }

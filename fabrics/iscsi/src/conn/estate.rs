@@ -238,11 +238,11 @@ impl Estate {
 
     // Ends a command that others have waited for too long; gives the time until which none has to, or until which that may be otherwise:
     // it is so as soon as an ORDERED command comes, from whomever.
-    fn spare_others(&mut self, now: u64, (timeout, times): (u64, u32)) -> Option<u64> {
+    fn spare_others(&mut self, now: u64, timeouts: (u64, u32)) -> Option<u64> {
         loop {
-            match self.writes.earliest_end(now, timeout, times) {
+            match self.writes.earliest_end(now, timeouts, 0) {
                 Ok(_) if self.writes.is_empty() => return None,
-                Ok(until) => return Some(until.min(now.saturating_add(timeout))),
+                Ok(until) => return Some(until.min(now.saturating_add(timeouts.0))),
                 Err(index) => {
                     let waiting = self.writes.remove(index);
                     if let Some(cmd) = waiting.and_then(|w| w.cmd) {

@@ -41,6 +41,11 @@ impl Flow {
         }
     }
 
+    /// How many bytes may be asked for at the same time.
+    pub(super) fn limit(&self) -> u64 {
+        self.limit
+    }
+
     /// A command begins whose initiator sends `bytes` without being asked.
     pub(super) fn begin(&mut self, bytes: u64) -> Load {
         self.bytes = self.bytes.saturating_add(bytes);

@@ -10,6 +10,7 @@ mod estate;
 mod ffp;
 mod flow;
 mod gap;
+mod holding;
 mod incoming;
 mod link;
 mod login;

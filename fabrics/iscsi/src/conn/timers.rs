@@ -187,7 +187,7 @@ impl Ffp {
             Ok(until) => self.timers.watch(until),
             Err(()) => return Err(End::Timeout("write data that was asked for did not come")),
         }
-        match self.writes.earliest_end(now, timeout, times) {
+        match self.writes.earliest_end(now, (timeout, times), reach.got) {
             Ok(until) => self.timers.watch(until),
             Err(_) => {
                 let what = "write data that others' commands wait for did not come";

@@ -5,6 +5,7 @@
 use super::{
     ffp::Ffp,
     flow::Load,
+    holding::Holding,
     incoming::Incoming,
     reach::R2tWay,
     receive::{Data, Input, To},
@@ -214,9 +215,8 @@ impl Ffp {
                 late: false,
                 deadline,
                 put_off: 0,
-                holds: None,
+                holding: Holding::default(),
                 grace: 0,
-                came: 0,
                 held: None,
             }
         });
@@ -307,7 +307,6 @@ impl Ffp {
                     w.deadline = deadline;
                     w.put_off = 0;
                 }
-                w.came = w.came.saturating_add(place.keep.into());
                 Ok(self.data_for(index, head, place))
             }
             Err(wrong) => {

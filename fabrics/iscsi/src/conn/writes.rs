@@ -4,6 +4,7 @@
 
 use super::{
     flow::{Flow, Load},
+    holding::{Holding, Moved},
     incoming::Incoming,
     reach::{R2tWay, Reach},
 };
@@ -16,8 +17,6 @@ use target_core::command::{Cmd, WantsData};
 
 /// Bytes for which memory is provided at once as data comes in: several times what an initiator sends in a PDU by default.
 const PROVIDED: usize = 64 << 10;
-/// Bytes for each of which in a millisecond a command whose data keeps others waiting has more time: 1 MiB in a second, about.
-const AT_LEAST: u64 = 1 << 10;
 /// A deadline of a command that waits for nothing.
 pub(super) const NEVER: u64 = u64::MAX;
 
@@ -39,11 +38,9 @@ pub(super) struct Waiting {
     pub(super) deadline: u64,
     // How often the deadline was put off since data came last.
     pub(super) put_off: u32,
-    // Since when others may wait for it, if they may; how long it was kept beyond its time because its connection had gone; and bytes
-    // of its data that came.
-    pub(super) holds: Option<u64>,
+    // How long others have waited for it; and how long it was kept beyond its time because its connection had gone.
+    pub(super) holding: Holding,
     pub(super) grace: u64,
-    pub(super) came: u64,
     // The answer of a decided command, until all has come.
     pub(super) held: Option<Reply>,
 }
@@ -245,39 +242,47 @@ impl Writes {
         Ok(earliest)
     }
 
-    /// The first time at which all data of a command must have come that others wait for; `Err` if a command's has not.
+    /// The first time at which all data of a command must have come that others wait for, see [`super::holding`]; `Err` if a
+    /// command's has not. `got`: bytes that the initiator has of what was sent.
     ///
-    /// An ORDERED command waits for all that came before it, whoever sent that, and all that comes after it waits for it (SAM-5 8.6).
-    /// Where one is there, data may not come at a trickle, however often some does: as long as a command may wait for it in
-    /// the worst case, and what it takes at [`AT_LEAST`]. A command that waits for its turn does so for those that were asked for
-    /// theirs, so that it holds for these whatever device they are for.
-    pub(super) fn earliest_end(&mut self, now: u64, timeout: u64, times: u32) -> Result<u64, u16> {
+    /// A command that waits for its turn does so for those that were asked for theirs: their time counts where others wait for it, whatever
+    /// device they are for, and its own when it is asked.
+    pub(super) fn earliest_end(
+        &mut self,
+        now: u64,
+        (timeout, times): (u64, u32),
+        got: u64,
+    ) -> Result<u64, u16> {
         let mut earliest = NEVER;
         if self.active == 0 {
             return Ok(earliest);
         }
-        let holds = |w: &Waiting| w.cmd.as_ref().is_some_and(|c| c.may_hold_others());
+        let holds = |w: &Waiting| w.cmd.as_ref().is_some_and(|c| c.holds_others());
         let some = self.slots.iter().flatten().any(holds);
         let span = timeout.saturating_mul(u64::from(times).saturating_add(1));
+        let moved = Moved {
+            now,
+            came: self.octets,
+            got,
+        };
         for (i, w) in (0u16..).zip(self.slots.iter_mut()) {
-            let Some(w) = w.as_mut().filter(|w| w.turn.is_none()) else {
+            let Some(w) = w else {
                 continue;
             };
             let Some(cmd) = w.cmd.as_ref().filter(|_| some) else {
-                w.holds = None;
+                w.holding = Holding::default();
                 continue;
             };
-            // At error recovery level 1 the same may come again and again.
-            let came = w.came.min(cmd.wanted() as u64);
-            let since = *w.holds.get_or_insert(now);
-            let end = since
-                .saturating_add(span)
-                .saturating_add(w.grace)
-                .saturating_add(came / AT_LEAST);
-            if now >= end {
-                return Err(i);
+            if w.turn.is_some() {
+                w.holding.pause();
+                continue;
             }
-            earliest = earliest.min(end);
+            w.holding.go_on(&moved, w.late);
+            let most = self.flow.limit().max(cmd.wanted() as u64);
+            match w.holding.left(span.saturating_add(w.grace), most) {
+                0 => return Err(i),
+                left => earliest = earliest.min(now.saturating_add(left)),
+            }
         }
         Ok(earliest)
     }
@@ -428,6 +433,7 @@ impl Writes {
         }
         (w.turn, w.asked, w.deadline, w.put_off) = (None, false, deadline, 0);
         (w.r2t, w.late) = (R2tWay::Arrived, false);
+        w.holding.pause();
         self.insert(|_| w)
     }
 
