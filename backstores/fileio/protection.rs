@@ -194,7 +194,18 @@ impl Protection {
         result.and(failed)
     }
 
-    /// That of the `len` bytes from `pos` on is made durable.
+    /// As [`File::failures`].
+    pub(crate) fn failures(&self) -> u32 {
+        self.file.failures()
+    }
+
+    /// As [`File::failed_since`].
+    pub(crate) fn failed_since(&self, mark: u32) -> Result {
+        self.file.failed_since(mark)
+    }
+
+    /// That of the `len` bytes from `pos` on is made durable. It tells only one of those that wait at the same time of what failed:
+    /// [`Self::failed_since`] tells each.
     pub(crate) fn sync(&self, pos: u64, len: u64) -> Result {
         self.file.sync(self.of(pos), self.of(len))
     }
@@ -202,7 +213,10 @@ impl Protection {
     /// The `len` bytes from `pos` on were written over for good.
     pub(crate) fn wipe(&self, pos: u64, len: u64) -> Result {
         let _whole = self.whole.lock();
+        let mark = self.failures();
         self.reach(self.of(pos))?;
-        self.fill(self.of(pos), self.of(len), Durability::Durable)
+        self.fill(self.of(pos), self.of(len), Durability::Durable)?;
+        // What has been written before may be made durable meanwhile.
+        self.failed_since(mark)
     }
 }

@@ -61,7 +61,7 @@ impl Open {
 
     // Does what is left of `io`, of which `done` bytes are done. Waits.
     fn perform(&self, io: &Io, done: &mut usize, durable: bool, crew: &Crew) -> Result {
-        let mark = self.file.failures();
+        let marks = self.failures();
         let result = match &self.protection {
             None => self.attempt(io, done, crew),
             Some(protection) => {
@@ -78,20 +78,35 @@ impl Open {
         };
         result?;
         match durable || self.is_late(crew) {
-            true => self.settle(io, pos, len, mark),
+            true => self.settle(io, pos, len, marks),
             false => Ok(()),
         }
     }
 
-    // Makes durable what `io` has done, a step of its own: so it is known what failed. `mark`: what had before. Waits.
-    fn settle(&self, io: &Io, pos: u64, len: u64, mark: u32) -> Result {
+    // Marks of the file's and its protection information's failures.
+    fn failures(&self) -> (u32, u32) {
+        let protection = self.protection.as_ref().map_or(0, |p| p.failures());
+        (self.file.failures(), protection)
+    }
+
+    // Whether anything of either could not be written back since then.
+    fn failed_since(&self, (file, protection): (u32, u32)) -> Result {
+        self.file.failed_since(file)?;
+        match &self.protection {
+            None => Ok(()),
+            Some(p) => p.failed_since(protection),
+        }
+    }
+
+    // Makes durable what `io` has done, a step of its own: so it is known what failed. `marks`: what had before. Waits.
+    fn settle(&self, io: &Io, pos: u64, len: u64, marks: (u32, u32)) -> Result {
         let synced = self.file.sync(pos, len);
         let synced = synced.and_then(|()| match &self.protection {
             None => Ok(()),
             Some(protection) => protection.sync(pos, len),
         });
         // What another operation has been told of failed for this one too, if it was under way meanwhile.
-        let failed = self.file.failed_since(mark);
+        let failed = self.failed_since(marks);
         if let (Err(e), Ok(()), true) = (synced, failed, self.facts.buffered) {
             // No page was at fault, so a flush was, or the file system's journal: that was about others' data, too.
             let lost = self.outcome(Op::Flush { pos, len }, e);

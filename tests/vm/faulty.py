@@ -156,8 +156,8 @@ class Device:
     def delay(self, seconds):
         return f"0 {self.sectors} delay {self.below} 0 {seconds * 1000}\n"
 
-    def become(self, table):
-        storage.reload(self.name, table)
+    def become(self, table, *how):
+        storage.reload(self.name, table, *how)
 
     def good(self):
         self.become(self.linear())

@@ -176,8 +176,8 @@ def dm(name, table):
         lio.run("dmsetup", "remove", "--noudevsync", "--retry", name, check=False)
 
 
-def reload(name, table):
-    lio.run("dmsetup", "suspend", "--noflush", name)
+def reload(name, table, *how):
+    lio.run("dmsetup", "suspend", "--noflush", *how, name)
     lio.run("dmsetup", "reload", name, input=table)
     lio.run("dmsetup", "resume", "--noudevsync", name)
 

@@ -2,7 +2,9 @@
 # group: protection
 import contextlib
 import errno
+import fcntl
 import os
+import struct
 import subprocess
 import threading
 from pathlib import Path
@@ -42,6 +44,59 @@ def test_a_flush_of_another_initiators_write():
         assert first.flush().what == WRITE_ERROR
         assert first.flush().what == GOOD
         assert second.flush().what in (GOOD, WRITE_ERROR) and second.flush().what == GOOD
+        for i in first, second:
+            i.close()
+        lio.clear()
+
+
+def sector(path, pos):
+    """Where the device below a file system has what is at `pos` of a file."""
+    with open(path, "rb") as f:
+        (block,) = struct.unpack("i", fcntl.ioctl(f, 1, struct.pack("i", pos // 4096)))  # FIBMAP
+    assert block
+    return block * 8
+
+
+@pytest.mark.parametrize("buffered", [False, True], ids=["through", "fua"])
+def test_durable_writes_at_the_same_time(buffered):
+    """Of two durable writes under way, the one whose protection information could not be written is told, though the other one, which is
+    told as well, hears of it first."""
+    device, path = Device("both"), "/tmp/both/pi.img"
+    # With a journal: without one, who writes an inode waits for all of its file.
+    lio.run("mkfs.ext4", "-q", "-b", "4096", device.path)
+    with storage.mounted(device.path, "/tmp/both"):
+        store = lio.fileio(size=SIZE, file=path, buffered=buffered)
+        store.attrib("pi_prot_type", 1)
+        target = lio.IscsiTarget(store, acls=[f"iqn.2024-01.org.example:i{n}" for n in (1, 2)])
+        first, second = Remote(target, 1), Remote(target, 2)
+        lbas = 0, 4096  # of different pages of protection information
+        for lba in lbas:
+            assert first.write(lba, bytes(4096)).what == GOOD
+        assert first.flush().what == GOOD
+        for lba, other in (lbas, lbas[::-1]):
+            data, bad, below = sector(path, lba * 512), sector(f"{path}.protection", lba * 8), device.below
+            # The write's data is kept back, its protection information cannot be written.
+            faults = {data: f"{data} 8 delay {below} {data} 0 {below} {data} 60000 {below} {data} 0\n", bad: f"{bad} 8 error\n"}
+            low, high = sorted(faults)
+            device.become(device.linear(0, low) + faults[low] + device.linear(low + 8, high) + faults[high] + device.linear(high + 8))
+            answers = []
+            writer = threading.Thread(target=lambda: answers.append(first.write(lba, b"x" * 4096, fua=buffered)))
+            writer.start()
+            try:
+                status = lambda: lio.run("dmsetup", "status", "--target", "delay", device.name).stdout.split()  # noqa: E731
+                lio.wait_for(lambda: status()[4] == "1")
+                with open(f"{path}.protection", "rb") as f, contextlib.suppress(OSError):
+                    os.fsync(f.fileno())
+                assert second.write(other, b"y" * 4096, fua=buffered).what == WRITE_ERROR
+                assert writer.is_alive()
+            finally:
+                # A file system that is frozen first would wait for what is kept back.
+                device.become(device.linear(), "--nolockfs")
+                writer.join(60 * lio.SLOW)
+            assert [a.what for a in answers] == [WRITE_ERROR]
+            for i in first, second:
+                assert i.write(lba, b"z" * 4096, fua=buffered).what == GOOD
+                assert i.flush().what in (GOOD, WRITE_ERROR) and i.flush().what == GOOD
         for i in first, second:
             i.close()
         lio.clear()
