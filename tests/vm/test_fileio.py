@@ -363,7 +363,7 @@ def test_zeroes_that_are_written():
             # The file system asks after what is on its way first, with the file's lock: so long the others come to wait for that.
             there = 8 * int.from_bytes(fcntl.ioctl(f, 1, (128).to_bytes(4, "little")), "little")  # FIBMAP
         delay = lambda start, end, ms: f"{start} {end - start} delay {slow.below} {start} 0 {slow.below} {start} {ms}\n"  # noqa: E731
-        slow.become(delay(0, there, 600000) + delay(there, there + 8, 3000 * lio.SLOW) + delay(there + 8, slow.sectors, 600000))
+        slow.become(delay(0, there, 600000) + delay(there, there + 8, 8000 * lio.SLOW) + delay(there + 8, slow.sectors, 600000))
         at_work = lambda: int.__sub__(*(int(lio.read(f"/sys/block/{disk[5:]}/device/{n}"), 16) for n in ("iorequest_cnt", "iodone_cnt")))  # noqa: E731
         before, data = at_work(), pattern(512, 5)
         threads = [threading.Thread(target=pwrite, args=(disk, 128 * 4096, pattern(4096, 6))),

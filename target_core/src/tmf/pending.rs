@@ -52,8 +52,13 @@ impl_has_work! {
 /// # Errors
 /// `ENOMEM`: it is dropped.
 pub(super) fn spawn<T: Job>(job: T) -> Result {
+    enqueue(KBox::new(job, GFP_KERNEL)?)
+}
+
+// Once for all: in generic code, which each fabric's module has for itself, the work would have as many lock classes of one name.
+#[inline(never)]
+fn enqueue(job: KBox<dyn Job>) -> Result {
     let engine = crate::engine()?;
-    let job = KBox::new(job, GFP_KERNEL)?;
     let item = KBox::pin_init(
         pin_init!(Item {
             work <- new_work!("tmf::Item::work"),
