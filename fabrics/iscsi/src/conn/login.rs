@@ -479,7 +479,9 @@ impl Progress {
             Tsih(tsih) => {
                 let session = |g: &Group| g.session(&initiator, query.isid.0, tsih);
                 let found = session(&group).ok_or_else(|| {
-                    match target.find_group(|g| session(g).is_some()) {
+                    // In this one it may have come in since, and is nothing that anybody knows of.
+                    let others = |g: &Group| !core::ptr::eq(g, &*group) && session(g).is_some();
+                    match target.find_group(others) {
                         Some(_) => Status::CantIncludeInSession,
                         None => Status::SessionDoesNotExist,
                     }
