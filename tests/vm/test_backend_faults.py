@@ -374,6 +374,7 @@ def test_flush_of_many_initiators():
         assert i.flush().what == answer
         i.close()
         forget()
+    local.close()
 
 
 # --- full, read-only ------------------------------------------------------------------------------------------
