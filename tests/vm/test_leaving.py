@@ -11,14 +11,13 @@ import lio
 import pytest
 from faulty import rw
 from initiator import ABORT_TASK, CLEAR_TASK_SET, LUN_RESET, NONE, READ, SCSI_RESPONSE, WARM_RESET, WRITE
-from test_turns import BLOCK, compare_and_write, disk, filled, holds, start, write
+from test_turns import BLOCK, HELD, compare_and_write, disk, filled, holds, start, write
 
 pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C modules forget such commands")
 NAME = "iqn.2024-01.org.example:python"
 OTHER = "iqn.2024-01.org.example:other"
 ORDERED = 2
 REGISTER, RESERVE, PREEMPT, PREEMPT_AND_ABORT = 0, 1, 4, 5
-SLOW = 5000  # milliseconds to write
 
 
 def reserve_out(c, action, key=0, new=0):
@@ -32,7 +31,7 @@ def left_behind(t, **kw):
     if kw:
         assert reserve_out(c, REGISTER, **kw) == 0
     write(c, 3)
-    assert c.ping()
+    t.has_write()
     c.reset()
     # Its connection has ended there, the write has not.
     lio.pause(1)
@@ -40,9 +39,10 @@ def left_behind(t, **kw):
 
 @pytest.mark.parametrize("function", [LUN_RESET, CLEAR_TASK_SET])
 def test_functions(function):
-    with disk(write=SLOW) as t, initiator.session(t, name=OTHER) as d:
+    with disk(write=HELD) as t, initiator.session(t, name=OTHER) as d:
         left_behind(t)
         assert holds(d) == 0
+        t.let_go()
         assert d.tmf(function, timeout=60) == 0
         while d.scsi(bytes(6))[0]:
             pass  # it hears of the reset
@@ -50,17 +50,19 @@ def test_functions(function):
 
 
 def test_preempting():
-    with disk(write=SLOW) as t, initiator.session(t, name=OTHER) as d:
+    with disk(write=HELD) as t, initiator.session(t, name=OTHER) as d:
         assert reserve_out(d, REGISTER, new=2) == 0
         left_behind(t, new=1)
         assert holds(d) == 0
+        t.let_go()
         assert reserve_out(d, PREEMPT_AND_ABORT, 2, 1) == 0
         assert holds(d) == 3
 
 
 def test_comparing():
-    with disk(write=SLOW) as t, initiator.session(t, name=OTHER) as d:
+    with disk(write=HELD) as t, initiator.session(t, name=OTHER) as d:
         left_behind(t)
+        t.let_go()
         assert d.finish(compare_and_write(d, 0, 1), timeout=60)[0] == 2
         assert holds(d) == 3
 
@@ -68,14 +70,15 @@ def test_comparing():
 def test_a_reservation_is_asked_for_when_the_turn_comes():
     """COMPARE AND WRITE waits for a write; a reservation that is made meanwhile keeps it from writing. On a device that can be asked without
     waiting: what its workers begin is asked anyway."""
-    with disk(write=SLOW, above=True) as t, initiator.session(t) as c, initiator.session(t, name=OTHER) as d:
+    with disk(write=HELD, above=True) as t, initiator.session(t) as c, initiator.session(t, name=OTHER) as d:
         for who, key in ((c, 1), (d, 2)):
             assert reserve_out(who, REGISTER, new=key) == 0
         older = write(d, 3)
-        assert d.ping()
+        t.has_write()
         waits = compare_and_write(c, 3, 4)
         assert c.ping()
         assert reserve_out(d, PREEMPT, 2, 1) == 0 and reserve_out(d, RESERVE, 2) == 0
+        t.let_go()
         # The write is answered first, or was: it is what was waited for.
         assert c.finish(waits, timeout=60)[0] == 0x18
         assert d.finish(older, timeout=60)[0] == 0
@@ -103,7 +106,7 @@ def a_mapping_removed(t, **kw):
         if kw:
             assert reserve_out(c, REGISTER, **kw) == 0
         write(c, 3)
-        assert c.ping()
+        t.has_write()
         (path / "lun_0/lun").unlink()
         yield c
 
@@ -119,7 +122,7 @@ def a_lun_unlinked(t, **kw):
         if kw:
             assert reserve_out(c, REGISTER, **kw) == 0
         write(c, 3)
-        assert c.ping()
+        t.has_write()
         removes = threading.Thread(target=other.remove_lun)
         removes.start()
         lio.wait_for(lambda: not sees(c))
@@ -137,8 +140,9 @@ taken_away = pytest.mark.parametrize("taken_away", [a_mapping_removed, a_lun_unl
 @taken_away
 @pytest.mark.parametrize("function", [LUN_RESET, CLEAR_TASK_SET])
 def test_functions_and_a_lun_taken_away(taken_away, function):
-    with disk(write=SLOW) as t, initiator.session(t, name=OTHER) as d, taken_away(t):
+    with disk(write=HELD) as t, initiator.session(t, name=OTHER) as d, taken_away(t):
         assert holds(d) == 0
+        t.let_go()
         assert d.tmf(function, timeout=60) == 0
         while d.scsi(bytes(6))[0]:
             pass  # it hears of the reset
@@ -147,26 +151,29 @@ def test_functions_and_a_lun_taken_away(taken_away, function):
 
 @taken_away
 def test_preempting_and_a_lun_taken_away(taken_away):
-    with disk(write=SLOW) as t, initiator.session(t, name=OTHER) as d:
+    with disk(write=HELD) as t, initiator.session(t, name=OTHER) as d:
         assert reserve_out(d, REGISTER, new=2) == 0
         with taken_away(t, new=1):
             assert holds(d) == 0
+            t.let_go()
             assert reserve_out(d, PREEMPT_AND_ABORT, 2, 1) == 0
             assert holds(d) == 3
 
 
 @taken_away
 def test_comparing_and_a_lun_taken_away(taken_away):
-    with disk(write=SLOW) as t, initiator.session(t, name=OTHER) as d, taken_away(t):
+    with disk(write=HELD) as t, initiator.session(t, name=OTHER) as d, taken_away(t):
         assert holds(d) == 0
+        t.let_go()
         assert d.finish(compare_and_write(d, 0, 1), timeout=60)[0] == 2
         assert holds(d) == 3
 
 
 @taken_away
 def test_an_ordered_command_and_a_lun_taken_away(taken_away):
-    with disk(write=SLOW) as t, initiator.session(t, name=OTHER) as d, taken_away(t):
+    with disk(write=HELD) as t, initiator.session(t, name=OTHER) as d, taken_away(t):
         assert holds(d) == 0
+        t.let_go()
         status, data, _ = d.finish(d.start(rw(0x88, 0, 1), BLOCK, READ, attr=ORDERED), timeout=60)
         assert (status, data) == (0, filled(3))
 
@@ -174,14 +181,15 @@ def test_an_ordered_command_and_a_lun_taken_away(taken_away):
 @pytest.mark.parametrize("function", [WARM_RESET, ABORT_TASK])
 def test_its_own_functions_and_all_mappings_removed(function):
     """The initiator sees nothing of the device any more: its function is answered when its write is gone, of which it has heard before."""
-    with disk(write=SLOW) as t, initiator.session(t, name=OTHER) as d:
+    with disk(write=HELD) as t, initiator.session(t, name=OTHER) as d:
         mapped = t.acl(NAME) / "lun_0/lun"
         with initiator.session(t, name=NAME) as c:
             number = c.cmd_sn
             older = write(c, 3)
-            assert c.ping()
+            t.has_write()
             mapped.unlink()
             assert holds(d) == 0
+            t.let_go()
             assert c.tmf(function, ref_itt=older if function == ABORT_TASK else NONE, ref_cmd_sn=number, timeout=60) == 0
             assert [a.status for a in c.seen if a.itt == older and a.opcode == SCSI_RESPONSE] == [0x40]
             assert holds(d) == 3
@@ -189,19 +197,20 @@ def test_its_own_functions_and_all_mappings_removed(function):
 
 def test_a_number_that_is_anothers_by_now():
     """The initiator has another logical unit under that number, whose commands are none of the first one's."""
-    with disk(write=SLOW) as t, initiator.session(t, name=OTHER) as d:
+    with disk(write=HELD) as t, initiator.session(t, name=OTHER) as d:
         t.patient(NAME)
         another, mapped = lio.ramdisk("another"), t.path / "acls" / NAME / "lun_0"
         t.lun(another, 1)
         with initiator.session(t, name=NAME) as c:
             older = write(c, 3)
-            assert c.ping()
+            t.has_write()
             (mapped / "lun").unlink()
             (mapped / "lun").symlink_to(t.path / "lun/lun_1")
             assert sees(c)
             newer = c.start(rw(0x8A, 0, 1), BLOCK, WRITE)
             r2t = c.receive()
             assert r2t.itt == newer
+            t.let_go()
             assert d.tmf(LUN_RESET, timeout=60) == 0
             while d.scsi(bytes(6))[0]:
                 pass
@@ -215,7 +224,7 @@ def test_a_number_that_is_anothers_by_now():
 def test_numbers_that_come_and_go():
     """Mapped and unmapped again and again, each time with a command, while one command does not end: what ends is forgotten, and that one is
     still waited for."""
-    with disk(write=SLOW) as t, initiator.session(t, name=OTHER) as d, a_mapping_removed(t) as c:
+    with disk(write=HELD) as t, initiator.session(t, name=OTHER) as d, a_mapping_removed(t) as c:
         mapped = t.path / "acls" / NAME / "lun_0/lun"
         for _ in range(3):
             mapped.symlink_to(t.path / "lun/lun_0")
@@ -226,6 +235,7 @@ def test_numbers_that_come_and_go():
             assert c.finish(waits)[0] == 0x40
             assert not sees(c)
         assert holds(d) == 0
+        t.let_go()
         assert d.tmf(CLEAR_TASK_SET, timeout=60) == 0
         while d.scsi(bytes(6))[0]:
             pass

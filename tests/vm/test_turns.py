@@ -17,6 +17,7 @@ pytestmark = pytest.mark.skipif(lio.STOCK, reason="the C modules let other write
 BLOCK = 512
 FAR = 8192  # blocks away
 MISCOMPARE = (0xE, 0x1D, 0)
+HELD = 600_000  # milliseconds: until it is let go
 
 
 def filled(value):
@@ -25,15 +26,31 @@ def filled(value):
 
 @contextlib.contextmanager
 def disk(read=0, write=0, above=False):
-    """A target whose disk takes so many milliseconds to read, and to write; `above`: a loop device on that, which knows REQ_NOWAIT."""
+    """A target whose disk takes so many milliseconds to read, and to write; its `let_go` has it, two seconds later, give back what it holds,
+    and take no time any more; `has_write` waits until it holds one. `above`: a loop device on that, which knows REQ_NOWAIT."""
+
+    def writes():
+        """the disk has the write"""
+        return lio.run("dmsetup", "status", "turns").stdout.split()[4] != "0"
+
     lio.modprobe("dm_mod", "dm_delay")
     below = lio.loop_device(32 << 20)
-    with storage.dm("turns", f"0 65536 delay {below} 0 {read} {below} 0 {write}") as dev:
+    fast, slow = (("turns", f"0 65536 delay {below} 0 {r} {below} 0 {w}") for r, w in ((0, 0), (read, write)))
+    with storage.dm(*fast) as dev:
         if above:
             dev = lio.run("losetup", "--show", "-f", "--direct-io=on", dev).stdout.strip()
         store = lio.iblock(dev=dev)
         t = lio.IscsiTarget(store)
-        yield t
+        storage.reload(*slow)
+        later = threading.Timer(2, storage.reload, fast)
+        t.let_go, t.has_write = later.start, lambda: lio.wait_for(writes)
+        try:
+            yield t
+        finally:
+            later.cancel()
+            if later.is_alive():
+                later.join()
+            storage.reload(*fast)
         t.delete()
         if above:
             store.delete()
@@ -94,13 +111,15 @@ def test_an_older_write_is_done_first(plain):
 
 @pytest.mark.parametrize("plain", [write, write_same, write_and_verify])
 def test_a_newer_write_waits_and_one_elsewhere_does_not(plain):
-    with disk(read=2500) as t, initiator.session(t) as c, initiator.session(t, name="iqn.2024-01.org.example:other") as d:
+    with disk(read=HELD) as t, initiator.session(t) as c, initiator.session(t, name="iqn.2024-01.org.example:other") as d:
         first = compare_and_write(c, 0, 1)
         assert c.ping()
         newer = plain(c, 5)
         elsewhere = write(c, 6, FAR)
         of_another = plain(d, 7)
-        assert [answered(c), answered(c), answered(c)] == [elsewhere, first, newer]
+        assert answered(c) == elsewhere
+        t.let_go()
+        assert [answered(c), answered(c)] == [first, newer]
         assert answered(d) == of_another
         assert holds(c) in (5, 7)
 
@@ -136,18 +155,20 @@ def test_writes_go_before_the_next_turn():
 
 def test_aborted_while_waiting():
     """A write that waits, and a comparison that waits, end at once, and do nothing."""
-    with disk(read=4000) as t, initiator.session(t) as c:
+    with disk(read=HELD) as t, initiator.session(t) as c:
         first, held, next_one = compare_and_write(c, 0, 1), write(c, 5), compare_and_write(c, 1, 2)
         assert c.ping()
         for tag in held, next_one:
             assert c.tmf(ABORT_TASK, ref_itt=tag) == 0 and c.seen == []
+        t.let_go()
         assert answered(c) == first
         assert holds(c) == 1
-    with disk(write=4000) as t, initiator.session(t) as c:
+    with disk(write=HELD) as t, initiator.session(t) as c:
         # It has its turn, and waits for the write before it.
         older, first, held = write(c, 3), compare_and_write(c, 3, 4), write(c, 5)
         assert c.ping()
         assert c.tmf(ABORT_TASK, ref_itt=first) == 0 and c.seen == []
+        t.let_go()
         assert {answered(c), answered(c)} == {older, held}
         assert holds(c) == 5
 
