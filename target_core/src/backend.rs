@@ -124,7 +124,8 @@ pub trait Backend: Send + Sync + 'static {
         None
     }
 
-    /// Commands were aborted: operations that wait to begin are to end, where a [`Crew`](crate::crew::Crew) has them. Any context.
+    /// Commands were aborted: operations that wait to begin are to end, where a [`Crew`](crate::crew::Crew) or the back end itself has them.
+    /// Process context.
     fn let_aborted_go(&self) {
         if let Some(crew) = self.crew() {
             crew.let_aborted_go();

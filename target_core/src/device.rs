@@ -535,7 +535,8 @@ impl Device {
         }
     }
 
-    /// Commands were aborted: those go on, to be answered as such, that wait for others of the device. Any context.
+    /// Commands were aborted: those go on, to be answered as such, that wait for others of the device. Process
+    /// context.
     pub(crate) fn let_aborted_go(self: &Arc<Self>) {
         if self.order.is_active() {
             order::kick(self);

@@ -88,8 +88,8 @@ fn all_of(command: &cdb::Command) -> Regions {
         .map_or(Regions::ALL, |e| Regions::of(e.lba.0, e.blocks.0))
 }
 
-// What lies between the first and the last block that the descriptors of an UNMAP name, which has its data. They are not checked yet; so many are
-// looked at.
+// What lies between the first and the last block that the descriptors of an UNMAP name, which has its data. They are not checked yet; so
+// many are looked at.
 fn unmapped(cmd: &Command) -> Regions {
     const FEW: usize = 64;
     let data = &cmd.data;

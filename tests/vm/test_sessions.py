@@ -16,7 +16,7 @@ import initiator
 import leaks
 import lio
 import pytest
-from initiator import (ABORT_TASK, ABORT_TASK_SET, ASYNC, COLD_RESET, FINAL, LOGOUT, LOGOUT_RESPONSE, LUN_RESET, NONE, NOP_IN,
+from initiator import (ABORT_TASK, ABORT_TASK_SET, ASYNC, COLD_RESET, FINAL, LOGOUT_RESPONSE, LUN_RESET, NONE, NOP_IN,
                        NOP_OUT, R2T, READ, REJECT, SCSI_RESPONSE, TMF, TMF_RESPONSE, WRITE, pdu)
 from legs import CLEARED, NAME, READ_4K, TUR, WRITE_4K, Leg, Session, sessions
 

@@ -63,6 +63,15 @@ def login(target, i=1):
     return initiator.session(target, name=NAME.format(i), isid=b"\x80\0\0\0\1" + bytes([i]))
 
 
+def left_with(stuck, target):
+    """An initiator with a READ that the device has, and does not answer."""
+    c = login(target)
+    stuck.stop()
+    c.start(READ_4K, 4096, READ)
+    assert c.ping()
+    return c
+
+
 def in_time(what, *args):
     start = time.monotonic()
     result = what(*args)
@@ -249,10 +258,7 @@ def test_logins_that_were_given_up(stuck, what):
 def test_an_older_login_hears_that_it_waits_in_vain(stuck):
     """At once: it need not wait for the device."""
     target = lio.IscsiTarget(stuck.store)
-    c = login(target)
-    stuck.stop()
-    c.start(READ_4K, 4096, READ)
-    assert c.ping()
+    c = left_with(stuck, target)
     older = asks(target)
     newer = asks(target)
     assert older.receive(5).login_status == 0x0301
@@ -319,10 +325,7 @@ def test_ending_sessions(stuck):
 def test_a_target_made_again_before_its_lun_ends(stuck, klog):
     """What is registered with it stays when the commands of the one that had its name are done at last."""
     target = lio.IscsiTarget(stuck.store)
-    c = login(target)
-    stuck.stop()
-    c.start(READ_4K, 4096, READ)
-    assert c.ping()
+    c = left_with(stuck, target)
     target.delete()
     again = lio.IscsiTarget(stuck.store)
     holder, other = login(again, 2), login(again, 3)
@@ -684,10 +687,7 @@ def test_many_initiators_of_a_disk_that_does_not_answer(stuck, asked):
 def test_modules_stay(stuck):
     """Nothing that is still needed is unloaded, and all can be when it is not."""
     target = lio.IscsiTarget(stuck.store)
-    c = login(target)
-    stuck.stop()
-    c.start(READ_4K, 4096, READ)
-    assert c.ping()
+    c = left_with(stuck, target)
     target.delete()
     stuck.store.delete()
     (lio.CFS / "iscsi").rmdir()

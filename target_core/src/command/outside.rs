@@ -3,10 +3,10 @@
 //! Commands that wait for limits, or for what their fabric lacks, outside their task set.
 //!
 //! A device is one task set for all initiators, and the limits of one of them are not to hold the others, nor is one that does not take
-//! its answers: a command that has to wait for a limit, or for memory, takes its place when that is over, as if it had come then. What one I_T nexus sends keeps the order that the task attributes
-//! ask for (SAM-5 8.6): an ORDERED command takes its place behind all that came before it through its nexus, others do behind the ORDERED
-//! ones, so that these are outside, too, while one of those is, and hold nobody else meanwhile. They are numbered as they come; who goes
-//! in or ends has those go on that were waiting for it.
+//! its answers: a command that has to wait for a limit, or for memory, takes its place when that is over, as if it had come then. What one
+//! I_T nexus sends keeps the order that the task attributes ask for (SAM-5 8.6): an ORDERED command takes its place behind all that came
+//! before it through its nexus, others do behind the ORDERED ones, so that these are outside, too, while one of those is, and hold nobody
+//! else meanwhile. They are numbered as they come; who goes in or ends has those go on that were waiting for it.
 
 use super::{
     begin::{in_turn, put_off},
@@ -115,8 +115,8 @@ pub(super) fn arrive<F: Fabric>(token: &mut Token<Session<F>>) -> bool {
     }
 }
 
-/// The command has to wait for what its fabric lacks, and leaves its place meanwhile; whether it may. It may not where its data took its time and
-/// there are ORDERED commands: those that came behind it hold what it waits for, perhaps, or are not to go before it.
+/// The command has to wait for what its fabric lacks, and leaves its place meanwhile; whether it may. It may not where its data took its
+/// time and there are ORDERED commands: those that came behind it hold what it waits for, perhaps, or are not to go before it.
 pub(super) fn stand_aside<F: Fabric>(token: &mut Token<Session<F>>) -> bool {
     let Some(nexus) = token.nexus.clone() else {
         return true;
